@@ -1,0 +1,1 @@
+//! What agent and service exchange: BrokerStats and OperatorAction in Avro.

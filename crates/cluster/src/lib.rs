@@ -1,0 +1,1 @@
+//! The vocabulary of a Kafka cluster, and the narrow traits to read and change one.

@@ -1,0 +1,1 @@
+//! The functional core: monitors, operators, incidents, guard, executions.

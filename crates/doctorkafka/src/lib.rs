@@ -1,0 +1,1 @@
+//! The service that keeps Apache Kafka clusters healthy.

@@ -1,0 +1,3 @@
+//! The service that keeps Apache Kafka clusters healthy.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The cluster traits over a real Apache Kafka cluster.

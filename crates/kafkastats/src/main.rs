@@ -1,0 +1,3 @@
+//! The agent that measures a Kafka broker.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The development tasks of this workspace.
+
+fn main() {}
