@@ -1,1 +1,46 @@
-//! The functional core: monitors, operators, incidents, guard, executions.
+//! The functional core of DoctorKafka: it decides, and does nothing else.
+//!
+//! A shell gathers what there is to know and calls `step` with it; what comes back are [`Effect`]s for the
+//! shell to carry out in order. Equal memory, inputs and time give equal effects: there is no clock, no randomness,
+//! no I/O and no unordered map in here.
+//!
+//! Reading order: [`time`], [`state`] and [`attributes`] (what is known), [`finding`] and [`incident`] (what is
+//! wrong, and since when), [`event`] (orders), [`plugin`] (who decides and who acts), [`order`] (what people want),
+//! [`execution`] (work that lasts), [`record`] (the audit), [`memory`], [`effect`].
+
+pub mod time;
+
+pub mod state;
+
+pub mod attributes;
+
+pub mod finding;
+
+pub mod incident;
+
+pub mod event;
+
+pub mod plugin;
+
+pub mod order;
+
+pub mod execution;
+
+pub mod record;
+
+pub mod memory;
+
+pub mod effect;
+
+pub use attributes::*;
+pub use effect::{Effect, Inputs, Outcome};
+pub use event::{Event, Repeat};
+pub use execution::{Execution, ExecutionId, MovePhase, MoveState};
+pub use finding::{Finding, Severity, Target};
+pub use incident::{Incident, IncidentKey, Incidents};
+pub use memory::Memory;
+pub use order::{Order, Scope, Wish, Wishes};
+pub use plugin::{ActError, Action, Done, Flow, Monitor, Operator, Verdict};
+pub use record::{Record, RecordKind};
+pub use state::{Attribute, Fact, State};
+pub use time::{Now, Tick, Timestamp};

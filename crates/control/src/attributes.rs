@@ -1,0 +1,282 @@
+//! The built-in attributes of the State. Each has a row in `docs/schema.md`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster::{
+    Broker, BrokerAddress, BrokerId, Capabilities, ClusterId, Reassignments, TopicName, TopicPartition,
+    TopicTable,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::order::Wish;
+use crate::state::Attribute;
+use crate::time::Timestamp;
+
+/// Who is alive, by the majority of the brokers that were asked. Written by `kafka_metadata`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Liveness {
+    /// The cluster's own id.
+    pub cluster_id: ClusterId,
+    /// The controller, as most name it (ZooKeeper), or any live broker that forwards (KRaft).
+    pub controller: Option<BrokerId>,
+    /// The brokers that Kafka holds to be alive.
+    pub live: BTreeMap<BrokerId, Broker>,
+    /// Registered but fenced; known from Kafka 4.0 on.
+    pub fenced: BTreeMap<BrokerId, Broker>,
+    /// How many brokers were asked.
+    pub asked: u32,
+    /// How many answered.
+    pub answered: u32,
+    /// How many of them agree with this view.
+    pub agreeing: u32,
+    /// What the cluster's version can do: what every answering broker can do.
+    pub capabilities: Capabilities,
+}
+impl Attribute for Liveness {
+    const NAME: &'static str = "liveness";
+}
+
+/// All topics. Written by `kafka_metadata`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Topics(pub TopicTable);
+impl Attribute for Topics {
+    const NAME: &'static str = "topics";
+}
+
+/// Reassignments that the controller is working on, ours and others'. Written by `kafka_metadata`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OngoingReassignments(pub Reassignments);
+impl Attribute for OngoingReassignments {
+    const NAME: &'static str = "reassignments";
+}
+impl Serialize for OngoingReassignments {
+    /// A list: JSON has only strings as keys of objects.
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Row<'a> {
+            partition: &'a TopicPartition,
+            #[serde(flatten)]
+            reassignment: &'a cluster::Reassignment,
+        }
+        to.collect_seq(self.0.iter().map(|(partition, reassignment)| Row { partition, reassignment }))
+    }
+}
+
+/// Every broker that has ever been seen alive, or is registered. Written by the framework before the monitors run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownBrokers(pub BTreeMap<BrokerId, crate::memory::KnownBroker>);
+impl Attribute for KnownBrokers {
+    const NAME: &'static str = "known_brokers";
+}
+
+/// Use of one broker's disks. Part of [`Disks`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokerDisks {
+    /// Its log directories.
+    pub dirs: Vec<DirUse>,
+}
+
+/// Use of one log directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirUse {
+    /// Path on the broker's host.
+    pub path: Arc<str>,
+    /// Size of its volume in bytes, where the broker tells.
+    pub total_bytes: Option<u64>,
+    /// Free bytes on its volume, where the broker tells.
+    pub usable_bytes: Option<u64>,
+    /// Number of replicas in it.
+    pub replicas: u32,
+    /// What is wrong with it, for a failed one.
+    pub error: Option<String>,
+}
+
+/// Log directories of the brokers that answered, and sizes of partitions (of the largest replica seen). Written by
+/// `kafka_metadata`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Disks {
+    /// By broker; one that did not answer is absent.
+    pub brokers: BTreeMap<BrokerId, BrokerDisks>,
+    /// Bytes of each partition's largest replica.
+    pub sizes: BTreeMap<TopicPartition, u64>,
+}
+impl Attribute for Disks {
+    const NAME: &'static str = "disks";
+}
+impl Serialize for Disks {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let mut out = to.serialize_struct("Disks", 2)?;
+        out.serialize_field("brokers", &self.brokers)?;
+        let sizes: BTreeMap<String, u64> =
+            self.sizes.iter().map(|(p, size)| (p.to_string(), *size)).collect();
+        out.serialize_field("sizes", &sizes)?;
+        out.end()
+    }
+}
+
+/// What our own probe of a broker brought. Part of [`Probes`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// Where it was probed: its advertised listener.
+    pub address: BrokerAddress,
+    /// Why it failed, in words; `None` if it answered.
+    pub failure: Option<String>,
+    /// How long the answer took, or how long we waited.
+    pub took: Duration,
+}
+
+/// What our own probes brought, by broker: of every broker that is known, alive or not. Written by `broker_probe`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probes(pub BTreeMap<BrokerId, Probe>);
+impl Attribute for Probes {
+    const NAME: &'static str = "probes";
+}
+
+/// The newest report of one broker's agent. Part of [`BrokerReports`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokerReport {
+    /// When the agent made it, by its own clock.
+    pub made: Timestamp,
+    /// How long ago it came in.
+    pub age: Duration,
+    /// What the agent could not do.
+    pub failure: Option<String>,
+    /// Bytes per second in, of the partitions that it leads.
+    pub leaders_bytes_in_per_second: Option<u64>,
+    /// Bytes per second out to consumers, of the partitions that it leads.
+    pub leaders_bytes_out_per_second: Option<u64>,
+    /// Bytes per second in, by led partition (15-minute mean), where the agent knows them.
+    #[serde(skip)]
+    pub partitions_bytes_in_per_second: BTreeMap<TopicPartition, u64>,
+}
+
+/// What the agents report. Written by `broker_stats`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokerReports {
+    /// By broker.
+    pub brokers: BTreeMap<BrokerId, BrokerReport>,
+    /// Records that could not be read since the start.
+    pub unreadable: u64,
+    /// Whether reading has caught up with the end of the topic.
+    pub caught_up: bool,
+}
+impl Attribute for BrokerReports {
+    const NAME: &'static str = "broker_stats";
+}
+
+/// What is under maintenance, and what is to go. Written by `maintenance`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maintenance {
+    /// The whole cluster.
+    pub cluster: Option<Wish>,
+    /// Single brokers: neither healed away from, nor a target.
+    pub brokers: BTreeMap<BrokerId, Wish>,
+}
+impl Attribute for Maintenance {
+    const NAME: &'static str = "maintenance";
+}
+
+/// Brokers that are to be replaced although they live (hosts scheduled for maintenance and the like). Written by
+/// plugins from outside; never a target for new replicas.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToBeReplaced(pub BTreeMap<BrokerId, String>);
+impl Attribute for ToBeReplaced {
+    const NAME: &'static str = "to_be_replaced";
+}
+
+/// A broker that is absent but not (yet) dead. Part of [`DeadBrokers`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspect {
+    /// When it was first found to be absent.
+    pub since: Timestamp,
+    /// How long this process has watched its absence without a gap.
+    pub watched: Duration,
+    /// What is missing for it to be dead, in words.
+    pub waits_for: String,
+}
+
+/// A dead broker. Part of [`DeadBrokers`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadBroker {
+    /// When it was first found to be absent.
+    pub since: Timestamp,
+    /// How long this process has watched its absence without a gap.
+    pub watched: Duration,
+    /// Its rack, where known.
+    pub rack: Option<Arc<str>>,
+    /// Why it is held to be dead, in words.
+    pub because: String,
+}
+
+/// Who is dead. Written by `dead_brokers`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadBrokers {
+    /// Dropped by Kafka and unreachable for us, for the whole grace.
+    pub dead: BTreeMap<BrokerId, DeadBroker>,
+    /// Dropped by Kafka, but not dead (yet).
+    pub suspects: BTreeMap<BrokerId, Suspect>,
+    /// Alive for Kafka, but our probe fails.
+    pub unreachable: BTreeSet<BrokerId>,
+    /// The grace that was applied.
+    pub grace: Duration,
+}
+impl Attribute for DeadBrokers {
+    const NAME: &'static str = "dead_brokers";
+}
+
+/// One under-replicated partition. Part of [`UnderReplicatedPartitions`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnderReplicatedPartition {
+    /// Its leader, if any.
+    pub leader: Option<BrokerId>,
+    /// Its assigned replicas, in order.
+    pub replicas: Vec<BrokerId>,
+    /// Its in-sync replicas.
+    pub isr: Vec<BrokerId>,
+    /// Its assigned replicas that are not in sync. Replicas that a reassignment is just adding do not count.
+    pub out_of_sync: Vec<BrokerId>,
+    /// Whether a reassignment is in progress.
+    pub being_reassigned: bool,
+}
+
+/// Partitions that are under-replicated or without a leader, by topic and number. Written by
+/// `under_replicated_partitions`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnderReplicatedPartitions {
+    /// The partitions.
+    pub partitions: BTreeMap<TopicPartition, UnderReplicatedPartition>,
+    /// Partitions that are only under-replicated because a reassignment is adding replicas.
+    pub only_reassigning: BTreeSet<TopicPartition>,
+    /// How many partitions there are in all.
+    pub of: u64,
+    /// The topics they belong to.
+    pub topics: BTreeSet<TopicName>,
+}
+impl Attribute for UnderReplicatedPartitions {
+    const NAME: &'static str = "under_replicated_partitions";
+}
+impl Serialize for UnderReplicatedPartitions {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Row<'a> {
+            partition: &'a TopicPartition,
+            #[serde(flatten)]
+            what: &'a UnderReplicatedPartition,
+        }
+        to.collect_seq(self.partitions.iter().map(|(partition, what)| Row { partition, what }))
+    }
+}
+
+/// Live brokers whose agent is silent. Written by `no_broker_stats`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoBrokerStats {
+    /// The brokers, with how long ago their last report came in; `None` if there has never been one.
+    pub brokers: BTreeMap<BrokerId, Option<Duration>>,
+}
+impl Attribute for NoBrokerStats {
+    const NAME: &'static str = "no_broker_stats";
+}

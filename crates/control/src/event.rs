@@ -1,0 +1,215 @@
+//! Events: complete orders and messages.
+//!
+//! An event leaves no choice to the action that executes it. Its payload is JSON, because events are a public
+//! interface: script plugins read them, the journal keeps them. The built-in payloads are the types in here.
+
+use std::time::Duration;
+
+use cluster::{BrokerId, TopicPartition};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::finding::{Severity, Target};
+use crate::incident::IncidentKey;
+
+/// Names of the built-in events.
+pub mod names {
+    /// Move replicas. Payload: [`super::ReassignPartitions`].
+    pub const REASSIGN_PARTITIONS: &str = "reassign_partitions";
+    /// Elect preferred leaders. Payload: [`super::ElectLeaders`].
+    pub const ELECT_LEADERS: &str = "elect_leaders";
+    /// Put a record of an act into the audit. Payload: [`crate::record::Record`].
+    pub const REPORT_OPERATION: &str = "report_operation";
+    /// Reassignments were submitted. Payload: [`super::Message`].
+    pub const NOTIFY_REASSIGNMENT: &str = "notify_reassignment";
+    /// Maintenance was switched on or off. Payload: [`super::Message`].
+    pub const NOTIFY_MAINTENANCE_MODE: &str = "notify_maintenance_mode";
+    /// Brokers are without stats. Payload: [`super::Message`].
+    pub const ALERT_NO_BROKERSTATS_BROKERS: &str = "alert_no_brokerstats_brokers";
+    /// Some under-replicated partitions cannot be healed. Payload: [`super::Message`].
+    pub const ALERT_URP_HANDLING_FAILURE: &str = "alert_urp_handling_failure";
+    /// Partitions have been under-replicated for too long. Payload: [`super::Message`].
+    pub const ALERT_PROLONG_URP: &str = "alert_prolong_urp";
+    /// Healing is held by the brake until a person approves. Payload: [`super::Message`].
+    pub const ALERT_MASS_FAILURE: &str = "alert_mass_failure";
+    /// A broker keeps going and coming. Payload: [`super::Message`].
+    pub const ALERT_FLAPPING_BROKER: &str = "alert_flapping_broker";
+    /// Replace the host of a broker. Payload: [`super::ReplaceInstance`].
+    pub const REPLACE_INSTANCE: &str = "replace_instance";
+}
+
+/// How often an event that is emitted again in every cycle is delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Repeat {
+    /// Each time. The emitter sees to it that it does not ask twice for the same.
+    Always,
+    /// Once for its cause, until the incident is over.
+    OncePerIncident,
+    /// For its cause at most once in this time.
+    Every(Duration),
+}
+
+/// A complete order or message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its name, by which actions subscribe to it.
+    pub name: String,
+    /// What it is about.
+    pub target: Target,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// The incident that is the cause, where there is one.
+    pub cause: Option<IncidentKey>,
+    /// The order itself.
+    pub payload: serde_json::Value,
+    /// How often it may be delivered.
+    pub repeat: Repeat,
+    /// Whether it follows from a dry act: nothing has really been done.
+    pub dry_run: bool,
+}
+
+impl Event {
+    /// An event with a typed payload, to be delivered each time.
+    pub fn new(name: &str, target: Target, reason: impl Into<String>, payload: &impl Serialize) -> Self {
+        Self {
+            name: name.to_owned(),
+            target,
+            reason: reason.into(),
+            cause: None,
+            payload: serde_json::to_value(payload).unwrap_or(serde_json::Value::Null),
+            repeat: Repeat::Always,
+            dry_run: false,
+        }
+    }
+
+    /// The same event with the incident that caused it.
+    #[must_use]
+    pub fn caused_by(mut self, cause: IncidentKey) -> Self {
+        self.cause = Some(cause);
+        self
+    }
+
+    /// The same event, delivered as often as `repeat` says.
+    #[must_use]
+    pub fn repeated(mut self, repeat: Repeat) -> Self {
+        self.repeat = repeat;
+        self
+    }
+
+    /// The payload as a type.
+    ///
+    /// # Errors
+    /// The payload is not of that type.
+    pub fn payload_as<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        T::deserialize(&self.payload)
+    }
+}
+
+/// Payload of `reassign_partitions`: which partitions get which replicas. The order in the list is the order in
+/// which they are submitted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReassignPartitions {
+    /// The moves.
+    pub moves: Vec<PartitionMove>,
+    /// Replication throttle for the time of the moves, in bytes per second and broker; `None` for no throttle.
+    pub throttle_bytes_per_second: Option<u64>,
+}
+
+/// One partition's new replicas, and what must still be true for the move to be right.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionMove {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// Its replicas as they must still be when the move is submitted.
+    pub from: Vec<BrokerId>,
+    /// Its replicas afterwards, in order.
+    pub to: Vec<BrokerId>,
+    /// Brokers that must still be dead, or the move is no longer wanted. Empty for moves that serve another end.
+    pub dead: Vec<BrokerId>,
+    /// Bytes that each new replica has to fetch, where known.
+    pub bytes: Option<u64>,
+    /// The number of in-sync replicas when it was planned. Those with the fewest go first.
+    pub in_sync: u32,
+    /// Why, in a sentence.
+    pub reason: String,
+}
+
+impl PartitionMove {
+    /// The brokers that get a new replica.
+    pub fn added(&self) -> impl Iterator<Item = BrokerId> + '_ {
+        self.to.iter().copied().filter(|b| !self.from.contains(b))
+    }
+}
+
+/// Payload of `elect_leaders`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ElectLeaders {
+    /// The partitions whose preferred leader is to lead.
+    pub partitions: Vec<TopicPartition>,
+}
+
+/// Payload of `notify_…` and `alert_…`: what a person should read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// One line.
+    pub subject: String,
+    /// The text.
+    pub body: String,
+    /// How much it matters.
+    pub severity: Severity,
+}
+
+/// Payload of `replace_instance`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplaceInstance {
+    /// The broker whose host is to be replaced.
+    pub broker: BrokerId,
+    /// Its host name.
+    pub host: String,
+}
+
+/// What the `reassign_partitions` action is told to do in one step of an execution.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum ReassignStep {
+    /// Set the replication throttle of these brokers and topics.
+    SetThrottle(Throttle),
+    /// Submit these moves.
+    Submit {
+        /// The moves of this wave.
+        moves: Vec<PartitionMove>,
+    },
+    /// Cancel these reassignments of ours: each only if its target is still the one given here.
+    Cancel {
+        /// The moves to be cancelled.
+        moves: Vec<PartitionMove>,
+    },
+    /// Take the throttle away again.
+    ClearThrottle(Throttle),
+}
+
+/// A replication throttle: dynamic configs `leader.replication.throttled.rate`, `follower.replication.throttled.rate`
+/// of the brokers and `…throttled.replicas` of the topics.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Throttle {
+    /// Bytes per second and broker.
+    pub bytes_per_second: u64,
+    /// The brokers.
+    pub brokers: Vec<BrokerId>,
+    /// The topics.
+    pub topics: Vec<String>,
+}
+
+/// What became of each partition in a [`ReassignStep`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReassignResult {
+    /// Partitions that the cluster has accepted.
+    pub accepted: Vec<TopicPartition>,
+    /// Partitions for which the precondition no longer held, with what was found.
+    pub skipped: Vec<(TopicPartition, String)>,
+    /// Partitions that the cluster refused, with its words.
+    pub refused: Vec<(TopicPartition, String)>,
+    /// Partitions of which nothing is known: the answer was lost.
+    pub unknown: Vec<(TopicPartition, String)>,
+}

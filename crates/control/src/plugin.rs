@@ -1,0 +1,79 @@
+//! The plugins: monitors, operators, actions.
+
+use cluster::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+use crate::event::Event;
+use crate::finding::Finding;
+use crate::state::State;
+
+/// Whether a cycle goes on after a monitor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Go on with the next monitor.
+    Continue,
+    /// Stop the cycle: no further monitor and no operator runs. The monitor has reported why.
+    Stop,
+}
+
+/// A deriving monitor: computes attributes from those that are already in the State. Pure.
+pub trait Monitor: Send + Sync {
+    /// The name of this plugin in the configuration.
+    fn name(&self) -> &str;
+    /// Reads the State and adds to it.
+    fn observe(&self, state: &mut State) -> Flow;
+}
+
+/// What an operator decided, and what it waits for.
+#[must_use]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// What is to be done.
+    pub events: Vec<Event>,
+    /// What was seen, and why nothing more is done.
+    pub findings: Vec<Finding>,
+}
+
+/// Reads the State and decides. Pure: no I/O, no clock of its own.
+pub trait Operator: Send + Sync {
+    /// The name of this plugin in the configuration.
+    fn name(&self) -> &str;
+    /// The names of the events that it can emit.
+    fn emits(&self) -> Vec<String>;
+    /// Decides.
+    fn operate(&self, state: &State) -> Verdict;
+}
+
+/// What an action did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// What was done, in a sentence for the audit.
+    pub summary: String,
+    /// Details for the execution that asked for it.
+    pub detail: serde_json::Value,
+    /// Further events.
+    pub follow_ups: Vec<Event>,
+}
+
+/// Why an action failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActError {
+    /// The cause in words.
+    pub message: String,
+    /// Whether the act may have had its effect all the same.
+    pub maybe_applied: bool,
+    /// Whether trying again later can help.
+    pub retry: bool,
+}
+
+/// Executes events. Talks to the outside, submits and returns; idempotent: any event may arrive twice.
+pub trait Action: Send + Sync {
+    /// The name of this plugin in the configuration.
+    fn name(&self) -> &str;
+    /// The names of the events that it may emit.
+    fn emits(&self) -> Vec<String> {
+        Vec::new()
+    }
+    /// Executes one event. With `dry_run` nothing outside is changed, and what would have been done is said.
+    fn execute<'a>(&'a self, event: &'a Event, dry_run: bool) -> BoxFuture<'a, Result<Done, ActError>>;
+}
