@@ -1,1 +1,7 @@
 //! The service that keeps Apache Kafka clusters healthy.
+//!
+//! The shell around the pure core of crate `control`: configuration, plugins that talk to the outside, the state
+//! store, the loop of each cluster, the command line. A binary of your own can add plugins: register them in a
+//! [`plugin::PluginRegistry`] and hand it to the service.
+
+pub mod plugin;
