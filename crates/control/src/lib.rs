@@ -8,6 +8,7 @@
 //! wrong, and since when), [`event`] (orders), [`plugin`] (who decides and who acts), [`order`] (what people want),
 //! [`execution`] (work that lasts), [`record`] (the audit), [`memory`], [`effect`].
 
+pub mod config;
 pub mod time;
 
 pub mod state;
