@@ -3,11 +3,13 @@
 //! Everything that decides or acts speaks in these types. They know no client and no runtime: crate `kafka` stands
 //! behind the traits with the real thing, a simulator with a made-up one, and neither can be told from the other.
 //!
-//! Reading order: [`names`] (ids), [`view`] (what a cluster looks like), [`access`] (the traits), [`error`].
+//! Reading order: [`names`] (ids), [`view`] (what a cluster looks like), [`access`] (the traits), [`error`],
+//! [`notation`] (clusters as text).
 
 pub mod access;
 pub mod error;
 pub mod names;
+pub mod notation;
 pub mod view;
 
 pub use access::{
