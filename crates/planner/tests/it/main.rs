@@ -1,0 +1,11 @@
+//! What the planner does, told in a small notation, and the laws it keeps.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "a test fails by panicking, and its helpers are nobody's interface"
+)]
+
+mod heal;
+mod notation;
