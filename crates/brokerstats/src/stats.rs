@@ -182,7 +182,7 @@ pub struct BrokerStats {
     pub schema_version: i32,
     /// Kafka's `cluster.id`.
     pub cluster_id: Option<String>,
-    /// What failed, in words.
+    /// What failed, in words; without `has_failure`: what this report lacks.
     pub failure_detail: Option<String>,
     /// Interval that the counts cover, in milliseconds; 0 when there was nothing to compare with.
     pub interval_ms: i64,

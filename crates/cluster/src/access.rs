@@ -200,6 +200,22 @@ pub trait LogReader: Send + Sync {
         which: OffsetAt,
     ) -> BoxFuture<'a, Result<i64, ClientError>>;
 
+    /// The same offset of many partitions; one that fails does not hide the others. Implementations answer with few
+    /// requests; this one asks for one partition after the other.
+    fn offsets<'a>(
+        &'a self,
+        of: &'a [TopicPartition],
+        which: OffsetAt,
+    ) -> BoxFuture<'a, BTreeMap<TopicPartition, Result<i64, ClientError>>> {
+        Box::pin(async move {
+            let mut all = BTreeMap::new();
+            for at in of {
+                all.insert(at.clone(), self.offset(at, which).await);
+            }
+            all
+        })
+    }
+
     /// Reads from `offset` on, waiting at most `wait` for something to come. An offset that is no longer kept is
     /// answered from the first one that is.
     fn read<'a>(
