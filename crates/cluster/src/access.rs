@@ -51,6 +51,9 @@ pub trait Reader: Send + Sync {
     /// knows to be current).
     fn topics<'a>(&'a self, at: &'a BrokerAddress) -> BoxFuture<'a, Result<TopicTable, ClientError>>;
 
+    /// The topics `names` as they are at this moment, asked of any broker; one that does not exist is absent.
+    fn describe<'a>(&'a self, names: &'a [TopicName]) -> BoxFuture<'a, Result<TopicTable, ClientError>>;
+
     /// All reassignments in progress.
     fn reassignments(&self) -> BoxFuture<'_, Result<Reassignments, ClientError>>;
 
