@@ -1,1 +1,46 @@
 //! Real Apache Kafka for tests and development.
+//!
+//! [`Cluster`] starts Kafka's own jars (resolved once through Maven into `target/lab/`) as plain child
+//! processes on loopback ports, and lets a test kill, pause, stop, wipe and restart single brokers, run
+//! Kafka's own tools, and prove with [`Traffic`] that no acknowledged record was lost.
+//!
+//! ```no_run
+//! use lab::{Cluster, Mode, Version};
+//!
+//! fn main() -> anyhow::Result<()> {
+//!     let cluster = Cluster::builder()
+//!         .version(Version::V4_3)
+//!         .mode(Mode::KraftIsolated)
+//!         .brokers(4)
+//!         .racks(2)
+//!         .start()?;
+//!     cluster.create_topic("orders", 60, 3)?;
+//!     cluster.kill(2)?;
+//!     println!("{}", cluster.under_replicated()?);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Everything is blocking: call it from async code directly in a test or through `spawn_blocking`.
+//! Processes and files go when the [`Cluster`] is dropped, and also when its owner dies without running
+//! any destructor (see the `guard` module). Linux only: it reads `/proc`.
+
+mod builder;
+mod cluster;
+mod guard;
+mod jars;
+mod node;
+mod ports;
+mod properties;
+mod tools;
+mod traffic;
+mod version;
+mod view;
+
+pub use builder::Builder;
+pub use cluster::{CONTROLLER, Cluster, ZOOKEEPER};
+pub use jars::{Kit, home};
+pub use tools::ToolOutput;
+pub use traffic::{Traffic, TrafficConfig, TrafficReport};
+pub use version::{Mode, Version};
+pub use view::{Partition, wait_for};

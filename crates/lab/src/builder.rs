@@ -1,0 +1,133 @@
+//! What a cluster shall look like.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use crate::cluster::Cluster;
+use crate::version::{Mode, Version};
+
+/// Most brokers that a cluster may have; node ids above are the lab's own.
+const MAX_BROKERS: usize = 50;
+
+/// Describes a cluster; made by [`Cluster::builder`], started by [`Builder::start`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Builder {
+    pub(crate) version: Version,
+    pub(crate) mode: Mode,
+    pub(crate) brokers: usize,
+    pub(crate) racks: usize,
+    pub(crate) log_dirs: usize,
+    pub(crate) jmx: bool,
+    pub(crate) listen: IpAddr,
+    pub(crate) properties: Vec<(String, String)>,
+    pub(crate) cluster_id: Option<String>,
+    pub(crate) ready_within: Duration,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            version: Version::V4_3,
+            mode: Mode::KraftIsolated,
+            brokers: 1,
+            racks: 0,
+            log_dirs: 1,
+            jmx: false,
+            listen: Ipv4Addr::LOCALHOST.into(),
+            properties: Vec::new(),
+            cluster_id: None,
+            ready_within: Duration::from_secs(90),
+        }
+    }
+}
+
+impl Builder {
+    /// Which Kafka; 4.3.1 unless said otherwise.
+    pub fn version(mut self, version: Version) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// How metadata is kept; an isolated KRaft controller unless said otherwise.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// How many brokers; their ids are `1..=brokers`.
+    pub fn brokers(mut self, brokers: usize) -> Self {
+        self.brokers = brokers;
+        self
+    }
+
+    /// Spreads the brokers over `rack-1`, `rack-2`, … in turn; 0 means that brokers have no rack.
+    pub fn racks(mut self, racks: usize) -> Self {
+        self.racks = racks;
+        self
+    }
+
+    /// How many log directories each broker has.
+    pub fn log_dirs(mut self, log_dirs: usize) -> Self {
+        self.log_dirs = log_dirs;
+        self
+    }
+
+    /// Whether each broker opens a JMX port (no authentication, no TLS).
+    pub fn jmx(mut self, jmx: bool) -> Self {
+        self.jmx = jmx;
+        self
+    }
+
+    /// The address at which brokers advertise themselves. Anything but a loopback address makes them bind
+    /// 0.0.0.0, so that they are reached from another network namespace.
+    pub fn listen(mut self, address: IpAddr) -> Self {
+        self.listen = address;
+        self
+    }
+
+    /// Sets a Kafka property on every broker and controller; the last setting of a key counts.
+    pub fn property(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.properties.push((key.into(), value.into()));
+        self
+    }
+
+    /// The cluster id (KRaft only: 16 bytes in unpadded URL-safe base64); random unless said otherwise.
+    pub fn cluster_id(mut self, id: impl Into<String>) -> Self {
+        self.cluster_id = Some(id.into());
+        self
+    }
+
+    /// How long [`Builder::start`] and [`Cluster::wait_ready`] wait for all brokers; 90 s unless said
+    /// otherwise: a build machine may be ten times slower than the usual seven seconds.
+    pub fn ready_within(mut self, limit: Duration) -> Self {
+        self.ready_within = limit;
+        self
+    }
+
+    /// Starts the cluster and waits until all brokers serve.
+    pub fn start(self) -> Result<Cluster> {
+        if self.brokers == 0 || self.brokers > MAX_BROKERS {
+            bail!("a cluster of the lab has 1 to {MAX_BROKERS} brokers, not {}", self.brokers);
+        }
+        if self.log_dirs == 0 {
+            bail!("a broker needs at least one log directory");
+        }
+        if self.mode == Mode::ZooKeeper && self.version != Version::V3_9 {
+            bail!("Kafka {} has no ZooKeeper mode; 3.9 has", self.version);
+        }
+        Cluster::start_new(self)
+    }
+
+    pub(crate) fn bind(&self) -> IpAddr {
+        if self.listen.is_loopback() { self.listen } else { Ipv4Addr::UNSPECIFIED.into() }
+    }
+
+    /// The last value that was set for `key`, else `default`.
+    pub(crate) fn millis(&self, key: &str, default: u64) -> Duration {
+        let set = self.properties.iter().rev().find(|(name, _)| name == key);
+        Duration::from_millis(set.and_then(|(_, value)| value.parse().ok()).unwrap_or(default))
+    }
+}

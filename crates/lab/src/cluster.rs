@@ -1,0 +1,468 @@
+//! A running cluster.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::builder::Builder;
+use crate::guard::Guard;
+use crate::jars::{Kit, tail};
+use crate::node::{Node, NodePorts, Role};
+use crate::ports::Ports;
+use crate::properties::{self, NodeConfig};
+use crate::version::Mode;
+use crate::view::{self, Partition, wait_for};
+
+/// The node id of the isolated controller.
+pub const CONTROLLER: i32 = 100;
+/// The id by which the ZooKeeper server is named in calls of the lab.
+pub const ZOOKEEPER: i32 = -1;
+
+/// How long an orderly stop may take. A broker that cannot reach its controller would try for minutes.
+const STOP: Duration = Duration::from_secs(10);
+
+/// A running Kafka cluster; dropped, it leaves no process and no file.
+#[derive(Debug)]
+pub struct Cluster {
+    pub(crate) config: Builder,
+    pub(crate) kit: Kit,
+    pub(crate) guard: Guard,
+    cluster_id: String,
+    nodes: RwLock<BTreeMap<i32, Arc<Node>>>,
+    ports: Mutex<Ports>,
+}
+
+impl Cluster {
+    /// Describes a cluster to start.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) fn start_new(config: Builder) -> Result<Self> {
+        let kit = Kit::get(config.version)?;
+        let guard = Guard::new()?;
+        properties::write_log_config(guard.dir())?;
+        let tools = guard.dir().join("tools");
+        fs::create_dir_all(&tools).context("creating the directory of the tools")?;
+        properties::write_tool_log_config(&tools)?;
+        let ports = Mutex::new(Ports::new(config.bind()));
+        let cluster_id = match &config.cluster_id {
+            Some(id) => id.clone(),
+            None => random_id()?,
+        };
+        let cluster = Self { config, kit, guard, cluster_id, nodes: RwLock::default(), ports };
+        match cluster.config.mode {
+            Mode::KraftIsolated => cluster.add_node(CONTROLLER, Role::Controller, None)?,
+            Mode::ZooKeeper => cluster.add_node(ZOOKEEPER, Role::ZooKeeper, None)?,
+            Mode::KraftCombined => {}
+        }
+        let controllers = if cluster.config.brokers >= 3 { 3 } else { 1 };
+        for id in 1..=cluster.config.brokers as i32 {
+            let combined = cluster.config.mode == Mode::KraftCombined && id <= controllers;
+            let role = if combined { Role::Combined } else { Role::Broker };
+            cluster.add_node(id, role, cluster.rack_of(id))?;
+        }
+        for node in cluster.nodes() {
+            cluster.spawn(&node)?;
+        }
+        cluster.wait_ready()?;
+        Ok(cluster)
+    }
+
+    /// The addresses of all brokers, dead or alive, as a client is configured with: `host:port,…`.
+    pub fn bootstrap(&self) -> String {
+        self.addresses(|node| node.role.is_broker()).join(",")
+    }
+
+    /// The ids of all brokers that the cluster was given, in order.
+    pub fn broker_ids(&self) -> Vec<i32> {
+        self.nodes().iter().filter(|node| node.role.is_broker()).map(|node| node.id).collect()
+    }
+
+    /// The cluster id of a KRaft cluster. A ZooKeeper cluster makes its own: ask it.
+    pub fn cluster_id(&self) -> &str {
+        &self.cluster_id
+    }
+
+    /// The `host:port` that a broker advertises.
+    pub fn address(&self, id: i32) -> Result<String> {
+        Ok(self.plain_address(&*self.node(id)?))
+    }
+
+    /// The port of a broker's plain listener.
+    pub fn port(&self, id: i32) -> Result<u16> {
+        Ok(self.node(id)?.ports.plain)
+    }
+
+    /// The JMX port of a broker; an error when the cluster was started without [`Builder::jmx`].
+    pub fn jmx_port(&self, id: i32) -> Result<u16> {
+        match self.node(id)?.ports.jmx {
+            0 => bail!("the cluster was started without JMX"),
+            port => Ok(port),
+        }
+    }
+
+    /// The process id of a node; `None` while it is down.
+    pub fn pid(&self, id: i32) -> Result<Option<u32>> {
+        Ok(self.node(id)?.pid())
+    }
+
+    /// The rack of a broker.
+    pub fn rack(&self, id: i32) -> Result<Option<String>> {
+        Ok(self.node(id)?.rack.clone())
+    }
+
+    /// The log directories of a broker.
+    pub fn log_dirs(&self, id: i32) -> Result<Vec<PathBuf>> {
+        Ok(self.node(id)?.log_dirs.clone())
+    }
+
+    /// The file that holds a node's log.
+    pub fn log_file(&self, id: i32) -> Result<PathBuf> {
+        Ok(self.node(id)?.log())
+    }
+
+    /// The last 60 lines of a node's log.
+    pub fn log_tail(&self, id: i32) -> Result<String> {
+        Ok(tail(&self.node(id)?.log(), 60))
+    }
+
+    /// The cluster's directory; it goes with the cluster. Tests may put files of their own into it.
+    pub fn dir(&self) -> &Path {
+        self.guard.dir()
+    }
+
+    /// `kill -9` of a node (a broker, [`CONTROLLER`] or [`ZOOKEEPER`]); returns when it is dead.
+    pub fn kill(&self, id: i32) -> Result<()> {
+        self.node(id)?.kill(&self.guard)
+    }
+
+    /// `SIGSTOP`: the node keeps its connections and answers nothing.
+    pub fn pause(&self, id: i32) -> Result<()> {
+        self.node(id)?.pause(true)
+    }
+
+    /// `SIGCONT` after [`Cluster::pause`].
+    pub fn resume(&self, id: i32) -> Result<()> {
+        self.node(id)?.pause(false)
+    }
+
+    /// An orderly stop (`SIGTERM`, which hands leaderships over first); after 10 s `SIGKILL`. Says whether
+    /// the node went by itself.
+    pub fn stop(&self, id: i32) -> Result<bool> {
+        self.node(id)?.stop(&self.guard, STOP)
+    }
+
+    /// Starts a node that is down; does not wait until it serves: see [`Cluster::wait_ready`].
+    ///
+    /// With ZooKeeper this first waits until the session of a killed broker has ended, because a broker
+    /// that finds its own old registration gives up.
+    pub fn start(&self, id: i32) -> Result<()> {
+        let node = self.node(id)?;
+        if self.config.mode == Mode::ZooKeeper && node.role.is_broker() && node.since_killed().is_some() {
+            self.wait_session_end(&node)?;
+        }
+        self.spawn(&node)
+    }
+
+    /// An orderly stop and a start; does not wait until the node serves: see [`Cluster::wait_ready`].
+    pub fn restart(&self, id: i32) -> Result<()> {
+        self.stop(id)?;
+        self.start(id)
+    }
+
+    /// Deletes all data of a node that is down. A KRaft node gets freshly formatted storage.
+    pub fn wipe(&self, id: i32) -> Result<()> {
+        let node = self.node(id)?;
+        node.clear_log_dirs()?;
+        self.format(&node)
+    }
+
+    /// Adds a broker with the next free id and starts it; does not wait until it serves. Returns the id.
+    pub fn add_broker(&self, rack: Option<&str>) -> Result<i32> {
+        let id = self.broker_ids().last().copied().unwrap_or(0) + 1;
+        if id >= CONTROLLER {
+            bail!("broker ids end below {CONTROLLER}");
+        }
+        self.add_node(id, Role::Broker, rack.map(str::to_owned))?;
+        self.spawn(&*self.node(id)?)?;
+        Ok(id)
+    }
+
+    /// Waits until every node that runs (and is not paused) serves, and every such broker sees all the
+    /// others. Fails at once when a process has ended by itself, and tells which broker is not ready,
+    /// with the end of its log, when time is up.
+    pub fn wait_ready(&self) -> Result<()> {
+        let start = Instant::now();
+        let serving: Vec<_> = self.nodes().into_iter().filter(|node| node.is_serving()).collect();
+        let brokers: Vec<_> = serving.iter().filter(|node| node.role.is_broker()).collect();
+        let expected: BTreeSet<i32> = brokers.iter().map(|node| node.id).collect();
+        for node in &serving {
+            let left = self.config.ready_within.saturating_sub(start.elapsed());
+            let mut ended = None;
+            let ready = wait_for("the node says that it has started", left, || {
+                ended = serving.iter().find_map(|other| other.check_alive(&self.guard).err());
+                Ok(ended.is_some() || node.log_contains(&started_line(node, self.config.mode)))
+            });
+            if let Some(error) = ended {
+                return Err(error);
+            }
+            self.explain(node, ready)?;
+        }
+        for node in &brokers {
+            let left = self.config.ready_within.saturating_sub(start.elapsed());
+            let address = self.plain_address(node);
+            let ready = wait_for("the broker sees all the others", left, || {
+                node.check_alive(&self.guard)?;
+                Ok(view::brokers_seen_at(&address)?.is_superset(&expected))
+            });
+            self.explain(node, ready)?;
+        }
+        Ok(())
+    }
+
+    fn explain(&self, node: &Node, outcome: Result<Duration>) -> Result<()> {
+        outcome.map(|_| ()).with_context(|| {
+            format!("{} is not ready; the end of its log:\n{}", node.name(), tail(&node.log(), 40))
+        })
+    }
+
+    /// The ids of the brokers that broker `id` counts as alive.
+    pub fn brokers_seen_by(&self, id: i32) -> Result<BTreeSet<i32>> {
+        view::brokers_seen_at(&self.address(id)?)
+    }
+
+    /// All partitions of all topics, as the live brokers describe them.
+    pub fn partitions(&self) -> Result<Vec<Partition>> {
+        view::partitions(&self.live_bootstrap()?)
+    }
+
+    /// The partitions of one topic.
+    pub fn partitions_of(&self, topic: &str) -> Result<Vec<Partition>> {
+        Ok(self.partitions()?.into_iter().filter(|p| p.topic == topic).collect())
+    }
+
+    /// Waits until no partition is under-replicated; returns how long that took.
+    pub fn wait_in_sync(&self, within: Duration) -> Result<Duration> {
+        wait_for("all replicas are in sync", within, || {
+            Ok(!self.partitions()?.iter().any(Partition::is_under_replicated))
+        })
+    }
+
+    /// Waits until broker `gone` has left the metadata of all live brokers; returns how long that took.
+    pub fn wait_dropped(&self, gone: i32, within: Duration) -> Result<Duration> {
+        let alive = self.addresses(|node| node.role.is_broker() && node.is_serving());
+        wait_for("the broker is dropped from the metadata", within, || {
+            for address in &alive {
+                if view::brokers_seen_at(address)?.contains(&gone) {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+    }
+
+    /// The addresses of the brokers that run and are not paused.
+    pub(crate) fn live_bootstrap(&self) -> Result<String> {
+        let live = self.addresses(|node| node.role.is_broker() && node.is_serving());
+        if live.is_empty() {
+            bail!("no broker runs");
+        }
+        Ok(live.join(","))
+    }
+
+    fn addresses(&self, wanted: impl Fn(&Node) -> bool) -> Vec<String> {
+        self.nodes().iter().filter(|node| wanted(node)).map(|node| self.plain_address(node)).collect()
+    }
+
+    fn plain_address(&self, node: &Node) -> String {
+        SocketAddr::new(self.config.listen, node.ports.plain).to_string()
+    }
+
+    fn nodes(&self) -> Vec<Arc<Node>> {
+        self.nodes.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    fn node(&self, id: i32) -> Result<Arc<Node>> {
+        let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
+        nodes.get(&id).cloned().with_context(|| format!("the cluster has no node {id}"))
+    }
+
+    fn rack_of(&self, id: i32) -> Option<String> {
+        let racks = self.config.racks as i32;
+        (racks > 0).then(|| format!("rack-{}", (id - 1) % racks + 1))
+    }
+
+    fn add_node(&self, id: i32, role: Role, rack: Option<String>) -> Result<()> {
+        let mut take = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ports = NodePorts { plain: take.take()?, ..NodePorts::default() };
+        if matches!(role, Role::Controller | Role::Combined) {
+            ports.controller = take.take()?;
+        }
+        if role.is_broker() && self.config.jmx {
+            ports.jmx = take.take()?;
+        }
+        drop(take);
+        let dir = self.guard.dir().join(if role == Role::ZooKeeper { "zk".into() } else { format!("n{id}") });
+        let mut node = Node::new(id, role, rack, ports, dir);
+        let log_dirs = if role.is_broker() { self.config.log_dirs } else { 1 };
+        node.log_dirs = (1..=log_dirs).map(|n| node.dir.join(format!("d{n}"))).collect();
+        node.clear_log_dirs()?;
+        self.format(&node)?;
+        self.nodes.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::new(node));
+        Ok(())
+    }
+
+    /// Writes what `kafka-storage format` would write, without a JVM.
+    fn format(&self, node: &Node) -> Result<()> {
+        if self.config.mode == Mode::ZooKeeper {
+            return Ok(());
+        }
+        for (index, dir) in node.log_dirs.iter().enumerate() {
+            let meta = properties::meta(&self.cluster_id, node.id, &random_id()?);
+            fs::write(dir.join("meta.properties"), meta).context("writing meta.properties")?;
+            if index == 0 {
+                fs::copy(self.kit.bootstrap_checkpoint(), dir.join("bootstrap.checkpoint"))
+                    .context("copying bootstrap.checkpoint")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn spawn(&self, node: &Node) -> Result<()> {
+        node.spawn(self.command(node)?)
+    }
+
+    fn command(&self, node: &Node) -> Result<Command> {
+        let mut command = self.kit.node_command(&self.guard, self.guard.dir());
+        let file = node.dir.join("server.properties");
+        if node.role == Role::ZooKeeper {
+            let data = node.log_dirs.first().cloned().unwrap_or_default();
+            fs::write(&file, properties::zookeeper(node.ports.plain, &data)).context("writing the config")?;
+            command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(&file);
+            return Ok(command);
+        }
+        fs::write(&file, self.node_config(node)?.render()).context("writing the config")?;
+        if node.ports.jmx != 0 {
+            let (host, port) = (self.config.listen, node.ports.jmx);
+            command.args(jmx_options(&host.to_string(), port));
+        }
+        command.arg("kafka.Kafka").arg(&file);
+        Ok(command)
+    }
+
+    fn node_config(&self, node: &Node) -> Result<NodeConfig> {
+        let mut config = NodeConfig::default();
+        properties::small(&mut config);
+        properties::broker(&mut config, self.config.brokers);
+        let dirs: Vec<_> = node.log_dirs.iter().map(|dir| dir.display().to_string()).collect();
+        config.set("log.dirs", dirs.join(","));
+        if let Some(rack) = &node.rack {
+            config.set("broker.rack", rack);
+        }
+        let mut listeners = Vec::new();
+        if node.role.is_broker() {
+            listeners.push(format!("PLAINTEXT://{}", SocketAddr::new(self.config.bind(), node.ports.plain)));
+            config.set("advertised.listeners", format!("PLAINTEXT://{}", self.plain_address(node)));
+            config.set("inter.broker.listener.name", "PLAINTEXT");
+        }
+        if node.ports.controller != 0 {
+            listeners.push(format!("CONTROLLER://127.0.0.1:{}", node.ports.controller));
+        }
+        config.set("listeners", listeners.join(","));
+        config.set("listener.security.protocol.map", "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT");
+        if self.config.mode == Mode::ZooKeeper {
+            config.set("broker.id", node.id.to_string());
+            config.set("zookeeper.connect", format!("127.0.0.1:{}/kafka", self.node(ZOOKEEPER)?.ports.plain));
+            config.set("zookeeper.session.timeout.ms", "6000");
+        } else {
+            let roles = match node.role {
+                Role::Controller => "controller",
+                Role::Combined => "broker,controller",
+                Role::Broker | Role::ZooKeeper => "broker",
+            };
+            config.set("process.roles", roles);
+            config.set("node.id", node.id.to_string());
+            config.set("controller.listener.names", "CONTROLLER");
+            config.set("controller.quorum.voters", self.voters().join(","));
+        }
+        for (key, value) in &self.config.properties {
+            config.set(key, value);
+        }
+        Ok(config)
+    }
+
+    fn voters(&self) -> Vec<String> {
+        let nodes = self.nodes();
+        let voters = nodes.iter().filter(|node| node.ports.controller != 0);
+        voters.map(|node| format!("{}@127.0.0.1:{}", node.id, node.ports.controller)).collect()
+    }
+
+    fn wait_session_end(&self, node: &Node) -> Result<()> {
+        // ZooKeeper ends sessions at ticks (0.5 s here); twice the session time-out is ample.
+        let session = self.config.millis("zookeeper.session.timeout.ms", 6_000);
+        let limit = session * 2 + Duration::from_secs(2);
+        if self.live_bootstrap().is_ok() {
+            self.wait_dropped(node.id, limit)?;
+            return Ok(());
+        }
+        wait_for("the session of the killed broker has ended", limit, || {
+            Ok(node.since_killed().is_none_or(|since| since > session + Duration::from_secs(2)))
+        })?;
+        Ok(())
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // Reaping here keeps the owner free of zombies; the guard, dropped next, deletes the directory.
+        for node in self.nodes() {
+            let _ = node.kill(&self.guard);
+        }
+    }
+}
+
+/// What a node's log says when it serves. A KRaft broker says so once the controller has unfenced it.
+fn started_line(node: &Node, mode: Mode) -> String {
+    match (node.role, mode) {
+        (Role::ZooKeeper, _) => "binding to port".to_owned(),
+        (_, Mode::ZooKeeper) => format!("[KafkaServer id={}] started", node.id),
+        _ => "Kafka Server started".to_owned(),
+    }
+}
+
+fn jmx_options(host: &str, port: u16) -> [String; 5] {
+    let prefix = "-Dcom.sun.management.jmxremote";
+    [
+        format!("{prefix}.port={port}"),
+        format!("{prefix}.rmi.port={port}"),
+        format!("{prefix}.authenticate=false"),
+        format!("{prefix}.ssl=false"),
+        format!("-Djava.rmi.server.hostname={host}"),
+    ]
+}
+
+/// A random UUID as Kafka writes it: 16 bytes in URL-safe base64 without padding.
+fn random_id() -> Result<String> {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let text = fs::read_to_string("/proc/sys/kernel/random/uuid").context("asking the kernel for a UUID")?;
+    let hex: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    let mut number = u128::from_str_radix(&hex, 16).context("reading the kernel's UUID")?;
+    // The last digit carries only two bits of the 128.
+    let mut id = vec![DIGITS[(number as usize & 0b11) << 4]];
+    number >>= 2;
+    for _ in 0..21 {
+        id.push(DIGITS[number as usize & 0b11_1111]);
+        number >>= 6;
+    }
+    id.reverse();
+    let id: String = id.into_iter().map(char::from).collect();
+    // Kafka refuses ids that begin with a dash: command lines would take them for options.
+    Ok(id.replacen('-', "_", usize::from(id.starts_with('-'))))
+}

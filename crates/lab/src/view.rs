@@ -1,0 +1,117 @@
+//! What the cluster says about itself, asked over the Kafka protocol.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use krafka::Kafka;
+use krafka::admin::{DescribeTopicsOptions, ListTopicsOptions};
+
+/// How long a single question may take.
+const ASK: Duration = Duration::from_secs(5);
+
+/// One partition as a broker describes it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Partition {
+    /// Name of the topic.
+    pub topic: String,
+    /// Index of the partition.
+    pub partition: i32,
+    /// Its leader; `None` while it has none.
+    pub leader: Option<i32>,
+    /// The replicas in their order; during a reassignment this includes those being added and removed.
+    pub replicas: Vec<i32>,
+    /// Those that are in sync.
+    pub isr: Vec<i32>,
+}
+
+impl Partition {
+    /// Whether any replica is out of sync.
+    pub fn is_under_replicated(&self) -> bool {
+        self.isr.len() < self.replicas.len()
+    }
+}
+
+/// Runs `future` to its end on a thread of its own, so that it works inside an async test as well.
+pub(crate) fn block_on<F>(future: F) -> Result<F::Output>
+where
+    F: Future + Send,
+    F::Output: Send,
+{
+    let run = || -> Result<F::Output> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        Ok(runtime.context("starting a runtime")?.block_on(future))
+    };
+    std::thread::scope(|scope| scope.spawn(run).join())
+        .map_err(|_| anyhow!("a question to Kafka panicked"))?
+}
+
+pub(crate) async fn connect(bootstrap: &str) -> Result<Kafka> {
+    Kafka::builder(bootstrap)
+        .client_id("lab")
+        .connect_timeout(Duration::from_secs(2))
+        .request_timeout(ASK)
+        .connect()
+        .await
+        .with_context(|| format!("connecting to {bootstrap}"))
+}
+
+/// The brokers that the broker at `address` counts as alive.
+pub(crate) fn brokers_seen_at(address: &str) -> Result<BTreeSet<i32>> {
+    block_on(async {
+        let kafka = tokio::time::timeout(ASK, connect(address)).await.context("the broker is silent")??;
+        let brokers = krafka::__private::kafka_metadata(&kafka).brokers();
+        Ok(brokers.iter().map(|broker| broker.id()).collect())
+    })?
+}
+
+/// All partitions of all topics, internal ones included.
+pub(crate) fn partitions(bootstrap: &str) -> Result<Vec<Partition>> {
+    block_on(async {
+        let kafka = connect(bootstrap).await?;
+        let admin = kafka.admin();
+        let list = ListTopicsOptions::default().include_internal(true).timeout(ASK);
+        let names = admin.list_topics(list).await.context("listing topics")?;
+        let mut all = Vec::new();
+        for chunk in names.chunks(200) {
+            let options = DescribeTopicsOptions::default().timeout(ASK);
+            let answers = admin.describe_topics(chunk, options).await.context("describing topics")?;
+            for (topic, answer) in answers {
+                let description = answer.with_context(|| format!("describing topic {topic}"))?;
+                all.extend(description.partitions.into_iter().map(|p| Partition {
+                    topic: topic.clone(),
+                    partition: p.partition,
+                    leader: p.leader,
+                    replicas: p.replicas,
+                    isr: p.isr,
+                }));
+            }
+        }
+        all.sort();
+        Ok(all)
+    })?
+}
+
+/// Asks `question` again and again until it says yes, at most for `within`; returns how long that took.
+/// An error counts as a no and is told when time is up.
+pub fn wait_for(
+    what: &str,
+    within: Duration,
+    mut question: impl FnMut() -> Result<bool>,
+) -> Result<Duration> {
+    let start = Instant::now();
+    loop {
+        let answer = question();
+        if matches!(answer, Ok(true)) {
+            return Ok(start.elapsed());
+        }
+        if start.elapsed() >= within {
+            match answer {
+                Err(error) => return Err(error.context(format!("not within {within:?}: {what}"))),
+                Ok(_) => bail!("not within {within:?}: {what}"),
+            }
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
