@@ -1,7 +1,7 @@
 //! A cluster leaves nothing behind, however its owner ends.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -54,10 +54,12 @@ fn nothing_is_left_when_the_owner_is_killed() {
     assert_gone(&pids, &dir);
 }
 
-fn assert_gone(pids: &[u32], dir: &std::path::Path) {
-    wait_for("all processes and files are gone", LIMIT, || {
-        let gone = |pid: &u32| test_kill_process(Pid::from_raw(*pid as i32).unwrap()).is_err();
-        Ok(pids.iter().all(gone) && !dir.exists())
-    })
-    .unwrap();
+fn assert_gone(pids: &[u32], dir: &Path) {
+    let gone = |pid: &u32| {
+        let pid = i32::try_from(*pid).ok().and_then(Pid::from_raw);
+        pid.is_none_or(|pid| test_kill_process(pid).is_err())
+    };
+    let outcome =
+        wait_for("all processes and files are gone", LIMIT, || Ok(pids.iter().all(gone) && !dir.exists()));
+    assert!(outcome.is_ok(), "{outcome:?}");
 }
