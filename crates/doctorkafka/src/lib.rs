@@ -4,4 +4,10 @@
 //! store, the loop of each cluster, the command line. A binary of your own can add plugins: register them in a
 //! [`plugin::PluginRegistry`] and hand it to the service.
 
+pub mod cli;
+
+pub mod config;
+
 pub mod plugin;
+
+pub mod plugins;

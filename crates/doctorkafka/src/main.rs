@@ -1,3 +1,7 @@
 //! The service that keeps Apache Kafka clusters healthy.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    doctorkafka::cli::main(doctorkafka::plugins::builtin())
+}

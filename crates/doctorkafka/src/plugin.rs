@@ -143,6 +143,9 @@ pub trait OperatorConfig: DeserializeOwned + Serialize + Send + Sync + 'static {
     fn check(&self) -> Vec<ConfigProblem> {
         Vec::new()
     }
+    /// The names of the events that the operator can emit: the same as [`Operator::emits`], known before anything
+    /// is made.
+    fn emits(&self) -> Vec<String>;
     /// Makes the operator.
     ///
     /// # Errors
@@ -158,6 +161,11 @@ pub trait ActionConfig: DeserializeOwned + Serialize + Send + Sync + 'static {
     }
     /// Whether acts change clusters or hosts, so that `dry_run` is `true` unless it is switched off.
     fn changes_things(&self) -> bool;
+    /// The names of the events that the action may emit: the same as [`Action::emits`], known before anything is
+    /// made.
+    fn emits(&self) -> Vec<String> {
+        Vec::new()
+    }
     /// Makes the action.
     ///
     /// # Errors
@@ -171,6 +179,8 @@ pub trait Prepared<T>: Send + Sync {
     fn resolved(&self) -> serde_json::Value;
     /// See [`ActionConfig::changes_things`]; `false` for monitors and operators.
     fn changes_things(&self) -> bool;
+    /// The names of the events that the plugin may emit; none for monitors.
+    fn emits(&self) -> Vec<String>;
     /// Makes the plugin.
     ///
     /// # Errors
@@ -260,6 +270,9 @@ impl<C: MonitorConfig> Prepared<MonitorPlugin> for OfMonitor<C> {
     fn changes_things(&self) -> bool {
         false
     }
+    fn emits(&self) -> Vec<String> {
+        Vec::new()
+    }
     fn build(&self, context: &BuildContext) -> Result<MonitorPlugin, String> {
         self.0.build(context)
     }
@@ -273,6 +286,9 @@ impl<C: OperatorConfig> Prepared<Box<dyn Operator>> for OfOperator<C> {
     fn changes_things(&self) -> bool {
         false
     }
+    fn emits(&self) -> Vec<String> {
+        self.0.emits()
+    }
     fn build(&self, context: &BuildContext) -> Result<Box<dyn Operator>, String> {
         self.0.build(context)
     }
@@ -285,6 +301,9 @@ impl<C: ActionConfig> Prepared<Arc<dyn Action>> for OfAction<C> {
     }
     fn changes_things(&self) -> bool {
         self.0.changes_things()
+    }
+    fn emits(&self) -> Vec<String> {
+        self.0.emits()
     }
     fn build(&self, context: &BuildContext) -> Result<Arc<dyn Action>, String> {
         self.0.build(context)

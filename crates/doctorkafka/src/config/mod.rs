@@ -1,0 +1,3 @@
+//! The configuration: from YAML text to what the service runs.
+
+pub mod resolved;
