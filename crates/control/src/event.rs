@@ -34,6 +34,12 @@ pub mod names {
     pub const ALERT_MASS_FAILURE: &str = "alert_mass_failure";
     /// A broker keeps going and coming. Payload: [`super::Message`].
     pub const ALERT_FLAPPING_BROKER: &str = "alert_flapping_broker";
+    /// A reassignment makes no headway. Payload: [`super::Message`].
+    pub const ALERT_STUCK_REASSIGNMENT: &str = "alert_stuck_reassignment";
+    /// A replication throttle could not be taken away again. Payload: [`super::Message`].
+    pub const ALERT_THROTTLE_LEFT: &str = "alert_throttle_left";
+    /// It is not known what became of an act that must not be repeated. Payload: [`super::Message`].
+    pub const ALERT_UNKNOWN_OUTCOME: &str = "alert_unknown_outcome";
     /// Replace the host of a broker. Payload: [`super::ReplaceInstance`].
     pub const REPLACE_INSTANCE: &str = "replace_instance";
 }

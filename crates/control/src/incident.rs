@@ -56,6 +56,9 @@ pub struct Incident {
     /// The last cycle that saw it.
     #[serde(skip)]
     pub watched_until: Option<Tick>,
+    /// Whether only operators report it: such an incident cannot be found to be over before they have run.
+    #[serde(skip)]
+    pub late: bool,
     /// What was done for it: event names with the time of the last time, for "once per incident".
     pub done: BTreeMap<String, Timestamp>,
     /// Since when it has been snoozed by a person, and until when.

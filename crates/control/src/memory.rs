@@ -30,7 +30,7 @@ pub struct Memory {
     /// What is wrong.
     pub incidents: Arc<Incidents>,
     /// Work in flight, and the last that ended.
-    pub executions: Arc<Vec<Execution>>,
+    pub executions: Arc<Vec<Arc<Execution>>>,
     /// What people want.
     pub wishes: Arc<Wishes>,
     /// The number of the next execution.

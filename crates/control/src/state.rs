@@ -118,7 +118,7 @@ pub struct State {
     attributes: BTreeMap<Cow<'static, str>, NamedValue>,
     findings: Vec<Finding>,
     incidents: Arc<Incidents>,
-    executions: Arc<Vec<Execution>>,
+    executions: Arc<Vec<Arc<Execution>>>,
     wishes: Arc<Wishes>,
 }
 
@@ -129,7 +129,7 @@ impl State {
         cluster: Arc<str>,
         now: Now,
         incidents: Arc<Incidents>,
-        executions: Arc<Vec<Execution>>,
+        executions: Arc<Vec<Arc<Execution>>>,
         wishes: Arc<Wishes>,
     ) -> Self {
         Self {
@@ -163,8 +163,8 @@ impl State {
         self.incidents = incidents;
     }
 
-    /// Work that is in flight.
-    pub fn executions(&self) -> &[Execution] {
+    /// Work that is in flight, and the last that ended.
+    pub fn executions(&self) -> &[Arc<Execution>] {
         &self.executions
     }
 
