@@ -67,7 +67,7 @@ impl Serialize for OngoingReassignments {
 
 /// Every broker that has ever been seen alive, or is registered. Written by the framework before the monitors run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KnownBrokers(pub BTreeMap<BrokerId, crate::memory::KnownBroker>);
+pub struct KnownBrokers(pub Arc<BTreeMap<BrokerId, crate::memory::KnownBroker>>);
 impl Attribute for KnownBrokers {
     const NAME: &'static str = "known_brokers";
 }

@@ -67,3 +67,13 @@ pub enum Effect {
     /// Put a line into the audit.
     Record(Record),
 }
+
+impl Effect {
+    /// The outcome of an act that was not sent out, because the journal could not be written before it.
+    pub fn not_done(&self, why: &str) -> Option<Outcome> {
+        let Self::Act { execution, sequence, .. } = self else { return None };
+        let message = format!("not done: {why}");
+        let error = ActError { message, maybe_applied: false, retry: true };
+        Some(Outcome { execution: *execution, sequence: *sequence, result: Err(error) })
+    }
+}

@@ -4,11 +4,12 @@
 //! folded purely from the findings of each cycle and kept in the state store.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::finding::{Finding, Severity, Target};
-use crate::time::{Tick, Timestamp};
+use crate::time::{Now, Tick, Timestamp};
 
 /// What makes two findings the same incident.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -104,6 +105,155 @@ impl Incidents {
     pub fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Incident> {
         self.open.values().filter(move |incident| incident.key.kind == kind)
     }
+}
+
+/// What the findings of a fold cover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// The cycle was stopped: what is not among the findings was not looked for, so that nothing is over.
+    Stopped,
+    /// The monitors have run, the operators have not: incidents that only operators report are not over yet.
+    Monitors,
+    /// All have run.
+    All,
+}
+
+/// What a fold has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// An incident was opened.
+    Opened(IncidentKey),
+    /// Its severity has risen from this one.
+    Raised(IncidentKey, Severity),
+    /// It is over.
+    Resolved(ClosedIncident),
+}
+
+/// Bounds of the fold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoldLimits {
+    /// An incident that was not seen for longer than this (the process was suspended, Kafka could not be asked) is
+    /// watched anew: what was not watched does not count for a grace.
+    pub watch_gap: Duration,
+    /// How many closed incidents are kept.
+    pub keep_closed: usize,
+    /// For how long they are kept.
+    pub keep_closed_for: Duration,
+}
+
+impl Default for FoldLimits {
+    /// 30 s hold a few cycles that hang in a time-out, and are shorter than any sensible grace for flapping. A
+    /// day of closed incidents shows a broker that goes and comes once an hour.
+    fn default() -> Self {
+        Self {
+            watch_gap: Duration::from_secs(30),
+            keep_closed: 1_000,
+            keep_closed_for: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
+/// Folds the findings of a cycle into the incidents.
+pub fn fold(
+    mut incidents: Incidents,
+    findings: &[Finding],
+    now: Now,
+    look: Look,
+    limits: &FoldLimits,
+) -> (Incidents, Vec<Change>) {
+    let mut changes = Vec::new();
+    for finding in findings {
+        let key = IncidentKey::from(finding);
+        if let Some(incident) = incidents.open.get_mut(&key) {
+            if let Some(lower) = go_on(incident, finding, now, look, limits) {
+                changes.push(Change::Raised(key, lower));
+            }
+        } else {
+            let incident = open(incidents.next_id, finding, now, look);
+            incidents.next_id = incidents.next_id.saturating_add(1);
+            changes.push(Change::Opened(key.clone()));
+            incidents.open.insert(key, incident);
+        }
+    }
+    resolve(&mut incidents, now, look, limits, &mut changes);
+    (incidents, changes)
+}
+
+fn open(id: u64, finding: &Finding, now: Now, look: Look) -> Incident {
+    Incident {
+        id,
+        key: IncidentKey::from(finding),
+        severity: finding.severity,
+        message: finding.message.clone(),
+        waits_for: finding.waits_for.clone(),
+        first_seen: now.wall,
+        last_seen: now.wall,
+        watched_since: Some(now.tick),
+        watched_until: Some(now.tick),
+        late: look == Look::All,
+        done: BTreeMap::new(),
+        snoozed_until: None,
+    }
+}
+
+/// Returns the severity before, if it has risen.
+fn go_on(
+    incident: &mut Incident,
+    finding: &Finding,
+    now: Now,
+    look: Look,
+    limits: &FoldLimits,
+) -> Option<Severity> {
+    let seen_already = incident.watched_until == Some(now.tick);
+    if !seen_already {
+        incident.late = look == Look::All;
+        let watched = incident.watched_until.is_some_and(|until| now.tick.since(until) <= limits.watch_gap);
+        if !watched || incident.watched_since.is_none() {
+            incident.watched_since = Some(now.tick);
+        }
+        incident.watched_until = Some(now.tick);
+    }
+    incident.last_seen = now.wall;
+    if incident.message != finding.message {
+        incident.message.clone_from(&finding.message);
+    }
+    if incident.waits_for != finding.waits_for {
+        incident.waits_for.clone_from(&finding.waits_for);
+    }
+    let before = incident.severity;
+    incident.severity = before.max(finding.severity);
+    (incident.severity > before).then_some(before)
+}
+
+fn resolve(incidents: &mut Incidents, now: Now, look: Look, limits: &FoldLimits, changes: &mut Vec<Change>) {
+    let is_over = |incident: &Incident| {
+        let unseen = incident.watched_until != Some(now.tick);
+        match look {
+            Look::Stopped => false,
+            // One that was loaded from the store may be one that only operators report.
+            Look::Monitors => unseen && incident.watched_until.is_some() && !incident.late,
+            Look::All => unseen,
+        }
+    };
+    let over: Vec<IncidentKey> =
+        incidents.open.values().filter(|i| is_over(i)).map(|i| i.key.clone()).collect();
+    for key in over {
+        let Some(incident) = incidents.open.remove(&key) else { continue };
+        let closed = ClosedIncident {
+            id: incident.id,
+            key,
+            severity: incident.severity,
+            message: incident.message,
+            first_seen: incident.first_seen,
+            closed: now.wall,
+        };
+        changes.push(Change::Resolved(closed.clone()));
+        incidents.closed.push(closed);
+    }
+    let too_many = incidents.closed.len().saturating_sub(limits.keep_closed);
+    let too_old =
+        incidents.closed.iter().take_while(|c| now.wall.since(c.closed) > limits.keep_closed_for).count();
+    incidents.closed.drain(..too_many.max(too_old));
 }
 
 /// JSON has only strings as keys of objects, so the map travels as a list.

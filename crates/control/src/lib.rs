@@ -6,7 +6,8 @@
 //!
 //! Reading order: [`time`], [`state`] and [`attributes`] (what is known), [`finding`] and [`incident`] (what is
 //! wrong, and since when), [`event`] (orders), [`plugin`] (who decides and who acts), [`order`] (what people want),
-//! [`execution`] (work that lasts), [`record`] (the audit), [`memory`], [`effect`].
+//! [`execution`] (work that lasts), [`record`] (the audit), [`memory`], [`effect`], [`guard`] (who says no), [`step`]
+//! (how it all goes together).
 
 pub mod config;
 pub mod time;
@@ -33,15 +34,27 @@ pub mod memory;
 
 pub mod effect;
 
+pub mod guard;
+
+pub mod step;
+
+mod dispatch;
+mod orders;
+
 pub use attributes::*;
-pub use effect::{Effect, Inputs, Outcome};
+pub use effect::{Contribution, Effect, Inputs, Outcome};
 pub use event::{Event, Repeat};
-pub use execution::{Execution, ExecutionId, MovePhase, MoveState};
+pub use execution::progress::Progress;
+pub use execution::{Execution, ExecutionId, ExecutionLimits, MovePhase, MoveState};
 pub use finding::{Finding, Severity, Target};
-pub use incident::{Incident, IncidentKey, Incidents};
-pub use memory::Memory;
+pub use guard::{Check, GuardConfig, Held};
+pub use incident::{FoldLimits, Incident, IncidentKey, Incidents};
+pub use memory::{Memory, RestoreError};
 pub use order::{Order, Scope, Wish, Wishes};
 pub use plugin::{ActError, Action, Done, Flow, Monitor, Operator, Verdict};
 pub use record::{Record, RecordKind};
 pub use state::{Attribute, Fact, State};
+pub use step::{
+    ActionKind, ActionSlot, ConfigProblem, ConfigWarning, Core, CoreConfig, MonitorSlot, Stepped,
+};
 pub use time::{Now, Tick, Timestamp};

@@ -2,34 +2,39 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cluster::{Broker, BrokerId, ClusterId};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use thiserror::Error;
 
-use crate::execution::Execution;
+use crate::effect::Effect;
+use crate::execution::{Execution, ExecutionId};
 use crate::incident::Incidents;
 use crate::order::Wishes;
-use crate::time::Timestamp;
+use crate::time::{Tick, Timestamp};
 
-/// A broker that has been seen alive at some time.
+/// A broker that has been seen alive at some time, or is registered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownBroker {
     /// As it was last seen.
     pub broker: Broker,
-    /// When it was last seen alive.
+    /// When it was last seen alive; 0 for one that is registered but has never been seen alive.
     pub last_live: Timestamp,
 }
 
 /// What the core remembers of one cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Memory {
     /// The identity of the cluster, from the first time that it was seen. Another one stops all acts.
     pub cluster_id: Option<ClusterId>,
     /// Brokers that have been seen alive, with their last addresses.
-    pub brokers: BTreeMap<BrokerId, KnownBroker>,
+    pub brokers: Arc<BTreeMap<BrokerId, KnownBroker>>,
     /// What is wrong.
     pub incidents: Arc<Incidents>,
-    /// Work in flight, and the last that ended.
+    /// Work in flight, and the last that ended, by number.
     pub executions: Arc<Vec<Arc<Execution>>>,
     /// What people want.
     pub wishes: Arc<Wishes>,
@@ -37,4 +42,249 @@ pub struct Memory {
     pub next_execution: u64,
     /// The number of the next record.
     pub next_record: u64,
+    /// What has been said for events that have no incident, with the moment at which it last applied: so that it is
+    /// said once. Not stored: after a restart it is said again.
+    pub(crate) said: BTreeMap<String, Tick>,
+    /// What is in the store.
+    saved: Saved,
+}
+
+/// What is in the store, as far as this process knows.
+#[derive(Clone, Debug, Default)]
+struct Saved {
+    cluster_id: Option<ClusterId>,
+    brokers: Arc<BTreeMap<BrokerId, KnownBroker>>,
+    incidents: Arc<Incidents>,
+    executions: BTreeMap<ExecutionId, Arc<Execution>>,
+    wishes: Arc<Wishes>,
+    counters: Counters,
+    /// When the moments in `brokers` and `incidents` were last written.
+    moments_at: Tick,
+}
+
+/// The stored form of the counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Counters {
+    next_execution: u64,
+    next_record: u64,
+}
+
+/// The stored form of the identity.
+#[derive(Serialize, Deserialize)]
+struct Identity {
+    cluster_id: ClusterId,
+}
+
+/// Why what is in the state store cannot be used. Nothing may be done with such a store.
+#[derive(Debug, Error)]
+pub enum RestoreError {
+    /// A value is not what it should be.
+    #[error("the state store holds something unreadable under `{key}`")]
+    Unreadable {
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// An execution is stored under a key that is not its own.
+    #[error("the state store holds execution {number} under `{key}`")]
+    Misplaced {
+        /// The key.
+        key: String,
+        /// The number of the execution that was found there.
+        number: u64,
+    },
+}
+
+const IDENTITY: &str = "identity";
+const BROKERS: &str = "brokers";
+const INCIDENTS: &str = "incidents";
+const WISHES: &str = "wishes";
+const COUNTERS: &str = "counters";
+const EXECUTIONS: &str = "executions/";
+
+/// Moments that move with every cycle (when something was last seen) are written at most this often. They serve people
+/// only, so that losing a minute of them does no harm; a write each second would keep the disk awake.
+const MOMENTS_EVERY: Duration = Duration::from_secs(60);
+
+impl Memory {
+    /// The memory from what is in the state store. Keys that are not known are left alone.
+    ///
+    /// # Errors
+    /// Something is unreadable: nothing may be done then, because a wish or a journal may be in it.
+    pub fn restore(stored: BTreeMap<String, Value>) -> Result<Self, RestoreError> {
+        let mut memory = Self::default();
+        let mut executions = Vec::new();
+        for (key, value) in stored {
+            match key.as_str() {
+                IDENTITY => memory.cluster_id = Some(read::<Identity>(&key, value)?.cluster_id),
+                BROKERS => memory.brokers = Arc::new(read(&key, value)?),
+                INCIDENTS => memory.incidents = Arc::new(read(&key, value)?),
+                WISHES => memory.wishes = Arc::new(read(&key, value)?),
+                COUNTERS => {
+                    let counters: Counters = read(&key, value)?;
+                    memory.next_execution = counters.next_execution;
+                    memory.next_record = counters.next_record;
+                }
+                _ if key.starts_with(EXECUTIONS) => {
+                    let execution: Execution = read(&key, value)?;
+                    if key != key_of(execution.id) {
+                        return Err(RestoreError::Misplaced { key, number: execution.id.0 });
+                    }
+                    executions.push(Arc::new(execution));
+                }
+                _ => {}
+            }
+        }
+        executions.sort_by_key(|execution| execution.id);
+        let after_last = executions.last().map_or(0, |last| last.id.0.saturating_add(1));
+        memory.next_execution = memory.next_execution.max(after_last);
+        memory.executions = Arc::new(executions);
+        memory.saved = Saved {
+            cluster_id: memory.cluster_id.clone(),
+            brokers: Arc::clone(&memory.brokers),
+            incidents: Arc::clone(&memory.incidents),
+            executions: memory.executions.iter().map(|e| (e.id, Arc::clone(e))).collect(),
+            wishes: Arc::clone(&memory.wishes),
+            counters: memory.counters(),
+            moments_at: Tick::default(),
+        };
+        Ok(memory)
+    }
+
+    /// To be called when writing to the store failed: everything is written again with the next step.
+    pub fn forget_what_is_saved(&mut self) {
+        // Executions that have been removed since then stay in the store until they are removed by hand; an ended
+        // execution does nothing there.
+        self.saved = Saved::default();
+    }
+
+    /// What must be written to the store, in the order in which a crash between two of the writes does no harm:
+    /// an execution that follows from another one before the end of that other one (an event may arrive twice, but
+    /// must not be lost), and what was done for an incident after the execution that does it.
+    pub(crate) fn changes(&mut self, now: Tick) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.cluster_id != self.saved.cluster_id {
+            effects.push(match &self.cluster_id {
+                Some(id) => persist(IDENTITY, &Identity { cluster_id: id.clone() }),
+                None => Effect::Persist { key: IDENTITY.to_owned(), value: None },
+            });
+            self.saved.cluster_id.clone_from(&self.cluster_id);
+        }
+        let moments_due = now.since(self.saved.moments_at) >= MOMENTS_EVERY;
+        if !same_brokers(&self.brokers, &self.saved.brokers, moments_due) {
+            effects.push(persist(BROKERS, &*self.brokers));
+            self.saved.brokers = Arc::clone(&self.brokers);
+        }
+        if self.wishes != self.saved.wishes {
+            effects.push(persist(WISHES, &*self.wishes));
+            self.saved.wishes = Arc::clone(&self.wishes);
+        }
+        let counters = self.counters();
+        if counters != self.saved.counters {
+            effects.push(persist(COUNTERS, &counters));
+            self.saved.counters = counters;
+        }
+        self.changed_executions(&mut effects);
+        if !same_incidents(&self.incidents, &self.saved.incidents, moments_due) {
+            effects.push(persist(INCIDENTS, &*self.incidents));
+            self.saved.incidents = Arc::clone(&self.incidents);
+        }
+        if moments_due {
+            self.saved.moments_at = now;
+        }
+        effects
+    }
+
+    fn changed_executions(&mut self, effects: &mut Vec<Effect>) {
+        let saved = &mut self.saved.executions;
+        for execution in self.executions.iter().rev() {
+            let same = saved
+                .get(&execution.id)
+                .is_some_and(|saved| Arc::ptr_eq(saved, execution) || same_execution(saved, execution));
+            if !same {
+                effects.push(persist(&key_of(execution.id), &**execution));
+            }
+            saved.insert(execution.id, Arc::clone(execution));
+        }
+        if saved.len() > self.executions.len() {
+            let kept: Vec<ExecutionId> = self.executions.iter().map(|execution| execution.id).collect();
+            saved.retain(|id, _| {
+                let keep = kept.binary_search(id).is_ok();
+                if !keep {
+                    effects.push(Effect::Persist { key: key_of(*id), value: None });
+                }
+                keep
+            });
+        }
+    }
+
+    fn counters(&self) -> Counters {
+        Counters { next_execution: self.next_execution, next_record: self.next_record }
+    }
+}
+
+fn key_of(id: ExecutionId) -> String {
+    format!("{EXECUTIONS}{}", id.0)
+}
+
+fn read<T: DeserializeOwned>(key: &str, value: Value) -> Result<T, RestoreError> {
+    serde_json::from_value(value).map_err(|source| RestoreError::Unreadable { key: key.to_owned(), source })
+}
+
+fn persist(key: &str, value: &impl Serialize) -> Effect {
+    // These types have only strings and numbers as keys, so that their JSON form always exists.
+    Effect::Persist { key: key.to_owned(), value: serde_json::to_value(value).ok() }
+}
+
+fn same_brokers(
+    left: &Arc<BTreeMap<BrokerId, KnownBroker>>,
+    right: &Arc<BTreeMap<BrokerId, KnownBroker>>,
+    moments: bool,
+) -> bool {
+    if Arc::ptr_eq(left, right) {
+        return true;
+    }
+    left.len() == right.len()
+        && left.values().zip(right.values()).all(|(l, r)| {
+            l.broker == r.broker
+                && (l.last_live.0 == 0) == (r.last_live.0 == 0)
+                && (!moments || l.last_live == r.last_live)
+        })
+}
+
+fn same_incidents(left: &Arc<Incidents>, right: &Arc<Incidents>, moments: bool) -> bool {
+    if Arc::ptr_eq(left, right) {
+        return true;
+    }
+    left.next_id == right.next_id
+        && left.open.len() == right.open.len()
+        && left.closed.len() == right.closed.len()
+        && left.closed.last().map(|c| c.id) == right.closed.last().map(|c| c.id)
+        && left.open.values().zip(right.open.values()).all(|(l, r)| {
+            l.id == r.id
+                && l.severity == r.severity
+                && l.done == r.done
+                && l.snoozed_until == r.snoozed_until
+                && (!moments || l.last_seen == r.last_seen)
+        })
+}
+
+/// Equal in all that is stored.
+fn same_execution(left: &Execution, right: &Execution) -> bool {
+    use crate::execution::Work;
+    let head = left.ended == right.ended && left.sequence == right.sequence;
+    head && match (&left.work, &right.work) {
+        (Work::Once(l), Work::Once(r)) => l.under_way == r.under_way && l.tries == r.tries,
+        (Work::Reassign(l), Work::Reassign(r)) => {
+            l.throttle == r.throttle
+                && l.throttle_set == r.throttle_set
+                && l.cancelled == r.cancelled
+                && l.under_way == r.under_way
+                && l.failures == r.failures
+                && l.moves.len() == r.moves.len()
+                && l.moves.iter().zip(&r.moves).all(|(l, r)| l.phase == r.phase && l.tries == r.tries)
+        }
+        (Work::Once(_), Work::Reassign(_)) | (Work::Reassign(_), Work::Once(_)) => false,
+    }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::execution::Execution;
 use crate::finding::{Severity, Target};
 use crate::time::Timestamp;
 
@@ -54,4 +55,98 @@ pub struct Record {
     pub execution: Option<u64>,
     /// Details for machines.
     pub detail: serde_json::Value,
+}
+
+/// The principal of what the framework itself decides.
+pub const CORE: &str = "doctorkafka";
+
+/// A record in the making: what a part of the step knows of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    kind: RecordKind,
+    principal: String,
+    operation: String,
+    target: Target,
+    reason: String,
+    result: String,
+    severity: Severity,
+    dry_run: bool,
+    execution: Option<u64>,
+    detail: serde_json::Value,
+}
+
+impl Line {
+    pub(crate) fn new(kind: RecordKind, by: &str, operation: &str, target: &Target) -> Self {
+        Self {
+            kind,
+            principal: by.to_owned(),
+            operation: operation.to_owned(),
+            target: target.clone(),
+            reason: String::new(),
+            result: String::new(),
+            severity: Severity::Info,
+            dry_run: false,
+            execution: None,
+            detail: serde_json::Value::Null,
+        }
+    }
+
+    /// A line about an execution, by its action.
+    pub(crate) fn of(kind: RecordKind, execution: &Execution) -> Self {
+        let event = &execution.event;
+        let mut line = Self::new(kind, &execution.action, &event.name, &event.target).because(&event.reason);
+        line.dry_run = execution.dry_run;
+        line.execution = Some(execution.id.0);
+        line
+    }
+
+    pub(crate) fn because(mut self, reason: &str) -> Self {
+        reason.clone_into(&mut self.reason);
+        self
+    }
+
+    pub(crate) fn result(mut self, result: impl Into<String>) -> Self {
+        self.result = result.into();
+        self
+    }
+
+    pub(crate) fn severity(mut self, severity: Severity) -> Self {
+        self.severity = severity;
+        self
+    }
+
+    pub(crate) fn dry(mut self, dry_run: bool) -> Self {
+        self.dry_run = dry_run;
+        self
+    }
+
+    pub(crate) fn detail(mut self, detail: serde_json::Value) -> Self {
+        self.detail = detail;
+        self
+    }
+
+    pub(crate) fn into_record(
+        self,
+        sequence: u64,
+        now: Timestamp,
+        cluster: &str,
+        id: Option<&str>,
+    ) -> Record {
+        Record {
+            sequence,
+            timestamp: now,
+            cluster: cluster.to_owned(),
+            cluster_id: id.map(str::to_owned),
+            kind: self.kind,
+            principal: self.principal,
+            operation: self.operation,
+            target: self.target,
+            reason: self.reason,
+            result: self.result,
+            severity: self.severity,
+            dry_run: self.dry_run,
+            execution: self.execution,
+            detail: self.detail,
+        }
+    }
 }

@@ -67,13 +67,21 @@ impl NamedValue {
 }
 
 /// An attribute's value with the moment at which it held.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Fact<'a, T> {
     /// The value.
     pub value: &'a T,
     /// When it held.
     pub as_of: Tick,
 }
+
+// Derived, these would ask for `T: Copy`, although only a reference is copied.
+impl<T> Clone for Fact<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Fact<'_, T> {}
 
 /// Why an attribute cannot be relied on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,6 +169,12 @@ impl State {
     /// Replaces the incidents once this cycle's findings are folded into them.
     pub fn set_incidents(&mut self, incidents: Arc<Incidents>) {
         self.incidents = incidents;
+    }
+
+    /// Replaces the executions and wishes once the step is done with them, for those who show the State.
+    pub(crate) fn set_work(&mut self, executions: Arc<Vec<Arc<Execution>>>, wishes: Arc<Wishes>) {
+        self.executions = executions;
+        self.wishes = wishes;
     }
 
     /// Work that is in flight, and the last that ended.

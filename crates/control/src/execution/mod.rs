@@ -1,9 +1,26 @@
 //! Executions: work that lasts longer than a cycle, with its journal.
+//!
+//! An execution is advanced in three moves: [`settle`](once) what came of its last act, look at the cluster, choose
+//! the next act. What it is about to do is in the journal before it is done; what it did is found again by looking.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Event, PartitionMove, Throttle};
+use crate::event::{Event, PartitionMove, ReassignPartitions, Throttle};
+use crate::record::Line;
 use crate::time::{Tick, Timestamp};
+
+pub(crate) mod once;
+pub(crate) mod reassign;
+
+mod observe;
+mod wave;
+
+pub mod progress;
+
+pub(crate) use observe::View;
+pub(crate) use wave::Load;
 
 /// The number of an execution: unique within a cluster, never used again. Zero stands for "none": what came of acts
 /// with that number (reports to the audit topic) is of no interest.
@@ -211,4 +228,111 @@ impl Execution {
             Work::Reassign(reassign) => &reassign.moves,
         }
     }
+}
+
+impl Reassign {
+    /// The moves of `order`, all waiting.
+    pub fn new(order: ReassignPartitions) -> Self {
+        Self {
+            moves: order.moves.into_iter().map(MoveState::from).collect(),
+            throttle_bytes_per_second: order.throttle_bytes_per_second,
+            ..Self::default()
+        }
+    }
+}
+
+/// Bounds of executions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecutionLimits {
+    /// How many larger moves a broker takes part in at once, as the source or as a target.
+    pub moves_per_broker: u32,
+    /// How many bytes are in flight at once per broker, as the source or as a target. A single move may be larger: it
+    /// goes alone.
+    pub bytes_per_broker: u64,
+    /// Moves of at most so many bytes do not count for `moves_per_broker`.
+    pub small_bytes: u64,
+    /// How many partitions are submitted in one act: at most 500.
+    pub batch: usize,
+    /// How long a look at the cluster may contradict what it has accepted before it is believed: a broker's metadata
+    /// lag behind the controller.
+    pub settle: Duration,
+    /// A move that is in flight for longer than this without any move of its execution being completed is stuck; in
+    /// addition to the time for its bytes at `slowest_bytes_per_second`.
+    pub stuck_after: Duration,
+    /// The slowest copying that is not held to be stuck.
+    pub slowest_bytes_per_second: u64,
+    /// If in-sync replicas stay lost for so long while nothing is in flight, it is not our copying that costs them, and
+    /// the next wave goes out.
+    pub shrink_patience: Duration,
+    /// How often an act is tried.
+    pub max_tries: u32,
+    /// How often taking away a throttle is tried, at most once a minute.
+    pub max_clear_tries: u32,
+    /// The wait before the second try; doubled with each further one.
+    pub back_off: Duration,
+    /// The longest wait between two tries.
+    pub max_back_off: Duration,
+    /// How many ended executions are remembered.
+    pub keep_ended: usize,
+    /// How many moves of ended executions are remembered in all.
+    pub keep_ended_moves: usize,
+}
+
+impl Default for ExecutionLimits {
+    /// * 20 moves and 10 GiB per broker: at 100 MB/s (1 Gbit/s) a wave is through in less than two minutes, so that a
+    ///   plan is never much older than that when its next part goes out, and a fetcher has enough partitions to be
+    ///   busy with.
+    /// * 16 MiB is less than two fetch responses (`replica.fetch.response.max.bytes`, 10 MiB): such a move is over
+    ///   before it could crowd out another.
+    /// * 200 partitions a call are answered within some tens of milliseconds.
+    /// * Stuck after 30 min, and at less than 10 MB/s: a tenth of a slow network.
+    /// * 1,000 tries at one a minute are 16 h: a broker that was down over night gets its throttle removed.
+    fn default() -> Self {
+        Self {
+            moves_per_broker: 20,
+            bytes_per_broker: 10 << 30,
+            small_bytes: 16 << 20,
+            batch: 200,
+            settle: Duration::from_secs(2),
+            stuck_after: Duration::from_secs(1_800),
+            slowest_bytes_per_second: 10_000_000,
+            shrink_patience: Duration::from_secs(60),
+            max_tries: 5,
+            max_clear_tries: 1_000,
+            back_off: Duration::from_secs(1),
+            max_back_off: Duration::from_secs(60),
+            keep_ended: 50,
+            keep_ended_moves: 20_000,
+        }
+    }
+}
+
+impl ExecutionLimits {
+    /// The wait after `failures` failures in a row.
+    pub(crate) fn wait_after(&self, failures: u32) -> Duration {
+        let factor = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+        self.back_off.saturating_mul(factor).min(self.max_back_off)
+    }
+}
+
+/// What an execution may start in this step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Leave {
+    /// Anything.
+    Any,
+    /// Nothing new, for this reason; but it may cancel, and take throttles away.
+    OnlyCleaning(String),
+}
+
+/// What a step of an execution brought.
+#[derive(Debug, Default)]
+pub(crate) struct Progressed {
+    /// The act that is to be sent out: its event.
+    pub(crate) act: Option<Event>,
+    /// For the audit.
+    pub(crate) lines: Vec<Line>,
+    /// Further events.
+    pub(crate) follow_ups: Vec<Event>,
+    /// Why nothing is started although something waits.
+    pub(crate) waits: Option<String>,
 }

@@ -1,0 +1,348 @@
+//! The dispatcher: what was admitted becomes executions, one for each action that subscribes to it. It also sees to
+//! it that an event that is emitted in each cycle is delivered, and a hold is said, as often as it should be.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::effect::Effect;
+use crate::event::{Event, ReassignPartitions, Repeat, names};
+use crate::execution::once;
+use crate::execution::{
+    Execution, ExecutionId, ExecutionLimits, Leave, Load, Once, Progressed, Reassign, View, Work,
+};
+use crate::execution::{progress, reassign};
+use crate::finding::Severity;
+use crate::guard::brake::Brake;
+use crate::guard::{Admission, Check, Guard, GuardConfig, Halt, Held, is_message};
+use crate::incident::{Incident, Incidents};
+use crate::memory::Memory;
+use crate::record::{Line, RecordKind};
+use crate::state::State;
+use crate::step::{ActionKind, ActionSlot};
+use crate::time::Now;
+
+/// An event with who asked for it.
+#[derive(Debug)]
+pub(crate) struct Emitted {
+    pub(crate) event: Event,
+    pub(crate) by: String,
+    /// How many events led to it.
+    pub(crate) depth: u32,
+}
+
+/// What was said for events without an incident is forgotten when it has not applied for so long.
+const FORGET_SAID: Duration = Duration::from_secs(600);
+
+/// No more than so many events are handled in a step: a bound against operators that go mad.
+const MAX_EVENTS: usize = 1_000;
+
+/// What the second half of a step works on.
+pub(crate) struct Dispatcher<'a> {
+    pub(crate) actions: &'a [ActionSlot],
+    pub(crate) guard: &'a GuardConfig,
+    pub(crate) limits: &'a ExecutionLimits,
+    pub(crate) halt: Halt,
+    pub(crate) now: Now,
+    pub(crate) memory: &'a mut Memory,
+    pub(crate) incidents: Incidents,
+    pub(crate) lines: Vec<Line>,
+    pub(crate) acts: Vec<Effect>,
+    pub(crate) held: Vec<Held>,
+    pub(crate) queue: VecDeque<Emitted>,
+}
+
+impl Dispatcher<'_> {
+    /// Takes each event in the queue through guard and dispatch, then takes the executions' next steps, until neither
+    /// brings anything new. Bounded by the length of chains and the number of events.
+    pub(crate) fn run(&mut self, state: &State, brake: &Brake) {
+        let view = View::of(state);
+        let mut handled = 0;
+        loop {
+            while let Some(emitted) = self.queue.pop_front() {
+                handled += 1;
+                if handled > MAX_EVENTS {
+                    self.queue.clear();
+                    break;
+                }
+                self.admit(emitted, state, brake);
+            }
+            self.advance(state, brake, &view);
+            if self.queue.is_empty() || handled > MAX_EVENTS {
+                break;
+            }
+        }
+        let now = self.now.tick;
+        self.memory.said.retain(|_, last| now.since(*last) <= FORGET_SAID);
+    }
+
+    fn admit(&mut self, emitted: Emitted, state: &State, brake: &Brake) {
+        if !self.is_due(&emitted.event) {
+            return;
+        }
+        let guard =
+            Guard { halt: &self.halt, config: self.guard, state, brake, executions: &self.memory.executions };
+        match guard.admit(&emitted.event, emitted.depth) {
+            Admission::Admit(event) => self.dispatch(event, &emitted),
+            Admission::Hold(check, reason) => self.hold(&emitted, check, reason),
+        }
+    }
+
+    /// Whether an event that is emitted again and again is to be delivered in this cycle.
+    fn is_due(&mut self, event: &Event) -> bool {
+        let every = match event.repeat {
+            Repeat::Always => return true,
+            Repeat::OncePerIncident => None,
+            Repeat::Every(time) => Some(time),
+        };
+        let mark = mark_of(event, "");
+        if let Some(incident) = self.incident_of(event) {
+            let last = incident.done.get(&mark).copied();
+            let wall = self.now.wall;
+            return last.is_none_or(|last| every.is_some_and(|every| wall.since(last) >= every));
+        }
+        // Without an incident there is nothing that says when it is over: it is, when it has not been asked for in
+        // a while.
+        let tick = self.now.tick;
+        let key = format!("{mark} once");
+        match (self.memory.said.get_mut(&key), every) {
+            (Some(last), None) => {
+                *last = tick;
+                false
+            }
+            (Some(last), Some(every)) => tick.since(*last) >= every,
+            (None, _) => true,
+        }
+    }
+
+    fn incident_of(&mut self, event: &Event) -> Option<&mut Incident> {
+        self.incidents.open.get_mut(event.cause.as_ref()?)
+    }
+
+    /// Marks something as done or said for the event, and returns whether it was not before.
+    fn is_new(&mut self, event: &Event, what: &str) -> bool {
+        let mark = mark_of(event, what);
+        let now = self.now;
+        match self.incident_of(event) {
+            Some(incident) => incident.done.insert(mark, now.wall).is_none(),
+            None => self.memory.said.insert(mark, now.tick).is_none(),
+        }
+    }
+
+    fn hold(&mut self, emitted: &Emitted, check: Check, reason: String) {
+        let event = &emitted.event;
+        if self.is_new(event, &format!("held by {}", check.name())) {
+            let line = Line::new(RecordKind::Hold, &emitted.by, &event.name, &event.target)
+                .because(&event.reason)
+                .result(format!("held: {reason}"))
+                .severity(Severity::Warning)
+                .dry(event.dry_run);
+            self.lines.push(line);
+        }
+        self.held.push(Held {
+            event: event.name.clone(),
+            target: event.target.clone(),
+            by: emitted.by.clone(),
+            check,
+            reason,
+        });
+    }
+
+    /// One execution for each action that subscribes.
+    fn dispatch(&mut self, event: Event, emitted: &Emitted) {
+        let now = self.now;
+        let mark = mark_of(&event, "");
+        let by_name = event.name.clone();
+        match self.incident_of(&event) {
+            Some(incident) => {
+                incident.done.insert(by_name, now.wall);
+                incident.done.insert(mark, now.wall);
+            }
+            None if event.repeat != Repeat::Always => {
+                self.memory.said.insert(format!("{mark} once"), now.tick);
+            }
+            None => {}
+        }
+        let slots: Vec<&ActionSlot> =
+            self.actions.iter().filter(|slot| slot.subscribed.contains(&event.name)).collect();
+        if slots.is_empty() && self.is_new(&event, "unheard") {
+            self.decision(&event, emitted, "admitted, but no action subscribes to it".to_owned(), false);
+        }
+        for slot in slots {
+            let dry_run = slot.dry_run || (event.dry_run && !is_message(&event.name));
+            if !dry_run {
+                self.decision(&event, emitted, format!("admitted, for {}", slot.name), event.dry_run);
+                self.start(slot, &event, emitted, false);
+            } else if self.is_new(&event, &format!("dry run of {}", slot.name)) {
+                self.decision(&event, emitted, format!("admitted, for a dry run of {}", slot.name), true);
+                self.start(slot, &event, emitted, true);
+            }
+        }
+    }
+
+    fn decision(&mut self, event: &Event, emitted: &Emitted, result: String, dry_run: bool) {
+        let line = Line::new(RecordKind::Decision, &emitted.by, &event.name, &event.target)
+            .because(&event.reason)
+            .result(result)
+            .dry(dry_run);
+        self.lines.push(line);
+    }
+
+    fn start(&mut self, slot: &ActionSlot, event: &Event, emitted: &Emitted, dry_run: bool) {
+        let mut event = event.clone();
+        event.dry_run |= dry_run;
+        let work = match slot.kind {
+            ActionKind::Once => Work::Once(Once::default()),
+            ActionKind::Reassign => {
+                let order: ReassignPartitions = match event.payload_as() {
+                    Ok(order) => order,
+                    Err(error) => {
+                        let result = format!("failed: its payload cannot be read: {error}");
+                        self.decision(&event, emitted, result, dry_run);
+                        return;
+                    }
+                };
+                if dry_run {
+                    self.say_moves(slot, &event, &order, emitted.depth);
+                    return;
+                }
+                event.payload = serde_json::Value::Null;
+                Work::Reassign(Reassign::new(order))
+            }
+        };
+        let id = ExecutionId(self.memory.next_execution.max(1));
+        self.memory.next_execution = id.0.saturating_add(1);
+        let mut execution = Execution::new(id, event, &slot.name, self.now.wall, work);
+        execution.dry_run = dry_run;
+        execution.depth = emitted.depth;
+        Arc::make_mut(&mut self.memory.executions).push(Arc::new(execution));
+    }
+
+    /// A dry run of moves needs no action: what would be done is in the event.
+    fn say_moves(&mut self, slot: &ActionSlot, event: &Event, order: &ReassignPartitions, depth: u32) {
+        let result = format!("dry run: would move {} partitions", order.moves.len());
+        let line = Line::new(RecordKind::Outcome, &slot.name, &event.name, &event.target)
+            .because(&event.reason)
+            .result(&result)
+            .dry(true)
+            .detail(serde_json::to_value(order).unwrap_or_default());
+        self.lines.push(line);
+        let message = crate::event::Message {
+            subject: result,
+            body: event.reason.clone(),
+            severity: Severity::Warning,
+        };
+        let mut notice =
+            Event::new(names::NOTIFY_REASSIGNMENT, event.target.clone(), &event.reason, &message);
+        notice.cause.clone_from(&event.cause);
+        notice.dry_run = true;
+        self.queue.push_back(Emitted {
+            event: notice,
+            by: slot.name.clone(),
+            depth: depth.saturating_add(1),
+        });
+    }
+
+    fn advance(&mut self, state: &State, brake: &Brake, view: &View<'_>) {
+        let executions = Arc::clone(&self.memory.executions);
+        let halted = matches!(self.halt, Halt::OtherCluster(_));
+        if halted || !executions.iter().any(|execution| execution.is_running()) {
+            return;
+        }
+        let moves = executions.iter().filter(|e| e.is_running()).flat_map(|e| e.moves());
+        let mut load = Load::of(moves, view, self.limits);
+        // A stopped cycle has seen nothing that an execution could go by, and may have reached nothing.
+        let blind = self.halt != Halt::No;
+        let mut next = Vec::with_capacity(executions.len());
+        for shared in executions.iter() {
+            let is_blind = blind && matches!(shared.work, Work::Reassign(_));
+            if !shared.is_running() || is_blind {
+                next.push(Arc::clone(shared));
+                continue;
+            }
+            let guard = Guard { halt: &self.halt, config: self.guard, state, brake, executions: &executions };
+            let objection = guard.objects_to_any(&shared.event.name);
+            let check = objection.as_ref().map_or(Check::InFlight, |(check, _)| *check);
+            let leave = match objection {
+                Some((_, reason)) => Leave::OnlyCleaning(reason),
+                None => Leave::Any,
+            };
+            let mut execution = Execution::clone(shared);
+            let progressed = match execution.work {
+                Work::Once(_) => once::next_step(&mut execution, &leave, self.now),
+                Work::Reassign(_) => {
+                    reassign::next_step(&mut execution, view, &leave, self.limits, &mut load)
+                }
+            };
+            self.take(&execution, progressed, check);
+            next.push(if execution == **shared { Arc::clone(shared) } else { Arc::new(execution) });
+        }
+        self.memory.executions = Arc::new(next);
+    }
+
+    /// Takes in what a step of an execution brought.
+    pub(crate) fn take(&mut self, execution: &Execution, progressed: Progressed, check: Check) {
+        self.lines.extend(progressed.lines);
+        if let Some(event) = progressed.act {
+            self.acts.push(Effect::Act {
+                execution: execution.id,
+                sequence: execution.sequence,
+                action: execution.action.clone(),
+                event,
+                dry_run: execution.dry_run,
+            });
+        }
+        if let Some(reason) = progressed.waits {
+            let emitted = Emitted {
+                event: execution.event.clone(),
+                by: execution.action.clone(),
+                depth: execution.depth,
+            };
+            // The loop may come by more than once in a step.
+            let said = self.held.iter().any(|held| held.by == emitted.by && held.reason == reason);
+            if !said {
+                self.hold(&emitted, check, reason);
+            }
+        }
+        for mut event in progressed.follow_ups {
+            event.dry_run |= execution.dry_run || execution.event.dry_run;
+            let depth = execution.depth.saturating_add(1);
+            self.queue.push_back(Emitted { event, by: execution.action.clone(), depth });
+        }
+    }
+
+    /// Forgets the oldest of the executions that have ended.
+    pub(crate) fn forget_ended(&mut self) {
+        let mut ended = 0;
+        let mut moves = 0_usize;
+        let mut forget = Vec::new();
+        for execution in self.memory.executions.iter().rev().filter(|e| !e.is_running()) {
+            ended += 1;
+            moves = moves.saturating_add(execution.moves().len());
+            if ended > self.limits.keep_ended || (ended > 1 && moves > self.limits.keep_ended_moves) {
+                forget.push(execution.id);
+            }
+        }
+        if !forget.is_empty() {
+            Arc::make_mut(&mut self.memory.executions).retain(|e| !forget.contains(&e.id));
+        }
+    }
+}
+
+/// The key under which something is marked for an event. The event's name alone where it is about the same as its
+/// incident.
+fn mark_of(event: &Event, what: &str) -> String {
+    let mut mark = event.name.clone();
+    if event.cause.as_ref().is_none_or(|cause| cause.subject != event.target) {
+        mark.push_str(&format!(" {}", event.target));
+    }
+    if !what.is_empty() {
+        mark.push_str(&format!(": {what}"));
+    }
+    mark
+}
+
+/// Events of the framework itself: alerts that go with its findings.
+pub(crate) fn own_alerts(findings: &[crate::finding::Finding]) -> impl Iterator<Item = Event> {
+    findings.iter().filter_map(progress::alert)
+}

@@ -1,0 +1,170 @@
+//! What a look at the cluster says about a move.
+
+use std::cell::OnceCell;
+use std::collections::BTreeSet;
+
+use cluster::{BrokerId, Partition, TopicPartition};
+
+use crate::attributes::{DeadBrokers, Liveness, OngoingReassignments, Topics};
+use crate::execution::{ExecutionLimits, MovePhase, MoveState};
+use crate::guard::brokers_in_maintenance;
+use crate::state::{Fact, State};
+use crate::time::Now;
+
+/// What executions look at.
+pub(crate) struct View<'a> {
+    pub(crate) now: Now,
+    pub(crate) topics: Option<Fact<'a, Topics>>,
+    pub(crate) ongoing: Option<Fact<'a, OngoingReassignments>>,
+    pub(crate) liveness: Option<&'a Liveness>,
+    pub(crate) dead: Option<&'a DeadBrokers>,
+    pub(crate) maintenance: BTreeSet<BrokerId>,
+    lost: OnceCell<usize>,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn of(state: &'a State) -> Self {
+        Self {
+            now: state.now(),
+            topics: state.get(),
+            ongoing: state.get(),
+            liveness: state.get().map(|fact| fact.value),
+            dead: state.get().map(|fact| fact.value),
+            maintenance: brokers_in_maintenance(state),
+            lost: OnceCell::new(),
+        }
+    }
+
+    pub(crate) fn partition(&self, of: &TopicPartition) -> Option<&'a Partition> {
+        let topic = self.topics?.value.0.get(&of.topic)?;
+        topic.partitions.get(usize::try_from(of.partition).ok()?)
+    }
+
+    pub(crate) fn is_dead(&self, broker: BrokerId) -> bool {
+        self.dead.is_some_and(|dead| dead.dead.contains_key(&broker))
+    }
+
+    pub(crate) fn is_live(&self, broker: BrokerId) -> bool {
+        self.liveness.is_some_and(|liveness| liveness.live.contains_key(&broker))
+    }
+
+    /// How many partitions that nobody reassigns lack an in-sync replica on a live broker. It grows when copying takes
+    /// so much of a broker that its other replicas fall behind.
+    pub(crate) fn lost_on_live_brokers(&self) -> usize {
+        *self.lost.get_or_init(|| {
+            let (Some(topics), Some(liveness)) = (self.topics, self.liveness) else { return 0 };
+            let lost = |partition: &Partition| {
+                partition.isr.len() < partition.replicas.len()
+                    && partition.out_of_sync().any(|broker| liveness.live.contains_key(&broker))
+            };
+            let mut count = 0;
+            for (name, topic) in &topics.value.0 {
+                for (number, _) in topic.partitions.iter().enumerate().filter(|(_, p)| lost(p)) {
+                    let key = TopicPartition::new(name.clone(), i32::try_from(number).unwrap_or(i32::MAX));
+                    let ongoing = self.ongoing.is_some_and(|ongoing| ongoing.value.0.contains_key(&key));
+                    count += usize::from(!ongoing);
+                }
+            }
+            count
+        })
+    }
+}
+
+/// Takes in what the cluster shows of a move that is in flight. Says nothing about one whose answer is still to come.
+///
+/// The controller's list of reassignments is current; a broker's metadata may lag behind it. Therefore "listed" is
+/// believed at once, and "not listed, and not as wanted" only after a look at the topics that is younger by
+/// [`ExecutionLimits::settle`].
+pub(crate) fn observe(m: &mut MoveState, view: &View<'_>, limits: &ExecutionLimits) {
+    let (Some(topics), Some(ongoing)) = (view.topics, view.ongoing) else { return };
+    if !m.phase.is_in_flight() || ongoing.as_of < m.look_from {
+        return;
+    }
+    if let Some(listed) = ongoing.value.0.get(&m.order.partition) {
+        m.unlisted_since = None;
+        if listed.target() != m.order.to {
+            m.phase = MovePhase::Dropped { why: "taken over by another reassignment".to_owned() };
+        } else if m.phase == MovePhase::Submitting {
+            m.phase = MovePhase::Copying { since: view.now.wall };
+        }
+        return;
+    }
+    let unlisted_since = *m.unlisted_since.get_or_insert(ongoing.as_of);
+    if topics.as_of < m.look_from {
+        return;
+    }
+    let settled = topics.as_of >= unlisted_since.plus(limits.settle);
+    let Some(partition) = view.partition(&m.order.partition) else {
+        if settled {
+            m.phase = MovePhase::Dropped { why: "the partition does not exist any more".to_owned() };
+        }
+        return;
+    };
+    if *partition.replicas == *m.order.to {
+        let missing: Vec<BrokerId> = m.order.added().filter(|b| !partition.isr.contains(b)).collect();
+        if missing.is_empty() {
+            m.phase = MovePhase::Done { at: view.now.wall };
+        } else if let Some(broker) = missing.into_iter().find(|broker| view.is_dead(*broker)) {
+            m.phase = MovePhase::Dropped { why: format!("moved, but broker {broker} has died since") };
+        }
+        return;
+    }
+    if settled {
+        m.unlisted_since = None;
+        m.phase = match &m.phase {
+            MovePhase::Cancelling { why } => MovePhase::Dropped { why: why.clone() },
+            MovePhase::Submitting if m.tries < limits.max_tries => MovePhase::Waiting,
+            MovePhase::Submitting => MovePhase::Dropped { why: "submitted without effect".to_owned() },
+            _ => MovePhase::Dropped { why: "cancelled by someone else".to_owned() },
+        };
+    }
+}
+
+/// Whether the cluster lists the move as we asked for it.
+pub(crate) fn is_listed_as_ours(m: &MoveState, view: &View<'_>) -> bool {
+    view.ongoing.is_some_and(|ongoing| {
+        ongoing.as_of >= m.look_from
+            && ongoing.value.0.get(&m.order.partition).is_some_and(|listed| listed.target() == m.order.to)
+    })
+}
+
+/// Why a move that waits must not be submitted, for good.
+pub(crate) fn objection(m: &MoveState, view: &View<'_>) -> Option<String> {
+    let order = &m.order;
+    if view.ongoing.is_some_and(|ongoing| ongoing.value.0.contains_key(&order.partition)) {
+        return Some("another reassignment of it is in progress".to_owned());
+    }
+    let Some(partition) = view.partition(&order.partition) else {
+        return Some("the partition does not exist any more".to_owned());
+    };
+    if *partition.replicas != *order.from {
+        let found = ids(&partition.replicas);
+        return Some(format!("its replicas are {found}, not {} as planned", ids(&order.from)));
+    }
+    if let Some(broker) = order.dead.iter().find(|broker| !view.is_dead(**broker)) {
+        return Some(format!("broker {broker} is not dead any more"));
+    }
+    let in_the_way = order.added().find_map(|broker| {
+        if !view.is_live(broker) {
+            Some(format!("broker {broker}, which was to get a replica, is not alive"))
+        } else if view.maintenance.contains(&broker) {
+            Some(format!("broker {broker}, which was to get a replica, is under maintenance"))
+        } else {
+            None
+        }
+    });
+    in_the_way.or_else(|| {
+        let mut seen = BTreeSet::new();
+        let twice = order.to.iter().find(|broker| !seen.insert(**broker));
+        match twice {
+            Some(broker) => Some(format!("broker {broker} is in the new replicas twice")),
+            None if order.to.is_empty() => Some("it would be left without replicas".to_owned()),
+            None => None,
+        }
+    })
+}
+
+fn ids(brokers: &[BrokerId]) -> String {
+    let ids: Vec<String> = brokers.iter().map(ToString::to_string).collect();
+    format!("[{}]", ids.join(", "))
+}

@@ -1,0 +1,109 @@
+//! Executions of a single call.
+
+use crate::event::{Event, Message, names};
+use crate::execution::{Execution, ExecutionLimits, Leave, Once, Progressed, Work};
+use crate::finding::Severity;
+use crate::guard::is_message;
+use crate::plugin::{ActError, Done};
+use crate::record::{Line, RecordKind};
+use crate::time::Now;
+
+/// Actions are idempotent: an act of which nothing is known is done again. Replacing a host twice is the exception:
+/// the second time would hit the new one.
+fn may_be_repeated(event: &str) -> bool {
+    event != names::REPLACE_INSTANCE
+}
+
+/// Takes in what came of the act `sequence`.
+pub(crate) fn settle(
+    execution: &mut Execution,
+    sequence: u32,
+    result: Result<Done, ActError>,
+    now: Now,
+    limits: &ExecutionLimits,
+) -> Progressed {
+    let Work::Once(once) = &mut execution.work else { return Progressed::default() };
+    if once.under_way != Some(sequence) {
+        return Progressed::default();
+    }
+    once.under_way = None;
+    match result {
+        Ok(done) => {
+            let mut progressed = Progressed::default();
+            end(execution, now, &done.summary, Severity::Info, &mut progressed);
+            progressed.follow_ups = done.follow_ups;
+            progressed
+        }
+        Err(error) if error.maybe_applied && !may_be_repeated(&execution.event.name) => {
+            give_up_unknown(execution, now, &error.message)
+        }
+        Err(error) if error.retry && once.tries < limits.max_tries => {
+            let wait = limits.wait_after(once.tries);
+            once.not_before = now.tick.plus(wait);
+            let result = format!("failed: {}; tried again in {:.0} s", error.message, wait.as_secs_f64());
+            let line = Line::of(RecordKind::Outcome, execution).result(result).severity(Severity::Warning);
+            Progressed { lines: vec![line], ..Progressed::default() }
+        }
+        Err(error) => {
+            let mut progressed = Progressed::default();
+            let result = format!("failed: {}", error.message);
+            end(execution, now, &result, Severity::Critical, &mut progressed);
+            progressed
+        }
+    }
+}
+
+/// Sends the act out, if it is its time.
+pub(crate) fn next_step(execution: &mut Execution, leave: &Leave, now: Now) -> Progressed {
+    let is_message = is_message(&execution.event.name);
+    let Work::Once(once) = &mut execution.work else { return Progressed::default() };
+    match once.under_way {
+        Some(_) if once.sent => return Progressed::default(),
+        Some(_) if !may_be_repeated(&execution.event.name) => {
+            return give_up_unknown(execution, now, "the service was stopped before the answer came");
+        }
+        _ => {}
+    }
+    if now.tick < once.not_before {
+        return Progressed::default();
+    }
+    if let (Leave::OnlyCleaning(reason), false) = (leave, is_message) {
+        return Progressed { waits: Some(reason.clone()), ..Progressed::default() };
+    }
+    execution.sequence = execution.sequence.saturating_add(1);
+    *once = Once {
+        under_way: Some(execution.sequence),
+        tries: once.tries.saturating_add(1),
+        sent: true,
+        not_before: once.not_before,
+    };
+    let tries = once.tries;
+    let result = if tries > 1 { format!("started, try {tries}") } else { "started".to_owned() };
+    let line = Line::of(RecordKind::Act, execution).result(result);
+    Progressed { act: Some(execution.event.clone()), lines: vec![line], ..Progressed::default() }
+}
+
+fn end(execution: &mut Execution, now: Now, result: &str, severity: Severity, progressed: &mut Progressed) {
+    execution.ended = Some((now.wall, result.to_owned()));
+    progressed.lines.push(Line::of(RecordKind::Outcome, execution).result(result).severity(severity));
+}
+
+fn give_up_unknown(execution: &mut Execution, now: Now, why: &str) -> Progressed {
+    let mut progressed = Progressed::default();
+    let result = format!("unknown: {why}");
+    end(execution, now, &result, Severity::Critical, &mut progressed);
+    let event = &execution.event;
+    let message = Message {
+        subject: format!("it is not known what became of {} for {}", event.name, event.target),
+        body: format!(
+            "{why}. It is not repeated, because doing it twice could do harm: please look, and do it by hand if \
+             it was not done."
+        ),
+        severity: Severity::Critical,
+    };
+    let mut alert =
+        Event::new(names::ALERT_UNKNOWN_OUTCOME, event.target.clone(), &message.subject, &message);
+    alert.cause.clone_from(&event.cause);
+    progressed.follow_ups.push(alert);
+    progressed
+}

@@ -1,0 +1,145 @@
+//! The brake: when many brokers are gone at once, the cause is rarely many dead brokers. It is a switch, a power
+//! feed, a bad deployment, or we ourselves are cut off; and moving the data would do more harm than waiting.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster::BrokerId;
+
+use crate::attributes::{DeadBrokers, KnownBrokers, Liveness};
+use crate::event::{Event, Message, names};
+use crate::finding::{Finding, Severity, Target};
+use crate::guard::{GuardConfig, brokers_in_maintenance, words};
+use crate::incident::IncidentKey;
+use crate::state::State;
+
+/// The kind of the finding.
+pub const MASS_FAILURE: &str = "mass_failure";
+
+/// Where the brake stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Brake {
+    /// Few enough brokers are absent.
+    Off,
+    /// Too many are absent: healing is held, for this reason.
+    On(String),
+    /// Too many are absent, but healing goes on, for this reason.
+    Released(String),
+    /// It is not known who is absent, so that healing is held.
+    Unknown(String),
+}
+
+/// Looks at who is absent. Suspects count: after a lost switch brokers are declared dead one after the other, and the
+/// first of them must not slip through.
+pub(crate) fn assess(state: &State, config: &GuardConfig) -> (Brake, Option<Finding>) {
+    let Some(dead) = state.get::<DeadBrokers>() else {
+        return (Brake::Unknown("it is not known which brokers are dead".to_owned()), None);
+    };
+    // A broker that a person has put under maintenance is absent on purpose.
+    let excused = brokers_in_maintenance(state);
+    let absent: BTreeSet<BrokerId> = dead
+        .value
+        .dead
+        .keys()
+        .chain(dead.value.suspects.keys())
+        .copied()
+        .filter(|broker| !excused.contains(broker))
+        .collect();
+    let known = known_brokers(state, &absent);
+    let Some(what) = too_many(&absent, &known, config) else { return (Brake::Off, None) };
+    let brake = release(state, config).map_or_else(|| Brake::On(what.clone()), Brake::Released);
+    let waits_for = match (&brake, config.mass_failure_grace) {
+        (Brake::On(_), Some(grace)) => Some(format!(
+            "a person to approve (doctorkafka approve), or {} without change",
+            duration_words(grace)
+        )),
+        (Brake::On(_), None) => Some("a person to approve (doctorkafka approve)".to_owned()),
+        _ => None,
+    };
+    let message = match &brake {
+        Brake::Released(why) => format!("{what}; healing goes on: {why}"),
+        _ => format!("{what}; healing is held"),
+    };
+    let mut finding = Finding::new(MASS_FAILURE, Target::Cluster, Severity::Critical, message);
+    finding.waits_for = waits_for;
+    (brake, Some(finding))
+}
+
+/// The known brokers with their racks.
+fn known_brokers(state: &State, absent: &BTreeSet<BrokerId>) -> BTreeMap<BrokerId, Option<Arc<str>>> {
+    let mut known: BTreeMap<BrokerId, Option<Arc<str>>> = absent.iter().map(|id| (*id, None)).collect();
+    if let Some(brokers) = state.get::<KnownBrokers>() {
+        known.extend(brokers.value.0.iter().map(|(id, known)| (*id, known.broker.rack.clone())));
+    }
+    if let Some(liveness) = state.get::<Liveness>() {
+        known.extend(liveness.value.live.iter().map(|(id, broker)| (*id, broker.rack.clone())));
+    }
+    known
+}
+
+/// Says what is too much, if it is: more than a tenth (or one) of the brokers, or a whole rack of two or more.
+fn too_many(
+    absent: &BTreeSet<BrokerId>,
+    known: &BTreeMap<BrokerId, Option<Arc<str>>>,
+    config: &GuardConfig,
+) -> Option<String> {
+    let limit = (known.len() * config.brake_percent as usize / 100).max(1);
+    if absent.len() > limit {
+        let ids: Vec<String> = absent.iter().take(20).map(ToString::to_string).collect();
+        let more = if absent.len() > 20 { ", …" } else { "" };
+        return Some(format!(
+            "{} of {} brokers are absent ({}{more}), at most {limit} may be",
+            absent.len(),
+            known.len(),
+            ids.join(", "),
+        ));
+    }
+    let mut racks = BTreeMap::<&Arc<str>, (usize, usize)>::new();
+    for (id, rack) in known {
+        let Some(rack) = rack else { continue };
+        let (all, gone) = racks.entry(rack).or_default();
+        *all += 1;
+        *gone += usize::from(absent.contains(id));
+    }
+    racks
+        .into_iter()
+        .find(|(_, (all, gone))| *all >= 2 && all == gone)
+        .map(|(rack, (all, _))| format!("the whole rack {rack} is absent ({all} brokers)"))
+}
+
+/// Why healing may go on all the same.
+fn release(state: &State, config: &GuardConfig) -> Option<String> {
+    if let Some(wish) = &state.wishes().approved {
+        return Some(format!("approved{}", words(wish)));
+    }
+    let incident = state.incidents().get(MASS_FAILURE, &Target::Cluster)?;
+    let watched = state.now().tick.since(incident.watched_since?);
+    let grace = config.mass_failure_grace?;
+    (watched >= grace).then(|| format!("it has lasted for {}", duration_words(grace)))
+}
+
+/// The alert that goes out when the brake holds.
+pub(crate) fn alert(brake: &Brake, finding: Option<&Finding>) -> Option<Event> {
+    let (Brake::On(why), Some(finding)) = (brake, finding) else { return None };
+    let body = match &finding.waits_for {
+        Some(what) => format!("{}. Waiting for: {what}.", finding.message),
+        None => format!("{}.", finding.message),
+    };
+    let message = Message { subject: format!("healing is held: {why}"), body, severity: Severity::Critical };
+    let event = Event::new(names::ALERT_MASS_FAILURE, Target::Cluster, why.clone(), &message)
+        .caused_by(IncidentKey::from(finding))
+        .repeated(crate::event::Repeat::OncePerIncident);
+    Some(event)
+}
+
+/// A duration as people write it.
+pub(crate) fn duration_words(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..10 => format!("{:.1} s", duration.as_secs_f64()),
+        10..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        _ => format!("{} h", seconds / 3_600),
+    }
+}

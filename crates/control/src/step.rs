@@ -1,0 +1,510 @@
+//! One step of the core: from what came in to what is to be done.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster::BrokerId;
+use thiserror::Error;
+
+use crate::attributes::{KnownBrokers, Liveness, Topics};
+use crate::dispatch::{Dispatcher, Emitted, own_alerts};
+use crate::effect::{Contribution, Effect, Inputs, Outcome};
+use crate::event::{Event, names};
+use crate::execution::{ExecutionId, ExecutionLimits, Work, once, progress, reassign};
+use crate::finding::{Finding, Severity, Target};
+use crate::guard::brake::{self, MASS_FAILURE};
+use crate::guard::{GuardConfig, Halt, Held};
+use crate::incident::{Change, FoldLimits, Incidents, Look, fold};
+use crate::memory::{KnownBroker, Memory};
+use crate::orders;
+use crate::plugin::{Flow, Monitor, Operator};
+use crate::record::{CORE, Line, Record, RecordKind};
+use crate::state::State;
+use crate::time::{Now, Timestamp};
+
+/// A place in the pipeline of monitors.
+pub enum MonitorSlot {
+    /// A source monitor, by its configured name: its newest [`Contribution`] is copied in here.
+    Source(String),
+    /// A deriving monitor.
+    Deriving(Box<dyn Monitor>),
+}
+
+/// How an action is driven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActionKind {
+    /// It is called once for each event.
+    Once,
+    /// It is called with a [`crate::event::ReassignStep`] for each step of a `reassign_partitions` event, and answers
+    /// with a [`crate::event::ReassignResult`] as the detail of what it did.
+    Reassign,
+}
+
+/// An action as the core knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActionSlot {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The names of the events that it is subscribed to.
+    pub subscribed: Vec<String>,
+    /// Whether it may change nothing.
+    pub dry_run: bool,
+    /// How it is driven.
+    pub kind: ActionKind,
+    /// The names of the events that it can emit.
+    pub emits: Vec<String>,
+}
+
+/// What a core is made of.
+pub struct CoreConfig {
+    /// The configured name of the cluster.
+    pub cluster: String,
+    /// The monitors in their configured order.
+    pub monitors: Vec<MonitorSlot>,
+    /// The operators in their configured order.
+    pub operators: Vec<Box<dyn Operator>>,
+    /// The actions.
+    pub actions: Vec<ActionSlot>,
+    /// What the guard allows.
+    pub guard: GuardConfig,
+    /// Bounds of executions.
+    pub limits: ExecutionLimits,
+    /// Bounds of the incidents.
+    pub incidents: FoldLimits,
+}
+
+/// What is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ConfigProblem {
+    /// An action waits for an event that cannot come.
+    #[error("action {action} subscribes to {event}, which nothing can emit")]
+    NobodyEmits {
+        /// The action.
+        action: String,
+        /// The event.
+        event: String,
+    },
+    /// Two plugins of a kind have the same name.
+    #[error("there are two {kind} named {name}")]
+    SameName {
+        /// `monitors`, `operators` or `actions`.
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
+}
+
+/// What is odd about a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigWarning {
+    /// An event can be emitted, but no action subscribes to it.
+    NobodySubscribes {
+        /// Who can emit it.
+        emitter: String,
+        /// The event.
+        event: String,
+    },
+}
+
+impl fmt::Display for ConfigWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NobodySubscribes { emitter, event } => {
+                write!(f, "no action subscribes to {event}, which {emitter} can emit")
+            }
+        }
+    }
+}
+
+/// Events that the framework itself emits.
+pub const OWN_EVENTS: [&str; 8] = [
+    names::ALERT_MASS_FAILURE,
+    names::ALERT_STUCK_REASSIGNMENT,
+    names::ALERT_THROTTLE_LEFT,
+    names::ALERT_UNKNOWN_OUTCOME,
+    names::ELECT_LEADERS,
+    names::NOTIFY_MAINTENANCE_MODE,
+    names::NOTIFY_REASSIGNMENT,
+    names::REPORT_OPERATION,
+];
+
+/// The core of one cluster: its plugins, and what they may do.
+pub struct Core {
+    cluster: Arc<str>,
+    monitors: Vec<MonitorSlot>,
+    operators: Vec<Box<dyn Operator>>,
+    actions: Vec<ActionSlot>,
+    guard: GuardConfig,
+    limits: ExecutionLimits,
+    fold: FoldLimits,
+}
+
+/// What a step brought.
+#[must_use]
+#[derive(Debug)]
+pub struct Stepped {
+    /// What the shell has to do, in this order.
+    pub effects: Vec<Effect>,
+    /// The picture of the cluster after the step, for those who show it.
+    pub state: State,
+    /// The events that are held, with the reasons.
+    pub held: Vec<Held>,
+    /// Whether the cycle was stopped by a monitor, so that nothing was decided.
+    pub stopped: bool,
+}
+
+/// The kind of the finding that the cluster is not the one that is remembered.
+pub const IDENTITY_MISMATCH: &str = "identity_mismatch";
+
+/// A broker that has been absent for so long and holds no replica is forgotten: it was taken out of service.
+const FORGET_BROKER: Duration = Duration::from_secs(24 * 3600);
+
+impl Core {
+    /// A core from its parts.
+    ///
+    /// # Errors
+    /// All that is wrong with them.
+    pub fn new(config: CoreConfig) -> Result<(Self, Vec<ConfigWarning>), Vec<ConfigProblem>> {
+        let warnings = check(&config)?;
+        let core = Self {
+            cluster: config.cluster.into(),
+            monitors: config.monitors,
+            operators: config.operators,
+            actions: config.actions,
+            guard: config.guard,
+            limits: config.limits,
+            fold: config.incidents,
+        };
+        Ok((core, warnings))
+    }
+
+    /// The actions.
+    pub fn actions(&self) -> &[ActionSlot] {
+        &self.actions
+    }
+
+    /// Takes one step. Equal memory, inputs and time give equal effects.
+    ///
+    /// For each [`Effect::Act`] the shell must bring back an [`Outcome`] within bounded time; for one that it could not
+    /// send out, that of [`Effect::not_done`]. If writing to the store failed, it must also call
+    /// [`Memory::forget_what_is_saved`].
+    pub fn step(&self, memory: &mut Memory, inputs: Inputs, now: Now) -> Stepped {
+        let applied = orders::apply(memory, inputs.orders, now);
+        let mut lines = applied.lines;
+        let mut queue: VecDeque<Emitted> = applied.events.into_iter().map(own).collect();
+        self.settle(memory, inputs.outcomes, now, &mut lines, &mut queue);
+        let mut state = State::new(
+            Arc::clone(&self.cluster),
+            now,
+            Arc::clone(&memory.incidents),
+            Arc::clone(&memory.executions),
+            Arc::clone(&memory.wishes),
+        );
+        state.put(KnownBrokers(Arc::clone(&memory.brokers)), now.tick);
+        let halt = self.look(memory, &mut state, inputs.contributions);
+        let running = memory.executions.iter().map(|execution| &**execution);
+        for finding in progress::findings(running, now.wall, &self.limits) {
+            state.report(finding);
+        }
+        let (brake, mass_failure) = brake::assess(&state, &self.guard);
+        let (incidents, changes) = if halt == Halt::No {
+            self.remember(memory, &state);
+            if let Some(finding) = &mass_failure {
+                state.report(finding.clone());
+            }
+            queue.extend(brake::alert(&brake, mass_failure.as_ref()).map(own));
+            queue.extend(own_alerts(state.findings()).map(own));
+            self.operate(memory, &mut state, &mut queue, &mut lines)
+        } else {
+            fold(Incidents::clone(&memory.incidents), state.findings(), now, Look::Stopped, &self.fold)
+        };
+        lines.extend(changes.iter().map(|change| line_of(change, &incidents)));
+        let mut work = Dispatcher {
+            actions: &self.actions,
+            guard: &self.guard,
+            limits: &self.limits,
+            halt,
+            now,
+            memory,
+            incidents,
+            lines,
+            acts: Vec::new(),
+            held: Vec::new(),
+            queue,
+        };
+        work.run(&state, &brake);
+        work.forget_ended();
+        self.finish(work, state)
+    }
+
+    /// Takes in what came of earlier acts.
+    fn settle(
+        &self,
+        memory: &mut Memory,
+        outcomes: Vec<Outcome>,
+        now: Now,
+        lines: &mut Vec<Line>,
+        queue: &mut VecDeque<Emitted>,
+    ) {
+        for outcome in outcomes {
+            let Ok(position) = memory.executions.binary_search_by_key(&outcome.execution, |e| e.id) else {
+                continue;
+            };
+            let executions = Arc::make_mut(&mut memory.executions);
+            let execution = Arc::make_mut(&mut executions[position]);
+            if !execution.is_running() {
+                continue;
+            }
+            let settle = match execution.work {
+                Work::Once(_) => once::settle,
+                Work::Reassign(_) => reassign::settle,
+            };
+            let progressed = settle(execution, outcome.sequence, outcome.result, now, &self.limits);
+            lines.extend(progressed.lines);
+            let dry_run = execution.dry_run || execution.event.dry_run;
+            queue.extend(progressed.follow_ups.into_iter().map(|mut event| {
+                event.dry_run |= dry_run;
+                Emitted { event, by: execution.action.clone(), depth: execution.depth.saturating_add(1) }
+            }));
+        }
+    }
+
+    /// Runs the monitors.
+    fn look(
+        &self,
+        memory: &Memory,
+        state: &mut State,
+        mut contributions: BTreeMap<String, Contribution>,
+    ) -> Halt {
+        for slot in &self.monitors {
+            match slot {
+                MonitorSlot::Source(name) => {
+                    let Some(contribution) = contributions.remove(name) else { continue };
+                    for attribute in contribution.attributes {
+                        state.insert(attribute);
+                    }
+                    for finding in contribution.findings {
+                        state.report(finding);
+                    }
+                    if let Some(finding) = mismatch(memory, state) {
+                        let reason = finding.message.clone();
+                        state.report(finding);
+                        return Halt::OtherCluster(reason);
+                    }
+                }
+                MonitorSlot::Deriving(monitor) => {
+                    if monitor.observe(state) == Flow::Stop {
+                        return Halt::Stopped(format!("monitor {} has stopped the cycle", monitor.name()));
+                    }
+                }
+            }
+        }
+        Halt::No
+    }
+
+    /// Remembers who the cluster is, and the brokers that are seen alive or are registered.
+    fn remember(&self, memory: &mut Memory, state: &State) {
+        let Ok(liveness) = state.fresh::<Liveness>(self.guard.max_liveness_age) else { return };
+        if memory.cluster_id.is_none() {
+            memory.cluster_id = Some(liveness.cluster_id.clone());
+        }
+        let now = state.now().wall;
+        let brokers = Arc::make_mut(&mut memory.brokers);
+        for (id, broker) in &liveness.live {
+            let seen =
+                brokers.entry(*id).or_insert_with(|| KnownBroker { broker: broker.clone(), last_live: now });
+            seen.last_live = now;
+            if seen.broker != *broker {
+                seen.broker.clone_from(broker);
+            }
+        }
+        for (id, broker) in &liveness.fenced {
+            let never = || KnownBroker { broker: broker.clone(), last_live: Timestamp::default() };
+            brokers.entry(*id).or_insert_with(never);
+        }
+        let is_gone = |id: &BrokerId, known: &KnownBroker| {
+            !liveness.live.contains_key(id)
+                && !liveness.fenced.contains_key(id)
+                && now.since(known.last_live) > FORGET_BROKER
+        };
+        if !brokers.iter().any(|(id, known)| is_gone(id, known)) {
+            return;
+        }
+        let Ok(topics) = state.fresh::<Topics>(self.guard.max_topics_age) else { return };
+        let partitions = topics.0.values().flat_map(|topic| &topic.partitions);
+        let used: BTreeSet<BrokerId> = partitions.flat_map(|p| p.replicas.iter().copied()).collect();
+        brokers.retain(|id, known| used.contains(id) || !is_gone(id, known));
+    }
+
+    /// Folds what the monitors found, lets the operators decide on it, and folds what they found.
+    fn operate(
+        &self,
+        memory: &mut Memory,
+        state: &mut State,
+        queue: &mut VecDeque<Emitted>,
+        lines: &mut Vec<Line>,
+    ) -> (Incidents, Vec<Change>) {
+        let now = state.now();
+        let before = Incidents::clone(&memory.incidents);
+        let (incidents, mut changes) = fold(before, state.findings(), now, Look::Monitors, &self.fold);
+        state.set_incidents(Arc::new(incidents));
+        for operator in &self.operators {
+            let verdict = operator.operate(state);
+            let emit = |event| Emitted { event, by: operator.name().to_owned(), depth: 0 };
+            queue.extend(verdict.events.into_iter().map(emit));
+            for finding in verdict.findings {
+                state.report(finding);
+            }
+        }
+        let incidents = Incidents::clone(state.incidents());
+        let (incidents, more) = fold(incidents, state.findings(), now, Look::All, &self.fold);
+        changes.extend(more);
+        let mass_failure = incidents.get(MASS_FAILURE, &Target::Cluster).is_some();
+        if !mass_failure && memory.wishes.approved.is_some() {
+            Arc::make_mut(&mut memory.wishes).approved = None;
+            let line = Line::new(RecordKind::Order, CORE, "approve", &Target::Cluster);
+            lines.push(line.because("there is no mass failure").result("the approval is over"));
+        }
+        (incidents, changes)
+    }
+
+    /// Puts together what is to be done.
+    fn finish(&self, work: Dispatcher<'_>, mut state: State) -> Stepped {
+        let Dispatcher { memory, incidents, lines, acts, held, halt, now, .. } = work;
+        memory.incidents = Arc::new(incidents);
+        state.set_incidents(Arc::clone(&memory.incidents));
+        state.set_work(Arc::clone(&memory.executions), Arc::clone(&memory.wishes));
+        let mut records = Vec::with_capacity(lines.len());
+        for line in lines {
+            let cluster_id = memory.cluster_id.as_ref().map(|id| &*id.0);
+            records.push(line.into_record(memory.next_record, now.wall, &self.cluster, cluster_id));
+            memory.next_record = memory.next_record.saturating_add(1);
+        }
+        let mut effects = memory.changes(now.tick);
+        let mut reports = Vec::new();
+        for record in records {
+            if !matches!(halt, Halt::OtherCluster(_)) {
+                reports.extend(self.reports(&record));
+            }
+            effects.push(Effect::Record(record));
+        }
+        effects.extend(acts);
+        effects.extend(reports);
+        Stepped { effects, state, held, stopped: halt != Halt::No }
+    }
+
+    /// Hands a record to the actions that report operations. These acts belong to no execution, and make no records.
+    fn reports(&self, record: &Record) -> Vec<Effect> {
+        let subscribed =
+            |slot: &&ActionSlot| slot.subscribed.iter().any(|name| name == names::REPORT_OPERATION);
+        let slots = self.actions.iter().filter(subscribed);
+        let act = |slot: &ActionSlot| {
+            let reason = &record.operation;
+            let mut event = Event::new(names::REPORT_OPERATION, record.target.clone(), reason, record);
+            event.dry_run = record.dry_run;
+            Effect::Act {
+                execution: ExecutionId(0),
+                sequence: u32::try_from(record.sequence % (1 << 32)).unwrap_or_default(),
+                action: slot.name.clone(),
+                event,
+                dry_run: slot.dry_run,
+            }
+        };
+        slots.map(act).collect()
+    }
+}
+
+/// An event of the framework itself.
+fn own(event: Event) -> Emitted {
+    Emitted { event, by: CORE.to_owned(), depth: 0 }
+}
+
+/// Whether the cluster is another one than the one that is remembered.
+fn mismatch(memory: &Memory, state: &State) -> Option<Finding> {
+    let seen = &state.get::<Liveness>()?.value.cluster_id;
+    let remembered = memory.cluster_id.as_ref()?;
+    if seen == remembered {
+        return None;
+    }
+    let message = format!("the cluster.id is {seen}, it was {remembered}: nothing is done to this cluster");
+    let finding = Finding::new(IDENTITY_MISMATCH, Target::Cluster, Severity::Critical, message);
+    Some(finding.waiting_for("a person to correct the addresses, or to accept the new identity"))
+}
+
+fn line_of(change: &Change, incidents: &Incidents) -> Line {
+    let line =
+        |key: &crate::incident::IncidentKey| Line::new(RecordKind::Incident, CORE, &key.kind, &key.subject);
+    match change {
+        Change::Opened(key) | Change::Raised(key, _) => {
+            let result = match change {
+                Change::Raised(_, before) => format!("raised from {}", severity_name(*before)),
+                _ => "opened".to_owned(),
+            };
+            let incident = incidents.open.get(key);
+            line(key)
+                .because(incident.map_or("", |incident| incident.message.as_str()))
+                .severity(incident.map_or(Severity::Info, |incident| incident.severity))
+                .result(result)
+        }
+        Change::Resolved(closed) => {
+            let lasted = brake::duration_words(closed.closed.since(closed.first_seen));
+            line(&closed.key).because(&closed.message).result(format!("resolved after {lasted}"))
+        }
+    }
+}
+
+fn severity_name(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "info",
+        Severity::Warning => "warning",
+        Severity::Critical => "critical",
+    }
+}
+
+/// Finds what is wrong or odd with a configuration.
+fn check(config: &CoreConfig) -> Result<Vec<ConfigWarning>, Vec<ConfigProblem>> {
+    let mut problems = Vec::new();
+    let monitors = config.monitors.iter().map(|slot| match slot {
+        MonitorSlot::Source(name) => name.as_str(),
+        MonitorSlot::Deriving(monitor) => monitor.name(),
+    });
+    problems.extend(twice("monitors", monitors));
+    problems.extend(twice("operators", config.operators.iter().map(|operator| operator.name())));
+    problems.extend(twice("actions", config.actions.iter().map(|slot| slot.name.as_str())));
+    let mut emitted: Vec<(String, String)> = Vec::new();
+    for operator in &config.operators {
+        emitted.extend(operator.emits().into_iter().map(|event| (operator.name().to_owned(), event)));
+    }
+    for slot in &config.actions {
+        emitted.extend(slot.emits.iter().map(|event| (slot.name.clone(), event.clone())));
+    }
+    let known: BTreeSet<&str> = emitted.iter().map(|(_, event)| event.as_str()).chain(OWN_EVENTS).collect();
+    let mut subscribed = BTreeSet::new();
+    for slot in &config.actions {
+        for event in &slot.subscribed {
+            subscribed.insert(event.as_str());
+            if !known.contains(event.as_str()) {
+                problems.push(ConfigProblem::NobodyEmits { action: slot.name.clone(), event: event.clone() });
+            }
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let unheard = emitted.iter().filter(|(_, event)| !subscribed.contains(event.as_str()));
+    let warning = |(emitter, event): &(String, String)| ConfigWarning::NobodySubscribes {
+        emitter: emitter.clone(),
+        event: event.clone(),
+    };
+    Ok(unheard.map(warning).collect())
+}
+
+fn twice<'a>(kind: &'static str, names: impl Iterator<Item = &'a str>) -> Vec<ConfigProblem> {
+    let mut seen = BTreeSet::new();
+    names
+        .filter(|name| !seen.insert(*name))
+        .map(|name| ConfigProblem::SameName { kind, name: name.to_owned() })
+        .collect()
+}
