@@ -133,6 +133,8 @@ pub(crate) fn broker(doing: &'static str, code: ErrorCode, message: Option<&str>
         | ErrorCode::TransactionalIdAuthorizationFailed
         | ErrorCode::DelegationTokenAuthorizationFailed => {
             let needs = missing_right(code);
+            // The controller's own words here are a dump of the request, many lines of it.
+            let why = if why.contains("Request(processor") { String::new() } else { why };
             let why = if why.is_empty() { needs.to_owned() } else { format!("{needs} ({why})") };
             ClientError::Denied { doing, why }
         }

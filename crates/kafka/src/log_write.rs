@@ -28,6 +28,9 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// Bootstrap addresses that are handed to the client.
 const MAX_BOOTSTRAP: usize = 16;
 
+/// A producer is idempotent here, and for that Kafka asks for one of these rights.
+const PRODUCER_RIGHT: &str = "Write on a topic, or IdempotentWrite on the cluster, is missing";
+
 const DOING: &str = "writing a record";
 
 /// The producer, started with the first record, and started anew after it failed for good.
@@ -96,7 +99,12 @@ impl Appender {
         }
         let place = place(shared, "starting to write records", START_LIMIT, false);
         let started = match tokio::time::timeout(START_LIMIT, start(shared)).await {
-            Ok(started) => started.map_err(|e| place.error(&e)),
+            Ok(started) => started.map_err(|e| match place.error(&e) {
+                ClientError::Denied { doing, .. } => {
+                    ClientError::Denied { doing, why: PRODUCER_RIGHT.to_owned() }
+                }
+                other => other,
+            }),
             Err(_) => Err(place.timeout()),
         };
         match started {
