@@ -24,6 +24,8 @@ use crate::link::{Api, Lane, REQUEST_TIMEOUT};
 
 /// How long the list of all topics may take: 41 MiB for a million partitions, over a slow line.
 const TOPICS_LIMIT: Duration = Duration::from_secs(20);
+/// Topics that are described in one request.
+const TOPICS_AT_ONCE: usize = 1000;
 /// How many brokers are asked for their log directories at once.
 const LOG_DIRS_AT_ONCE: usize = 16;
 /// The level of the finalized feature `metadata.version` that Kafka 4.3 brings (4.3-IV0). From that version on the
@@ -64,6 +66,19 @@ impl Reader for Kafka {
                 .ask::<_, MetadataResponse>(Lane::Work, at, METADATA, &request, TOPICS_LIMIT)
                 .await?;
             topic_table(answer)
+        })
+    }
+
+    fn describe<'a>(&'a self, names: &'a [TopicName]) -> BoxFuture<'a, Result<TopicTable, ClientError>> {
+        Box::pin(async move {
+            let mut table = TopicTable::new();
+            for chunk in names.chunks(TOPICS_AT_ONCE) {
+                let request = MetadataRequest::for_topics(chunk.iter().map(|name| &**name).collect());
+                let request = MetadataRequest { allow_auto_topic_creation: false, ..request };
+                let answer: MetadataResponse = self.ask_anyone(METADATA, &request, TOPICS_LIMIT).await?;
+                table.append(&mut topic_table(answer)?);
+            }
+            Ok(table)
         })
     }
 
