@@ -38,6 +38,10 @@ impl ActionConfig for ReassignPartitionsConfig {
         true
     }
 
+    fn emits(&self) -> Vec<String> {
+        vec![control::event::names::ELECT_LEADERS.to_owned()]
+    }
+
     fn build(&self, context: &BuildContext) -> Result<Arc<dyn Action>, String> {
         Ok(Arc::new(ReassignPartitions {
             name: context.name.clone(),

@@ -46,6 +46,10 @@ impl ActionConfig for ScriptActionConfig {
         true
     }
 
+    fn emits(&self) -> Vec<String> {
+        self.emits.clone()
+    }
+
     fn build(&self, context: &BuildContext) -> Result<Arc<dyn Action>, String> {
         Ok(Arc::new(ScriptAction {
             name: context.name.clone(),

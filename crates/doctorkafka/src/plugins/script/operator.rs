@@ -54,6 +54,10 @@ impl OperatorConfig for ScriptOperatorConfig {
         problems
     }
 
+    fn emits(&self) -> Vec<String> {
+        self.emits.clone()
+    }
+
     fn build(&self, context: &BuildContext) -> Result<Box<dyn Operator>, String> {
         let (looks, seen) = watch::channel(None);
         let newest = Arc::new(Mutex::new(Verdict::default()));
