@@ -34,6 +34,15 @@ pub mod memory;
 
 pub mod effect;
 
+pub mod planning;
+
+pub mod monitors;
+
+pub mod operators;
+
+#[cfg(test)]
+mod testing;
+
 pub mod guard;
 
 pub mod step;

@@ -1,0 +1,381 @@
+//! Who is dead.
+//!
+//! A broker is **dead** when Kafka has dropped it from its live brokers (by the majority of the brokers that answer)
+//! *and* it does not answer our own probe, or its address has never been known to us, for the whole grace, watched by
+//! this process without a gap. Neither a failing probe nor a silent agent alone makes a broker dead, and nothing
+//! does while it is not known who is alive.
+//!
+//! The grace is 5 minutes where nothing else is configured. A clean restart of a broker takes up to two minutes, a
+//! host's reboot three to five, and the recovery of logs after a crash some minutes more. With replication factor 3
+//! and `min.insync.replicas` 2 everything stays available meanwhile. A shorter grace gains little and copies the
+//! data of brokers that are about to come back; a longer one leaves partitions a second failure away from
+//! standing still.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster::{BrokerId, TopicTable};
+use serde::{Deserialize, Serialize};
+
+use super::{flapping, kinds, maintenance};
+use crate::attributes::{
+    DeadBroker, DeadBrokers, KnownBrokers, Liveness, Maintenance, Probes, Suspect, Topics,
+};
+use crate::config::HumanDuration;
+use crate::finding::{Finding, Severity, Target};
+use crate::plugin::{Flow, Monitor};
+use crate::state::{Fact, State, Unknown};
+use crate::time::{Tick, Timestamp};
+
+/// How long a broker that is gone and to which nothing refers is still reported, after it was last seen alive. A day:
+/// somebody who has stopped it by mistake has found out by then.
+const FORGET_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// Configuration of the monitor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// How long a broker has to be dropped by Kafka and unreachable before it is dead. Default 5 minutes; the
+    /// module says why.
+    pub grace: HumanDuration,
+    /// How old the knowledge of who is alive may be. Default 10 s: ten looks.
+    pub max_liveness_age: HumanDuration,
+    /// How old our own probes may be. Default 30 s.
+    pub max_probe_age: HumanDuration,
+    /// Over which time absences are summed to find brokers that keep going and coming. Default 1 hour.
+    pub flapping_window: HumanDuration,
+    /// With so many absences in the window a broker is flapping. Default 3.
+    pub flapping_absences: u32,
+    /// With two absences or more in the window of this length in all a broker is flapping, too. Default: the grace.
+    pub flapping_total: Option<HumanDuration>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            grace: HumanDuration::seconds(300),
+            max_liveness_age: HumanDuration::seconds(10),
+            max_probe_age: HumanDuration::seconds(30),
+            flapping_window: HumanDuration::seconds(3600),
+            flapping_absences: 3,
+            flapping_total: None,
+        }
+    }
+}
+
+impl Config {
+    /// Makes the monitor.
+    pub fn build(&self, name: impl Into<String>) -> DeadBrokersMonitor {
+        DeadBrokersMonitor { name: name.into(), config: self.clone() }
+    }
+}
+
+/// Writes [`DeadBrokers`], unless it is not known who is alive: then the attribute is absent from the State, which is
+/// not the same as nobody being dead.
+#[derive(Clone, Debug)]
+pub struct DeadBrokersMonitor {
+    name: String,
+    config: Config,
+}
+
+impl Monitor for DeadBrokersMonitor {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn observe(&self, state: &mut State) -> Flow {
+        let mut findings = Vec::new();
+        let seen = match self.liveness(state) {
+            Ok(liveness) => {
+                let look = Look::new(&self.config, state, liveness);
+                Some((look.judge_all(&mut findings), liveness.as_of))
+            }
+            Err(why) => {
+                findings.push(
+                    Finding::new(kinds::LIVENESS_UNKNOWN, Target::Cluster, Severity::Warning, why)
+                        .waiting_for("brokers to say who is alive; until then none is held to be dead"),
+                );
+                // Nothing is known to be over. What is not watched meanwhile does not count for the grace.
+                for dead in state.incidents().of_kind(kinds::BROKER_DEAD) {
+                    findings.push(still_dead(&dead.key.subject, "who is alive to be known"));
+                }
+                None
+            }
+        };
+        self.find_flapping(state, &mut findings);
+        for finding in findings {
+            state.report(finding);
+        }
+        if let Some((attribute, as_of)) = seen {
+            state.put(attribute, as_of);
+        }
+        Flow::Continue
+    }
+}
+
+impl DeadBrokersMonitor {
+    /// Who is alive, or why it is not known.
+    fn liveness<'a>(&self, state: &'a State) -> Result<Fact<'a, Liveness>, String> {
+        let known = state.fresh::<Liveness>(self.config.max_liveness_age.0);
+        known.map_err(|unknown| format!("who is alive is not known: {unknown}"))?;
+        let fact = state.get::<Liveness>().ok_or("who is alive is not known")?;
+        let Liveness { asked, answered, agreeing, .. } = *fact.value;
+        if agreeing.saturating_mul(2) <= answered || answered == 0 {
+            return Err(format!(
+                "who is alive is not decided: of {asked} brokers {answered} answered, and only {agreeing} agree"
+            ));
+        }
+        Ok(fact)
+    }
+
+    fn find_flapping(&self, state: &State, findings: &mut Vec<Finding>) {
+        let config = &self.config;
+        let window = config.flapping_window;
+        let total = config.flapping_total.unwrap_or(config.grace).0;
+        for (id, absences) in flapping::absences(state.incidents(), state.now().wall, window.0) {
+            let often = absences.count >= config.flapping_absences.max(2);
+            if often || (absences.count >= 2 && absences.total >= total) {
+                let message = format!(
+                    "broker {id} keeps going and coming: {} absences in the last {window}, {} in all",
+                    absences.count,
+                    whole_seconds(absences.total)
+                );
+                findings.push(Finding::new(
+                    kinds::BROKER_FLAPPING,
+                    Target::Broker(id),
+                    Severity::Warning,
+                    message,
+                ));
+            }
+        }
+    }
+}
+
+/// One cycle's look at all brokers.
+struct Look<'a> {
+    config: &'a Config,
+    state: &'a State,
+    liveness: &'a Liveness,
+    as_of: Tick,
+    known: Option<&'a KnownBrokers>,
+    probes: Result<&'a Probes, Unknown>,
+    maintenance: Maintenance,
+    /// Brokers that are in some replica list, where the topics are known.
+    holders: Option<BTreeSet<BrokerId>>,
+}
+
+/// What our own probe says of a broker that Kafka has dropped.
+enum Probed {
+    Fails(String),
+    NotYet(String),
+}
+
+impl<'a> Look<'a> {
+    fn new(config: &'a Config, state: &'a State, liveness: Fact<'a, Liveness>) -> Self {
+        Self {
+            config,
+            state,
+            liveness: liveness.value,
+            as_of: liveness.as_of,
+            known: state.get::<KnownBrokers>().map(|fact| fact.value),
+            probes: state.fresh::<Probes>(config.max_probe_age.0),
+            maintenance: maintenance::current(state),
+            holders: state.get::<Topics>().map(|fact| replica_holders(&fact.value.0)),
+        }
+    }
+
+    fn judge_all(&self, findings: &mut Vec<Finding>) -> DeadBrokers {
+        let mut seen = DeadBrokers { grace: self.config.grace.0, ..DeadBrokers::default() };
+        self.find_unreachable(&mut seen, findings);
+        let known = self.known.iter().flat_map(|known| known.0.keys());
+        let held = self.holders.iter().flatten();
+        let all: BTreeSet<BrokerId> = known.chain(self.liveness.fenced.keys()).chain(held).copied().collect();
+        for id in all {
+            if !self.liveness.live.contains_key(&id) {
+                self.judge(id, &mut seen, findings);
+            }
+        }
+        seen
+    }
+
+    /// Live for Kafka, but not answering us.
+    fn find_unreachable(&self, seen: &mut DeadBrokers, findings: &mut Vec<Finding>) {
+        let Ok(probes) = &self.probes else { return };
+        for (id, probe) in &probes.0 {
+            let Some(failure) = &probe.failure else { continue };
+            if !self.liveness.live.contains_key(id) {
+                continue;
+            }
+            seen.unreachable.insert(*id);
+            if !self.maintenance.brokers.contains_key(id) {
+                let message = format!(
+                    "broker {id} is alive for Kafka, but cannot be reached from here at {}: {failure}",
+                    probe.address
+                );
+                let finding =
+                    Finding::new(kinds::BROKER_UNREACHABLE, Target::Broker(*id), Severity::Warning, message);
+                findings
+                    .push(finding.waiting_for("it to answer; Kafka has not dropped it, so it is not dead"));
+            }
+        }
+    }
+
+    /// A broker that is not alive for Kafka.
+    fn judge(&self, id: BrokerId, seen: &mut DeadBrokers, findings: &mut Vec<Finding>) {
+        let subject = Target::Broker(id);
+        if let Some(wish) = self.maintenance.brokers.get(&id) {
+            let message = format!("broker {id} is down, and under maintenance by {}", wish.by);
+            let waits_for = "the end of its maintenance".to_owned();
+            let kind = kinds::BROKER_DOWN_FOR_MAINTENANCE;
+            findings
+                .push(Finding::new(kind, subject, Severity::Info, message).waiting_for(waits_for.clone()));
+            let since = self.first_seen(kind, id);
+            seen.suspects.insert(id, Suspect { since, watched: Duration::ZERO, waits_for });
+            return;
+        }
+        if self.is_gone(id, findings) {
+            return;
+        }
+        match self.probed(id) {
+            Probed::Fails(how) => self.judge_absent(id, &how, seen, findings),
+            Probed::NotYet(waits_for) => {
+                let message = format!("Kafka has dropped broker {id}");
+                let kind = kinds::BROKER_DROPPED;
+                findings.push(
+                    Finding::new(kind, subject.clone(), Severity::Warning, message)
+                        .waiting_for(waits_for.clone()),
+                );
+                if self.state.incidents().get(kinds::BROKER_DEAD, &subject).is_some() {
+                    findings.push(still_dead(&subject, &waits_for));
+                }
+                let since = self.first_seen(kind, id);
+                seen.suspects.insert(id, Suspect { since, watched: Duration::ZERO, waits_for });
+            }
+        }
+    }
+
+    /// Whether a broker has left, and nothing refers to it: it is neither registered nor in a replica list, and was
+    /// not found dead while it still was.
+    fn is_gone(&self, id: BrokerId, findings: &mut Vec<Finding>) -> bool {
+        let Some(holders) = &self.holders else { return false };
+        if holders.contains(&id) || self.liveness.fenced.contains_key(&id) {
+            return false;
+        }
+        let known = self.known.and_then(|known| known.0.get(&id));
+        let last_live = known.map_or(Timestamp::default(), |known| known.last_live);
+        let recent = self.state.now().wall.since(last_live) < FORGET_AFTER;
+        let subject = Target::Broker(id);
+        if recent && self.state.incidents().get(kinds::BROKER_DEAD, &subject).is_some() {
+            return false;
+        }
+        if recent {
+            let message = format!("broker {id} is gone; it holds no replica, so nothing waits for it");
+            findings.push(Finding::new(kinds::BROKER_GONE, subject, Severity::Info, message));
+        }
+        true
+    }
+
+    fn probed(&self, id: BrokerId) -> Probed {
+        let probes = match &self.probes {
+            Ok(probes) => Some(probes),
+            Err(unknown) if self.address_was_known(id) => {
+                return Probed::NotYet(format!("our own probe: {unknown}"));
+            }
+            Err(_) => None,
+        };
+        match probes.and_then(|probes| probes.0.get(&id)) {
+            Some(probe) => match &probe.failure {
+                Some(failure) => Probed::Fails(format!("does not answer at {} ({failure})", probe.address)),
+                None => {
+                    Probed::NotYet(format!("it to stop answering: our probe reaches it at {}", probe.address))
+                }
+            },
+            None if self.address_was_known(id) => {
+                Probed::NotYet("our own probe, which has not looked yet".into())
+            }
+            None => Probed::Fails("has never been seen by us, so that its address is not known".into()),
+        }
+    }
+
+    fn address_was_known(&self, id: BrokerId) -> bool {
+        self.liveness.fenced.contains_key(&id) || self.known.is_some_and(|known| known.0.contains_key(&id))
+    }
+
+    /// Dropped by Kafka and not answering: dead after the grace.
+    fn judge_absent(&self, id: BrokerId, how: &str, seen: &mut DeadBrokers, findings: &mut Vec<Finding>) {
+        let subject = Target::Broker(id);
+        let grace = self.config.grace.0;
+        let since = self.first_seen(kinds::BROKER_ABSENT, id);
+        let incident = self.state.incidents().get(kinds::BROKER_ABSENT, &subject);
+        // Up to the moment at which the fact held, not to the present one: only what was looked at is watched.
+        let watched =
+            incident.and_then(|i| i.watched_since).map_or(Duration::ZERO, |since| self.as_of.since(since));
+        let left = grace.saturating_sub(watched);
+        let is_dead = incident.is_some() && left.is_zero();
+
+        let message = format!("Kafka has dropped broker {id}, and it {how}");
+        let absent = Finding::new(kinds::BROKER_ABSENT, subject.clone(), Severity::Warning, message);
+        if is_dead {
+            findings.push(absent);
+            let because = format!(
+                "Kafka has dropped it, and it {how}, for the whole grace of {}",
+                HumanDuration(grace)
+            );
+            let message = format!("broker {id} is dead: {because}");
+            findings.push(Finding::new(kinds::BROKER_DEAD, subject, Severity::Warning, message));
+            seen.dead.insert(id, DeadBroker { since, watched, rack: self.rack(id), because });
+            return;
+        }
+        let waits_for = format!("{} of the grace of {}", whole_seconds(left), HumanDuration(grace));
+        findings.push(absent.waiting_for(waits_for.clone()));
+        if self.state.incidents().get(kinds::BROKER_DEAD, &subject).is_some() {
+            findings.push(still_dead(&subject, &waits_for));
+        }
+        seen.suspects.insert(id, Suspect { since, watched, waits_for });
+    }
+
+    fn first_seen(&self, kind: &str, id: BrokerId) -> Timestamp {
+        let incident = self.state.incidents().get(kind, &Target::Broker(id));
+        incident.map_or(self.state.now().wall, |incident| incident.first_seen)
+    }
+
+    fn rack(&self, id: BrokerId) -> Option<Arc<str>> {
+        let fenced = self.liveness.fenced.get(&id);
+        let known = || self.known.and_then(|known| known.0.get(&id)).map(|known| &known.broker);
+        fenced.or_else(known).and_then(|broker| broker.rack.clone())
+    }
+}
+
+/// Keeps the incident of a broker that was dead when it was last known, while it cannot be said again.
+fn still_dead(subject: &Target, waits_for: &str) -> Finding {
+    let message = format!("{subject} was dead when it was last looked at, and has not been seen alive since");
+    Finding::new(kinds::BROKER_DEAD, subject.clone(), Severity::Warning, message).waiting_for(waits_for)
+}
+
+/// In whole seconds, rounded up: a grace that has hardly begun is shown in full.
+fn whole_seconds(duration: Duration) -> HumanDuration {
+    HumanDuration::seconds(duration.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX))
+}
+
+/// Every broker that is in a replica list. Ids are small and dense in practice, so that one bit each is cheap; others
+/// go into a set.
+fn replica_holders(topics: &TopicTable) -> BTreeSet<BrokerId> {
+    let mut small = vec![false; 1 << 14];
+    let mut large = BTreeSet::new();
+    for id in topics.values().flat_map(|topic| &topic.partitions).flat_map(|p| &p.replicas) {
+        match usize::try_from(id.0).ok().and_then(|at| small.get_mut(at)) {
+            Some(seen) => *seen = true,
+            None => {
+                large.insert(*id);
+            }
+        }
+    }
+    let small = (0..).zip(small).filter(|(_, seen)| *seen).map(|(id, _)| BrokerId(id));
+    large.extend(small);
+    large
+}
+
+#[cfg(test)]
+#[path = "dead_brokers_tests.rs"]
+mod tests;

@@ -1,0 +1,86 @@
+//! What is under maintenance: from what people have asked for.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::kinds;
+use crate::attributes::Maintenance;
+use crate::config::HumanDuration;
+use crate::finding::{Finding, Severity, Target};
+use crate::order::Wish;
+use crate::plugin::{Flow, Monitor};
+use crate::state::State;
+use crate::time::{Now, Timestamp};
+
+/// Configuration of the monitor: there is nothing to configure.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {}
+
+impl Config {
+    /// Makes the monitor.
+    pub fn build(&self, name: impl Into<String>) -> MaintenanceMonitor {
+        MaintenanceMonitor { name: name.into() }
+    }
+}
+
+/// Writes [`Maintenance`] and reports each maintenance that is on.
+#[derive(Clone, Debug)]
+pub struct MaintenanceMonitor {
+    name: String,
+}
+
+impl Monitor for MaintenanceMonitor {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn observe(&self, state: &mut State) -> Flow {
+        let now = state.now();
+        let maintenance = from_wishes(state);
+        if let Some(wish) = &maintenance.cluster {
+            state.report(finding(Target::Cluster, wish, now, "nothing is done to the cluster"));
+        }
+        for (broker, wish) in &maintenance.brokers {
+            let effect = "it is neither healed away from nor given replicas";
+            state.report(finding(Target::Broker(*broker), wish, now, effect));
+        }
+        state.put(maintenance, now.tick);
+        Flow::Continue
+    }
+}
+
+/// What is under maintenance in `state`: the attribute, or the wishes themselves where no monitor has written it, so
+/// that a person's word holds whatever monitors are configured.
+pub fn current(state: &State) -> Maintenance {
+    state.get::<Maintenance>().map_or_else(|| from_wishes(state), |fact| fact.value.clone())
+}
+
+fn from_wishes(state: &State) -> Maintenance {
+    let now = state.now().wall;
+    let holds = |wish: &&Wish| wish.until.is_none_or(|until| now < until);
+    let wishes = state.wishes();
+    let brokers = wishes.broker_maintenance.iter().filter(|(_, wish)| holds(wish));
+    Maintenance {
+        cluster: wishes.maintenance.as_ref().filter(holds).cloned(),
+        brokers: brokers.map(|(id, wish)| (*id, wish.clone())).collect(),
+    }
+}
+
+fn finding(subject: Target, wish: &Wish, now: Now, effect: &str) -> Finding {
+    let mut message = format!("{subject} is under maintenance by {}: {effect}", wish.by);
+    if !wish.reason.is_empty() {
+        message.push_str(&format!(" ({})", wish.reason));
+    }
+    let waits_for = match wish.until {
+        Some(until) => format!("its end in {}", left(until, now)),
+        None => "a person to end it".to_owned(),
+    };
+    Finding::new(kinds::MAINTENANCE, subject, Severity::Info, message).waiting_for(waits_for)
+}
+
+/// The time until `until` in whole seconds.
+fn left(until: Timestamp, now: Now) -> HumanDuration {
+    HumanDuration(Duration::from_secs(until.since(now.wall).as_secs()))
+}

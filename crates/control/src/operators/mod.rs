@@ -1,0 +1,27 @@
+//! The operators: pure functions from the State to events and findings.
+//!
+//! Each has a `Config` that a configuration file fills, and whose `build` makes the operator.
+
+pub mod under_replicated_partitions;
+
+pub mod no_broker_stats;
+
+mod out_of_sync;
+
+/// Kinds of the findings of the operators. Public names: `docs/schema.md` says what each means.
+pub mod kinds {
+    /// A broker's replicas are out of sync.
+    pub const UNDER_REPLICATED: &str = "under_replicated";
+    /// Partitions have no leader, and some replica lives or may return.
+    pub const PARTITIONS_WITHOUT_LEADER: &str = "partitions_without_leader";
+    /// Partitions have no replica but on dead brokers.
+    pub const PARTITIONS_LOST: &str = "partitions_lost";
+    /// Replicas on dead brokers cannot be replaced.
+    pub const CANNOT_HEAL: &str = "cannot_heal";
+    /// Replicas on dead brokers are not replaced yet.
+    pub const HEALING_WAITS: &str = "healing_waits";
+    /// What must be known to heal is not, or too old.
+    pub const HEALING_BLIND: &str = "healing_blind";
+    /// A plan was found to be wrong, and was not used.
+    pub const PLAN_REFUSED: &str = "plan_refused";
+}
