@@ -286,6 +286,24 @@ impl<'a> Solver<'a> {
         if self.shift_work == 0 || !self.can_feed(slot) {
             return false;
         }
+        // A chain may end on the slot's own leader, which then has less to feed the slot with: that is taken first.
+        let need = self.slots[slot].need;
+        let feeder = self.tasks[self.slots[slot].task as usize].feeder;
+        if let Some(leader) = feeder {
+            self.ledger.feed(leader, &need);
+        }
+        let chain = self.find_chain(slot);
+        if let Some(leader) = feeder {
+            self.ledger.stop_feeding(leader, &need);
+        }
+        let Some((links, last, mover, room)) = chain else { return false };
+        self.apply_chain(&links, last, mover, room);
+        self.freed = true;
+        true
+    }
+
+    /// Links, the last of them that counts, and the slot that has to leave its broker for which other.
+    fn find_chain(&mut self, slot: usize) -> Option<(Vec<Link>, usize, usize, BrokerOrdinal)> {
         let mut seen = vec![false; self.problem.brokers() as usize];
         let mut links: Vec<Link> = Vec::new();
         for broker in &self.targets {
@@ -297,13 +315,11 @@ impl<'a> Solver<'a> {
         let mut at = 0;
         while at < links.len() {
             if let Some((mover, room)) = self.grow_chain(&mut links, &mut seen, at) {
-                self.apply_chain(&links, at, mover, room);
-                self.freed = true;
-                return true;
+                return Some((links, at, mover, room));
             }
             at += 1;
         }
-        false
+        None
     }
 
     /// Looks for a slot on a link's broker whose leaving would let the link's slot in. Returns the first that has

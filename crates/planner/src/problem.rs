@@ -358,10 +358,14 @@ impl Problem {
         self.replica_count[to as usize] += 1;
         self.replica_broker[at] = to;
         self.replica_flags[at] = IN_SYNC;
-        // A leader that gave its replica away leads no longer, and Kafka has not chosen another yet.
-        let leader = self.leader[partition as usize];
-        if !self.replica_broker[self.row(partition)].contains(&leader) {
-            self.leader[partition as usize] = NO_BROKER;
+        // A leader that gave its replica away leads no longer: Kafka elects the first of the list that is in sync.
+        let row = self.row(partition);
+        if !self.replica_broker[row.clone()].contains(&self.leader[partition as usize]) {
+            let electable = |at: &usize| {
+                self.replica_flags[*at] & IN_SYNC != 0 && self.state(self.replica_broker[*at]).is_up()
+            };
+            let leader = row.clone().find(electable).map_or(NO_BROKER, |at| self.replica_broker[at]);
+            self.leader[partition as usize] = leader;
         }
     }
 

@@ -21,40 +21,48 @@ fn explain_unplaced(solver: &mut Solver<'_>, unplaced: &mut Vec<Unplaced>) {
         let slots = solver.tasks[task].slots.clone();
         let homeless: Vec<_> = slots.filter(|slot| solver.slots[*slot].to == NOWHERE).collect();
         // Those that could be placed, were it not for the others, are told apart by placing them for a moment.
-        let mut reasons = Vec::new();
-        let mut stays_down = None;
+        let mut failed = Vec::new();
         for slot in &homeless {
-            let failed = !solver.find_place(*slot);
-            if failed && solver.keeps_down(*slot) {
-                stays_down = stays_down.or(Some(solver.slots[*slot].from));
-            }
-            reasons.push(failed.then(|| why_not(solver, *slot)));
+            let why = if solver.find_place(*slot) { None } else { Some(why_not(solver, *slot)) };
+            failed.extend(why.map(|why| (*slot, why)));
         }
-        for (slot, reason) in homeless.into_iter().zip(reasons) {
-            if solver.slots[slot].to != NOWHERE {
-                solver.take_back(slot);
+        for slot in &homeless {
+            if solver.slots[*slot].to != NOWHERE {
+                solver.take_back(*slot);
             }
-            let (partition, from) = (solver.tasks[task].partition, solver.slots[slot].from);
-            let why = reason
-                .unwrap_or(WhyNot::TargetListWouldKeepDownBroker { broker: stays_down.unwrap_or(from) });
-            unplaced.push(Unplaced { partition, position: solver.slots[slot].position, broker: from, why });
+        }
+        let stays_down = failed.iter().map(|(slot, _)| *slot).find(|slot| solver.keeps_down(*slot));
+        for slot in homeless {
+            let why = match failed.iter().find(|(other, _)| *other == slot) {
+                Some((_, WhyNot::NoRoom { .. })) => count_refusals(solver, slot),
+                Some((_, why)) => *why,
+                None => {
+                    let broker = solver.slots[stays_down.unwrap_or(slot)].from;
+                    WhyNot::TargetListWouldKeepDownBroker { broker }
+                }
+            };
+            let (partition, broker) = (solver.tasks[task].partition, solver.slots[slot].from);
+            unplaced.push(Unplaced { partition, position: solver.slots[slot].position, broker, why });
         }
     }
 }
 
-/// Why a slot finds no place now.
+/// Why a slot finds no place.
 fn why_not(solver: &mut Solver<'_>, slot: usize) -> WhyNot {
-    let candidates = solver.candidates(slot);
     let leader = solver.tasks[solver.slots[slot].task as usize].feeder;
     if let Some(leader) = leader.filter(|_| !solver.can_feed(slot)) {
         return WhyNot::LeaderNetworkFull { leader };
     }
-    if candidates.is_empty() {
+    if solver.candidates(slot).is_empty() {
         return WhyNot::EveryCandidateHoldsReplica;
     }
+    count_refusals(solver, slot)
+}
+
+fn count_refusals(solver: &mut Solver<'_>, slot: usize) -> WhyNot {
     let need = solver.slots[slot].need;
     let (mut over_disk, mut over_network) = (0, 0);
-    for (broker, _) in candidates {
+    for (broker, _) in solver.candidates(slot) {
         match solver.ledger.refuses(broker, &need) {
             Some(Refusal::Disk) => over_disk += 1,
             Some(Refusal::Network) => over_network += 1,

@@ -171,8 +171,7 @@ fn holds(case: &Case<'_>, reasons: &Reasons, refused: &Unplaced) -> bool {
         WhyNot::TargetListWouldKeepDownBroker { broker } => {
             !case.limits.allow_down_in_target_list
                 && broker != refused.broker
-                && !problem.state(broker).is_up()
-                && stays_for_a_reason_of_its_own(case, reasons, partition, broker)
+                && keeps_down(case, reasons, partition, broker)
         }
         WhyNot::NoEligibleBroker => (0..problem.brokers()).all(|b| problem.state(b) != BrokerState::Alive),
         WhyNot::EveryCandidateHoldsReplica => {
@@ -202,8 +201,8 @@ fn could_be_placed(case: &Case<'_>, refused: &Unplaced) -> bool {
         && case.live(refused.partition).1 > 0
 }
 
-/// Whether a broker that is down keeps its replica for a reason other than its neighbours'.
-fn stays_for_a_reason_of_its_own(
+/// Whether a broker is down and keeps its replica for a reason other than its neighbours'.
+fn keeps_down(
     case: &Case<'_>,
     reasons: &Reasons,
     partition: PartitionOrdinal,
@@ -212,6 +211,9 @@ fn stays_for_a_reason_of_its_own(
     let Some(at) = case.problem.replicas(partition).iter().position(|holder| *holder == broker) else {
         return false;
     };
+    if case.problem.state(broker).is_up() {
+        return false;
+    }
     if !case.replaceable(partition, at) {
         return true;
     }
@@ -221,17 +223,23 @@ fn stays_for_a_reason_of_its_own(
     })
 }
 
-/// How many replicas of the partition compete for the same places: where a list may not name a broker that is
-/// down, they have to be placed together or not at all; elsewhere every place that is left over is one too many.
+/// How many replicas of the partition may take places before this one. Where a list may not name a broker that is
+/// down, replicas on such brokers have to be placed together or not at all, and come first; elsewhere a place that
+/// is left over is one too many.
 fn others_to_place(case: &Case<'_>, refused: &Unplaced) -> usize {
     let partition = refused.partition;
     let replicas = case.problem.replicas(partition);
-    let homeless: Vec<_> = (0..replicas.len())
-        .filter(|at| case.replaceable(partition, *at) && case.placement(partition, *at).is_none())
-        .collect();
-    let together = !case.limits.allow_down_in_target_list
-        && homeless.iter().any(|at| !case.problem.state(replicas[*at]).is_up());
-    if together { homeless.len() - 1 } else { 0 }
+    let homeless = |at: &usize| case.replaceable(partition, *at) && case.placement(partition, *at).is_none();
+    let is_up = |at: usize| case.problem.state(replicas[at]).is_up();
+    let all = (0..replicas.len()).filter(homeless).count();
+    let down = (0..replicas.len()).filter(homeless).filter(|at| !is_up(*at)).count();
+    if case.limits.allow_down_in_target_list || down == 0 {
+        0
+    } else if is_up(usize::from(refused.position)) {
+        all - 1
+    } else {
+        down - 1
+    }
 }
 
 fn has_no_room(case: &Case<'_>, refused: &Unplaced, over_disk: u32, over_network: u32) -> bool {

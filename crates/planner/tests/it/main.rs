@@ -7,5 +7,10 @@
     reason = "a test fails by panicking, and its helpers are nobody's interface"
 )]
 
+mod feasible;
 mod heal;
+mod laws;
+mod mutations;
 mod notation;
+mod problems;
+mod random;
