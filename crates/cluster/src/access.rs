@@ -68,7 +68,7 @@ pub trait Reader: Send + Sync {
         &'a self,
         resources: &'a [ConfigResource],
         keys: &'a [&'a str],
-    ) -> BoxFuture<'a, Result<BTreeMap<ConfigResource, BTreeMap<String, String>>, ClientError>>;
+    ) -> BoxFuture<'a, Result<ConfigValues, ClientError>>;
 }
 
 /// What a config belongs to.
@@ -90,6 +90,12 @@ pub enum ConfigChange {
     /// Remove a value, so that the default holds again.
     Delete(String),
 }
+
+/// The values of configs, by resource and key.
+pub type ConfigValues = BTreeMap<ConfigResource, BTreeMap<String, String>>;
+
+/// Result of a change for each resource that was named in it.
+pub type ConfigResults = BTreeMap<ConfigResource, Result<(), ClientError>>;
 
 /// Result of a change for each partition that was named in it.
 pub type PartitionResults = BTreeMap<TopicPartition, Result<(), ClientError>>;
@@ -113,7 +119,7 @@ pub trait Writer: Send + Sync {
     fn alter_configs<'a>(
         &'a self,
         changes: &'a BTreeMap<ConfigResource, Vec<ConfigChange>>,
-    ) -> BoxFuture<'a, Result<BTreeMap<ConfigResource, Result<(), ClientError>>, ClientError>>;
+    ) -> BoxFuture<'a, Result<ConfigResults, ClientError>>;
 
     /// Creates a topic; one that is already there counts as created.
     fn create_topic<'a>(&'a self, topic: &'a NewTopic) -> BoxFuture<'a, Result<(), ClientError>>;

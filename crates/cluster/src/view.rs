@@ -128,6 +128,7 @@ pub struct Capabilities {
     /// Runs without ZooKeeper.
     pub kraft: bool,
     /// A reassignment completes when the *added* replicas are in sync, even if another target replica is on a dead
-    /// broker (Kafka 4.x). Where false, it waits until every target replica is in sync (3.9).
+    /// broker (KRaft controllers from Kafka 4.3 on; where it removes more replicas than it adds, all targets must be
+    /// in sync there too). Where false, it waits until every target replica is in sync (up to 4.2, and ZooKeeper).
     pub completes_with_dead_targets: bool,
 }

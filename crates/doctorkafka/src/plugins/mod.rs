@@ -1,12 +1,56 @@
 //! The built-in plugin types, by the `type` under which a configuration names them.
 
+pub mod broker_probe;
+pub mod broker_stats;
 pub mod core;
+pub mod elect_leaders;
+mod endpoint;
+pub mod kafka_metadata;
+pub mod reassign_partitions;
+pub mod report_operation;
+pub mod script;
+mod task;
+
+use control::Attribute;
 
 use crate::plugin::PluginRegistry;
+
+/// The topic that the agents write to, unless the configuration says otherwise: the name that the original's users
+/// know.
+pub const STATS_TOPIC: &str = "brokerstats";
+
+/// The topic of the audit, unless the configuration says otherwise.
+pub const ACTIONS_TOPIC: &str = "doctorkafka_actions";
+
+/// Attributes that only built-in monitors write.
+const BUILT_IN_ATTRIBUTES: [&str; 12] = [
+    control::Liveness::NAME,
+    control::Topics::NAME,
+    control::OngoingReassignments::NAME,
+    control::KnownBrokers::NAME,
+    control::Disks::NAME,
+    control::Probes::NAME,
+    control::BrokerReports::NAME,
+    control::Maintenance::NAME,
+    control::DeadBrokers::NAME,
+    control::UnderReplicatedPartitions::NAME,
+    control::NoBrokerStats::NAME,
+    "cluster",
+];
 
 /// A registry with all built-in plugin types. Add your own to it.
 pub fn builtin() -> PluginRegistry {
     let mut registry = PluginRegistry::empty();
     core::register(&mut registry);
+    registry
+        .monitor::<kafka_metadata::KafkaMetadataConfig>("kafka_metadata")
+        .monitor::<broker_probe::BrokerProbeConfig>("broker_probe")
+        .monitor::<broker_stats::BrokerStatsConfig>("broker_stats")
+        .monitor::<script::ScriptMonitorConfig>("script")
+        .operator::<script::ScriptOperatorConfig>("script")
+        .action::<reassign_partitions::ReassignPartitionsConfig>("reassign_partitions")
+        .action::<elect_leaders::ElectLeadersConfig>("elect_leaders")
+        .action::<report_operation::ReportOperationConfig>("report_operation")
+        .action::<script::ScriptActionConfig>("script");
     registry
 }

@@ -1,0 +1,187 @@
+//! The monitor `broker_probe`: a connection and a full API call to every broker's advertised listener, with the
+//! cluster's own security settings.
+//!
+//! It asks the same question as `kafka_metadata`, but of every broker that has ever been known, dead ones included,
+//! and it looks at nothing but whether an answer comes. A failing probe alone makes no broker dead.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cluster::{BrokerAddress, BrokerId};
+use control::config::HumanDuration;
+use control::effect::Contribution;
+use control::state::NamedValue;
+use control::{KnownBrokers, Liveness, Now, Probe, Probes, State, Tick};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::task::Task;
+use crate::plugin::{BuildContext, ConfigProblem, MonitorConfig, MonitorPlugin, Source};
+
+/// `type: broker_probe`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BrokerProbeConfig {
+    /// How often each broker is probed.
+    pub interval: HumanDuration,
+    /// How long a broker may take to answer.
+    pub timeout: HumanDuration,
+    /// How many are probed at once.
+    pub parallel: usize,
+}
+
+impl Default for BrokerProbeConfig {
+    /// 64 at once: a rack of 30 brokers that swallow every packet costs one timeout, not thirty.
+    fn default() -> Self {
+        Self { interval: HumanDuration::seconds(1), timeout: HumanDuration::seconds(2), parallel: 64 }
+    }
+}
+
+impl MonitorConfig for BrokerProbeConfig {
+    fn check(&self) -> Vec<ConfigProblem> {
+        let mut problems = Vec::new();
+        let mut problem = |path: &str, message: &str| {
+            problems.push(ConfigProblem { path: path.to_owned(), message: message.to_owned() });
+        };
+        if self.parallel == 0 {
+            problem("parallel", "at least one broker must be probed at once");
+        }
+        for (path, duration) in [("interval", self.interval), ("timeout", self.timeout)] {
+            if duration.0 < std::time::Duration::from_millis(100) {
+                problem(path, "must be at least 100ms: the brokers have other work");
+            }
+        }
+        problems
+    }
+
+    fn build(&self, context: &BuildContext) -> Result<MonitorPlugin, String> {
+        let (targets, told) = watch::channel(Targets::new());
+        let newest = Arc::new(Mutex::new(None));
+        let prober = Prober {
+            config: self.clone(),
+            context: context.clone(),
+            targets: told,
+            shared: Arc::clone(&newest),
+            results: BTreeMap::new(),
+            in_flight: BTreeSet::new(),
+            jobs: JoinSet::new(),
+        };
+        let task = Task::spawn(prober.run());
+        let name = context.name.clone();
+        Ok(MonitorPlugin::Source(Arc::new(BrokerProbe { name, targets, newest, _task: task })))
+    }
+}
+
+type Targets = BTreeMap<BrokerId, BrokerAddress>;
+type Shared = Arc<Mutex<Option<(Arc<Probes>, Tick)>>>;
+
+struct BrokerProbe {
+    name: String,
+    targets: watch::Sender<Targets>,
+    newest: Shared,
+    _task: Task,
+}
+
+impl Source for BrokerProbe {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn latest(&self, _now: Now) -> Contribution {
+        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let attributes = newest.map(|(probes, as_of)| NamedValue::of(probes, as_of)).into_iter().collect();
+        Contribution { attributes, findings: Vec::new() }
+    }
+
+    fn after_cycle(&self, state: &State) {
+        let mut targets = Targets::new();
+        if let Some(known) = state.get::<KnownBrokers>() {
+            targets.extend(known.value.0.iter().map(|(id, known)| (*id, known.broker.address.clone())));
+        }
+        if let Some(liveness) = state.get::<Liveness>() {
+            let named = liveness.value.fenced.iter().chain(&liveness.value.live);
+            targets.extend(named.map(|(id, broker)| (*id, broker.address.clone())));
+        }
+        self.targets.send_if_modified(|old| {
+            let changed = *old != targets;
+            *old = targets;
+            changed
+        });
+    }
+}
+
+struct Prober {
+    config: BrokerProbeConfig,
+    context: BuildContext,
+    targets: watch::Receiver<Targets>,
+    shared: Shared,
+    results: BTreeMap<BrokerId, (Probe, Tick)>,
+    in_flight: BTreeSet<BrokerId>,
+    jobs: JoinSet<(BrokerId, Tick, Probe)>,
+}
+
+impl Prober {
+    async fn run(mut self) {
+        let mut interval = tokio::time::interval(self.config.interval.0);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = interval.tick() => self.probe_all(),
+                Some(done) = self.jobs.join_next() => match done {
+                    Ok((id, asked, probe)) => self.take(id, asked, probe),
+                    Err(e) => tracing::error!(error = %e, "a probe has died"),
+                },
+                changed = self.targets.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    self.probe_all();
+                }
+            }
+        }
+    }
+
+    /// Starts a probe of every target that has none under way, those probed longest ago first.
+    fn probe_all(&mut self) {
+        let targets = self.targets.borrow_and_update().clone();
+        self.results.retain(|id, (probe, _)| targets.get(id) == Some(&probe.address));
+        let now = self.context.clock.now().tick;
+        let mut due: Vec<(Option<Tick>, BrokerId, BrokerAddress)> = targets
+            .into_iter()
+            .filter(|(id, _)| !self.in_flight.contains(id))
+            .map(|(id, at)| (self.results.get(&id).map(|(_, asked)| *asked), id, at))
+            .collect();
+        due.sort();
+        let room = self.config.parallel.saturating_sub(self.in_flight.len());
+        for (_, id, at) in due.into_iter().take(room) {
+            self.in_flight.insert(id);
+            let (reader, limit) = (Arc::clone(&self.context.connection.reader), self.config.timeout.0);
+            let clock = Arc::clone(&self.context.clock);
+            self.jobs.spawn(async move {
+                let failure = reader.ask(&at, limit).await.err().map(|why| why.to_string());
+                let took = clock.now().tick.since(now);
+                (id, now, Probe { address: at, failure, took })
+            });
+        }
+        self.show();
+    }
+
+    fn take(&mut self, id: BrokerId, asked: Tick, probe: Probe) {
+        self.in_flight.remove(&id);
+        let before = self.results.insert(id, (probe, asked));
+        let failed = |result: Option<&(Probe, Tick)>| result.map(|(probe, _)| probe.failure.is_some());
+        let changed = failed(before.as_ref()) != failed(self.results.get(&id));
+        self.show();
+        if changed {
+            self.context.wake.wake();
+        }
+    }
+
+    /// Shows all results; they are as old as the oldest of them.
+    fn show(&self) {
+        let Some(oldest) = self.results.values().map(|(_, asked)| *asked).min() else { return };
+        let probes = Probes(self.results.iter().map(|(id, (probe, _))| (*id, probe.clone())).collect());
+        *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = Some((Arc::new(probes), oldest));
+    }
+}

@@ -1,0 +1,321 @@
+//! The monitor `broker_stats`: what the agents report, from the stats topic.
+//!
+//! It reads in a task of its own, each partition by itself, beginning some time back. Records that cannot be read
+//! are counted and skipped; a topic that cannot be read is a finding. Healing never waits for any of it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use brokerstats::{BrokerStats, Codec};
+use cluster::{BrokerId, ClientError, OffsetAt, StoredRecord, TopicPartition};
+use control::config::HumanDuration;
+use control::effect::Contribution;
+use control::state::NamedValue;
+use control::{
+    BrokerReport, BrokerReports, Finding, Liveness, Now, Severity, State, Target, Tick, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+
+use super::endpoint;
+use super::task::Task;
+use crate::plugin::{BuildContext, ConfigProblem, Connection, MonitorConfig, MonitorPlugin, Source};
+
+/// How long one read waits for records to come.
+const READ_WAIT: Duration = Duration::from_millis(500);
+/// Pauses after a failed read.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Partitions of the stats topic that are read; more than any sensible topic of this kind has.
+const MOST_PARTITIONS: i32 = 1_000;
+
+/// `type: broker_stats`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BrokerStatsConfig {
+    /// The topic.
+    pub topic: String,
+    /// The brokers that have the topic; the managed cluster's own when absent.
+    pub bootstrap_servers: Option<String>,
+    /// The properties file with the security settings for them.
+    pub command_config: Option<PathBuf>,
+    /// How far back reading begins.
+    #[serde(alias = "backfill_seconds")]
+    pub backfill: HumanDuration,
+}
+
+impl Default for BrokerStatsConfig {
+    /// A day back: as long as the original looked.
+    fn default() -> Self {
+        Self {
+            topic: super::STATS_TOPIC.to_owned(),
+            bootstrap_servers: None,
+            command_config: None,
+            backfill: HumanDuration::seconds(86_400),
+        }
+    }
+}
+
+impl MonitorConfig for BrokerStatsConfig {
+    fn check(&self) -> Vec<ConfigProblem> {
+        let mut problems = endpoint::check(self.bootstrap_servers.as_deref(), self.command_config.as_deref());
+        if self.topic.is_empty() {
+            let message = "a topic must have a name".to_owned();
+            problems.push(ConfigProblem { path: "topic".to_owned(), message });
+        }
+        problems
+    }
+
+    fn build(&self, context: &BuildContext) -> Result<MonitorPlugin, String> {
+        let connection =
+            endpoint::connection(context, self.bootstrap_servers.as_deref(), self.command_config.as_deref())?;
+        let codec = Arc::new(Codec::new().map_err(|e| e.to_string())?);
+        let gathered = Arc::new(Mutex::new(Gathered::default()));
+        let reader = Reading {
+            config: self.clone(),
+            context: context.clone(),
+            connection,
+            codec,
+            gathered: Arc::clone(&gathered),
+        };
+        let task = Task::spawn(reader.run());
+        Ok(MonitorPlugin::Source(Arc::new(BrokerStatsMonitor {
+            name: context.name.clone(),
+            gathered,
+            _task: task,
+        })))
+    }
+}
+
+/// What has been read so far.
+#[derive(Debug, Default)]
+struct Gathered {
+    brokers: BTreeMap<BrokerId, (BrokerReport, Tick)>,
+    unreadable: u64,
+    /// Partitions that have not reached the end that they had at the start; `None` until they are known.
+    behind: Option<usize>,
+    /// When the topic was last read without an error.
+    read_at: Tick,
+    failure: Option<String>,
+    /// The cluster whose reports are wanted; reports of other clusters on the topic are left alone.
+    cluster_id: Option<Arc<str>>,
+}
+
+struct BrokerStatsMonitor {
+    name: String,
+    gathered: Arc<Mutex<Gathered>>,
+    _task: Task,
+}
+
+impl Source for BrokerStatsMonitor {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn latest(&self, now: Now) -> Contribution {
+        let gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut contribution = Contribution::default();
+        if gathered.behind.is_some() {
+            let brokers = gathered.brokers.iter().map(|(id, (report, received))| {
+                let age = now.tick.since(*received).max(Duration::ZERO);
+                (*id, BrokerReport { age: report.age + age, ..report.clone() })
+            });
+            let reports = BrokerReports {
+                brokers: brokers.collect(),
+                unreadable: gathered.unreadable,
+                caught_up: gathered.behind == Some(0),
+            };
+            contribution.attributes.push(NamedValue::of(Arc::new(reports), gathered.read_at));
+        }
+        if let Some(why) = &gathered.failure {
+            let message = format!("the stats topic cannot be read: {why}");
+            contribution.findings.push(
+                Finding::new("stats_topic_unreadable", Target::Cluster, Severity::Warning, message)
+                    .waiting_for("the topic to be readable; healing goes on without load figures"),
+            );
+        }
+        contribution
+    }
+
+    fn after_cycle(&self, state: &State) {
+        let Some(liveness) = state.get::<Liveness>() else { return };
+        let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
+        if gathered.cluster_id.as_ref() != Some(&liveness.value.cluster_id.0) {
+            gathered.cluster_id = Some(Arc::clone(&liveness.value.cluster_id.0));
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Reading {
+    config: BrokerStatsConfig,
+    context: BuildContext,
+    connection: Connection,
+    codec: Arc<Codec>,
+    gathered: Arc<Mutex<Gathered>>,
+}
+
+impl Reading {
+    /// Reads all partitions for ever; begins anew when one of them ends, which is only when the topic changes.
+    async fn run(self) {
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            match self.connection.log_reader.partitions(&self.config.topic).await {
+                Ok(count) => {
+                    pause = SHORTEST_PAUSE;
+                    let count = count.clamp(0, MOST_PARTITIONS);
+                    self.with(|gathered| {
+                        gathered.behind = Some(usize::try_from(count).unwrap_or_default());
+                        gathered.failure = None;
+                    });
+                    let mut readers = JoinSet::new();
+                    for partition in 0..count {
+                        let at = TopicPartition::new(self.config.topic.as_str(), partition);
+                        readers.spawn(self.clone().read_partition(at));
+                    }
+                    // The first to end ends them all: dropping the set aborts the rest.
+                    let _ = readers.join_next().await;
+                }
+                Err(why) => {
+                    self.failed(&why);
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Reads one partition until it no longer exists.
+    async fn read_partition(self, at: TopicPartition) {
+        let backfill = i64::try_from(self.config.backfill.0.as_millis()).unwrap_or(i64::MAX);
+        let from = self.context.clock.now().wall.0.saturating_sub(backfill);
+        let reader = &self.connection.log_reader;
+        let mut offset = None;
+        let mut caught_up = false;
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            let batch = match offset {
+                None => match reader.offset(&at, OffsetAt::Time(from)).await {
+                    Ok(found) => {
+                        offset = Some(found);
+                        continue;
+                    }
+                    Err(why) => Err(why),
+                },
+                Some(next) => reader.read(&at, next, READ_WAIT).await,
+            };
+            match batch {
+                Ok(batch) => {
+                    pause = SHORTEST_PAUSE;
+                    offset = Some(batch.next_offset);
+                    let now = self.context.clock.now();
+                    let reached_end = batch.next_offset >= batch.end_offset;
+                    self.with(|gathered| {
+                        batch.records.iter().for_each(|record| self.absorb(gathered, record, now));
+                        gathered.read_at = now.tick;
+                        gathered.failure = None;
+                        if reached_end && !caught_up {
+                            gathered.behind = gathered.behind.map(|n| n.saturating_sub(1));
+                        }
+                    });
+                    caught_up |= reached_end;
+                }
+                Err(why) => {
+                    self.failed(&why);
+                    if matches!(why, ClientError::UnknownTopic { .. }) {
+                        return;
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Gathered)) {
+        change(&mut self.gathered.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn failed(&self, why: &ClientError) {
+        self.with(|gathered| gathered.failure = Some(why.to_string()));
+    }
+
+    fn absorb(&self, gathered: &mut Gathered, record: &StoredRecord, now: Now) {
+        let Some(value) = &record.value else { return };
+        match self.codec.decode_stats(value) {
+            Ok(stats) => take_report(gathered, &stats, record.timestamp_ms, now),
+            Err(_) => gathered.unreadable += 1,
+        }
+    }
+}
+
+/// Keeps a report if it is the newest of its broker, and of our cluster as far as can be told.
+fn take_report(gathered: &mut Gathered, stats: &BrokerStats, appended_ms: i64, now: Now) {
+    let foreign = match (&gathered.cluster_id, &stats.cluster_id) {
+        (Some(ours), Some(theirs)) => **ours != **theirs,
+        _ => false,
+    };
+    if foreign || stats.id < 0 {
+        return;
+    }
+    let id = BrokerId(stats.id);
+    let made = Timestamp(stats.timestamp);
+    if gathered.brokers.get(&id).is_some_and(|(before, _)| before.made > made) {
+        return;
+    }
+    // The age is of the fact, not of the reading: by the broker's clock that stamped the record, and never negative.
+    let age = now.wall.since(Timestamp(appended_ms));
+    let failure = stats.has_failure.then(|| {
+        let reason = stats.failure_reason.as_ref().map(|reason| format!("{reason:?}"));
+        stats.failure_detail.clone().or(reason).unwrap_or_else(|| "unknown failure".to_owned())
+    });
+    let rate = |rate: i64| u64::try_from(rate).ok();
+    let partitions = stats.leader_replica_stats.iter().filter_map(|replica| {
+        let at = TopicPartition::new(replica.topic.as_str(), replica.partition);
+        Some((at, rate(replica.bytes_in_15_min_mean_rate)?))
+    });
+    let report = BrokerReport {
+        made,
+        age,
+        leaders_bytes_in_per_second: rate(stats.leaders_bytes_in_1_min_rate),
+        leaders_bytes_out_per_second: rate(stats.leaders_bytes_out_1_min_rate),
+        partitions_bytes_in_per_second: partitions.collect(),
+        failure,
+    };
+    gathered.brokers.insert(id, (report, now.tick));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now(wall: i64) -> Now {
+        Now { tick: Tick(1_000), wall: Timestamp(wall) }
+    }
+
+    fn stats(id: i32, at: i64) -> BrokerStats {
+        BrokerStats { has_failure: false, ..BrokerStats::new(at, id) }
+    }
+
+    #[test]
+    fn keeps_the_newest_report_of_each_broker() {
+        let mut gathered = Gathered::default();
+        take_report(&mut gathered, &stats(1, 5_000), 5_000, now(9_000));
+        take_report(&mut gathered, &stats(1, 4_000), 4_000, now(9_000));
+        take_report(&mut gathered, &stats(2, 3_000), 3_000, now(9_000));
+        let made: Vec<(i32, i64)> = gathered.brokers.iter().map(|(id, (r, _))| (id.0, r.made.0)).collect();
+        assert_eq!(made, [(1, 5_000), (2, 3_000)]);
+        assert_eq!(gathered.brokers[&BrokerId(1)].0.age, Duration::from_secs(4));
+    }
+
+    #[test]
+    fn reports_of_other_clusters_and_of_nobody_are_left_alone() {
+        let mut gathered = Gathered { cluster_id: Some("ours".into()), ..Gathered::default() };
+        let other = BrokerStats { cluster_id: Some("other".to_owned()), ..stats(1, 5_000) };
+        take_report(&mut gathered, &other, 5_000, now(9_000));
+        take_report(&mut gathered, &stats(-1, 5_000), 5_000, now(9_000));
+        assert!(gathered.brokers.is_empty());
+    }
+}

@@ -1,0 +1,422 @@
+//! The task behind the monitor: asks, counts, reads, and keeps the newest of everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use cluster::{
+    Broker, BrokerAddress, BrokerAnswer, BrokerId, ClientError, LogDir, Reassignments, TopicTable,
+};
+use control::effect::Contribution;
+use control::state::NamedValue;
+use control::{
+    BrokerDisks, DirUse, Disks, Finding, Liveness, OngoingReassignments, Severity, Target, Tick, Topics,
+};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::votes::{self, View};
+use super::{KafkaMetadataConfig, Needs};
+use crate::plugin::BuildContext;
+
+/// A broker's answer counts as a vote for this long after it was asked: as long as a broker may take to answer, and
+/// one more round. Older than that, a broker that hangs would go on voting for the past.
+const VIEW_COUNTS_FOR: Duration = Duration::from_secs(5);
+
+/// Bounds for whom is asked when nobody is known to be alive.
+const MOST_STRANGERS_ASKED: usize = 20;
+
+/// While something is going on, reading may take at most this share of the time: one part in ten.
+const BUSY_SHARE: u32 = 10;
+
+/// The pause after a failed read grows up to this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// The newest view, as the cycle takes it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Newest {
+    liveness: Option<(Arc<Liveness>, Tick)>,
+    topics: Option<(Arc<Topics>, Tick)>,
+    reassignments: Option<(Arc<OngoingReassignments>, Tick)>,
+    disks: Option<(Arc<Disks>, Tick)>,
+    findings: Vec<Finding>,
+}
+
+impl Newest {
+    pub(super) fn contribution(&self) -> Contribution {
+        let attributes = [
+            self.liveness.clone().map(|(value, as_of)| NamedValue::of(value, as_of)),
+            self.topics.clone().map(|(value, as_of)| NamedValue::of(value, as_of)),
+            self.reassignments.clone().map(|(value, as_of)| NamedValue::of(value, as_of)),
+            self.disks.clone().map(|(value, as_of)| NamedValue::of(value, as_of)),
+        ];
+        Contribution {
+            attributes: attributes.into_iter().flatten().collect(),
+            findings: self.findings.clone(),
+        }
+    }
+}
+
+type LogDirAnswers = BTreeMap<BrokerId, Result<Vec<LogDir>, ClientError>>;
+
+/// What a job brought.
+enum Brought {
+    Answer(BrokerAddress, Tick, Result<BrokerAnswer, ClientError>),
+    Topics(Tick, Result<(Reassignments, TopicTable), ClientError>),
+    Disks(Tick, LogDirAnswers),
+}
+
+/// When something that is read again and again is due.
+#[derive(Default)]
+struct Schedule {
+    running: bool,
+    wanted: bool,
+    started: Tick,
+    took: Duration,
+    failures: u32,
+}
+
+impl Schedule {
+    fn due(&self, now: Tick, every: Duration) -> bool {
+        let pause = if self.failures > 0 {
+            LONGEST_PAUSE.min(Duration::from_secs(1) * 2_u32.saturating_pow(self.failures - 1))
+        } else if self.wanted {
+            Duration::ZERO
+        } else {
+            every
+        };
+        !self.running && (self.started == Tick::default() || now.since(self.started) >= pause)
+    }
+
+    fn start(&mut self, now: Tick) {
+        self.running = true;
+        self.wanted = false;
+        // The first moment of a process is no "never".
+        self.started = now.max(Tick(1));
+    }
+
+    fn end(&mut self, now: Tick, ok: bool) {
+        self.running = false;
+        self.took = now.since(self.started);
+        self.failures = if ok { 0 } else { self.failures.saturating_add(1) };
+    }
+}
+
+/// Asks, counts, reads.
+pub(super) struct Collector {
+    config: KafkaMetadataConfig,
+    context: BuildContext,
+    needs: watch::Receiver<Needs>,
+    shared: Arc<Mutex<Newest>>,
+    newest: Newest,
+    views: BTreeMap<BrokerAddress, View>,
+    failures: BTreeMap<BrokerAddress, ClientError>,
+    asked: BTreeSet<BrokerAddress>,
+    in_flight: BTreeSet<BrokerAddress>,
+    topics: Schedule,
+    disks: Schedule,
+    vote_findings: Vec<Finding>,
+    topics_finding: Option<Finding>,
+    disk_findings: Vec<Finding>,
+    jobs: JoinSet<Brought>,
+}
+
+impl Collector {
+    pub(super) fn new(
+        config: KafkaMetadataConfig,
+        context: BuildContext,
+        needs: watch::Receiver<Needs>,
+        shared: Arc<Mutex<Newest>>,
+    ) -> Self {
+        Self {
+            config,
+            context,
+            needs,
+            shared,
+            newest: Newest::default(),
+            views: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            asked: BTreeSet::new(),
+            in_flight: BTreeSet::new(),
+            topics: Schedule::default(),
+            disks: Schedule::default(),
+            vote_findings: Vec::new(),
+            topics_finding: None,
+            disk_findings: Vec::new(),
+            jobs: JoinSet::new(),
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut interval = tokio::time::interval(self.config.interval.0);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = interval.tick() => self.ask(),
+                Some(brought) = self.jobs.join_next() => {
+                    // A job that panicked is a defect of the client; its slot is freed by the next round.
+                    match brought {
+                        Ok(brought) => self.take(brought),
+                        Err(e) => tracing::error!(error = %e, "a metadata job has died"),
+                    }
+                }
+                changed = self.needs.changed() => if changed.is_err() { return },
+            }
+            self.read();
+            self.show();
+        }
+    }
+
+    fn now(&self) -> Tick {
+        self.context.clock.now().tick
+    }
+
+    /// Asks some brokers who is alive.
+    fn ask(&mut self) {
+        let now = self.now();
+        self.views.retain(|_, view| now.since(view.asked_at) <= VIEW_COUNTS_FOR);
+        let targets = self.targets();
+        self.views.retain(|at, _| targets.contains(at));
+        self.failures.retain(|at, _| targets.contains(at));
+        if self.views.is_empty() {
+            self.vote();
+        }
+        for at in &targets {
+            if self.in_flight.insert(at.clone()) {
+                let (reader, limit, at) =
+                    (Arc::clone(&self.context.connection.reader), self.config.ask_timeout.0, at.clone());
+                self.jobs.spawn(async move {
+                    let answer = reader.ask(&at, limit).await;
+                    Brought::Answer(at, now, answer)
+                });
+            }
+        }
+        self.asked = targets;
+    }
+
+    /// Whom to ask: some of the live brokers, spread over the ids; when too few of them answer, everybody who may.
+    fn targets(&self) -> BTreeSet<BrokerAddress> {
+        let live: Vec<&BrokerAddress> = match &self.newest.liveness {
+            Some((liveness, _)) => liveness.live.values().map(|broker| &broker.address).collect(),
+            None => Vec::new(),
+        };
+        let (willing, failing): (Vec<&BrokerAddress>, Vec<&BrokerAddress>) =
+            live.iter().partition(|at| !self.failures.contains_key(*at));
+        let mut targets: BTreeSet<BrokerAddress> = BTreeSet::new();
+        let count = self.config.ask.min(willing.len());
+        targets.extend((0..count).map(|i| willing[i * willing.len() / count].clone()));
+        targets.extend(failing.into_iter().take(self.config.ask).cloned());
+        if self.views.is_empty() {
+            let strangers = self.context.connection.reader.bootstrap().into_iter();
+            let strangers = strangers.chain(self.needs.borrow().known.clone());
+            targets.extend(strangers.take(MOST_STRANGERS_ASKED));
+        }
+        targets
+    }
+
+    fn take(&mut self, brought: Brought) {
+        match brought {
+            Brought::Answer(at, asked_at, answer) => {
+                self.in_flight.remove(&at);
+                match answer {
+                    Ok(answer) => {
+                        self.failures.remove(&at);
+                        self.views.insert(at, View { asked_at, answer });
+                    }
+                    Err(why) => {
+                        self.views.remove(&at);
+                        self.failures.insert(at, why);
+                    }
+                }
+                self.vote();
+            }
+            Brought::Topics(asked_at, read) => self.take_topics(asked_at, read),
+            Brought::Disks(asked_at, answers) => self.take_disks(asked_at, &answers),
+        }
+    }
+
+    fn vote(&mut self) {
+        let before = self.newest.liveness.as_ref().map(|(liveness, _)| Arc::clone(liveness));
+        let decided = votes::count(&self.views, self.asked.len(), before.as_deref());
+        self.vote_findings = match &decided {
+            Some(decided) => disagreements(decided),
+            None if self.failures.is_empty() && self.views.is_empty() => Vec::new(),
+            None => vec![self.nobody_to_believe()],
+        };
+        self.vote_findings.extend(self.refusals());
+        let Some(decided) = decided else { return };
+        let changed = before.as_ref().is_none_or(|before| {
+            !before.live.keys().eq(decided.liveness.live.keys())
+                || before.controller != decided.liveness.controller
+        });
+        // In KRaft each broker names a random one as the controller: that is no change of anything.
+        let moved = before.as_ref().is_none_or(|before| {
+            !before.live.keys().eq(decided.liveness.live.keys())
+                || (!decided.liveness.capabilities.kraft && changed)
+        });
+        let value = match before {
+            Some(before) if *before == decided.liveness => before,
+            _ => Arc::new(decided.liveness),
+        };
+        self.newest.liveness = Some((value, decided.as_of));
+        if moved {
+            self.topics.wanted = true;
+            self.disks.wanted = true;
+            self.context.wake.wake();
+        }
+    }
+
+    /// Starts reading what is due.
+    fn read(&mut self) {
+        let Some((liveness, _)) = self.newest.liveness.clone() else { return };
+        let now = self.now();
+        let busy = self.needs.borrow().busy;
+        let topics_every = if busy {
+            self.config.interval.0.max(self.topics.took * BUSY_SHARE)
+        } else {
+            self.config.refresh.0
+        };
+        let reader = Arc::clone(&self.context.connection.reader);
+        if self.topics.due(now, topics_every)
+            && let Some(at) = self.believable(&liveness)
+        {
+            self.topics.start(now);
+            let reader = Arc::clone(&reader);
+            self.jobs.spawn(async move {
+                let read = async { Ok((reader.reassignments().await?, reader.topics(&at).await?)) };
+                Brought::Topics(now, read.await)
+            });
+        }
+        let disks_every = if busy { self.config.refresh.0 } else { self.config.log_dirs_refresh.0 };
+        if self.disks.due(now, disks_every) {
+            self.disks.start(now);
+            self.jobs.spawn(async move {
+                let brokers: Vec<Broker> = liveness.live.values().cloned().collect();
+                Brought::Disks(now, reader.log_dirs(&brokers).await)
+            });
+        }
+    }
+
+    /// The broker whose metadata is read: the one that agrees with the majority and has answered last.
+    fn believable(&self, liveness: &Liveness) -> Option<BrokerAddress> {
+        let agreeing = self.views.iter().filter(|(_, view)| view.answer.live.keys().eq(liveness.live.keys()));
+        agreeing.max_by_key(|(_, view)| view.asked_at).map(|(at, _)| at.clone())
+    }
+
+    fn take_topics(&mut self, asked_at: Tick, read: Result<(Reassignments, TopicTable), ClientError>) {
+        self.topics.end(self.context.clock.now().tick, read.is_ok());
+        let (reassignments, topics) = match read {
+            Ok(read) => read,
+            Err(why) => {
+                let message = format!("topics and reassignments cannot be read: {why}");
+                let severity = if why.is_configuration() { Severity::Critical } else { Severity::Warning };
+                self.topics_finding =
+                    Some(Finding::new("metadata_unreadable", Target::Cluster, severity, message));
+                return;
+            }
+        };
+        self.topics_finding = None;
+        let topics_changed = keep(&mut self.newest.topics, Topics(topics), asked_at);
+        let moves_changed =
+            keep(&mut self.newest.reassignments, OngoingReassignments(reassignments), asked_at);
+        if topics_changed || moves_changed || self.needs.borrow().busy {
+            self.context.wake.wake();
+        }
+    }
+
+    fn take_disks(&mut self, asked_at: Tick, answers: &LogDirAnswers) {
+        self.disks.end(self.context.clock.now().tick, true);
+        let live =
+            |id: &BrokerId| self.newest.liveness.as_ref().is_some_and(|(l, _)| l.live.contains_key(id));
+        self.disk_findings = answers
+            .iter()
+            .filter_map(|(id, answer)| Some((*id, answer.as_ref().err()?)))
+            .filter(|(id, _)| live(id))
+            .map(|(id, why)| {
+                let message = format!("log directories cannot be read: {why}");
+                Finding::new("log_dirs_unreadable", Target::Broker(id), Severity::Info, message)
+            })
+            .collect();
+        keep(&mut self.newest.disks, summarise(answers), asked_at);
+    }
+
+    fn nobody_to_believe(&self) -> Finding {
+        if !self.views.is_empty() {
+            let message =
+                "the brokers that answer belong to different clusters, as many to one as to another";
+            return Finding::new("identity_conflict", Target::Cluster, Severity::Critical, message);
+        }
+        let causes: BTreeSet<String> = self.failures.values().map(ToString::to_string).collect();
+        let causes: Vec<String> = causes.into_iter().take(5).collect();
+        let message = format!("no broker can be reached: {}", causes.join("; "));
+        Finding::new("cluster_unreachable", Target::Cluster, Severity::Critical, message)
+            .waiting_for("any broker of the cluster to answer")
+    }
+
+    /// Brokers that refuse who we are.
+    fn refusals(&self) -> Option<Finding> {
+        let refused = self.failures.values().find(|why| why.is_configuration())?;
+        let message = format!("the security settings do not fit: {refused}");
+        Some(Finding::new("security_refused", Target::Cluster, Severity::Critical, message))
+    }
+
+    fn show(&mut self) {
+        self.newest.findings = self.vote_findings.clone();
+        self.newest.findings.extend(self.topics_finding.clone());
+        self.newest.findings.extend(self.disk_findings.iter().cloned());
+        *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = self.newest.clone();
+    }
+}
+
+/// Keeps the old value where the new one equals it, so that whoever compares sees at once that nothing has changed.
+/// Says whether it has.
+fn keep<T: PartialEq>(kept: &mut Option<(Arc<T>, Tick)>, value: T, as_of: Tick) -> bool {
+    match kept {
+        Some((old, old_as_of)) if **old == value => {
+            *old_as_of = as_of;
+            false
+        }
+        _ => {
+            *kept = Some((Arc::new(value), as_of));
+            true
+        }
+    }
+}
+
+fn disagreements(decided: &votes::Decided) -> Vec<Finding> {
+    let undecided = decided.undecided.iter().map(|id| {
+        let message = format!("as many brokers hold broker {id} to be alive as do not");
+        Finding::new("liveness_undecided", Target::Broker(*id), Severity::Warning, message)
+            .waiting_for("a majority to agree")
+    });
+    let strangers = decided.strangers.iter().map(|(at, id)| {
+        let message =
+            format!("{at} answers for cluster {id}, the others for {}", decided.liveness.cluster_id);
+        Finding::new("identity_conflict", Target::Cluster, Severity::Critical, message)
+    });
+    undecided.chain(strangers).collect()
+}
+
+/// The use of disks, and the size of each partition's largest replica.
+fn summarise(answers: &LogDirAnswers) -> Disks {
+    let mut disks = Disks::default();
+    for (id, answer) in answers {
+        let Ok(dirs) = answer else { continue };
+        let mut summed = BrokerDisks::default();
+        for dir in dirs {
+            summed.dirs.push(DirUse {
+                path: Arc::clone(&dir.path),
+                total_bytes: dir.total_bytes,
+                usable_bytes: dir.usable_bytes,
+                replicas: u32::try_from(dir.replicas.len()).unwrap_or(u32::MAX),
+                error: dir.error.clone(),
+            });
+            for (partition, replica) in dir.replicas.iter().filter(|(_, replica)| !replica.is_future) {
+                let size = disks.sizes.entry(partition.clone()).or_default();
+                *size = (*size).max(replica.size_bytes);
+            }
+        }
+        disks.brokers.insert(*id, summed);
+    }
+    disks
+}

@@ -1,0 +1,137 @@
+//! The monitor `kafka_metadata`: brokers, racks, controller, partitions, in-sync replicas, ongoing reassignments and
+//! log directories, from the Kafka protocol alone.
+//!
+//! Liveness is asked for every second, of several brokers. Topics and reassignments are read when something has
+//! changed, every second or so while something is going on, and otherwise every `refresh`.
+
+mod collector;
+mod votes;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use control::config::HumanDuration;
+use control::effect::Contribution;
+use control::{Attribute, DeadBrokers, KnownBrokers, Now, State, UnderReplicatedPartitions};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use self::collector::{Collector, Newest};
+use super::task::Task;
+use crate::plugin::{BuildContext, ConfigProblem, MonitorConfig, MonitorPlugin, Source};
+
+/// `type: kafka_metadata`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KafkaMetadataConfig {
+    /// How often brokers are asked who is alive.
+    pub interval: HumanDuration,
+    /// How many brokers are asked. Five outvote two with frozen metadata.
+    pub ask: usize,
+    /// How long one of them may take to answer.
+    pub ask_timeout: HumanDuration,
+    /// How often topics and reassignments are read when nothing seems to have changed.
+    pub refresh: HumanDuration,
+    /// How often log directories are read when nothing seems to have changed.
+    pub log_dirs_refresh: HumanDuration,
+}
+
+impl Default for KafkaMetadataConfig {
+    fn default() -> Self {
+        Self {
+            interval: HumanDuration::seconds(1),
+            ask: 5,
+            ask_timeout: HumanDuration::seconds(2),
+            refresh: HumanDuration::seconds(30),
+            log_dirs_refresh: HumanDuration::seconds(300),
+        }
+    }
+}
+
+impl MonitorConfig for KafkaMetadataConfig {
+    fn check(&self) -> Vec<ConfigProblem> {
+        let mut problems = Vec::new();
+        let mut problem = |path: &str, message: &str| {
+            problems.push(ConfigProblem { path: path.to_owned(), message: message.to_owned() });
+        };
+        if self.ask == 0 {
+            problem("ask", "at least one broker must be asked");
+        }
+        let durations = [
+            ("interval", self.interval),
+            ("ask_timeout", self.ask_timeout),
+            ("refresh", self.refresh),
+            ("log_dirs_refresh", self.log_dirs_refresh),
+        ];
+        for (path, duration) in durations {
+            if duration.0 < Duration::from_millis(100) {
+                problem(path, "must be at least 100ms: the brokers have other work");
+            }
+        }
+        problems
+    }
+
+    fn build(&self, context: &BuildContext) -> Result<MonitorPlugin, String> {
+        let (needs, told) = watch::channel(Needs::default());
+        let newest = Arc::new(Mutex::new(Newest::default()));
+        let collector = Collector::new(self.clone(), context.clone(), told, Arc::clone(&newest));
+        let task = Task::spawn(collector.run());
+        Ok(MonitorPlugin::Source(Arc::new(KafkaMetadata {
+            name: context.name.clone(),
+            needs,
+            newest,
+            _task: task,
+        })))
+    }
+}
+
+/// What the collector is told by the cycle that has just ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Needs {
+    /// Brokers that were seen alive at some time: whom to ask when nobody else answers.
+    known: Vec<cluster::BrokerAddress>,
+    /// Something is going on, so that topics and reassignments are wanted fresh.
+    busy: bool,
+}
+
+struct KafkaMetadata {
+    name: String,
+    needs: watch::Sender<Needs>,
+    newest: Arc<Mutex<Newest>>,
+    _task: Task,
+}
+
+impl Source for KafkaMetadata {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn latest(&self, _now: Now) -> Contribution {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner).contribution()
+    }
+
+    fn after_cycle(&self, state: &State) {
+        let known = state.get::<KnownBrokers>().map(|fact| &fact.value.0);
+        let known = known.into_iter().flat_map(|all| all.values().map(|known| known.broker.address.clone()));
+        let under_replicated =
+            state.get::<UnderReplicatedPartitions>().is_some_and(|fact| !fact.value.partitions.is_empty());
+        let absent = state
+            .get::<DeadBrokers>()
+            .is_some_and(|fact| !(fact.value.dead.is_empty() && fact.value.suspects.is_empty()));
+        let working = state.executions().iter().any(|execution| execution.ended.is_none());
+        let needs = Needs { known: known.collect(), busy: under_replicated || absent || working };
+        self.needs.send_if_modified(|old| {
+            let changed = *old != needs;
+            *old = needs;
+            changed
+        });
+    }
+}
+
+/// The names of the attributes that this monitor writes.
+pub const WRITES: [&str; 4] = [
+    control::Liveness::NAME,
+    control::Topics::NAME,
+    control::OngoingReassignments::NAME,
+    control::Disks::NAME,
+];

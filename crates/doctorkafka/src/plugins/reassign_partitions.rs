@@ -1,0 +1,393 @@
+//! The action `reassign_partitions`: submits and cancels reassignments, sets and clears replication throttles.
+//!
+//! Kafka has no compare-and-set for reassignments. Right before each batch all ongoing ones are listed and the
+//! replicas of the partitions are read again; what is not as the plan expects is left alone. Between that look and
+//! the submission lies one round trip: somebody else's reassignment that starts within it is overridden. That race
+//! cannot be closed from outside.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use cluster::{
+    BoxFuture, BrokerId, ClientError, ConfigChange, ConfigResource, Partition, Reassignments, TopicName,
+    TopicPartition, TopicTable,
+};
+use control::event::{PartitionMove, ReassignResult, ReassignStep, Throttle};
+use control::{ActError, Action, Done, Event};
+use serde::{Deserialize, Serialize};
+
+use crate::plugin::{ActionConfig, BuildContext, Connection};
+
+/// Partitions in one request. KRaft refuses requests that need more than 10,000 metadata records.
+const MOST_IN_A_REQUEST: usize = 500;
+
+const LEADER_RATE: &str = "leader.replication.throttled.rate";
+const FOLLOWER_RATE: &str = "follower.replication.throttled.rate";
+const LEADER_REPLICAS: &str = "leader.replication.throttled.replicas";
+const FOLLOWER_REPLICAS: &str = "follower.replication.throttled.replicas";
+/// Every replica of a topic.
+const ALL_REPLICAS: &str = "*";
+
+/// `type: reassign_partitions`. Waves and throttle are the execution's business: see the service's `execution` section.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReassignPartitionsConfig {}
+
+impl ActionConfig for ReassignPartitionsConfig {
+    fn changes_things(&self) -> bool {
+        true
+    }
+
+    fn emits(&self) -> Vec<String> {
+        vec![control::event::names::ELECT_LEADERS.to_owned()]
+    }
+
+    fn build(&self, context: &BuildContext) -> Result<Arc<dyn Action>, String> {
+        Ok(Arc::new(ReassignPartitions {
+            name: context.name.clone(),
+            connection: context.connection.clone(),
+        }))
+    }
+}
+
+struct ReassignPartitions {
+    name: String,
+    connection: Connection,
+}
+
+impl Action for ReassignPartitions {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn emits(&self) -> Vec<String> {
+        vec![control::event::names::ELECT_LEADERS.to_owned()]
+    }
+
+    fn execute<'a>(&'a self, event: &'a Event, dry_run: bool) -> BoxFuture<'a, Result<Done, ActError>> {
+        Box::pin(async move {
+            let step: ReassignStep = event.payload_as().map_err(|e| ActError {
+                message: format!("the order is not understood: {e}"),
+                maybe_applied: false,
+                retry: false,
+            })?;
+            if dry_run {
+                return Ok(Done { summary: format!("would {}", in_words(&step)), ..Done::default() });
+            }
+            match &step {
+                ReassignStep::Submit { moves } => self.submit(moves, &step).await,
+                ReassignStep::Cancel { moves } => self.cancel(moves, &step).await,
+                ReassignStep::SetThrottle(throttle) => self.set_throttle(throttle, &step).await,
+                ReassignStep::ClearThrottle(throttle) => self.clear_throttle(throttle, &step).await,
+            }
+        })
+    }
+}
+
+fn in_words(step: &ReassignStep) -> String {
+    match step {
+        ReassignStep::Submit { moves } => format!("submit reassignments of {} partitions", moves.len()),
+        ReassignStep::Cancel { moves } => format!("cancel reassignments of {} partitions", moves.len()),
+        ReassignStep::SetThrottle(t) => {
+            format!(
+                "throttle replication of {} brokers to {} bytes a second",
+                t.brokers.len(),
+                t.bytes_per_second
+            )
+        }
+        ReassignStep::ClearThrottle(t) => {
+            format!("clear the replication throttle of {} brokers", t.brokers.len())
+        }
+    }
+}
+
+/// What is to be done with one partition.
+#[derive(Debug, PartialEq, Eq)]
+enum Check {
+    Send,
+    /// It is as wanted, or on its way there: the event has arrived twice.
+    Already,
+    Skip(String),
+}
+
+/// Whether a move is still right, given what is there.
+fn check(order: &PartitionMove, ongoing: &Reassignments, topics: &TopicTable) -> Check {
+    if let Some(other) = ongoing.get(&order.partition) {
+        let target = other.target();
+        if target == order.to {
+            return Check::Already;
+        }
+        return Check::Skip(format!("it is being reassigned to {} by somebody else", list(&target)));
+    }
+    match partition(topics, &order.partition) {
+        None => Check::Skip("it no longer exists".to_owned()),
+        Some(found) if *found.replicas == *order.to => Check::Already,
+        Some(found) if *found.replicas != *order.from => Check::Skip(format!(
+            "its replicas are {}, not {} as planned",
+            list(&found.replicas),
+            list(&order.from)
+        )),
+        Some(_) => Check::Send,
+    }
+}
+
+fn partition<'a>(topics: &'a TopicTable, at: &TopicPartition) -> Option<&'a Partition> {
+    topics.get(&at.topic)?.partitions.get(usize::try_from(at.partition).ok()?)
+}
+
+fn list(brokers: &[BrokerId]) -> String {
+    let ids: Vec<String> = brokers.iter().map(ToString::to_string).collect();
+    format!("[{}]", ids.join(", "))
+}
+
+fn not_done(why: ClientError) -> ActError {
+    ActError { retry: !why.is_configuration(), message: why.to_string(), maybe_applied: false }
+}
+
+impl ReassignPartitions {
+    /// All ongoing reassignments, and the partitions of these moves as they are.
+    async fn look(&self, moves: &[PartitionMove]) -> Result<(Reassignments, TopicTable), ActError> {
+        let names: BTreeSet<TopicName> =
+            moves.iter().map(|order| Arc::clone(&order.partition.topic)).collect();
+        let names: Vec<TopicName> = names.into_iter().collect();
+        let topics = self.connection.reader.describe(&names).await.map_err(not_done)?;
+        let ongoing = self.connection.reader.reassignments().await.map_err(not_done)?;
+        Ok((ongoing, topics))
+    }
+
+    async fn submit(&self, moves: &[PartitionMove], step: &ReassignStep) -> Result<Done, ActError> {
+        let mut result = ReassignResult::default();
+        for wave in moves.chunks(MOST_IN_A_REQUEST) {
+            let (ongoing, topics) = match self.look(wave).await {
+                Ok(seen) => seen,
+                Err(why) if result == ReassignResult::default() => return Err(why),
+                Err(why) => {
+                    let unsent = wave.iter().map(|order| (order.partition.clone(), why.message.clone()));
+                    result.skipped.extend(unsent);
+                    continue;
+                }
+            };
+            let mut batch = BTreeMap::new();
+            for order in wave {
+                match check(order, &ongoing, &topics) {
+                    Check::Send => {
+                        batch.insert(order.partition.clone(), Some(order.to.clone()));
+                    }
+                    Check::Already => result.accepted.push(order.partition.clone()),
+                    Check::Skip(why) => result.skipped.push((order.partition.clone(), why)),
+                }
+            }
+            self.send(batch, &mut result).await;
+        }
+        Ok(done(step, &result))
+    }
+
+    async fn cancel(&self, moves: &[PartitionMove], step: &ReassignStep) -> Result<Done, ActError> {
+        let mut result = ReassignResult::default();
+        let ongoing = self.connection.reader.reassignments().await.map_err(not_done)?;
+        let mut batch = BTreeMap::new();
+        for order in moves {
+            match ongoing.get(&order.partition) {
+                Some(found) if found.target() == order.to => {
+                    batch.insert(order.partition.clone(), None);
+                }
+                Some(found) => {
+                    let why = format!("it is being reassigned to {} by somebody else", list(&found.target()));
+                    result.skipped.push((order.partition.clone(), why));
+                }
+                None => {
+                    result.skipped.push((order.partition.clone(), "it is not being reassigned".to_owned()))
+                }
+            }
+        }
+        while !batch.is_empty() {
+            let rest = match batch.keys().nth(MOST_IN_A_REQUEST).cloned() {
+                Some(first_of_rest) => batch.split_off(&first_of_rest),
+                None => BTreeMap::new(),
+            };
+            self.send(batch, &mut result).await;
+            batch = rest;
+        }
+        Ok(done(step, &result))
+    }
+
+    async fn send(
+        &self,
+        batch: BTreeMap<TopicPartition, Option<Vec<BrokerId>>>,
+        result: &mut ReassignResult,
+    ) {
+        if batch.is_empty() {
+            return;
+        }
+        match self.connection.writer.reassign(&batch).await {
+            Ok(mut answers) => {
+                for partition in batch.into_keys() {
+                    match answers.remove(&partition) {
+                        Some(Ok(())) => result.accepted.push(partition),
+                        Some(Err(why)) => sort_failure(partition, &why, result),
+                        None => result.unknown.push((partition, "the cluster did not mention it".to_owned())),
+                    }
+                }
+            }
+            Err(why) => batch.into_keys().for_each(|partition| sort_failure(partition, &why, result)),
+        }
+    }
+
+    async fn set_throttle(&self, throttle: &Throttle, step: &ReassignStep) -> Result<Done, ActError> {
+        let present = self.present(throttle).await?;
+        let rate = throttle.bytes_per_second.to_string();
+        let changes = throttle_keys(throttle).filter_map(|(resource, key)| {
+            // A value that is there already is somebody else's, and stays.
+            if present.get(&resource).is_some_and(|values| values.get(key).is_some_and(|v| !v.is_empty())) {
+                return None;
+            }
+            let value = match resource {
+                ConfigResource::Topic(_) => ALL_REPLICAS.to_owned(),
+                _ => rate.clone(),
+            };
+            Some((resource, ConfigChange::Set(key.to_owned(), value)))
+        });
+        self.alter(changes, step).await
+    }
+
+    async fn clear_throttle(&self, throttle: &Throttle, step: &ReassignStep) -> Result<Done, ActError> {
+        let present = self.present(throttle).await?;
+        let rate = throttle.bytes_per_second.to_string();
+        let changes = throttle_keys(throttle).filter_map(|(resource, key)| {
+            let ours = match resource {
+                ConfigResource::Topic(_) => ALL_REPLICAS,
+                _ => rate.as_str(),
+            };
+            let is_ours = present.get(&resource)?.get(key)? == ours;
+            is_ours.then(|| (resource, ConfigChange::Delete(key.to_owned())))
+        });
+        self.alter(changes, step).await
+    }
+
+    async fn present(
+        &self,
+        throttle: &Throttle,
+    ) -> Result<BTreeMap<ConfigResource, BTreeMap<String, String>>, ActError> {
+        let resources: BTreeSet<ConfigResource> =
+            throttle_keys(throttle).map(|(resource, _)| resource).collect();
+        let resources: Vec<ConfigResource> = resources.into_iter().collect();
+        let keys = [LEADER_RATE, FOLLOWER_RATE, LEADER_REPLICAS, FOLLOWER_REPLICAS];
+        self.connection.reader.configs(&resources, &keys).await.map_err(not_done)
+    }
+
+    async fn alter(
+        &self,
+        changes: impl Iterator<Item = (ConfigResource, ConfigChange)>,
+        step: &ReassignStep,
+    ) -> Result<Done, ActError> {
+        let mut by_resource: BTreeMap<ConfigResource, Vec<ConfigChange>> = BTreeMap::new();
+        for (resource, change) in changes {
+            by_resource.entry(resource).or_default().push(change);
+        }
+        if by_resource.is_empty() {
+            return Ok(Done { summary: format!("nothing to change: {}", in_words(step)), ..Done::default() });
+        }
+        let failed = |why: &ClientError| ActError {
+            message: why.to_string(),
+            maybe_applied: why.may_have_been_applied(),
+            retry: !why.is_configuration(),
+        };
+        let results = self.connection.writer.alter_configs(&by_resource).await.map_err(|why| failed(&why))?;
+        match results.values().find_map(|result| result.as_ref().err()) {
+            // Some may have been changed: setting or clearing them again does no harm.
+            Some(why) => Err(ActError { maybe_applied: true, ..failed(why) }),
+            None => Ok(Done { summary: in_words(step), ..Done::default() }),
+        }
+    }
+}
+
+fn throttle_keys(throttle: &Throttle) -> impl Iterator<Item = (ConfigResource, &'static str)> + '_ {
+    let brokers = throttle
+        .brokers
+        .iter()
+        .flat_map(|id| [LEADER_RATE, FOLLOWER_RATE].map(|key| (ConfigResource::Broker(*id), key)));
+    let topics = throttle.topics.iter().flat_map(|name| {
+        let resource = ConfigResource::Topic(name.as_str().into());
+        [(resource.clone(), LEADER_REPLICAS), (resource, FOLLOWER_REPLICAS)]
+    });
+    brokers.chain(topics)
+}
+
+fn sort_failure(partition: TopicPartition, why: &ClientError, result: &mut ReassignResult) {
+    let into = if why.may_have_been_applied() { &mut result.unknown } else { &mut result.refused };
+    into.push((partition, why.to_string()));
+}
+
+fn done(step: &ReassignStep, result: &ReassignResult) -> Done {
+    let mut summary = format!("{}: {} accepted", in_words(step), result.accepted.len());
+    let others =
+        [("skipped", &result.skipped), ("refused", &result.refused), ("without an answer", &result.unknown)];
+    for (word, partitions) in others {
+        if let Some((partition, why)) = partitions.first() {
+            summary.push_str(&format!(", {} {word} ({partition}: {why})", partitions.len()));
+        }
+    }
+    Done { summary, detail: serde_json::to_value(result).unwrap_or_default(), follow_ups: Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cluster::{Reassignment, Topic};
+
+    fn ids(ids: &[i32]) -> Vec<BrokerId> {
+        ids.iter().copied().map(BrokerId).collect()
+    }
+
+    fn order() -> PartitionMove {
+        PartitionMove {
+            partition: TopicPartition::new("orders", 0),
+            from: ids(&[1, 2, 3]),
+            to: ids(&[1, 2, 4]),
+            dead: ids(&[3]),
+            bytes: None,
+            in_sync: 2,
+            reason: "broker 3 is dead".to_owned(),
+        }
+    }
+
+    fn topics(replicas: &[i32]) -> TopicTable {
+        let partition = Partition { leader: None, replicas: ids(replicas).into(), isr: ids(&[1]).into() };
+        [("orders".into(), Topic { internal: false, partitions: vec![partition] })].into()
+    }
+
+    fn ongoing(replicas: &[i32], removing: &[i32]) -> Reassignments {
+        let moving = Reassignment {
+            replicas: ids(replicas).into(),
+            adding: ids(&[]).into(),
+            removing: ids(removing).into(),
+        };
+        [(TopicPartition::new("orders", 0), moving)].into()
+    }
+
+    #[test]
+    fn sends_a_move_that_is_still_right() {
+        assert_eq!(check(&order(), &Reassignments::new(), &topics(&[1, 2, 3])), Check::Send);
+    }
+
+    #[test]
+    fn an_order_that_arrives_twice_is_done_already() {
+        assert_eq!(check(&order(), &ongoing(&[1, 2, 4, 3], &[3]), &topics(&[1, 2, 4, 3])), Check::Already);
+        assert_eq!(check(&order(), &Reassignments::new(), &topics(&[1, 2, 4])), Check::Already);
+    }
+
+    #[test]
+    fn never_touches_a_foreign_reassignment() {
+        let foreign = ongoing(&[1, 2, 5, 3], &[3]);
+        let skipped = check(&order(), &foreign, &topics(&[1, 2, 5, 3]));
+        assert_eq!(skipped, Check::Skip("it is being reassigned to [1, 2, 5] by somebody else".to_owned()));
+    }
+
+    #[test]
+    fn leaves_a_partition_alone_that_is_not_as_planned() {
+        let skipped = check(&order(), &Reassignments::new(), &topics(&[1, 2, 5]));
+        assert_eq!(skipped, Check::Skip("its replicas are [1, 2, 5], not [1, 2, 3] as planned".to_owned()));
+        let gone = check(&order(), &Reassignments::new(), &TopicTable::new());
+        assert_eq!(gone, Check::Skip("it no longer exists".to_owned()));
+    }
+}

@@ -1,0 +1,287 @@
+//! The action `report_operation`: writes the audit to the actions topic, as Avro OperatorActions.
+//!
+//! A topic that cannot be written never holds anything up: records that do not get out at once are spooled to a file
+//! in the state dir, bounded, and written when the topic is back, also by the next process.
+
+mod spool;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use brokerstats::{Codec, OperatorAction};
+use cluster::{BoxFuture, ClientError, NewRecord, NewTopic};
+use control::{ActError, Action, Done, Event, Record};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+
+use self::spool::Spool;
+use super::endpoint;
+use super::task::Task;
+use crate::plugin::{ActionConfig, BuildContext, ConfigProblem, Connection};
+
+/// How long an act waits for its record to be written before it says "spooled". Well under the five seconds within
+/// which the service ends.
+const WAIT: Duration = Duration::from_secs(3);
+/// Pauses between attempts while the topic cannot be written.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Records on their way to the writing task: more than one cycle ever makes are still taken.
+const QUEUE: usize = 1_024;
+
+/// `type: report_operation`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReportOperationConfig {
+    /// The topic.
+    pub topic: String,
+    /// The brokers that have the topic; the managed cluster's own when absent.
+    pub bootstrap_servers: Option<String>,
+    /// The properties file with the security settings for them.
+    pub command_config: Option<PathBuf>,
+    /// Whether the topic is created when it is missing.
+    pub create_topic: bool,
+    /// How many records are kept while the topic cannot be written; the oldest are dropped.
+    pub spool: usize,
+}
+
+impl Default for ReportOperationConfig {
+    fn default() -> Self {
+        Self {
+            topic: super::ACTIONS_TOPIC.to_owned(),
+            bootstrap_servers: None,
+            command_config: None,
+            create_topic: true,
+            spool: 10_000,
+        }
+    }
+}
+
+impl ActionConfig for ReportOperationConfig {
+    fn check(&self) -> Vec<ConfigProblem> {
+        let mut problems = endpoint::check(self.bootstrap_servers.as_deref(), self.command_config.as_deref());
+        if self.topic.is_empty() {
+            let message = "a topic must have a name".to_owned();
+            problems.push(ConfigProblem { path: "topic".to_owned(), message });
+        }
+        if self.spool == 0 {
+            let message = "at least one record must be kept while the topic cannot be written".to_owned();
+            problems.push(ConfigProblem { path: "spool".to_owned(), message });
+        }
+        problems
+    }
+
+    fn changes_things(&self) -> bool {
+        false
+    }
+
+    fn build(&self, context: &BuildContext) -> Result<Arc<dyn Action>, String> {
+        let connection =
+            endpoint::connection(context, self.bootstrap_servers.as_deref(), self.command_config.as_deref())?;
+        let codec = Codec::new().map_err(|e| e.to_string())?;
+        let spool = Spool::open(context.folder.join(format!("{}.spool", context.name)), self.spool)
+            .map_err(|e| format!("the spool cannot be read: {e}"))?;
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let writer = Writing { config: self.clone(), connection, codec, spool };
+        let task = Task::spawn(writer.run(jobs));
+        Ok(Arc::new(ReportOperation { name: context.name.clone(), queue, _task: task }))
+    }
+}
+
+struct Job {
+    action: OperatorAction,
+    written: oneshot::Sender<()>,
+}
+
+struct ReportOperation {
+    name: String,
+    queue: mpsc::Sender<Job>,
+    _task: Task,
+}
+
+impl Action for ReportOperation {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn execute<'a>(&'a self, event: &'a Event, dry_run: bool) -> BoxFuture<'a, Result<Done, ActError>> {
+        Box::pin(async move {
+            let failed = |message: String| ActError { message, maybe_applied: false, retry: false };
+            let record: Record =
+                event.payload_as().map_err(|e| failed(format!("the record is not understood: {e}")))?;
+            if dry_run {
+                return Ok(Done { summary: "would write a record".to_owned(), ..Done::default() });
+            }
+            let (written, seen) = oneshot::channel();
+            let job = Job { action: operator_action(&record), written };
+            self.queue.send(job).await.map_err(|_| failed("the writer has ended".to_owned()))?;
+            let summary = match tokio::time::timeout(WAIT, seen).await {
+                Ok(Ok(())) => "written",
+                _ => "spooled",
+            };
+            Ok(Done { summary: summary.to_owned(), ..Done::default() })
+        })
+    }
+}
+
+/// The audit's line as it goes to the topic.
+fn operator_action(record: &Record) -> OperatorAction {
+    let dry = if record.dry_run { " (dry run)" } else { "" };
+    let description =
+        format!("{} of {}{dry}: {}; {}", record.operation, record.target, record.result, record.reason);
+    let mut action = OperatorAction::new(record.timestamp.0, record.cluster.clone(), description);
+    action.cluster_id = record.cluster_id.clone().unwrap_or_default();
+    action.id = format!("{}-{}", record.cluster, record.sequence);
+    action.kind = word(&record.kind);
+    action.operation = record.operation.clone();
+    action.target = record.target.to_string();
+    action.reason = record.reason.clone();
+    action.result = record.result.clone();
+    action.principal = record.principal.clone();
+    action.cause = record.execution.map(|id| format!("execution {id}")).unwrap_or_default();
+    action.dry_run = record.dry_run;
+    action.detail = if record.detail.is_null() { String::new() } else { record.detail.to_string() };
+    action
+}
+
+/// The name of an enum's variant as it is serialised.
+fn word(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+/// Writes what is spooled, oldest first.
+struct Writing {
+    config: ReportOperationConfig,
+    connection: Connection,
+    codec: Codec,
+    spool: Spool<oneshot::Sender<()>>,
+}
+
+impl Writing {
+    async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            if self.spool.is_empty() {
+                match jobs.recv().await {
+                    Some(job) => self.spool.push(job.action, Some(job.written)),
+                    None => return,
+                }
+            }
+            while let Ok(job) = jobs.try_recv() {
+                self.spool.push(job.action, Some(job.written));
+            }
+            match self.write_first().await {
+                Ok(()) => pause = SHORTEST_PAUSE,
+                Err(why) => {
+                    tracing::warn!(topic = %self.config.topic, waiting = self.spool.len(), error = %why,
+                        "the actions topic cannot be written, records are spooled");
+                    self.spool.save();
+                    let rest = tokio::time::sleep(pause);
+                    tokio::pin!(rest);
+                    // Whoever comes meanwhile is taken in, so that nobody has to wait for the pause to end.
+                    while let Some(job) = tokio::select! { () = &mut rest => None, job = jobs.recv() => job }
+                    {
+                        self.spool.push(job.action, Some(job.written));
+                        self.spool.save();
+                    }
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    async fn write_first(&mut self) -> Result<(), ClientError> {
+        let Some(action) = self.spool.first() else { return Ok(()) };
+        let record = match self.codec.encode_action(action) {
+            Ok(value) => NewRecord {
+                partition: None,
+                key: Some(action.cluster_name.clone().into_bytes()),
+                value,
+                headers: vec![(
+                    brokerstats::VERSION_HEADER.to_owned(),
+                    brokerstats::SCHEMA_VERSION.to_string().into_bytes(),
+                )],
+            },
+            Err(e) => {
+                tracing::error!(error = %e, "a record cannot be encoded and is dropped");
+                self.spool.pop();
+                return Ok(());
+            }
+        };
+        let written = self.connection.log_writer.append(&self.config.topic, record.clone()).await;
+        match written {
+            Err(ClientError::UnknownTopic { .. }) if self.config.create_topic => {
+                self.create_topic().await?;
+                self.connection.log_writer.append(&self.config.topic, record).await?;
+            }
+            other => other?,
+        }
+        if let Some(written) = self.spool.pop() {
+            // Nobody waits any more for a record that was spooled for long.
+            let _ = written.send(());
+        }
+        Ok(())
+    }
+
+    /// Creates the topic with as many replicas as the cluster has brokers, at most three.
+    async fn create_topic(&self) -> Result<(), ClientError> {
+        let mut last = Ok(());
+        for replication_factor in [3, 2, 1] {
+            let topic = NewTopic {
+                name: self.config.topic.as_str().into(),
+                partitions: 1,
+                replication_factor,
+                configs: BTreeMap::new(),
+            };
+            last = self.connection.writer.create_topic(&topic).await;
+            match &last {
+                Err(ClientError::Refused { code, .. })
+                    if code.to_ascii_uppercase().contains("REPLICATION") => {}
+                _ => return last,
+            }
+        }
+        last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use control::{RecordKind, Severity, Target, Timestamp};
+
+    #[test]
+    fn a_record_says_all_that_scripts_read() {
+        let record = Record {
+            sequence: 7,
+            timestamp: Timestamp(1_700_000_000_000),
+            cluster: "prod".to_owned(),
+            cluster_id: Some("abc".to_owned()),
+            kind: RecordKind::Act,
+            principal: "reassign_partitions".to_owned(),
+            operation: "reassign_partitions".to_owned(),
+            target: Target::Broker(cluster::BrokerId(3)),
+            reason: "broker 3 is dead".to_owned(),
+            result: "submitted".to_owned(),
+            severity: Severity::Warning,
+            dry_run: true,
+            execution: Some(2),
+            detail: serde_json::json!({"moves": 60}),
+        };
+        let action = operator_action(&record);
+        let line = serde_json::to_value(action.line()).unwrap();
+        let expected = serde_json::json!({"timestamp": 1_700_000_000_000_i64, "cluster": "prod",
+            "operation": "reassign_partitions", "target": "broker 3", "reason": "broker 3 is dead",
+            "result": "submitted", "dryRun": true, "kind": "act"});
+        for (field, value) in expected.as_object().unwrap() {
+            assert_eq!(line.get(field), Some(value), "{field} in {line}");
+        }
+        assert_eq!(
+            action.description,
+            "reassign_partitions of broker 3 (dry run): submitted; broker 3 is dead"
+        );
+    }
+}

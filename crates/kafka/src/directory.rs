@@ -1,0 +1,74 @@
+//! Which broker a call goes to: what the brokers last said of each other, and who of them answers.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use cluster::{BrokerAddress, BrokerAnswer, BrokerId};
+
+/// A broker whose last failure is younger than this is tried after all others. It spans the time that Kafka needs to
+/// notice a dead broker by itself (9 s) several times over.
+const AVOID_FOR: Duration = Duration::from_secs(30);
+
+/// What is known of the way to each broker. Filled by every answer to a question, whoever asked it.
+#[derive(Default)]
+pub(crate) struct Directory(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    live: BTreeMap<BrokerId, BrokerAddress>,
+    controller: Option<BrokerId>,
+    kraft: bool,
+    failed: BTreeMap<BrokerAddress, Instant>,
+}
+
+impl Directory {
+    /// Takes in what a broker said.
+    pub(crate) fn learn(&self, at: &BrokerAddress, answer: &BrokerAnswer) {
+        let mut known = self.lock();
+        known.live.clear();
+        known.live.extend(answer.live.iter().map(|(id, broker)| (*id, broker.address.clone())));
+        known.controller = answer.controller;
+        known.kraft = answer.capabilities.kraft;
+        known.failed.remove(at);
+    }
+
+    /// Remembers that a broker did not do what it was asked for.
+    pub(crate) fn failed(&self, at: &BrokerAddress, now: Instant) {
+        let mut known = self.lock();
+        known.failed.retain(|_, when| now.duration_since(*when) < AVOID_FOR);
+        known.failed.insert(at.clone(), now);
+    }
+
+    /// The address of a live broker.
+    pub(crate) fn address(&self, broker: BrokerId) -> Option<BrokerAddress> {
+        self.lock().live.get(&broker).cloned()
+    }
+
+    /// Whom to give what only the controller does, best first. With KRaft every broker passes it on to the
+    /// controller; with ZooKeeper it must be the controller itself.
+    pub(crate) fn controllers(&self, now: Instant) -> Vec<BrokerAddress> {
+        let known = self.lock();
+        if !known.kraft {
+            return known.controller.and_then(|id| known.live.get(&id)).cloned().into_iter().collect();
+        }
+        let mut brokers: Vec<_> = known.live.values().cloned().collect();
+        // Stable, so that calls keep to one broker (and one connection) while it answers.
+        brokers
+            .sort_by_key(|at| known.failed.get(at).is_some_and(|when| now.duration_since(*when) < AVOID_FOR));
+        brokers
+    }
+
+    /// Whom to ask where the controller is: all brokers known to be alive, those that failed lately last.
+    pub(crate) fn everyone(&self, bootstrap: &[BrokerAddress], now: Instant) -> Vec<BrokerAddress> {
+        let known = self.lock();
+        let mut all: Vec<_> = known.live.values().cloned().collect();
+        all.extend(bootstrap.iter().filter(|at| !known.live.values().any(|live| live == *at)).cloned());
+        all.sort_by_key(|at| known.failed.get(at).is_some_and(|when| now.duration_since(*when) < AVOID_FOR));
+        all
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,259 @@
+//! One kept connection to one broker.
+//!
+//! A link is an address with two lanes, each a connection that is made when it is first needed and made anew after it
+//! broke: asking a broker must not wait behind a list of all topics, because a broker serves a connection in order.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use cluster::{BrokerAddress, ClientError};
+use krafka::__private::network::{BrokerConnection, ConnectionConfig};
+use krafka::__private::protocol::{ApiKey, VersionedDecode, VersionedEncode};
+use krafka::KrafkaError;
+
+use crate::fail::Place;
+use crate::security::Security;
+
+/// How long making a connection may take: TCP, and TLS with SASL once more.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a broker may take to answer a request that has no limit of its own.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// The largest answer that is taken. 41 MiB hold the metadata of a million partitions with three replicas.
+pub(crate) const MAX_RESPONSE_BYTES: usize = 512 << 20;
+/// Requests on their way on one connection. A broker that hangs must not gather a queue of them.
+const MAX_IN_FLIGHT: usize = 2;
+/// A link that nobody used for so long is dropped. Brokers close idle connections after ten minutes themselves.
+const FORGET_AFTER: Duration = Duration::from_secs(600);
+/// Certificates are read again for a new connection when the last reading is older than this.
+const RELOAD_CERTIFICATES_AFTER: Duration = Duration::from_secs(60);
+
+/// A kind of request, and the versions of it that we speak.
+#[derive(Clone, Copy)]
+pub(crate) struct Api {
+    pub(crate) key: ApiKey,
+    pub(crate) min: i16,
+    pub(crate) max: i16,
+    /// What is being done with it, for errors.
+    pub(crate) doing: &'static str,
+}
+
+/// Which of an address's connections.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Short questions, asked often.
+    Ask,
+    /// Everything else.
+    Work,
+}
+
+/// A failed call, and whether the broker may have got the request.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) error: ClientError,
+    pub(crate) sent: bool,
+}
+
+type Connection = Arc<BrokerConnection>;
+
+struct Link {
+    at: String,
+    ask: tokio::sync::Mutex<Option<Connection>>,
+    work: tokio::sync::Mutex<Option<Connection>>,
+    proven: AtomicBool,
+    used: Mutex<Instant>,
+}
+
+/// How connections to one cluster are made: shared by all links, so that certificates are read once for all.
+pub(crate) struct Transport {
+    pub(crate) security: Security,
+    config: Result<ConnectionConfig, KrafkaError>,
+    certificates_read: tokio::sync::Mutex<Option<Instant>>,
+}
+
+impl Transport {
+    pub(crate) fn new(security: Security, client_id: &str) -> Self {
+        let mut builder = ConnectionConfig::builder()
+            .client_id(client_id)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .request_timeout(REQUEST_TIMEOUT)
+            .max_response_size(MAX_RESPONSE_BYTES)
+            .max_in_flight_requests(MAX_IN_FLIGHT);
+        if let Some(auth) = &security.auth {
+            builder = builder.auth(auth.clone());
+        }
+        Self { security, config: builder.build(), certificates_read: tokio::sync::Mutex::new(None) }
+    }
+
+    async fn connect(&self, at: &str) -> Result<BrokerConnection, KrafkaError> {
+        let config = self.config.as_ref().map_err(Clone::clone)?;
+        self.read_certificates(config).await?;
+        BrokerConnection::connect(at, config.clone()).await
+    }
+
+    /// Reads the files of certificates and keys for the first time, or again if that was long ago: they are renewed
+    /// under a running service.
+    async fn read_certificates(&self, config: &ConnectionConfig) -> Result<(), KrafkaError> {
+        if !self.security.encrypts() {
+            return Ok(());
+        }
+        let mut read = self.certificates_read.lock().await;
+        match *read {
+            Some(at) if at.elapsed() < RELOAD_CERTIFICATES_AFTER => return Ok(()),
+            Some(_) => {
+                if let Err(e) = config.refresh_tls().await {
+                    tracing::warn!(error = %e, "cannot read the certificates again, keeping those read before");
+                }
+            }
+            None => config.refresh_tls().await?,
+        }
+        *read = Some(Instant::now());
+        Ok(())
+    }
+}
+
+/// Links to the brokers of one cluster.
+pub(crate) struct Links {
+    transport: Arc<Transport>,
+    links: Mutex<BTreeMap<BrokerAddress, Arc<Link>>>,
+}
+
+impl Links {
+    pub(crate) fn new(transport: Arc<Transport>) -> Self {
+        Self { transport, links: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// Sends a question that may be asked twice, and waits for the answer. A kept connection that turns out to be
+    /// broken is replaced once.
+    pub(crate) async fn ask<Q: VersionedEncode, R: VersionedDecode>(
+        &self,
+        lane: Lane,
+        at: &BrokerAddress,
+        api: Api,
+        request: &Q,
+        limit: Duration,
+    ) -> Result<(R, Connection), ClientError> {
+        self.call(lane, at, api, request, limit, true).await.map_err(|failure| failure.error)
+    }
+
+    /// Sends an order once, and waits for the answer.
+    pub(crate) async fn order<Q: VersionedEncode, R: VersionedDecode>(
+        &self,
+        at: &BrokerAddress,
+        api: Api,
+        request: &Q,
+        limit: Duration,
+    ) -> Result<R, Failure> {
+        self.call(Lane::Work, at, api, request, limit, false).await.map(|(answer, _)| answer)
+    }
+
+    async fn call<Q: VersionedEncode, R: VersionedDecode>(
+        &self,
+        lane: Lane,
+        at: &BrokerAddress,
+        api: Api,
+        request: &Q,
+        limit: Duration,
+        again: bool,
+    ) -> Result<(R, Connection), Failure> {
+        let link = self.link(at);
+        let sent = AtomicBool::new(false);
+        let proven = link.proven.load(Ordering::Relaxed);
+        let place =
+            Place { at: &link.at, doing: api.doing, limit, security: &self.transport.security, proven };
+        let exchange = async {
+            let (connection, kept) = self.connection(&link, lane).await?;
+            match request_once(&connection, api, request, limit, &sent).await {
+                Err(KrafkaError::Network(_)) if kept && again => {
+                    let (connection, _) = self.connection(&link, lane).await?;
+                    let answer = request_once(&connection, api, request, limit, &sent).await?;
+                    Ok((answer, connection))
+                }
+                other => other.map(|answer| (answer, connection)),
+            }
+        };
+        let outcome = tokio::time::timeout(limit, exchange).await;
+        let sent = sent.load(Ordering::Relaxed);
+        match outcome {
+            Ok(Ok(answered)) => {
+                link.proven.store(true, Ordering::Relaxed);
+                Ok(answered)
+            }
+            Ok(Err(error)) if sent => Err(Failure { error: place.error(&error), sent }),
+            Ok(Err(error)) => Err(Failure { error: connecting(place).error(&error), sent }),
+            Err(_) if sent => Err(Failure { error: place.timeout(), sent }),
+            Err(_) => Err(Failure { error: Place { limit, ..connecting(place) }.timeout(), sent }),
+        }
+    }
+
+    /// The lane's connection, and whether it was there before.
+    async fn connection(&self, link: &Link, lane: Lane) -> Result<(Connection, bool), KrafkaError> {
+        let mut held = match lane {
+            Lane::Ask => link.ask.lock().await,
+            Lane::Work => link.work.lock().await,
+        };
+        if let Some(connection) = held.as_ref().filter(|c| c.is_usable()) {
+            return Ok((Arc::clone(connection), true));
+        }
+        *held = None;
+        let connection = Arc::new(self.transport.connect(&link.at).await?);
+        *held = Some(Arc::clone(&connection));
+        Ok((connection, false))
+    }
+
+    fn link(&self, at: &BrokerAddress) -> Arc<Link> {
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if let Some(link) = links.get(at) {
+            link.touch(now);
+            return Arc::clone(link);
+        }
+        links.retain(|_, link| now.duration_since(link.last_used()) < FORGET_AFTER);
+        let link = Arc::new(Link {
+            at: at.to_string(),
+            ask: tokio::sync::Mutex::new(None),
+            work: tokio::sync::Mutex::new(None),
+            proven: AtomicBool::new(false),
+            used: Mutex::new(now),
+        });
+        links.insert(at.clone(), Arc::clone(&link));
+        link
+    }
+}
+
+impl Link {
+    fn touch(&self, now: Instant) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
+    fn last_used(&self) -> Instant {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn connecting(place: Place<'_>) -> Place<'_> {
+    Place { doing: "connecting", limit: place.limit.min(CONNECT_TIMEOUT), ..place }
+}
+
+async fn request_once<Q: VersionedEncode, R: VersionedDecode>(
+    connection: &BrokerConnection,
+    api: Api,
+    request: &Q,
+    limit: Duration,
+    sent: &AtomicBool,
+) -> Result<R, KrafkaError> {
+    let Some(version) = connection.negotiate_api_version(api.key, api.max, api.min) else {
+        return Err(KrafkaError::protocol_kind(
+            krafka::error::ProtocolErrorKind::UnknownApiVersion,
+            "no version of the request that both sides speak",
+        ));
+    };
+    sent.store(true, Ordering::Relaxed);
+    let mut answer = connection
+        .send_request_with_timeout(api.key, version, limit, |buffer| {
+            request.encode_versioned(version, buffer)
+        })
+        .await?;
+    R::decode_versioned(version, &mut answer)
+}

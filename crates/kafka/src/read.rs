@@ -1,0 +1,417 @@
+//! Reading a cluster's state.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cluster::{
+    BoxFuture, Broker, BrokerAddress, BrokerAnswer, BrokerId, Capabilities, ClientError, ClusterId,
+    ConfigResource, ConfigValues, LogDir, LogDirReplica, Partition, Reader, Reassignment, Reassignments,
+    Topic, TopicName, TopicPartition, TopicTable,
+};
+use krafka::__private::network::BrokerConnection;
+use krafka::__private::protocol::{
+    ApiKey, ConfigResourceType, DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse,
+    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse, DescribeLogDirsRequest,
+    DescribeLogDirsResponse, DescribeLogDirsResult, ListPartitionReassignmentsRequest,
+    ListPartitionReassignmentsResponse, MetadataRequest, MetadataResponse, MetadataTopicResponse,
+};
+use krafka::error::ErrorCode;
+
+use crate::fail;
+use crate::kafka::Kafka;
+use crate::link::{Api, Lane, REQUEST_TIMEOUT};
+
+/// How long the list of all topics may take: 41 MiB for a million partitions, over a slow line.
+const TOPICS_LIMIT: Duration = Duration::from_secs(20);
+/// Topics that are described in one request.
+const TOPICS_AT_ONCE: usize = 1000;
+/// How many brokers are asked for their log directories at once.
+const LOG_DIRS_AT_ONCE: usize = 16;
+/// The level of the finalized feature `metadata.version` that Kafka 4.3 brings (4.3-IV0). From that version on the
+/// KRaft controller completes a reassignment when the added replicas are in sync; up to 4.2 it waits for all targets,
+/// as ZooKeeper's controller does. It is the controller's behaviour, and the finalized level is what all controllers
+/// are known to have reached, while a version range is that of one broker.
+const COMPLETES_FROM_METADATA_VERSION: i16 = 30;
+
+const DESCRIBE_CLUSTER: Api =
+    Api { key: ApiKey::DescribeCluster, min: 0, max: 2, doing: "asking for the cluster" };
+const METADATA: Api = Api { key: ApiKey::Metadata, min: 1, max: 13, doing: "listing topics" };
+const LIST_REASSIGNMENTS: Api =
+    Api { key: ApiKey::ListPartitionReassignments, min: 0, max: 0, doing: "listing reassignments" };
+const DESCRIBE_LOG_DIRS: Api =
+    Api { key: ApiKey::DescribeLogDirs, min: 1, max: 5, doing: "describing log directories" };
+const DESCRIBE_CONFIGS: Api =
+    Api { key: ApiKey::DescribeConfigs, min: 1, max: 4, doing: "describing configs" };
+
+impl Reader for Kafka {
+    fn bootstrap(&self) -> Vec<BrokerAddress> {
+        self.shared.config.bootstrap.clone()
+    }
+
+    fn ask<'a>(
+        &'a self,
+        at: &'a BrokerAddress,
+        limit: Duration,
+    ) -> BoxFuture<'a, Result<BrokerAnswer, ClientError>> {
+        Box::pin(self.ask_broker(at, limit))
+    }
+
+    fn topics<'a>(&'a self, at: &'a BrokerAddress) -> BoxFuture<'a, Result<TopicTable, ClientError>> {
+        Box::pin(async move {
+            let request = MetadataRequest { topics: None, allow_auto_topic_creation: false };
+            let (answer, _) = self
+                .shared
+                .links
+                .ask::<_, MetadataResponse>(Lane::Work, at, METADATA, &request, TOPICS_LIMIT)
+                .await?;
+            topic_table(answer)
+        })
+    }
+
+    fn describe<'a>(&'a self, names: &'a [TopicName]) -> BoxFuture<'a, Result<TopicTable, ClientError>> {
+        Box::pin(async move {
+            let mut table = TopicTable::new();
+            for chunk in names.chunks(TOPICS_AT_ONCE) {
+                let request = MetadataRequest::for_topics(chunk.iter().map(|name| &**name).collect());
+                let request = MetadataRequest { allow_auto_topic_creation: false, ..request };
+                let answer: MetadataResponse = self.ask_anyone(METADATA, &request, TOPICS_LIMIT).await?;
+                table.append(&mut topic_table(answer)?);
+            }
+            Ok(table)
+        })
+    }
+
+    fn reassignments(&self) -> BoxFuture<'_, Result<Reassignments, ClientError>> {
+        Box::pin(async move {
+            let request =
+                ListPartitionReassignmentsRequest { timeout_ms: millis(REQUEST_TIMEOUT), topics: None };
+            let answer = self
+                .ask_controller(
+                    LIST_REASSIGNMENTS,
+                    &request,
+                    REQUEST_TIMEOUT,
+                    |r: &ListPartitionReassignmentsResponse| r.error_code,
+                )
+                .await?;
+            if answer.error_code != ErrorCode::None {
+                let message = answer.error_message.as_deref();
+                return Err(fail::broker(LIST_REASSIGNMENTS.doing, answer.error_code, message));
+            }
+            Ok(ongoing(answer))
+        })
+    }
+
+    fn log_dirs<'a>(
+        &'a self,
+        brokers: &'a [Broker],
+    ) -> BoxFuture<'a, BTreeMap<BrokerId, Result<Vec<LogDir>, ClientError>>> {
+        Box::pin(async move {
+            let slots = Arc::new(tokio::sync::Semaphore::new(LOG_DIRS_AT_ONCE));
+            let mut running = tokio::task::JoinSet::new();
+            for broker in brokers {
+                let (kafka, slots) = (self.clone(), Arc::clone(&slots));
+                let (id, at) = (broker.id, broker.address.clone());
+                running.spawn(async move {
+                    let _slot = slots.acquire_owned().await;
+                    (id, kafka.log_dirs_of(&at).await)
+                });
+            }
+            let mut all = BTreeMap::new();
+            while let Some(done) = running.join_next().await {
+                if let Ok((id, dirs)) = done {
+                    all.insert(id, dirs);
+                }
+            }
+            all
+        })
+    }
+
+    fn configs<'a>(
+        &'a self,
+        resources: &'a [ConfigResource],
+        keys: &'a [&'a str],
+    ) -> BoxFuture<'a, Result<ConfigValues, ClientError>> {
+        Box::pin(self.describe_configs(resources, keys))
+    }
+}
+
+impl Kafka {
+    /// See [`Reader::ask`].
+    pub(crate) async fn ask_broker(
+        &self,
+        at: &BrokerAddress,
+        limit: Duration,
+    ) -> Result<BrokerAnswer, ClientError> {
+        let began = Instant::now();
+        let request =
+            DescribeClusterRequest { include_fenced_brokers: true, ..DescribeClusterRequest::default() };
+        let (answer, connection) = self
+            .shared
+            .links
+            .ask::<_, DescribeClusterResponse>(Lane::Ask, at, DESCRIBE_CLUSTER, &request, limit)
+            .await?;
+        if answer.error_code != ErrorCode::None {
+            let message = answer.error_message.as_deref();
+            return Err(fail::broker(DESCRIBE_CLUSTER.doing, answer.error_code, message));
+        }
+        let mut live = BTreeMap::new();
+        let mut fenced = BTreeMap::new();
+        for broker in answer.brokers {
+            let is_fenced = broker.is_fenced;
+            if let Some(broker) = broker_of(broker) {
+                let side = if is_fenced { &mut fenced } else { &mut live };
+                side.insert(broker.id, broker);
+            }
+        }
+        let answer = BrokerAnswer {
+            cluster_id: ClusterId(answer.cluster_id.into()),
+            controller: (answer.controller_id >= 0).then_some(BrokerId(answer.controller_id)),
+            live,
+            fenced,
+            capabilities: capabilities(&connection),
+            took: began.elapsed(),
+        };
+        self.shared.directory.learn(at, &answer);
+        Ok(answer)
+    }
+
+    async fn log_dirs_of(&self, at: &BrokerAddress) -> Result<Vec<LogDir>, ClientError> {
+        let request = DescribeLogDirsRequest::all();
+        let (answer, _) = self
+            .shared
+            .links
+            .ask::<_, DescribeLogDirsResponse>(Lane::Work, at, DESCRIBE_LOG_DIRS, &request, REQUEST_TIMEOUT)
+            .await?;
+        if answer.error_code != ErrorCode::None {
+            return Err(fail::broker(DESCRIBE_LOG_DIRS.doing, answer.error_code, None));
+        }
+        Ok(answer.results.into_iter().map(log_dir).collect())
+    }
+
+    async fn describe_configs(
+        &self,
+        resources: &[ConfigResource],
+        keys: &[&str],
+    ) -> Result<ConfigValues, ClientError> {
+        let mut all = BTreeMap::new();
+        let mut anywhere = Vec::new();
+        // A broker's own configs are known to that broker alone.
+        for resource in resources {
+            match resource {
+                ConfigResource::Broker(id) => {
+                    let at = self.address_of(*id).await?;
+                    let request = describe_request(std::slice::from_ref(resource), keys);
+                    let (answer, _) = self
+                        .shared
+                        .links
+                        .ask::<_, DescribeConfigsResponse>(
+                            Lane::Work,
+                            &at,
+                            DESCRIBE_CONFIGS,
+                            &request,
+                            REQUEST_TIMEOUT,
+                        )
+                        .await?;
+                    take_configs(answer, &mut all)?;
+                }
+                ConfigResource::Topic(_) | ConfigResource::BrokerDefault => anywhere.push(resource.clone()),
+            }
+        }
+        if !anywhere.is_empty() {
+            let request = describe_request(&anywhere, keys);
+            let answer: DescribeConfigsResponse =
+                self.ask_anyone(DESCRIBE_CONFIGS, &request, REQUEST_TIMEOUT).await?;
+            take_configs(answer, &mut all)?;
+        }
+        Ok(all)
+    }
+
+    /// Where a broker listens. Only live brokers have an address.
+    pub(crate) async fn address_of(&self, broker: BrokerId) -> Result<BrokerAddress, ClientError> {
+        if self.shared.directory.address(broker).is_none() {
+            self.locate().await?;
+        }
+        self.shared.directory.address(broker).ok_or_else(|| ClientError::Unreachable {
+            at: format!("broker {broker}"),
+            why: "it is not among the live brokers".to_owned(),
+        })
+    }
+
+    /// The metadata of one topic, from any broker.
+    pub(crate) async fn topic_metadata(&self, topic: &str) -> Result<MetadataTopicResponse, ClientError> {
+        let request = MetadataRequest::for_topics(vec![topic]);
+        let request = MetadataRequest { allow_auto_topic_creation: false, ..request };
+        let api = Api { doing: "looking up a topic", ..METADATA };
+        let answer: MetadataResponse = self.ask_anyone(api, &request, REQUEST_TIMEOUT).await?;
+        match answer.topics.into_iter().next() {
+            Some(found) if found.error_code == ErrorCode::None => Ok(found),
+            Some(found) => Err(fail::broker(api.doing, found.error_code, Some(topic))),
+            None => Err(ClientError::UnknownTopic { what: topic.to_owned() }),
+        }
+    }
+}
+
+fn capabilities(connection: &BrokerConnection) -> Capabilities {
+    // Brokers with ZooKeeper do not know the quorum's requests.
+    let kraft = connection.get_api_version(ApiKey::DescribeQuorum).is_some();
+    let level = connection.broker_features().finalized_level("metadata.version");
+    Capabilities {
+        kraft,
+        completes_with_dead_targets: kraft && level.is_some_and(|l| l >= COMPLETES_FROM_METADATA_VERSION),
+    }
+}
+
+fn broker_of(broker: DescribeClusterBroker) -> Option<Broker> {
+    Some(Broker {
+        id: BrokerId(broker.broker_id),
+        address: BrokerAddress { host: broker.host.into(), port: u16::try_from(broker.port).ok()? },
+        rack: broker.rack.map(Arc::from),
+    })
+}
+
+fn brokers_of(ids: &[i32]) -> Box<[BrokerId]> {
+    ids.iter().copied().map(BrokerId).collect()
+}
+
+/// The topics of a metadata answer, each consumed as it is converted so that both forms are never held in whole.
+fn topic_table(answer: MetadataResponse) -> Result<TopicTable, ClientError> {
+    if answer.error_code != ErrorCode::None {
+        return Err(fail::broker(METADATA.doing, answer.error_code, None));
+    }
+    let mut table = TopicTable::new();
+    for topic in answer.topics {
+        match topic.error_code {
+            // A topic that is being deleted, or just now created, has no partitions to speak of.
+            ErrorCode::UnknownTopicOrPartition
+            | ErrorCode::UnknownTopicId
+            | ErrorCode::LeaderNotAvailable
+                if topic.partitions.is_empty() =>
+            {
+                continue;
+            }
+            ErrorCode::None | ErrorCode::LeaderNotAvailable => {}
+            code => return Err(fail::broker(METADATA.doing, code, topic.name.as_deref())),
+        }
+        let Some(name) = topic.name.clone() else { continue };
+        table.insert(TopicName::from(name), topic_of(topic)?);
+    }
+    Ok(table)
+}
+
+fn topic_of(topic: MetadataTopicResponse) -> Result<Topic, ClientError> {
+    let mut partitions: Vec<(i32, Partition)> = topic
+        .partitions
+        .into_iter()
+        .map(|p| {
+            let leader = (p.leader_id >= 0).then_some(BrokerId(p.leader_id));
+            let partition =
+                Partition { leader, replicas: brokers_of(&p.replica_nodes), isr: brokers_of(&p.isr_nodes) };
+            (p.partition_index, partition)
+        })
+        .collect();
+    partitions.sort_by_key(|(number, _)| *number);
+    if partitions.iter().zip(0..).any(|((number, _), expected)| *number != expected) {
+        return Err(ClientError::Malformed {
+            doing: METADATA.doing,
+            why: format!(
+                "the partitions of topic {:?} are not numbered from 0 on",
+                topic.name.unwrap_or_default()
+            ),
+        });
+    }
+    Ok(Topic { internal: topic.is_internal, partitions: partitions.into_iter().map(|(_, p)| p).collect() })
+}
+
+fn ongoing(answer: ListPartitionReassignmentsResponse) -> Reassignments {
+    let mut all = Reassignments::new();
+    for topic in answer.topics {
+        let name = TopicName::from(topic.name);
+        for p in topic.partitions {
+            let reassignment = Reassignment {
+                replicas: brokers_of(&p.replicas),
+                adding: brokers_of(&p.adding_replicas),
+                removing: brokers_of(&p.removing_replicas),
+            };
+            all.insert(
+                TopicPartition { topic: Arc::clone(&name), partition: p.partition_index },
+                reassignment,
+            );
+        }
+    }
+    all
+}
+
+fn log_dir(dir: DescribeLogDirsResult) -> LogDir {
+    let mut replicas = BTreeMap::new();
+    for topic in dir.topics {
+        let name = TopicName::from(topic.name);
+        for p in topic.partitions {
+            let replica = LogDirReplica {
+                size_bytes: u64::try_from(p.partition_size).unwrap_or(0),
+                offset_lag: u64::try_from(p.offset_lag).unwrap_or(0),
+                is_future: p.is_future_key,
+            };
+            replicas
+                .insert(TopicPartition { topic: Arc::clone(&name), partition: p.partition_index }, replica);
+        }
+    }
+    LogDir {
+        path: dir.log_dir.into(),
+        error: (dir.error_code != ErrorCode::None).then(|| fail::code_name(dir.error_code)),
+        total_bytes: u64::try_from(dir.total_bytes).ok(),
+        usable_bytes: u64::try_from(dir.usable_bytes).ok(),
+        replicas,
+    }
+}
+
+/// How Kafka names a resource.
+pub(crate) fn resource_name(resource: &ConfigResource) -> (ConfigResourceType, String) {
+    match resource {
+        ConfigResource::Topic(name) => (ConfigResourceType::Topic, name.to_string()),
+        ConfigResource::Broker(id) => (ConfigResourceType::Broker, id.to_string()),
+        ConfigResource::BrokerDefault => (ConfigResourceType::Broker, String::new()),
+    }
+}
+
+/// The resource that Kafka names so.
+pub(crate) fn resource_of(kind: ConfigResourceType, name: &str) -> Option<ConfigResource> {
+    match kind {
+        ConfigResourceType::Topic => Some(ConfigResource::Topic(name.into())),
+        ConfigResourceType::Broker if name.is_empty() => Some(ConfigResource::BrokerDefault),
+        ConfigResourceType::Broker => name.parse().ok().map(|id| ConfigResource::Broker(BrokerId(id))),
+        _ => None,
+    }
+}
+
+fn describe_request(resources: &[ConfigResource], keys: &[&str]) -> DescribeConfigsRequest {
+    let names: Vec<String> = keys.iter().map(ToString::to_string).collect();
+    let resources = resources
+        .iter()
+        .map(|resource| {
+            let (resource_type, resource_name) = resource_name(resource);
+            DescribeConfigsResource { resource_type, resource_name, config_names: Some(names.clone()) }
+        })
+        .collect();
+    DescribeConfigsRequest { resources, include_synonyms: false, include_documentation: false }
+}
+
+fn take_configs(answer: DescribeConfigsResponse, all: &mut ConfigValues) -> Result<(), ClientError> {
+    for result in answer.results {
+        if result.error_code != ErrorCode::None {
+            let message = result.error_message.as_deref().filter(|m| !m.is_empty());
+            let message = message.or(Some(&result.resource_name));
+            return Err(fail::broker(DESCRIBE_CONFIGS.doing, result.error_code, message));
+        }
+        if let Some(resource) = resource_of(result.resource_type, &result.resource_name) {
+            let values = result.configs.into_iter().filter_map(|c| c.value.map(|v| (c.name, v))).collect();
+            all.insert(resource, values);
+        }
+    }
+    Ok(())
+}
+
+/// A time limit as Kafka's requests take it.
+pub(crate) fn millis(limit: Duration) -> i32 {
+    i32::try_from(limit.as_millis()).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,400 @@
+//! Reads a [`View`] of one broker through the cluster traits.
+//!
+//! What the report cannot do without (the broker's answer, its topics) ends the gathering with an error; what it can do
+//! without is left out and named in [`View::lacking`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use brokerstats::{BrokerError, BrokerStats};
+use cluster::{
+    Broker, BrokerAddress, BrokerAnswer, BrokerId, ClientError, ClusterId, ConfigResource, LogReader,
+    OffsetAt, Reader, TopicName, TopicPartition,
+};
+use thiserror::Error;
+
+use crate::view::{Offsets, View};
+
+/// How long a broker may take to say who is in the cluster.
+const ASK_LIMIT: Duration = Duration::from_secs(5);
+/// How long a whole gathering may take. A broker with some thousand partitions answers in well under a second.
+const GATHER_LIMIT: Duration = Duration::from_secs(45);
+/// How many addresses are tried to find the broker, so that a row of dead ones cannot eat the interval.
+const MAX_TRIES: usize = 4;
+/// How old a topic's cleanup policy may get. Compaction is switched on for a topic once in its life, if at all.
+const POLICIES_AGE: Duration = Duration::from_secs(300);
+/// Topics in one request for their configuration.
+const POLICIES_AT_ONCE: usize = 500;
+
+/// Why there is no view.
+#[derive(Debug, Error)]
+pub enum GatherError {
+    /// No broker of the cluster told where ours is.
+    #[error("looking for broker {broker} in the cluster")]
+    Find {
+        /// The broker that was looked for.
+        broker: BrokerId,
+        /// What the last address that was tried said.
+        source: ClientError,
+    },
+    /// The cluster answers, but does not count the broker among the live ones.
+    #[error("broker {broker} is not among the live brokers {live:?}")]
+    NotAlive {
+        /// The broker that was looked for.
+        broker: BrokerId,
+        /// Those that are alive.
+        live: Vec<i32>,
+    },
+    /// What answers belongs to another cluster than before: addresses were given to others.
+    #[error("the cluster is {found}, and was {before}")]
+    OtherCluster {
+        /// The cluster that was measured so far.
+        before: ClusterId,
+        /// The cluster that answers.
+        found: ClusterId,
+    },
+    /// The broker did not answer.
+    #[error("asking broker {broker} at {at}")]
+    Ask {
+        /// The broker.
+        broker: BrokerId,
+        /// Its advertised listener.
+        at: BrokerAddress,
+        /// Why.
+        source: ClientError,
+    },
+    /// The broker did not list its topics.
+    #[error("listing the topics of broker {broker}")]
+    Topics {
+        /// The broker.
+        broker: BrokerId,
+        /// Why.
+        source: ClientError,
+    },
+    /// The answers did not come in time.
+    #[error("reading broker {broker} took longer than {} s", GATHER_LIMIT.as_secs())]
+    TooSlow {
+        /// The broker.
+        broker: BrokerId,
+    },
+    /// It is not said which broker is meant, and it cannot be told.
+    #[error("which broker is meant? The cluster has {live:?}")]
+    WhichBroker {
+        /// Those that are alive.
+        live: Vec<i32>,
+    },
+}
+
+impl GatherError {
+    /// The original's name for it.
+    pub fn reason(&self) -> BrokerError {
+        match self {
+            Self::Find { .. } | Self::NotAlive { .. } | Self::Ask { .. } => BrokerError::JmxConnectionFailure,
+            Self::Topics { .. } | Self::TooSlow { .. } => BrokerError::JmxQueryFailure,
+            Self::OtherCluster { .. } | Self::WhichBroker { .. } => BrokerError::UnknownError,
+        }
+    }
+
+    /// The error with its cause, in one line.
+    pub fn in_words(&self) -> String {
+        match std::error::Error::source(self) {
+            Some(source) => format!("{self}: {source}"),
+            None => self.to_string(),
+        }
+    }
+}
+
+/// Reads views of one broker.
+pub struct Gatherer {
+    reader: Arc<dyn Reader>,
+    logs: Arc<dyn LogReader>,
+    broker: BrokerId,
+    began: Instant,
+    /// The broker and its cluster as last seen.
+    known: Option<(Broker, ClusterId)>,
+    /// Where else in the cluster one can ask.
+    others: Vec<BrokerAddress>,
+    policies: Policies,
+}
+
+#[derive(Default)]
+struct Policies {
+    compacted: BTreeMap<TopicName, bool>,
+    asked: Option<Instant>,
+    problem: Option<String>,
+}
+
+impl Gatherer {
+    /// One that reads `broker` through `reader` and `logs`.
+    pub fn new(reader: Arc<dyn Reader>, logs: Arc<dyn LogReader>, broker: BrokerId) -> Gatherer {
+        Gatherer {
+            reader,
+            logs,
+            broker,
+            began: Instant::now(),
+            known: None,
+            others: Vec::new(),
+            policies: Policies::default(),
+        }
+    }
+
+    /// Reads the broker.
+    ///
+    /// # Errors
+    /// See [`GatherError`].
+    pub async fn gather(&mut self) -> Result<View, GatherError> {
+        let broker = self.broker;
+        match tokio::time::timeout(GATHER_LIMIT, self.gather_all()).await {
+            Ok(gathered) => gathered,
+            Err(_) => Err(GatherError::TooSlow { broker }),
+        }
+    }
+
+    /// The report that says that there is none, with what is known of the broker from before.
+    pub fn failure(&self, error: &GatherError) -> BrokerStats {
+        let mut stats = BrokerStats::new(wall_clock_ms(), self.broker.0);
+        stats.stats_version = Some(env!("CARGO_PKG_VERSION").to_owned());
+        stats.has_failure = true;
+        stats.failure_reason = Some(error.reason());
+        stats.failure_detail = Some(error.in_words());
+        if let Some((broker, cluster)) = &self.known {
+            stats.name = Some(broker.address.host.to_string());
+            stats.rack_id = broker.rack.as_deref().map(str::to_owned);
+            stats.cluster_id = Some(cluster.to_string());
+        }
+        stats
+    }
+
+    async fn gather_all(&mut self) -> Result<View, GatherError> {
+        let (broker, cluster_id) = self.find().await?;
+        let topics = self
+            .reader
+            .topics(&broker.address)
+            .await
+            .map_err(|source| GatherError::Topics { broker: broker.id, source })?;
+        let mut led = Vec::new();
+        let mut led_topics = BTreeSet::new();
+        for (name, topic) in &topics {
+            for (number, partition) in (0_i32..).zip(&topic.partitions) {
+                if partition.leader == Some(broker.id) {
+                    led.push(TopicPartition::new(TopicName::clone(name), number));
+                    led_topics.insert(TopicName::clone(name));
+                }
+            }
+        }
+        let mut lacking = Vec::new();
+        let compacted = self.policies.get(&*self.reader, &led_topics, &mut lacking).await;
+        let reassignments = self.reader.reassignments().await;
+        let reassignments = keep(reassignments, "reassignments", &mut lacking);
+
+        let starts_before = self.offsets(&led, OffsetAt::Start, "start offsets", &mut lacking).await;
+        let asked = self.began.elapsed();
+        let mut dirs = self.reader.log_dirs(std::slice::from_ref(&broker)).await;
+        let at = (asked + self.began.elapsed()) / 2;
+        let timestamp_ms = wall_clock_ms();
+        let dirs = dirs.remove(&broker.id).unwrap_or_else(|| {
+            Err(ClientError::Malformed { doing: "describing log directories", why: "no answer".to_owned() })
+        });
+        let log_dirs = keep(dirs, "log directories", &mut lacking);
+        let starts_after = self.offsets(&led, OffsetAt::Start, "start offsets", &mut lacking).await;
+        let ends = self.offsets(&led, OffsetAt::End, "end offsets", &mut lacking).await;
+
+        let offsets = led
+            .into_iter()
+            .map(|at| {
+                let offsets = Offsets {
+                    start_before: starts_before.get(&at).copied(),
+                    start_after: starts_after.get(&at).copied(),
+                    end: ends.get(&at).copied(),
+                };
+                (at, offsets)
+            })
+            .collect();
+        lacking.dedup();
+        Ok(View {
+            at,
+            timestamp_ms,
+            cluster_id,
+            broker,
+            topics,
+            reassignments,
+            log_dirs,
+            offsets,
+            compacted,
+            lacking,
+        })
+    }
+
+    /// The broker as it describes itself: asked at its own listener, wherever that has moved to.
+    async fn find(&mut self) -> Result<(Broker, ClusterId), GatherError> {
+        let own = self.known.as_ref().map(|(broker, _)| broker.address.clone());
+        let (asked_at, answer) = match &own {
+            Some(at) => match self.reader.ask(at, ASK_LIMIT).await {
+                Ok(answer) => (at.clone(), answer),
+                Err(_) => self.ask_anyone(own.as_ref()).await?,
+            },
+            None => self.ask_anyone(None).await?,
+        };
+        if let Some((_, before)) = &self.known
+            && *before != answer.cluster_id
+        {
+            return Err(GatherError::OtherCluster { before: before.clone(), found: answer.cluster_id });
+        }
+        self.others = answer.live.values().map(|other| other.address.clone()).collect();
+        let Some(broker) = answer.live.get(&self.broker).cloned() else {
+            let live = answer.live.keys().map(|id| id.0).collect();
+            return Err(GatherError::NotAlive { broker: self.broker, live });
+        };
+        self.known = Some((broker.clone(), answer.cluster_id.clone()));
+        if broker.address != asked_at {
+            self.reader.ask(&broker.address, ASK_LIMIT).await.map_err(|source| GatherError::Ask {
+                broker: broker.id,
+                at: broker.address.clone(),
+                source,
+            })?;
+        }
+        Ok((broker, answer.cluster_id))
+    }
+
+    async fn ask_anyone(
+        &self,
+        but: Option<&BrokerAddress>,
+    ) -> Result<(BrokerAddress, BrokerAnswer), GatherError> {
+        let mut candidates = self.others.clone();
+        candidates.extend(self.reader.bootstrap());
+        candidates.retain(|at| Some(at) != but);
+        ask_first(&*self.reader, &candidates)
+            .await
+            .map_err(|source| GatherError::Find { broker: self.broker, source })
+    }
+
+    /// Offsets of `led`. Partitions without one are counted as lacking, together and with one reason.
+    async fn offsets(
+        &self,
+        led: &[TopicPartition],
+        which: OffsetAt,
+        what: &str,
+        lacking: &mut Vec<String>,
+    ) -> BTreeMap<TopicPartition, i64> {
+        let mut known = BTreeMap::new();
+        if led.is_empty() {
+            return known;
+        }
+        let (mut failed, mut why) = (0, None);
+        for (at, offset) in self.logs.offsets(led, which).await {
+            match offset {
+                Ok(offset) => {
+                    known.insert(at, offset);
+                }
+                Err(error) => {
+                    failed += 1;
+                    why = Some(error);
+                }
+            }
+        }
+        if let Some(why) = why {
+            lacking.push(format!("{what} of {failed} of {} partitions: {why}", led.len()));
+        }
+        known
+    }
+}
+
+impl Policies {
+    /// Whether each of `topics` is compacted, as far as it can be known.
+    async fn get(
+        &mut self,
+        reader: &dyn Reader,
+        topics: &BTreeSet<TopicName>,
+        lacking: &mut Vec<String>,
+    ) -> BTreeMap<TopicName, bool> {
+        self.compacted.retain(|topic, _| topics.contains(topic));
+        let is_due = self.asked.is_none_or(|asked| asked.elapsed() >= POLICIES_AGE);
+        // After a refusal (an ACL that is missing) the question is put again only when it is due.
+        let wanted: Vec<ConfigResource> = topics
+            .iter()
+            .filter(|topic| is_due || (self.problem.is_none() && !self.compacted.contains_key(*topic)))
+            .map(|topic| ConfigResource::Topic(TopicName::clone(topic)))
+            .collect();
+        if is_due {
+            self.asked = Some(Instant::now());
+            self.problem = None;
+        }
+        for some in wanted.chunks(POLICIES_AT_ONCE) {
+            match reader.configs(some, &["cleanup.policy"]).await {
+                Ok(found) => {
+                    for (resource, values) in found {
+                        let (ConfigResource::Topic(topic), Some(policy)) =
+                            (resource, values.get("cleanup.policy"))
+                        else {
+                            continue;
+                        };
+                        self.compacted.insert(topic, policy.split(',').any(|word| word.trim() == "compact"));
+                    }
+                }
+                Err(error) => {
+                    self.problem = Some(format!("cleanup policies: {error}"));
+                    break;
+                }
+            }
+        }
+        lacking.extend(self.problem.clone());
+        self.compacted.clone()
+    }
+}
+
+/// Which broker is meant where none is named: the one that listens at a bootstrap address, or the only one there is.
+///
+/// # Errors
+/// [`GatherError::WhichBroker`] when neither tells, [`GatherError::Find`] when nobody answers.
+pub async fn broker_at_bootstrap(reader: &dyn Reader) -> Result<BrokerId, GatherError> {
+    let bootstrap = reader.bootstrap();
+    let (_, answer) = ask_first(reader, &bootstrap)
+        .await
+        .map_err(|source| GatherError::Find { broker: BrokerId(-1), source })?;
+    let named = bootstrap.iter().find_map(|at| answer.live.values().find(|broker| broker.address == *at));
+    match (named, answer.live.len()) {
+        (Some(broker), _) => Ok(broker.id),
+        (None, 1) => Ok(answer.live.keys().copied().next().unwrap_or(BrokerId(-1))),
+        (None, _) => Err(GatherError::WhichBroker { live: answer.live.keys().map(|id| id.0).collect() }),
+    }
+}
+
+/// Asks the addresses in turn; the answer of the first that gives one, or the last error.
+pub(crate) async fn ask_first(
+    reader: &dyn Reader,
+    candidates: &[BrokerAddress],
+) -> Result<(BrokerAddress, BrokerAnswer), ClientError> {
+    let mut tried = BTreeSet::new();
+    let mut last =
+        ClientError::Unreachable { at: "the cluster".to_owned(), why: "no address is known".to_owned() };
+    for at in candidates {
+        if tried.len() >= MAX_TRIES {
+            break;
+        }
+        if !tried.insert(at) {
+            continue;
+        }
+        match reader.ask(at, ASK_LIMIT).await {
+            Ok(answer) => return Ok((at.clone(), answer)),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn keep<T>(read: Result<T, ClientError>, what: &str, lacking: &mut Vec<String>) -> Option<T> {
+    match read {
+        Ok(value) => Some(value),
+        Err(error) => {
+            lacking.push(format!("{what}: {error}"));
+            None
+        }
+    }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn wall_clock_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,286 @@
+//! Carries reports to the stats topic, through everything that may be wrong with it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use brokerstats::{BrokerStats, Codec, SCHEMA_VERSION, VERSION_HEADER};
+use cluster::{ClientError, LogReader, LogWriter, NewRecord, NewTopic, Reader, Writer};
+use thiserror::Error;
+use tokio::sync::Notify;
+use tracing::{info, warn};
+
+use crate::gather::ask_first;
+
+/// Reports that wait for a stats topic that is away: an hour's worth at one a minute.
+pub const CAPACITY: usize = 60;
+/// Partitions of a stats topic that we create: enough for a service to read a day back on several threads.
+const PARTITIONS: i32 = 8;
+/// The load model looks back a day; a second one covers a service that was down.
+const RETENTION: Duration = Duration::from_secs(2 * 24 * 3600);
+/// Replicas of a stats topic that we create, brokers permitting.
+const REPLICATION_FACTOR: usize = 3;
+/// How long one try to send may take, whatever the client under it does.
+const SEND_LIMIT: Duration = Duration::from_secs(60);
+/// First and longest pause after a failure; it doubles from one to the other.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Where reports go.
+#[derive(Clone)]
+pub struct Destination {
+    /// Reads the stats cluster.
+    pub reader: Arc<dyn Reader>,
+    /// Creates the topic.
+    pub writer: Arc<dyn Writer>,
+    /// Knows the topic's partitions.
+    pub logs: Arc<dyn LogReader>,
+    /// Writes the records.
+    pub log: Arc<dyn LogWriter>,
+    /// The topic.
+    pub topic: String,
+}
+
+/// Why a report was not sent.
+#[derive(Debug, Error)]
+pub enum PublishError {
+    /// The report has no bytes; a fault of ours.
+    #[error("encoding a report")]
+    Encode(#[source] brokerstats::Error),
+    /// The topic's partitions could not be learned.
+    #[error("looking up topic {topic}")]
+    Partitions {
+        /// The topic.
+        topic: String,
+        /// Why.
+        source: ClientError,
+    },
+    /// The topic is missing and could not be created.
+    #[error("creating topic {topic}")]
+    Create {
+        /// The topic.
+        topic: String,
+        /// Why.
+        source: ClientError,
+    },
+    /// The record was not acknowledged.
+    #[error("writing to topic {topic}")]
+    Append {
+        /// The topic.
+        topic: String,
+        /// Why.
+        source: ClientError,
+    },
+    /// Nothing came back in time.
+    #[error("writing to topic {topic} took longer than {} s", SEND_LIMIT.as_secs())]
+    TooSlow {
+        /// The topic.
+        topic: String,
+    },
+}
+
+/// Reports on their way. Bounded: the oldest is dropped for a new one, and counted.
+#[derive(Debug)]
+pub struct Outbox {
+    inner: Mutex<Waiting>,
+    filled: Notify,
+    capacity: usize,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    reports: VecDeque<BrokerStats>,
+    /// How many ever left at the front, sent or dropped: names the front one.
+    gone: u64,
+    dropped: i64,
+}
+
+impl Outbox {
+    /// One that holds `capacity` reports.
+    pub fn new(capacity: usize) -> Outbox {
+        Outbox { inner: Mutex::default(), filled: Notify::new(), capacity }
+    }
+
+    /// Puts a report in, behind the others.
+    pub fn push(&self, stats: BrokerStats) {
+        let mut waiting = self.lock();
+        waiting.reports.push_back(stats);
+        while waiting.reports.len() > self.capacity {
+            waiting.reports.pop_front();
+            waiting.gone += 1;
+            waiting.dropped += 1;
+        }
+        self.filled.notify_one();
+    }
+
+    /// How many reports wait.
+    pub fn len(&self) -> usize {
+        self.lock().reports.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many were dropped.
+    pub fn dropped(&self) -> i64 {
+        self.lock().dropped
+    }
+
+    /// The oldest and its name, with the number of those dropped so far written into it. It stays until
+    /// [`Outbox::remove`], so that a send that is broken off loses nothing.
+    fn front(&self) -> Option<(u64, BrokerStats)> {
+        let waiting = self.lock();
+        let mut stats = waiting.reports.front()?.clone();
+        stats.reports_dropped = waiting.dropped;
+        Some((waiting.gone, stats))
+    }
+
+    /// Takes the oldest out, unless it was dropped in the meantime.
+    fn remove(&self, name: u64) {
+        let mut waiting = self.lock();
+        if waiting.gone == name && waiting.reports.pop_front().is_some() {
+            waiting.gone += 1;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sends what is in an [`Outbox`].
+pub struct Publisher {
+    destination: Destination,
+    codec: Codec,
+    outbox: Arc<Outbox>,
+    partitions: Option<i32>,
+    is_failing: bool,
+    pauses: (Duration, Duration),
+}
+
+impl Publisher {
+    /// One that sends the reports of `outbox` to `destination`.
+    pub fn new(destination: Destination, codec: Codec, outbox: Arc<Outbox>) -> Publisher {
+        Publisher { destination, codec, outbox, partitions: None, is_failing: false, pauses: PAUSES }
+    }
+
+    /// The same with other pauses after a failure: the first, and the longest.
+    #[must_use]
+    pub fn with_pauses(mut self, first: Duration, longest: Duration) -> Publisher {
+        self.pauses = (first, longest);
+        self
+    }
+
+    /// Sends reports as they come; ends only with the task. Nothing is lost by dropping it at any time, though what was
+    /// being sent may then be sent again.
+    pub async fn run(&mut self) {
+        let (first, longest) = self.pauses;
+        let mut pause = first;
+        loop {
+            if self.send_all().await {
+                pause = first;
+                self.outbox.filled.notified().await;
+            } else {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(longest);
+            }
+        }
+    }
+
+    /// Sends all that waits, until one fails. Says whether none did.
+    pub async fn send_all(&mut self) -> bool {
+        while let Some((name, stats)) = self.outbox.front() {
+            match self.send(&stats).await {
+                Ok(()) => self.works(),
+                Err(error @ PublishError::Encode(_)) => {
+                    // It would fail again; the next one may not.
+                    warn!(error = %in_words(&error), "report cannot be encoded and is dropped");
+                }
+                Err(error) => {
+                    self.fails(&error);
+                    return false;
+                }
+            }
+            self.outbox.remove(name);
+        }
+        true
+    }
+
+    async fn send(&mut self, stats: &BrokerStats) -> Result<(), PublishError> {
+        let topic = self.destination.topic.clone();
+        match tokio::time::timeout(SEND_LIMIT, self.send_unbounded(stats)).await {
+            Ok(sent) => sent,
+            Err(_) => Err(PublishError::TooSlow { topic }),
+        }
+    }
+
+    async fn send_unbounded(&mut self, stats: &BrokerStats) -> Result<(), PublishError> {
+        let value = self.codec.encode_stats(stats).map_err(PublishError::Encode)?;
+        let partitions = match self.partitions {
+            Some(partitions) => partitions,
+            None => self.find_topic().await?,
+        };
+        self.partitions = Some(partitions);
+        let record = NewRecord {
+            partition: Some(stats.id.rem_euclid(partitions.max(1))),
+            key: Some(stats.id.to_string().into_bytes()),
+            value,
+            headers: vec![(VERSION_HEADER.to_owned(), SCHEMA_VERSION.to_string().into_bytes())],
+        };
+        let topic = &self.destination.topic;
+        self.destination.log.append(topic, record).await.map_err(|source| {
+            // The topic may have been made anew, with other partitions.
+            self.partitions = None;
+            PublishError::Append { topic: topic.clone(), source }
+        })
+    }
+
+    /// The topic's number of partitions; creates it if it is missing.
+    async fn find_topic(&self) -> Result<i32, PublishError> {
+        let Destination { reader, writer, logs, topic, .. } = &self.destination;
+        let failed = |source| PublishError::Partitions { topic: topic.clone(), source };
+        match logs.partitions(topic).await {
+            Ok(partitions) => return Ok(partitions),
+            Err(ClientError::UnknownTopic { .. }) => {}
+            Err(source) => return Err(failed(source)),
+        }
+        let failed = |source| PublishError::Create { topic: topic.clone(), source };
+        let (_, answer) = ask_first(&**reader, &reader.bootstrap()).await.map_err(failed)?;
+        let replicas = answer.live.len().clamp(1, REPLICATION_FACTOR);
+        let configs = [
+            ("cleanup.policy".to_owned(), "delete".to_owned()),
+            ("retention.ms".to_owned(), RETENTION.as_millis().to_string()),
+        ];
+        let new = NewTopic {
+            name: topic.as_str().into(),
+            partitions: PARTITIONS,
+            replication_factor: i16::try_from(replicas).unwrap_or(1),
+            configs: BTreeMap::from(configs),
+        };
+        writer.create_topic(&new).await.map_err(failed)?;
+        info!(%topic, partitions = PARTITIONS, replication_factor = replicas, "created the stats topic");
+        Ok(PARTITIONS)
+    }
+
+    fn works(&mut self) {
+        if self.is_failing {
+            info!(topic = %self.destination.topic, dropped = self.outbox.dropped(), "reports are published again");
+        }
+        self.is_failing = false;
+    }
+
+    fn fails(&mut self, error: &PublishError) {
+        if !self.is_failing {
+            warn!(error = %in_words(error), waiting = self.outbox.len(), "reports cannot be published");
+        }
+        self.is_failing = true;
+    }
+}
+
+fn in_words(error: &PublishError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
