@@ -11,3 +11,5 @@ pub mod config;
 pub mod plugin;
 
 pub mod plugins;
+
+pub mod store;
