@@ -12,4 +12,6 @@ pub mod plugin;
 
 pub mod plugins;
 
+pub mod shell;
+
 pub mod store;

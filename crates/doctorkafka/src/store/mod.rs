@@ -10,6 +10,8 @@ mod file;
 
 #[cfg(test)]
 pub(crate) mod conformance;
+#[cfg(test)]
+pub(crate) mod memory;
 
 use std::error::Error;
 use std::path::PathBuf;

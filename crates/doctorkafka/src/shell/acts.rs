@@ -1,0 +1,133 @@
+//! Events on their way through actions.
+//!
+//! Every act ends in exactly one [`Outcome`] within bounded time, whatever the action does: it may fail, hang, or
+//! panic.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use control::{ActError, Action, Done, Effect, Event, Outcome};
+use tokio::sync::{Semaphore, mpsc};
+
+/// Bounds of the acts of one cluster.
+#[derive(Clone, Copy, Debug)]
+pub struct ActLimits {
+    /// How long an action may take for one event. What it was doing is dropped then.
+    pub time: Duration,
+    /// How many events one action works on at once; others wait for their turn. A hanging action does not take the
+    /// turns of another.
+    pub at_once: usize,
+    /// How many acts may be under way or waiting for their turn, over all actions. More are refused.
+    pub in_all: usize,
+}
+
+impl Default for ActLimits {
+    fn default() -> Self {
+        // A minute: a batch of 500 reassignments on a slow controller takes seconds, a mail server's greylisting
+        // and a script's start stay well below it. 2,000 acts are two for each record of a busy cycle.
+        Self { time: Duration::from_secs(60), at_once: 8, in_all: 2_000 }
+    }
+}
+
+/// Runs acts, and sends what came of them.
+pub struct Acts {
+    actions: BTreeMap<String, Slot>,
+    outcomes: mpsc::UnboundedSender<Outcome>,
+    under_way: Arc<AtomicUsize>,
+    limits: ActLimits,
+}
+
+struct Slot {
+    action: Arc<dyn Action>,
+    turns: Arc<Semaphore>,
+}
+
+/// Counts an act as under way for as long as it lives.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Acts {
+    /// Acts of `actions`; what comes of them can be received from the other end. That queue is unbounded in form
+    /// only: it holds at most one outcome for each act that was let in.
+    pub fn new(actions: Vec<Arc<dyn Action>>, limits: ActLimits) -> (Self, mpsc::UnboundedReceiver<Outcome>) {
+        let (outcomes, received) = mpsc::unbounded_channel();
+        let slot = |action: Arc<dyn Action>| {
+            let turns = Arc::new(Semaphore::new(limits.at_once.max(1)));
+            (action.name().to_owned(), Slot { action, turns })
+        };
+        let actions = actions.into_iter().map(slot).collect();
+        (Self { actions, outcomes, under_way: Arc::default(), limits }, received)
+    }
+
+    /// How many acts are under way or wait for their turn.
+    pub fn under_way(&self) -> usize {
+        self.under_way.load(Ordering::Relaxed)
+    }
+
+    /// Starts an [`Effect::Act`] and returns at once. Other effects are none of its business.
+    pub fn start(&self, effect: Effect) {
+        if self.under_way() >= self.limits.in_all {
+            self.refuse(&effect, "too many acts are under way");
+            return;
+        }
+        let Effect::Act { ref action, .. } = effect else { return };
+        let Some(slot) = self.actions.get(action) else {
+            self.refuse(&effect, "there is no such action");
+            return;
+        };
+        let Effect::Act { execution, sequence, event, dry_run, .. } = effect else { return };
+        let (action, turns) = (Arc::clone(&slot.action), Arc::clone(&slot.turns));
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        let counted = Counted(Arc::clone(&self.under_way));
+        let (outcomes, limit) = (self.outcomes.clone(), self.limits.time);
+        tokio::spawn(async move {
+            let result = in_turn(action, turns, event, dry_run, limit).await;
+            // Nobody listens any more when the loop has ended: the journal says that the act was under way.
+            let _ = outcomes.send(Outcome { execution, sequence, result });
+            drop(counted);
+        });
+    }
+
+    /// Answers an act that is not carried out.
+    pub fn refuse(&self, effect: &Effect, why: &str) {
+        if let Some(outcome) = effect.not_done(why) {
+            let _ = self.outcomes.send(outcome);
+        }
+    }
+}
+
+async fn in_turn(
+    action: Arc<dyn Action>,
+    turns: Arc<Semaphore>,
+    event: Event,
+    dry_run: bool,
+    limit: Duration,
+) -> Result<Done, ActError> {
+    let _turn = turns.acquire_owned().await;
+    let name = action.name().to_owned();
+    // A task of its own, so that a panic ends there.
+    let work = tokio::spawn(async move { action.execute(&event, dry_run).await });
+    let abort = work.abort_handle();
+    match tokio::time::timeout(limit, work).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(ended)) => {
+            let what = if ended.is_panic() { "panicked" } else { "was cancelled" };
+            if ended.is_panic() {
+                tracing::error!(action = %name, "an action panicked");
+            }
+            Err(ActError { message: format!("the action {name} {what}"), maybe_applied: true, retry: false })
+        }
+        Err(_elapsed) => {
+            abort.abort();
+            let message = format!("the action {name} took longer than {} s", limit.as_secs());
+            Err(ActError { message, maybe_applied: true, retry: true })
+        }
+    }
+}

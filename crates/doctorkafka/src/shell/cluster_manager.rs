@@ -1,0 +1,485 @@
+//! The loop of one cluster: look, decide, act, for ever.
+//!
+//! Everything that takes time happens elsewhere: sources collect in their own tasks, acts run in theirs, and looking
+//! and deciding run on a thread where they may take long. So neither a slow step nor a hanging action disturbs another
+//! cluster, and a panic in any of them is an outcome or a failed cycle, never the end.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use control::order::OrderKind;
+use control::{
+    Action, Contribution, Core, Effect, Finding, Inputs, Memory, Now, Order, Outcome, RecordKind, Severity,
+    Stepped, Target,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::acts::{ActLimits, Acts};
+use super::journal::{Journal, JournalError};
+use super::snapshot::{ClusterHandle, OrderRequest, Shared, Snapshot};
+use crate::plugin::{Clock, Source, Wake};
+use crate::store::in_words;
+
+/// The name under which the shell puts its own findings into a cycle. The core must have a source of this name in
+/// its pipeline.
+pub const SHELL_SOURCE: &str = "doctorkafka";
+
+/// The kind of the finding that the state store cannot be read or written.
+pub const STORE_TROUBLE: &str = "state_store_unusable";
+/// The kind of the finding that a plugin panicked.
+pub const PLUGIN_PANICKED: &str = "plugin_panicked";
+
+/// What a loop is made of.
+pub struct ClusterSetup {
+    /// The configured name of the cluster.
+    pub name: Arc<str>,
+    /// The core with its plugins.
+    pub core: Core,
+    /// The source monitors.
+    pub sources: Vec<Arc<dyn Source>>,
+    /// The actions.
+    pub actions: Vec<Arc<dyn Action>>,
+    /// The cluster's part of the state store.
+    pub journal: Journal,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Wakes this loop.
+    pub wake: Wake,
+    /// Its bounds.
+    pub limits: LoopLimits,
+}
+
+/// Bounds of a loop.
+#[derive(Clone, Copy, Debug)]
+pub struct LoopLimits {
+    /// How often it runs when nothing wakes it.
+    pub evaluation_interval: Duration,
+    /// The shortest time from the end of a cycle to the beginning of the next, however often it is woken: so that it
+    /// is never busier than half of the time with cycles of this length.
+    pub shortest_pause: Duration,
+    /// How long to wait before a store that could not be read is read again.
+    pub load_again: Duration,
+    /// How long acts under way are waited for at the end.
+    pub farewell: Duration,
+    /// Bounds of the acts.
+    pub acts: ActLimits,
+}
+
+impl LoopLimits {
+    /// The bounds of a loop that runs every `evaluation_interval`.
+    pub fn every(evaluation_interval: Duration) -> Self {
+        Self {
+            evaluation_interval,
+            shortest_pause: Duration::from_millis(50),
+            load_again: Duration::from_secs(5),
+            // The service ends within 5 s: this leaves time for the last cycle and for closing connections.
+            farewell: Duration::from_secs(2),
+            acts: ActLimits::default(),
+        }
+    }
+}
+
+/// Orders that one cycle takes in; the rest waits for the next.
+const ORDERS_A_CYCLE: usize = 64;
+/// Orders that wait.
+const ORDERS_WAITING: usize = 64;
+/// Records, and reports of them, that wait for a store that cannot be written: the journal comes first.
+const LATE: usize = 2_000;
+/// A cycle that panics is tried again with the same outcomes and orders so often before they are dropped: they may
+/// be what makes it panic.
+const PANICS_WITH_THE_SAME: u32 = 3;
+
+/// Runs the loop of one cluster.
+pub struct ClusterManager {
+    looking: Arc<Looking>,
+    journal: Journal,
+    clock: Arc<dyn Clock>,
+    wake: Wake,
+    limits: LoopLimits,
+    acts: Acts,
+    outcomes: mpsc::UnboundedReceiver<Outcome>,
+    orders: mpsc::Receiver<OrderRequest>,
+    shared: Arc<Shared>,
+    memory: Memory,
+    /// Whether `memory` is what the store says. If not, it is a memory to look with: nothing is done with it.
+    loaded: bool,
+    load_at: Option<Instant>,
+    store_trouble: Option<String>,
+    pending: Pending,
+    /// What is told once the store can be written again.
+    late: VecDeque<Effect>,
+    /// The answers to acts that were not sent out. They are given once the store can be written again: given at once,
+    /// they would use up the tries of an act long before it can be done.
+    refused: Vec<Outcome>,
+    cycles: u64,
+}
+
+/// What looks and decides, on a thread where it may take long.
+struct Looking {
+    name: Arc<str>,
+    core: Core,
+    sources: Vec<Arc<dyn Source>>,
+}
+
+/// What has come in and has not been in a step that succeeded.
+#[derive(Default)]
+struct Pending {
+    outcomes: Vec<Outcome>,
+    orders: Vec<OrderRequest>,
+    panics: u32,
+}
+
+impl ClusterManager {
+    /// A loop, and how to reach it.
+    pub fn new(setup: ClusterSetup) -> (Self, ClusterHandle) {
+        let (acts, outcomes) = Acts::new(setup.actions, setup.limits.acts);
+        let (orders_in, orders) = mpsc::channel(ORDERS_WAITING);
+        let shared = Arc::new(Shared::default());
+        let handle = ClusterHandle {
+            name: Arc::clone(&setup.name),
+            evaluation_interval: setup.limits.evaluation_interval,
+            shared: Arc::clone(&shared),
+            orders: orders_in,
+        };
+        let manager = Self {
+            looking: Arc::new(Looking { name: setup.name, core: setup.core, sources: setup.sources }),
+            journal: setup.journal,
+            clock: setup.clock,
+            wake: setup.wake,
+            limits: setup.limits,
+            acts,
+            outcomes,
+            orders,
+            shared,
+            memory: Memory::default(),
+            loaded: false,
+            load_at: None,
+            store_trouble: None,
+            pending: Pending::default(),
+            late: VecDeque::new(),
+            refused: Vec::new(),
+            cycles: 0,
+        };
+        (manager, handle)
+    }
+
+    /// Runs until `stop` becomes true, then waits for acts under way, bounded, and takes note of what came of them.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        while !*stop.borrow_and_update() {
+            let began = Instant::now();
+            self.cycle(false).await;
+            let pause = began + self.limits.evaluation_interval;
+            tokio::select! {
+                () = stopped(&mut stop) => break,
+                () = tokio::time::sleep(self.limits.shortest_pause) => {}
+            }
+            tokio::select! {
+                () = stopped(&mut stop) => break,
+                () = tokio::time::sleep_until(pause) => {}
+                () = self.wake.woken() => {}
+                Some(outcome) = self.outcomes.recv() => self.pending.outcomes.push(outcome),
+                Some(order) = self.orders.recv() => self.pending.orders.push(order),
+            }
+        }
+        self.end().await;
+    }
+
+    async fn end(&mut self) {
+        let deadline = Instant::now() + self.limits.farewell;
+        // Twice: what came of the acts makes the last records, and those are on their way then.
+        for _ in 0..2 {
+            while self.acts.under_way() > 0 {
+                match tokio::time::timeout_at(deadline, self.outcomes.recv()).await {
+                    Ok(Some(outcome)) => self.pending.outcomes.push(outcome),
+                    _ => break,
+                }
+            }
+            self.cycle(true).await;
+        }
+        if self.acts.under_way() > 0 {
+            tracing::warn!(cluster = %self.looking.name, acts = self.acts.under_way(),
+                "ended while acts were under way; what became of them is looked up at the next start");
+        }
+    }
+
+    async fn cycle(&mut self, last: bool) {
+        self.load_if_due().await;
+        while let Ok(outcome) = self.outcomes.try_recv() {
+            self.pending.outcomes.push(outcome);
+        }
+        while self.pending.orders.len() < ORDERS_A_CYCLE
+            && let Ok(order) = self.orders.try_recv()
+        {
+            self.pending.orders.push(order);
+        }
+        if last && self.pending.outcomes.is_empty() && self.pending.orders.is_empty() {
+            return;
+        }
+        let now = self.clock.now();
+        let began = Instant::now();
+        self.cycles += 1;
+        match self.step(now).await {
+            Ok((memory, stepped)) => {
+                self.memory = memory;
+                let answers = self.take_orders(&stepped);
+                let Stepped { effects, state, held, stopped } = stepped;
+                let written = self.carry_out(effects, last).await;
+                answer(answers, &written);
+                let trouble = self.store_trouble.clone();
+                let state = Some(Arc::new(state));
+                self.publish(Snapshot { state, held, stopped, trouble, ..self.snapshot(now, began) });
+            }
+            Err(why) => self.after_panic(now, began, why),
+        }
+    }
+
+    /// Looks and decides. The memory is only replaced by a step that came to its end.
+    async fn step(&mut self, now: Now) -> Result<(Memory, Stepped), String> {
+        let looking = Arc::clone(&self.looking);
+        let mut memory = self.memory.clone();
+        let outcomes = self.pending.outcomes.clone();
+        let orders = self.pending.orders.iter().map(|request| request.order.clone()).collect();
+        let own = self.own_findings();
+        let work = move || {
+            let caught = catch_unwind(AssertUnwindSafe(|| {
+                let contributions = looking.gather(now, own);
+                let stepped = looking.core.step(&mut memory, Inputs { contributions, outcomes, orders }, now);
+                looking.tell(&stepped);
+                stepped
+            }));
+            caught.map(|stepped| (memory, stepped)).map_err(|panic| panic_words(&*panic))
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|ended| Err(ended.to_string()))
+    }
+
+    fn after_panic(&mut self, now: Now, began: Instant, why: String) {
+        tracing::error!(cluster = %self.looking.name, panic = %why, "a cycle panicked, nothing was done in it");
+        self.pending.panics += 1;
+        if self.pending.panics >= PANICS_WITH_THE_SAME {
+            self.pending = Pending::default();
+        }
+        let before = self.shared.snapshot();
+        let trouble = Some(format!("the last cycle failed: {why}"));
+        let (state, held) = (before.state.clone(), before.held.clone());
+        self.publish(Snapshot { state, held, trouble, at: before.at, ..self.snapshot(now, began) });
+    }
+
+    fn snapshot(&self, now: Now, began: Instant) -> Snapshot {
+        Snapshot {
+            at: Some(now),
+            took: began.elapsed(),
+            cycles: self.cycles,
+            memory: self.memory.clone(),
+            acts: self.acts.under_way(),
+            ..Snapshot::default()
+        }
+    }
+
+    fn publish(&self, snapshot: Snapshot) {
+        self.shared.publish(snapshot);
+    }
+
+    fn own_findings(&self) -> Vec<Finding> {
+        let finding = |why: &String| {
+            Finding::new(STORE_TROUBLE, Target::Cluster, Severity::Critical, why.clone())
+                .waiting_for("the state store to be usable; until then nothing is done, and looking goes on")
+        };
+        self.store_trouble.iter().map(finding).collect()
+    }
+
+    /// Reads the memory from the store. Until that has succeeded there is a memory to look with, which has a pause in
+    /// it: the guard holds everything, and says why.
+    async fn load_if_due(&mut self) {
+        if self.loaded || self.load_at.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        match self.journal.load().await {
+            Ok(memory) => {
+                self.memory = memory;
+                self.loaded = true;
+                // What came in so far belongs to the memory to look with: its executions have the numbers of others.
+                while self.outcomes.try_recv().is_ok() {}
+                self.pending.outcomes.clear();
+                self.pending.orders.retain(|request| request.order.by != SHELL_SOURCE);
+                if self.store_trouble.take().is_some() {
+                    tracing::info!(cluster = %self.looking.name, "the state store can be read again");
+                }
+            }
+            Err(error) => self.look_without_store(&error),
+        }
+    }
+
+    fn look_without_store(&mut self, error: &JournalError) {
+        let why = in_words(error);
+        if self.store_trouble.as_ref() != Some(&why) {
+            tracing::warn!(cluster = %self.looking.name, error = %why,
+                "the state store cannot be read, nothing is done until it can be");
+        }
+        if self.store_trouble.is_none() {
+            let (answer, _nobody) = oneshot::channel();
+            let order = Order { by: SHELL_SOURCE.to_owned(), reason: why.clone(), what: OrderKind::Pause };
+            self.pending.orders.push(OrderRequest { order, answer });
+        }
+        self.store_trouble = Some(why);
+        self.load_at = Some(Instant::now() + self.limits.load_again);
+    }
+
+    /// Pairs the orders of this step with what the core says of them.
+    fn take_orders(&mut self, stepped: &Stepped) -> Vec<(OrderRequest, String)> {
+        let pending = std::mem::take(&mut self.pending);
+        let mut said = stepped.effects.iter().filter_map(|effect| match effect {
+            Effect::Record(record) if record.kind == RecordKind::Order => Some(record.result.clone()),
+            _ => None,
+        });
+        // Each order has one record, in the order of the orders, before those of the core itself.
+        pending.orders.into_iter().map(|order| (order, said.next().unwrap_or_default())).collect()
+    }
+
+    /// Carries the effects out in their order. Returns why what had to be durable is not.
+    async fn carry_out(&mut self, effects: Vec<Effect>, last: bool) -> Result<(), String> {
+        if !self.loaded {
+            return self.only_tell(effects);
+        }
+        let mut written = Ok(());
+        for effect in effects {
+            match (effect, &written) {
+                (Effect::Persist { key, value }, Ok(())) => {
+                    let persisted = self.journal.persist(&key, value.as_ref()).await;
+                    written = persisted.map_err(|error| in_words(&error));
+                }
+                (Effect::Persist { .. }, Err(_)) => {}
+                (effect, Ok(())) => {
+                    self.tell_what_is_late();
+                    self.tell_or_do(effect, last);
+                }
+                (effect, Err(why)) => self.keep_for_later(effect, why),
+            }
+        }
+        self.after_writing(&written);
+        written
+    }
+
+    /// Without the store: the audit goes on, in this process alone.
+    fn only_tell(&self, effects: Vec<Effect>) -> Result<(), String> {
+        for effect in effects {
+            if let Effect::Record(record) = effect {
+                self.shared.audit.take(record);
+            }
+        }
+        Err(self.store_trouble.clone().unwrap_or_default())
+    }
+
+    fn tell_or_do(&self, effect: Effect, last: bool) {
+        match effect {
+            Effect::Record(record) => self.shared.audit.take(record),
+            // At the end only the audit is completed.
+            act if last && !is_report(&act) => self.acts.refuse(&act, "the service is ending"),
+            act => self.acts.start(act),
+        }
+    }
+
+    fn keep_for_later(&mut self, effect: Effect, why: &str) {
+        if matches!(effect, Effect::Record(_)) || is_report(&effect) {
+            if self.late.len() >= LATE {
+                self.late.pop_front();
+            }
+            self.late.push_back(effect);
+        } else {
+            // Bounded by the executions: each has one act under way at most.
+            self.refused.extend(effect.not_done(why));
+        }
+    }
+
+    fn tell_what_is_late(&mut self) {
+        for effect in std::mem::take(&mut self.late) {
+            self.tell_or_do(effect, false);
+        }
+    }
+
+    fn after_writing(&mut self, written: &Result<(), String>) {
+        let cluster = &self.looking.name;
+        match written {
+            Ok(()) => {
+                if self.store_trouble.take().is_some() {
+                    tracing::info!(%cluster, "the state store can be written again");
+                }
+                self.pending.outcomes.append(&mut self.refused);
+            }
+            Err(why) => {
+                if self.store_trouble.is_none() {
+                    tracing::warn!(%cluster, error = %why,
+                        "the state store cannot be written, nothing is done until it can be");
+                }
+                self.store_trouble = Some(why.clone());
+                // Everything is written again in the next cycle, and the acts come again.
+                self.memory.forget_what_is_saved();
+            }
+        }
+    }
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // The sender is gone: nobody can stop the loop any more, so that it must not go on.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+fn is_report(effect: &Effect) -> bool {
+    matches!(effect, Effect::Act { event, .. } if event.name == control::event::names::REPORT_OPERATION)
+}
+
+fn answer(answers: Vec<(OrderRequest, String)>, written: &Result<(), String>) {
+    for (request, said) in answers {
+        let result = match written {
+            Ok(()) => Ok(said),
+            Err(why) => Err(format!("it could not be written down and may be forgotten: {why}")),
+        };
+        // Whoever asked may have gone.
+        let _ = request.answer.send(result);
+    }
+}
+
+impl Looking {
+    /// Asks each source for its newest view. One that panics is a finding.
+    fn gather(&self, now: Now, own: Vec<Finding>) -> BTreeMap<String, Contribution> {
+        let mut contributions = BTreeMap::new();
+        let mut findings = own;
+        for source in &self.sources {
+            let name = source.name();
+            match catch_unwind(AssertUnwindSafe(|| source.latest(now))) {
+                Ok(contribution) => {
+                    contributions.insert(name.to_owned(), contribution);
+                }
+                Err(panic) => {
+                    let message = format!("monitor {name} panicked: {}", panic_words(&*panic));
+                    findings.push(Finding::new(
+                        PLUGIN_PANICKED,
+                        Target::Cluster,
+                        Severity::Critical,
+                        message,
+                    ));
+                }
+            }
+        }
+        contributions.insert(SHELL_SOURCE.to_owned(), Contribution { findings, ..Contribution::default() });
+        contributions
+    }
+
+    fn tell(&self, stepped: &Stepped) {
+        for source in &self.sources {
+            if catch_unwind(AssertUnwindSafe(|| source.after_cycle(&stepped.state))).is_err() {
+                tracing::error!(cluster = %self.name, monitor = source.name(), "a monitor panicked");
+            }
+        }
+    }
+}
+
+fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}
+
+#[cfg(test)]
+mod tests;
