@@ -26,6 +26,9 @@ impl Config {
     }
 }
 
+/// The names of the events that the operator can emit.
+pub const EMITS: [&str; 1] = [names::ALERT_NO_BROKERSTATS_BROKERS];
+
 /// Emits `alert_no_brokerstats_brokers`, one for each broker, caused by the incident that the monitor keeps.
 #[derive(Clone, Debug)]
 pub struct NoBrokerStatsOperator {
@@ -39,7 +42,7 @@ impl Operator for NoBrokerStatsOperator {
     }
 
     fn emits(&self) -> Vec<String> {
-        vec![names::ALERT_NO_BROKERSTATS_BROKERS.to_owned()]
+        EMITS.map(str::to_owned).to_vec()
     }
 
     fn operate(&self, state: &State) -> Verdict {

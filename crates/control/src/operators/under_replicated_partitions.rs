@@ -80,6 +80,14 @@ impl Config {
     }
 }
 
+/// The names of the events that the operator can emit.
+pub const EMITS: [&str; 4] = [
+    names::REASSIGN_PARTITIONS,
+    names::ALERT_URP_HANDLING_FAILURE,
+    names::ALERT_PROLONG_URP,
+    names::ALERT_FLAPPING_BROKER,
+];
+
 /// The operator. Needs the monitors `kafka_metadata`, `broker_probe`, `dead_brokers` and
 /// `under_replicated_partitions`; uses figures of load and disks where there are any.
 #[derive(Clone, Debug)]
@@ -94,14 +102,7 @@ impl Operator for UnderReplicatedPartitionsOperator {
     }
 
     fn emits(&self) -> Vec<String> {
-        [
-            names::REASSIGN_PARTITIONS,
-            names::ALERT_URP_HANDLING_FAILURE,
-            names::ALERT_PROLONG_URP,
-            names::ALERT_FLAPPING_BROKER,
-        ]
-        .map(str::to_owned)
-        .to_vec()
+        EMITS.map(str::to_owned).to_vec()
     }
 
     fn operate(&self, state: &State) -> Verdict {
