@@ -57,6 +57,8 @@ impl Dispatcher<'_> {
     /// brings anything new. Bounded by the length of chains and the number of events.
     pub(crate) fn run(&mut self, state: &State, brake: &Brake) {
         let view = View::of(state);
+        // First what runs: what is over by this look no longer stands in the way of what was decided on it.
+        self.advance(state, brake, &view);
         let mut handled = 0;
         loop {
             while let Some(emitted) = self.queue.pop_front() {
@@ -131,7 +133,9 @@ impl Dispatcher<'_> {
 
     fn hold(&mut self, emitted: &Emitted, check: Check, reason: String) {
         let event = &emitted.event;
-        if self.is_new(event, &format!("held by {}", check.name())) {
+        // That we are at it already is said by the execution.
+        let is_news = check != Check::InFlight || emitted.depth > 0;
+        if is_news && self.is_new(event, &format!("held by {}", check.name())) {
             let line = Line::new(RecordKind::Hold, &emitted.by, &event.name, &event.target)
                 .because(&event.reason)
                 .result(format!("held: {reason}"))
@@ -165,7 +169,8 @@ impl Dispatcher<'_> {
         }
         let slots: Vec<&ActionSlot> =
             self.actions.iter().filter(|slot| slot.subscribed.contains(&event.name)).collect();
-        if slots.is_empty() && self.is_new(&event, "unheard") {
+        let is_order = !is_message(&event.name);
+        if slots.is_empty() && is_order && self.is_new(&event, "unheard") {
             self.decision(&event, emitted, "admitted, but no action subscribes to it".to_owned(), false);
         }
         for slot in slots {
@@ -262,7 +267,8 @@ impl Dispatcher<'_> {
             }
             let guard = Guard { halt: &self.halt, config: self.guard, state, brake, executions: &executions };
             let objection = guard.objects_to_any(&shared.event.name);
-            let check = objection.as_ref().map_or(Check::InFlight, |(check, _)| *check);
+            // Without an objection it can only be the wave before that is waited for.
+            let check = objection.as_ref().map_or(Check::Caps, |(check, _)| *check);
             let leave = match objection {
                 Some((_, reason)) => Leave::OnlyCleaning(reason),
                 None => Leave::Any,

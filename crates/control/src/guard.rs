@@ -37,8 +37,10 @@ pub enum Check {
     Facts,
     /// Are so many brokers absent that the cause is likely to be something else?
     Brake,
-    /// Is something in flight for the same target?
+    /// Is something of ours in flight for the same target?
     InFlight,
+    /// Does someone else work on it?
+    Foreign,
     /// Did the same fail a moment ago?
     CoolDown,
     /// Is enough under way already?
@@ -56,6 +58,7 @@ impl Check {
             Self::Facts => "facts",
             Self::Brake => "brake",
             Self::InFlight => "in_flight",
+            Self::Foreign => "foreign",
             Self::CoolDown => "cool_down",
             Self::Caps => "caps",
         }
@@ -292,7 +295,7 @@ impl Guard<'_> {
         &self,
         order: &PartitionMove,
         open: &BTreeSet<&TopicPartition>,
-        cooling: &BTreeMap<&TopicPartition, Duration>,
+        cooling: &BTreeMap<&TopicPartition, Cooling<'_>>,
     ) -> Option<(Check, String)> {
         let partition = &order.partition;
         let concerned = order.added().chain(order.dead.iter().copied());
@@ -307,33 +310,34 @@ impl Guard<'_> {
         }
         let ongoing = self.state.get::<OngoingReassignments>();
         if ongoing.is_some_and(|fact| fact.value.0.contains_key(partition)) {
-            return Some((Check::InFlight, format!("{partition} is being reassigned")));
+            return Some((Check::Foreign, format!("{partition} is being reassigned by someone else")));
         }
-        cooling.get(partition).map(|left| {
-            let reason = format!(
-                "the last move of {partition} failed, it is tried again in {:.0} s",
-                left.as_secs_f64().ceil()
-            );
+        cooling.get(partition).map(|cooling| {
+            let left = self.left(cooling).as_secs_f64().ceil();
+            let what = match cooling.cancelled_by {
+                Some(by) => format!("was cancelled by {by}"),
+                None => "failed".to_owned(),
+            };
+            let reason = format!("the last move of {partition} {what}, it is tried again in {left:.0} s");
             (Check::CoolDown, reason)
         })
     }
 
-    /// The partitions whose last moves were dropped, with the time for which they are left alone.
-    fn cooling(&self) -> BTreeMap<&TopicPartition, Duration> {
-        let now = self.state.now().wall;
-        let mut failed = BTreeMap::<&TopicPartition, (u32, Timestamp)>::new();
+    /// The partitions whose last moves were dropped, with the time for which they are left alone: longer after each
+    /// time, and longest after a person has cancelled one.
+    fn cooling(&self) -> BTreeMap<&TopicPartition, Cooling<'_>> {
+        let mut failed = BTreeMap::<&TopicPartition, Cooling<'_>>::new();
         for execution in self.executions {
             let Some((at, _)) = &execution.ended else { continue };
             let Work::Reassign(reassign) = &execution.work else { continue };
-            if reassign.cancelled.is_some() {
-                continue;
-            }
             for m in &reassign.moves {
                 let partition = &m.order.partition;
                 match &m.phase {
                     MovePhase::Dropped { .. } => {
-                        let entry = failed.entry(partition).or_insert((0, *at));
-                        *entry = (entry.0.saturating_add(1), entry.1.max(*at));
+                        let times = failed.get(partition).map_or(0, |before| before.times);
+                        let cancelled_by = reassign.cancelled.as_deref();
+                        let times = times.saturating_add(1);
+                        failed.insert(partition, Cooling { times, last: *at, cancelled_by });
                     }
                     MovePhase::Done { .. } => {
                         failed.remove(partition);
@@ -342,17 +346,29 @@ impl Guard<'_> {
                 }
             }
         }
+        failed.retain(|_, cooling| !self.left(cooling).is_zero());
         failed
-            .into_iter()
-            .filter_map(|(partition, (times, last))| {
-                let factor = 1_u32.checked_shl(times.saturating_sub(1)).unwrap_or(u32::MAX);
-                let wait = self.config.cool_down.saturating_mul(factor).min(self.config.max_cool_down);
-                // A clock that was set back must not make the wait longer than it is.
-                let left = wait.saturating_sub(now.since(last));
-                (!left.is_zero()).then_some((partition, left))
-            })
-            .collect()
     }
+
+    fn left(&self, cooling: &Cooling<'_>) -> Duration {
+        let factor = 1_u32.checked_shl(cooling.times.saturating_sub(1)).unwrap_or(u32::MAX);
+        let wait = match cooling.cancelled_by {
+            Some(_) => self.config.max_cool_down,
+            None => self.config.cool_down.saturating_mul(factor).min(self.config.max_cool_down),
+        };
+        // A clock that was set back must not make the wait longer than it is: `since` is never negative.
+        wait.saturating_sub(self.state.now().wall.since(cooling.last))
+    }
+}
+
+/// A partition whose last move was dropped.
+struct Cooling<'a> {
+    /// How often in a row.
+    times: u32,
+    /// The last time.
+    last: Timestamp,
+    /// Who cancelled it.
+    cancelled_by: Option<&'a str>,
 }
 
 /// Brokers under maintenance, by wish or by the monitor.

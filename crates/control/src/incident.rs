@@ -275,3 +275,103 @@ mod as_list {
         Ok(list.into_iter().map(|incident| (incident.key.clone(), incident)).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Now {
+        Now { tick: Tick(seconds * 1_000), wall: Timestamp(seconds as i64 * 1_000) }
+    }
+
+    fn seen(severity: Severity) -> Vec<Finding> {
+        vec![Finding::new("absent", Target::Cluster, severity, "gone")]
+    }
+
+    fn step(
+        incidents: Incidents,
+        findings: &[Finding],
+        seconds: u64,
+        look: Look,
+    ) -> (Incidents, Vec<Change>) {
+        fold(incidents, findings, at(seconds), look, &FoldLimits::default())
+    }
+
+    fn watched(incidents: &Incidents) -> Option<Tick> {
+        incidents.get("absent", &Target::Cluster).and_then(|incident| incident.watched_since)
+    }
+
+    #[test]
+    fn watches_from_the_first_cycle_that_saw_it() {
+        let mut incidents = Incidents::default();
+        for second in 5..15 {
+            incidents = step(incidents, &seen(Severity::Info), second, Look::All).0;
+        }
+        assert_eq!(watched(&incidents), Some(Tick(5_000)));
+    }
+
+    #[test]
+    fn watches_anew_after_a_gap() {
+        let (incidents, _) = step(Incidents::default(), &seen(Severity::Info), 5, Look::All);
+        let (incidents, _) = step(incidents, &[], 10, Look::Stopped);
+        let (incidents, changes) = step(incidents, &seen(Severity::Info), 36, Look::All);
+        assert_eq!(watched(&incidents), Some(Tick(36_000)));
+        assert_eq!(changes, [], "it is the same incident all the same");
+    }
+
+    #[test]
+    fn watches_anew_in_another_process() {
+        let (incidents, _) = step(Incidents::default(), &seen(Severity::Info), 5, Look::All);
+        let stored = serde_json::to_value(&incidents).unwrap();
+        let restored: Incidents = serde_json::from_value(stored).unwrap();
+        assert_eq!(watched(&restored), None);
+        let (restored, _) = step(restored, &seen(Severity::Info), 6, Look::All);
+        assert_eq!(watched(&restored), Some(Tick(6_000)));
+    }
+
+    #[test]
+    fn is_over_when_it_was_looked_for_and_not_found() {
+        let (incidents, _) = step(Incidents::default(), &seen(Severity::Info), 5, Look::Monitors);
+        let (incidents, changes) = step(incidents, &[], 6, Look::Stopped);
+        assert_eq!(changes, []);
+        let (incidents, changes) = step(incidents, &[], 48, Look::Monitors);
+        assert!(matches!(changes.as_slice(), [Change::Resolved(_)]));
+        assert!(incidents.open.is_empty() && incidents.closed.len() == 1);
+    }
+
+    #[test]
+    fn what_only_operators_report_is_not_over_before_they_have_run() {
+        let (incidents, _) = step(Incidents::default(), &seen(Severity::Info), 5, Look::All);
+        let (incidents, changes) = step(incidents, &[], 6, Look::Monitors);
+        assert_eq!(changes, []);
+        let (incidents, _) = step(incidents, &seen(Severity::Info), 6, Look::All);
+        assert_eq!(watched(&incidents), Some(Tick(5_000)));
+        let (_, changes) = step(incidents, &[], 7, Look::All);
+        assert!(matches!(changes.as_slice(), [Change::Resolved(_)]));
+    }
+
+    #[test]
+    fn keeps_the_highest_severity_and_tells_when_it_rises() {
+        let (incidents, _) = step(Incidents::default(), &seen(Severity::Info), 5, Look::All);
+        let (incidents, changes) = step(incidents, &seen(Severity::Critical), 6, Look::All);
+        let key = IncidentKey::new("absent", Target::Cluster);
+        assert_eq!(changes, [Change::Raised(key, Severity::Info)]);
+        let (incidents, changes) = step(incidents, &seen(Severity::Warning), 7, Look::All);
+        assert_eq!(changes, []);
+        let severity = incidents.get("absent", &Target::Cluster).map(|incident| incident.severity);
+        assert_eq!(severity, Some(Severity::Critical));
+    }
+
+    #[test]
+    fn keeps_a_bounded_number_of_closed_incidents_for_a_bounded_time() {
+        let mut incidents = Incidents::default();
+        for round in 0..1_500 {
+            incidents = step(incidents, &seen(Severity::Info), round * 2, Look::All).0;
+            incidents = step(incidents, &[], round * 2 + 1, Look::All).0;
+        }
+        assert_eq!(incidents.closed.len(), 1_000);
+        assert_eq!(incidents.closed.last().map(|closed| closed.id), Some(1_499));
+        let (incidents, _) = step(incidents, &[], 200_000, Look::All);
+        assert!(incidents.closed.is_empty());
+    }
+}

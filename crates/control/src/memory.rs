@@ -58,6 +58,8 @@ struct Saved {
     executions: BTreeMap<ExecutionId, Arc<Execution>>,
     wishes: Arc<Wishes>,
     counters: Counters,
+    /// Whether a write has failed since, so that nothing above may be relied on.
+    in_doubt: bool,
     /// When the moments in `brokers` and `incidents` were last written.
     moments_at: Tick,
 }
@@ -147,6 +149,7 @@ impl Memory {
             executions: memory.executions.iter().map(|e| (e.id, Arc::clone(e))).collect(),
             wishes: Arc::clone(&memory.wishes),
             counters: memory.counters(),
+            in_doubt: false,
             moments_at: Tick::default(),
         };
         Ok(memory)
@@ -154,9 +157,9 @@ impl Memory {
 
     /// To be called when writing to the store failed: everything is written again with the next step.
     pub fn forget_what_is_saved(&mut self) {
-        // Executions that have been removed since then stay in the store until they are removed by hand; an ended
-        // execution does nothing there.
-        self.saved = Saved::default();
+        // An ended execution whose removal failed stays in the store. It does nothing there, and is removed after the
+        // next restart.
+        self.saved.in_doubt = true;
     }
 
     /// What must be written to the store, in the order in which a crash between two of the writes does no harm:
@@ -164,7 +167,8 @@ impl Memory {
     /// must not be lost), and what was done for an incident after the execution that does it.
     pub(crate) fn changes(&mut self, now: Tick) -> Vec<Effect> {
         let mut effects = Vec::new();
-        if self.cluster_id != self.saved.cluster_id {
+        let in_doubt = std::mem::take(&mut self.saved.in_doubt);
+        if in_doubt || self.cluster_id != self.saved.cluster_id {
             effects.push(match &self.cluster_id {
                 Some(id) => persist(IDENTITY, &Identity { cluster_id: id.clone() }),
                 None => Effect::Persist { key: IDENTITY.to_owned(), value: None },
@@ -172,21 +176,21 @@ impl Memory {
             self.saved.cluster_id.clone_from(&self.cluster_id);
         }
         let moments_due = now.since(self.saved.moments_at) >= MOMENTS_EVERY;
-        if !same_brokers(&self.brokers, &self.saved.brokers, moments_due) {
+        if in_doubt || !same_brokers(&self.brokers, &self.saved.brokers, moments_due) {
             effects.push(persist(BROKERS, &*self.brokers));
             self.saved.brokers = Arc::clone(&self.brokers);
         }
-        if self.wishes != self.saved.wishes {
+        if in_doubt || self.wishes != self.saved.wishes {
             effects.push(persist(WISHES, &*self.wishes));
             self.saved.wishes = Arc::clone(&self.wishes);
         }
         let counters = self.counters();
-        if counters != self.saved.counters {
+        if in_doubt || counters != self.saved.counters {
             effects.push(persist(COUNTERS, &counters));
             self.saved.counters = counters;
         }
-        self.changed_executions(&mut effects);
-        if !same_incidents(&self.incidents, &self.saved.incidents, moments_due) {
+        self.changed_executions(in_doubt, &mut effects);
+        if in_doubt || !same_incidents(&self.incidents, &self.saved.incidents, moments_due) {
             effects.push(persist(INCIDENTS, &*self.incidents));
             self.saved.incidents = Arc::clone(&self.incidents);
         }
@@ -196,13 +200,13 @@ impl Memory {
         effects
     }
 
-    fn changed_executions(&mut self, effects: &mut Vec<Effect>) {
+    fn changed_executions(&mut self, in_doubt: bool, effects: &mut Vec<Effect>) {
         let saved = &mut self.saved.executions;
         for execution in self.executions.iter().rev() {
             let same = saved
                 .get(&execution.id)
                 .is_some_and(|saved| Arc::ptr_eq(saved, execution) || same_execution(saved, execution));
-            if !same {
+            if in_doubt || !same {
                 effects.push(persist(&key_of(execution.id), &**execution));
             }
             saved.insert(execution.id, Arc::clone(execution));

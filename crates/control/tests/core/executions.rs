@@ -1,0 +1,634 @@
+//! What becomes of an admitted event.
+
+use std::time::Duration;
+
+use cluster::{BrokerId, TopicPartition};
+use control::event::{ReassignResult, ReassignStep, names};
+use control::order::OrderKind;
+use control::*;
+use expect_test::{Expect, expect};
+
+use crate::world::{Setup, Shell, setup, show};
+
+const FOUR: &str = "
+    brokers: 1@a 2@a 3@b 4@b
+    t-0: 1 2 3
+    t-1: 2 3 1
+";
+
+/// Broker 3 is dead, and its replicas are about to be moved.
+fn killed(setup: Setup) -> Shell {
+    let mut shell = setup.start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    shell
+}
+
+/// As [`killed`], with the moves accepted by the cluster and noticed by us.
+fn copying(setup: Setup) -> Shell {
+    let mut shell = killed(setup);
+    shell.quiet(2);
+    shell
+}
+
+fn check(text: String, expected: Expect) {
+    expected.assert_eq(&text);
+}
+
+fn many(partitions: usize) -> String {
+    let mut text = "brokers: 1 2 3 4\n".to_owned();
+    for number in 0..partitions {
+        let start = number % 4;
+        let ids: Vec<String> = (0..3).map(|i| ((start + i) % 4 + 1).to_string()).collect();
+        text.push_str(&format!("t-{number}: {}\n", ids.join(" ")));
+    }
+    text
+}
+
+fn phases(shell: &Shell) -> Progress {
+    let last = shell.memory.executions.last().unwrap();
+    Progress::of(last, shell.now().wall)
+}
+
+#[test]
+fn journal_precedes_act() {
+    let mut shell = killed(setup(FOUR));
+    let effects = shell.effects();
+    check(
+        show(effects.iter()),
+        expect![[r#"
+        persist counters
+        persist executions/1
+        persist incidents
+        incident doctorkafka under_replicated cluster: opened
+        decision healer reassign_partitions cluster: admitted, for reassign
+        act reassign reassign_partitions cluster: submitting 2 moves
+        ACT 1.1 reassign submit t-0: 1 2 3 -> 1 2 4, t-1: 2 3 1 -> 2 4 1
+    "#]],
+    );
+    let journal = &shell.store["executions/1"]["work"]["reassign"];
+    assert_eq!(journal["moves"][0]["phase"], "submitting");
+}
+
+#[test]
+fn runs_one_act_per_partition_at_once() {
+    let mut shell = killed(setup(FOUR));
+    shell.turn();
+    for _ in 0..100 {
+        shell.turn();
+        assert!(shell.acts.is_empty() && shell.world.reassignments.len() == 2);
+    }
+    assert_eq!(shell.memory.executions.len(), 1);
+}
+
+#[test]
+fn is_done_when_the_new_replicas_are_in_sync() {
+    let mut shell = copying(setup(FOUR));
+    shell.world.complete();
+    check(
+        shell.turn(),
+        expect![[r#"
+        outcome reassign reassign_partitions cluster: 2 of 2 partitions moved in 2.0 s
+    "#]],
+    );
+    assert!(shell.world.reassignments.is_empty());
+    for _ in 0..100 {
+        assert_eq!(shell.turn(), "");
+    }
+}
+
+#[test]
+fn moves_sixty_small_partitions_at_once() {
+    let mut shell = killed(setup(&many(60)));
+    let text = shell.turn();
+    assert!(text.contains("submitting 45 moves"), "{text}");
+    shell.quiet(1);
+    shell.world.complete();
+    assert!(shell.turn().contains("45 of 45 partitions moved in 2.0 s"));
+}
+
+#[test]
+fn nothing_is_moved_twice_when_the_broker_comes_back() {
+    let mut shell = copying(setup(FOUR));
+    shell.world.come_back(3);
+    shell.quiet(3);
+    shell.world.complete();
+    let text = shell.turn();
+    assert!(text.contains("2 of 2 partitions moved"), "{text}");
+    for _ in 0..50 {
+        assert!(!shell.turn().contains("ACT"));
+    }
+}
+
+#[test]
+fn drops_moves_whose_reason_is_gone_before_they_are_submitted() {
+    let mut setup = setup(FOUR);
+    setup.limits.batch = 1;
+    let mut shell = killed(setup);
+    shell.turn();
+    shell.world.come_back(3);
+    shell.quiet(2);
+    shell.world.complete();
+    check(
+        shell.turn(),
+        expect![[r#"
+        outcome reassign reassign_partitions cluster: 1 of 2 partitions moved in 3.0 s; 1 given up (t-1: broker 3 is not dead any more)
+    "#]],
+    );
+}
+
+#[test]
+fn bounds_what_is_in_flight_per_broker() {
+    let mut setup = setup(&many(60));
+    setup.limits.small_bytes = 0;
+    setup.limits.moves_per_broker = 4;
+    let mut shell = killed(setup);
+    for _ in 0..200 {
+        shell.turn();
+        let mut targets = std::collections::BTreeMap::<BrokerId, usize>::new();
+        for reassignment in shell.world.reassignments.values() {
+            for broker in &reassignment.adding {
+                *targets.entry(*broker).or_default() += 1;
+            }
+        }
+        assert!(targets.values().all(|count| *count <= 4), "{targets:?}");
+        shell.world.complete();
+    }
+    assert!(shell.world.all().iter().all(|p| !shell.world.partition(p).replicas.contains(&BrokerId(3))));
+}
+
+#[test]
+fn bounds_the_bytes_in_flight_but_lets_a_large_move_go_alone() {
+    let mut setup = setup(FOUR);
+    setup.limits.bytes_per_broker = 10;
+    let mut shell = killed(setup);
+    assert!(shell.turn().contains("submitting 1 moves"));
+    shell.quiet(5);
+    assert_eq!(shell.world.reassignments.len(), 1);
+    shell.world.complete();
+    assert!(shell.turn().contains("submitting 1 moves"));
+}
+
+#[test]
+fn submits_partitions_with_the_fewest_in_sync_replicas_first() {
+    let mut setup = setup(
+        "brokers: 1 2 3 4 5 6 7 8 9 10
+        t-0: 1 2 3
+        t-1: 3 4 5 / 3 5
+        t-2: 6 3 7",
+    );
+    setup.limits.batch = 1;
+    let mut shell = killed(setup);
+    assert!(shell.turn().contains("submit t-1"));
+}
+
+#[test]
+fn waits_with_the_next_wave_while_in_sync_replicas_are_lost_on_live_brokers() {
+    let mut setup = setup(
+        "
+        brokers: 1 2 3 4
+        t-0: 1 2 3
+        t-1: 2 3 1
+        t-2: 1 2 4
+    ",
+    );
+    setup.limits.batch = 1;
+    let mut shell = killed(setup);
+    shell.turn();
+    let other = TopicPartition::new("t", 2);
+    shell.world.partition(&other).isr = [BrokerId(1), BrokerId(4)].into();
+    check(
+        shell.turn(),
+        expect![[r#"
+        hold reassign reassign_partitions cluster: held: 1 partitions have lost an in-sync replica on a live broker since the last wave
+    "#]],
+    );
+    shell.world.complete();
+    shell.quiet(10);
+    check(
+        shell.held(),
+        expect![[r#"
+            reassign_partitions [caps] 1 partitions have lost an in-sync replica on a live broker since the last wave
+            reassign_partitions [in_flight] t-1 is being moved by us already
+        "#]],
+    );
+    shell.world.partition(&other).isr = [BrokerId(1), BrokerId(4), BrokerId(2)].into();
+    assert!(shell.turn().contains("submitting 1 moves"));
+}
+
+#[test]
+fn does_not_wait_for_ever_for_replicas_that_others_lost() {
+    let mut setup = setup(
+        "
+        brokers: 1 2 3 4
+        t-0: 1 2 3
+        t-1: 2 3 1
+        t-2: 1 2 4
+    ",
+    );
+    setup.limits.batch = 1;
+    let mut shell = killed(setup);
+    shell.turn();
+    shell.world.partition(&TopicPartition::new("t", 2)).isr = [BrokerId(1), BrokerId(4)].into();
+    shell.turn();
+    shell.world.complete();
+    shell.quiet(60);
+    assert_eq!(shell.world.reassignments.len(), 0);
+    shell.quiet(2);
+    assert_eq!(shell.world.reassignments.len(), 1);
+}
+
+#[test]
+fn looks_again_when_the_answer_was_lost() {
+    for reached_the_cluster in [true, false] {
+        let mut shell = killed(setup(FOUR));
+        shell.step();
+        let act = shell.acts.pop_front().unwrap();
+        let Effect::Act { execution, sequence, event, .. } = act else { panic!("an act") };
+        if reached_the_cluster {
+            shell.world.act(&event.payload_as::<ReassignStep>().unwrap()).unwrap();
+        }
+        let message = "no answer within 30 s".to_owned();
+        let error = ActError { message, maybe_applied: true, retry: true };
+        shell.outcomes.push(Outcome { execution, sequence, result: Err(error) });
+        let text = shell.turn();
+        assert!(text.contains("failed: no answer within 30 s"), "{text}");
+        shell.quiet(10);
+        assert_eq!(phases(&shell).copying, 2, "reached the cluster: {reached_the_cluster}");
+        let sent = if reached_the_cluster { 1 } else { 2 };
+        assert_eq!(shell.memory.executions[0].sequence, sent);
+    }
+}
+
+#[test]
+fn looks_again_at_partitions_that_the_answer_does_not_name() {
+    let mut shell = killed(setup(FOUR));
+    shell.step();
+    let Some(Effect::Act { execution, sequence, event, .. }) = shell.acts.pop_front() else {
+        panic!("an act")
+    };
+    shell.world.act(&event.payload_as::<ReassignStep>().unwrap()).unwrap();
+    let detail = serde_json::to_value(ReassignResult::default()).unwrap();
+    let done = Done { summary: String::new(), detail, follow_ups: Vec::new() };
+    shell.outcomes.push(Outcome { execution, sequence, result: Ok(done) });
+    shell.turn();
+    assert_eq!(phases(&shell).copying, 2);
+}
+
+#[test]
+fn tries_again_when_the_journal_could_not_be_written() {
+    let mut shell = killed(setup(FOUR));
+    let effects = shell.effects();
+    shell.acts.clear();
+    shell.memory.forget_what_is_saved();
+    shell.outcomes.extend(effects.iter().filter_map(|effect| effect.not_done("the disk is full")));
+    shell.quiet(3);
+    assert_eq!(shell.world.reassignments.len(), 2);
+}
+
+#[test]
+fn adopts_its_own_reassignments_after_a_crash() {
+    let mut shell = killed(setup(FOUR));
+    shell.turn();
+    shell.crash();
+    assert_eq!(shell.turn(), "", "they are found to be ours, and nothing is submitted again");
+    assert_eq!(phases(&shell).copying, 2);
+    shell.world.complete();
+    check(
+        shell.turn(),
+        expect![[r#"
+        outcome reassign reassign_partitions cluster: 2 of 2 partitions moved in 0.0 s
+    "#]],
+    );
+}
+
+#[test]
+fn submits_again_after_a_crash_before_the_act() {
+    let mut shell = killed(setup(FOUR));
+    shell.step();
+    shell.crash();
+    shell.quiet(2);
+    assert!(shell.world.reassignments.is_empty(), "a lagging view of the topics is not believed");
+    shell.quiet(3);
+    assert_eq!(shell.world.reassignments.len(), 2);
+    assert_eq!(shell.memory.executions.len(), 1);
+}
+
+#[test]
+fn finds_what_was_completed_while_it_was_down() {
+    let mut shell = killed(setup(FOUR));
+    shell.turn();
+    shell.crash();
+    shell.world.complete();
+    assert!(shell.turn().contains("2 of 2 partitions moved"));
+}
+
+#[test]
+fn never_touches_a_foreign_reassignment() {
+    let mut shell = setup(FOUR).start();
+    shell.quiet(2);
+    let foreign = TopicPartition::new("t", 0);
+    shell.world.reassign(&foreign, &[BrokerId(1), BrokerId(2), BrokerId(4)]);
+    let before = shell.world.reassignments[&foreign].clone();
+    shell.world.kill(3);
+    let text = shell.turn();
+    assert!(text.contains("submit t-1"), "{text}");
+    assert!(!text.contains("t-0"), "{text}");
+    shell.order(OrderKind::Cancel { execution: None });
+    shell.quiet(10);
+    assert_eq!(shell.world.reassignments.into_values().collect::<Vec<_>>(), [before]);
+}
+
+#[test]
+fn gives_way_when_someone_takes_a_move_over() {
+    let mut shell = copying(setup(FOUR));
+    let partition = TopicPartition::new("t", 0);
+    shell.world.reassignments.remove(&partition);
+    shell.world.reassign(&partition, &[BrokerId(2), BrokerId(1)]);
+    shell.turn();
+    let taken = shell.world.reassignments[&partition].clone();
+    assert_eq!(phases(&shell).dropped, 1);
+    shell.order(OrderKind::Cancel { execution: None });
+    shell.quiet(10);
+    assert_eq!(shell.world.reassignments.get(&partition), Some(&taken));
+}
+
+#[test]
+fn cancels_its_own_moves_when_a_person_says_so() {
+    let mut shell = copying(setup(FOUR));
+    shell.order(OrderKind::Pause);
+    shell.order(OrderKind::Cancel { execution: None });
+    check(
+        shell.turn(),
+        expect![[r#"
+        order ann pause cluster: paused
+        order ann cancel cluster: 1 executions cancelled
+        act reassign reassign_partitions cluster: cancelling 2 moves
+        ACT 1.2 reassign cancel t-0: 1 2 3 -> 1 2 4, t-1: 2 3 1 -> 2 4 1
+    "#]],
+    );
+    shell.quiet(2);
+    check(
+        shell.turn(),
+        expect![[r#"
+        outcome reassign reassign_partitions cluster: 0 of 2 partitions moved in 5.0 s; 2 given up (t-0: cancelled by ann, …)
+    "#]],
+    );
+    assert!(shell.world.reassignments.is_empty());
+}
+
+#[test]
+fn cancels_and_plans_anew_when_a_new_replica_dies() {
+    let mut setup = setup(
+        "brokers: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20
+        t-0: 1 2 3",
+    );
+    setup.guard.brake_percent = 20;
+    let mut shell = copying(setup);
+    shell.world.kill(4);
+    check(
+        shell.turn(),
+        expect![[r#"
+        act reassign reassign_partitions cluster: cancelling 1 moves
+        ACT 1.2 reassign cancel t-0: 1 2 3 -> 1 2 4
+    "#]],
+    );
+    shell.quiet(8);
+    let reassignment = &shell.world.reassignments[&TopicPartition::new("t", 0)];
+    assert_eq!(reassignment.target(), [BrokerId(1), BrokerId(2), BrokerId(5)]);
+}
+
+#[test]
+fn sets_the_throttle_before_the_first_move_and_takes_it_away_after_the_last() {
+    let mut setup = setup(FOUR);
+    setup.throttle = Some(5_000_000);
+    let mut shell = killed(setup);
+    let mut text = shell.turn();
+    text += &shell.turn();
+    shell.quiet(2);
+    shell.world.complete();
+    text += &shell.turn();
+    text += &shell.turn();
+    check(
+        text,
+        expect![[r#"
+            incident doctorkafka under_replicated cluster: opened
+            decision healer reassign_partitions cluster: admitted, for reassign
+            act reassign reassign_partitions cluster: setting a throttle of 5000000 bytes/s on 3 brokers
+            ACT 1.1 reassign throttle [BrokerId(1), BrokerId(2), BrokerId(4)] ["t"]
+            act reassign reassign_partitions cluster: submitting 2 moves
+            ACT 1.2 reassign submit t-0: 1 2 3 -> 1 2 4, t-1: 2 3 1 -> 2 4 1
+            act reassign reassign_partitions cluster: removing the throttle
+            ACT 1.3 reassign unthrottle
+            outcome reassign reassign_partitions cluster: 2 of 2 partitions moved in 5.0 s
+        "#]],
+    );
+    assert!(!shell.world.throttled);
+}
+
+#[test]
+fn journals_the_throttle_before_it_is_set() {
+    let mut setup = setup(FOUR);
+    setup.throttle = Some(5_000_000);
+    let mut shell = killed(setup);
+    shell.step();
+    let journal = &shell.store["executions/1"]["work"]["reassign"];
+    assert_eq!(journal["throttle"]["bytes_per_second"], 5_000_000);
+    assert_eq!(journal["throttle_set"], false);
+}
+
+#[test]
+fn clears_the_throttle_after_a_cancel() {
+    let mut setup = setup(FOUR);
+    setup.throttle = Some(5_000_000);
+    let mut shell = killed(setup);
+    shell.quiet(4);
+    assert!(shell.world.throttled && shell.world.reassignments.len() == 2);
+    shell.order(OrderKind::Pause);
+    shell.order(OrderKind::Cancel { execution: None });
+    shell.quiet(10);
+    assert!(!shell.world.throttled && shell.world.reassignments.is_empty());
+    assert!(!shell.memory.executions[0].is_running());
+}
+
+#[test]
+fn clears_the_throttle_after_a_crash() {
+    for steps in 0..6 {
+        let mut setup = setup(FOUR);
+        setup.throttle = Some(5_000_000);
+        let mut shell = killed(setup);
+        shell.quiet(steps);
+        shell.crash();
+        shell.world.come_back(3);
+        for _ in 0..20 {
+            shell.turn();
+            shell.world.complete();
+        }
+        assert!(!shell.world.throttled, "crashed after {steps} steps");
+        assert!(shell.memory.executions.iter().all(|execution| !execution.is_running()));
+    }
+}
+
+#[test]
+fn says_that_a_throttle_is_left_and_goes_on_trying() {
+    let mut setup = setup(FOUR);
+    setup.throttle = Some(5_000_000);
+    let mut shell = killed(setup);
+    shell.quiet(4);
+    shell.world.complete();
+    shell.world.unclearable = true;
+    shell.quiet(120);
+    assert!(
+        shell.open_incidents().contains("throttle_left cluster: the replication throttle of execution 1")
+    );
+    shell.world.unclearable = false;
+    shell.quiet(70);
+    assert!(!shell.world.throttled);
+    assert!(!shell.open_incidents().contains("throttle_left"));
+}
+
+#[test]
+fn alerts_once_when_moves_make_no_headway_and_does_not_cancel() {
+    let mut setup = setup(FOUR).also("mail", names::ALERT_STUCK_REASSIGNMENT);
+    setup.limits.stuck_after = Duration::from_secs(60);
+    let mut shell = copying(setup);
+    let mut text = String::new();
+    for _ in 0..300 {
+        text += &shell.turn();
+    }
+    check(
+        text,
+        expect![[r#"
+        incident doctorkafka reassignment_stuck cluster: opened
+        decision doctorkafka alert_stuck_reassignment cluster: admitted, for mail
+        act mail alert_stuck_reassignment cluster: started
+        ACT 2.1 mail alert_stuck_reassignment cluster
+        outcome mail alert_stuck_reassignment cluster: done
+    "#]],
+    );
+    assert_eq!(shell.world.reassignments.len(), 2);
+}
+
+#[test]
+fn elects_the_replacement_of_a_first_replica() {
+    let mut setup = setup(
+        "
+        brokers: 1 2 3 4
+        t-0: 3 1 2
+    ",
+    );
+    setup.actions.push(crate::world::slot("elect", names::ELECT_LEADERS, ActionKind::Once));
+    let mut shell = copying(setup);
+    shell.world.complete();
+    shell.world.partition(&TopicPartition::new("t", 0)).leader = Some(BrokerId(1));
+    check(
+        shell.turn(),
+        expect![[r#"
+        outcome reassign reassign_partitions cluster: 1 of 1 partitions moved in 2.0 s
+        decision reassign elect_leaders cluster: admitted, for elect
+        act elect elect_leaders cluster: started
+        ACT 2.1 elect elect_leaders cluster
+    "#]],
+    );
+}
+
+#[test]
+fn says_how_far_it_is() {
+    let mut shell = copying(setup(FOUR));
+    let partition = TopicPartition::new("t", 0);
+    let other = shell.world.reassignments.remove(&TopicPartition::new("t", 1)).unwrap();
+    shell.world.complete();
+    shell.world.reassignments.insert(TopicPartition::new("t", 1), other);
+    assert!(shell.world.partition(&partition).replicas.contains(&BrokerId(4)));
+    shell.turn();
+    let progress = phases(&shell);
+    assert_eq!((progress.copying, progress.done), (1, 1));
+    assert_eq!((progress.bytes, progress.bytes_done), (2_000, 1_000));
+    assert_eq!(progress.left, Some(Duration::from_secs(2)));
+}
+
+#[test]
+fn starts_nothing_new_while_mass_failure_holds() {
+    let mut setup = setup(
+        "
+        brokers: 1 2 3 4 5
+        t-0: 1 2 3
+        t-1: 2 3 1
+    ",
+    );
+    setup.limits.batch = 1;
+    let mut shell = killed(setup);
+    shell.turn();
+    shell.world.drop_broker(5);
+    shell.world.complete();
+    for _ in 0..20 {
+        assert!(!shell.turn().contains("ACT"));
+    }
+    shell.world.come_back(5);
+    assert!(shell.turn().contains("ACT"));
+}
+
+fn messenger() -> Shell {
+    let mut shell = setup("brokers: 1 2 3 4 5\n t-0: 1 2 3").also("mail", names::ALERT_MASS_FAILURE).start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    shell.world.kill(4);
+    shell.step();
+    shell
+}
+
+fn fail(shell: &mut Shell) -> bool {
+    let Some(Effect::Act { execution, sequence, .. }) = shell.acts.pop_front() else { return false };
+    let error = ActError { message: "no mail server".to_owned(), maybe_applied: false, retry: true };
+    shell.outcomes.push(Outcome { execution, sequence, result: Err(error) });
+    true
+}
+
+#[test]
+fn tries_a_failed_message_again_a_bounded_number_of_times() {
+    let mut shell = messenger();
+    let mut tries = 0;
+    let mut text = String::new();
+    for _ in 0..500 {
+        tries += usize::from(fail(&mut shell));
+        text += &shell.step();
+    }
+    assert_eq!(tries, 5);
+    check(
+        text,
+        expect![[r#"
+        outcome mail alert_mass_failure cluster: failed: no mail server; tried again in 1 s
+        act mail alert_mass_failure cluster: started, try 2
+        ACT 1.2 mail alert_mass_failure cluster
+        outcome mail alert_mass_failure cluster: failed: no mail server; tried again in 2 s
+        act mail alert_mass_failure cluster: started, try 3
+        ACT 1.3 mail alert_mass_failure cluster
+        outcome mail alert_mass_failure cluster: failed: no mail server; tried again in 4 s
+        act mail alert_mass_failure cluster: started, try 4
+        ACT 1.4 mail alert_mass_failure cluster
+        outcome mail alert_mass_failure cluster: failed: no mail server; tried again in 8 s
+        act mail alert_mass_failure cluster: started, try 5
+        ACT 1.5 mail alert_mass_failure cluster
+        outcome mail alert_mass_failure cluster: failed: no mail server
+    "#]],
+    );
+}
+
+#[test]
+fn repeats_a_message_that_was_under_way_when_it_crashed() {
+    let mut shell = messenger();
+    shell.crash();
+    assert!(shell.step().contains("ACT 1.2 mail alert_mass_failure"));
+}
+
+#[test]
+fn never_repeats_the_replacement_of_a_host() {
+    let mut shell = messenger();
+    // As if the execution in the store were one that replaces a host.
+    let stored = shell.store.get_mut("executions/1").unwrap();
+    stored["event"]["name"] = names::REPLACE_INSTANCE.into();
+    shell.crash();
+    let text = shell.step();
+    assert!(text.contains("replace_instance cluster: unknown: the service was stopped"), "{text}");
+    assert!(!text.contains("ACT"), "{text}");
+}

@@ -1,0 +1,9 @@
+//! The core, seen from outside: small clusters in text, effects in text.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod config;
+mod executions;
+mod guard;
+mod properties;
+mod world;
