@@ -17,7 +17,7 @@ use crate::node::{Node, NodePorts, Role};
 use crate::ports::Ports;
 use crate::properties::{self, NodeConfig};
 use crate::version::Mode;
-use crate::view::{self, Partition, wait_for};
+use crate::view::{self, Partition, Reassignment, wait_for};
 
 /// The node id of the isolated controller.
 pub const CONTROLLER: i32 = 100;
@@ -246,6 +246,17 @@ impl Cluster {
     /// The partitions of one topic.
     pub fn partitions_of(&self, topic: &str) -> Result<Vec<Partition>> {
         Ok(self.partitions()?.into_iter().filter(|p| p.topic == topic).collect())
+    }
+
+    /// All reassignments under way.
+    pub fn ongoing(&self) -> Result<Vec<Reassignment>> {
+        view::ongoing(&self.live_bootstrap()?)
+    }
+
+    /// Asks for new replicas of partitions over the protocol, without the checks of Kafka's tool (which
+    /// refuses brokers that are down); `None` cancels. Gives the refusal of each, `None` where accepted.
+    pub fn alter_reassignments(&self, moves: &[(&str, i32, Option<&[i32]>)]) -> Result<Vec<Option<String>>> {
+        view::alter(&self.live_bootstrap()?, moves)
     }
 
     /// Waits until no partition is under-replicated; returns how long that took.

@@ -43,4 +43,4 @@ pub use jars::{Kit, home};
 pub use tools::ToolOutput;
 pub use traffic::{Traffic, TrafficConfig, TrafficReport};
 pub use version::{Mode, Version};
-pub use view::{Partition, wait_for};
+pub use view::{Partition, Reassignment, wait_for};

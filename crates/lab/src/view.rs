@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use krafka::Kafka;
-use krafka::admin::{DescribeTopicsOptions, ListTopicsOptions};
+use krafka::admin::{
+    AlterPartitionReassignmentsOptions, DescribeTopicsOptions, ListPartitionReassignmentsOptions,
+    ListTopicsOptions, TopicPartition,
+};
 
 /// How long a single question may take.
 const ASK: Duration = Duration::from_secs(5);
@@ -31,6 +34,21 @@ impl Partition {
     pub fn is_under_replicated(&self) -> bool {
         self.isr.len() < self.replicas.len()
     }
+}
+
+/// A reassignment under way, as `ListPartitionReassignments` tells it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reassignment {
+    /// Name of the topic.
+    pub topic: String,
+    /// Index of the partition.
+    pub partition: i32,
+    /// All present replicas, those being added and removed included.
+    pub replicas: Vec<i32>,
+    /// Those that are being added.
+    pub adding: Vec<i32>,
+    /// Those that will be removed.
+    pub removing: Vec<i32>,
 }
 
 /// Runs `future` to its end on a thread of its own, so that it works inside an async test as well.
@@ -90,6 +108,46 @@ pub(crate) fn partitions(bootstrap: &str) -> Result<Vec<Partition>> {
         }
         all.sort();
         Ok(all)
+    })?
+}
+
+/// All reassignments under way.
+pub(crate) fn ongoing(bootstrap: &str) -> Result<Vec<Reassignment>> {
+    block_on(async {
+        let kafka = connect(bootstrap).await?;
+        let options = ListPartitionReassignmentsOptions::default().timeout(ASK);
+        let answer = kafka.admin().list_partition_reassignments(options).await;
+        let mut all: Vec<_> = answer
+            .context("listing reassignments")?
+            .into_iter()
+            .map(|(at, state)| Reassignment {
+                topic: at.topic,
+                partition: at.partition,
+                replicas: state.replicas,
+                adding: state.adding_replicas,
+                removing: state.removing_replicas,
+            })
+            .collect();
+        all.sort();
+        Ok(all)
+    })?
+}
+
+/// Asks for new replicas (`None` cancels) over the protocol; gives each partition's refusal, if any.
+pub(crate) fn alter(bootstrap: &str, moves: &[(&str, i32, Option<&[i32]>)]) -> Result<Vec<Option<String>>> {
+    block_on(async {
+        let kafka = connect(bootstrap).await?;
+        let plan = moves.iter().map(|(topic, partition, replicas)| {
+            (TopicPartition::new(*topic, *partition), replicas.map(<[i32]>::to_vec))
+        });
+        let options = AlterPartitionReassignmentsOptions::default().timeout(ASK);
+        let answer = kafka.admin().alter_partition_reassignments(plan, options).await;
+        let answer = answer.context("altering reassignments")?;
+        let refusal = |(topic, partition, _): &(&str, i32, Option<&[i32]>)| {
+            let outcome = answer.get(&TopicPartition::new(*topic, *partition))?;
+            outcome.as_ref().err().map(ToString::to_string)
+        };
+        Ok(moves.iter().map(refusal).collect())
     })?
 }
 
