@@ -80,7 +80,7 @@ impl Place<'_> {
     /// Words an operator knows for what TLS and SASL report.
     fn authentication(&self, message: &str) -> String {
         let has = |part: &str| message.contains(part);
-        let hint = if has("UnknownIssuer") {
+        let hint = if has("UnknownIssuer") || has("BadSignature") {
             "the broker's certificate is signed by a CA that is not in ssl.truststore.location"
         } else if has("NotValidForName") {
             "the broker's certificate does not name this host"

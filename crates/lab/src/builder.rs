@@ -22,6 +22,7 @@ pub struct Builder {
     pub(crate) log_dirs: usize,
     pub(crate) jmx: bool,
     pub(crate) listen: IpAddr,
+    pub(crate) listeners: Vec<(String, String)>,
     pub(crate) properties: Vec<(String, String)>,
     pub(crate) cluster_id: Option<String>,
     pub(crate) ready_within: Duration,
@@ -37,6 +38,7 @@ impl Default for Builder {
             log_dirs: 1,
             jmx: false,
             listen: Ipv4Addr::LOCALHOST.into(),
+            listeners: Vec::new(),
             properties: Vec::new(),
             cluster_id: None,
             ready_within: Duration::from_secs(90),
@@ -85,6 +87,13 @@ impl Builder {
     /// 0.0.0.0, so that they are reached from another network namespace.
     pub fn listen(mut self, address: IpAddr) -> Self {
         self.listen = address;
+        self
+    }
+
+    /// Opens one more listener on every broker, `name` with security `protocol` (such as `SASL_PLAINTEXT`). What
+    /// the protocol needs is set with [`Builder::property`]; clients start at [`Cluster::bootstrap_of`].
+    pub fn listener(mut self, name: impl Into<String>, protocol: impl Into<String>) -> Self {
+        self.listeners.push((name.into(), protocol.into()));
         self
     }
 

@@ -80,6 +80,18 @@ impl Cluster {
         self.addresses(|node| node.role.is_broker()).join(",")
     }
 
+    /// As [`Cluster::bootstrap`], but for a listener that was opened with [`Builder::listener`].
+    pub fn bootstrap_of(&self, listener: &str) -> Result<String> {
+        let place = self.config.listeners.iter().position(|(name, _)| name == listener);
+        let place = place.with_context(|| format!("the cluster has no listener {listener}"))?;
+        let nodes = self.nodes();
+        let ports = nodes.iter().filter_map(|node| node.ports.further.get(place));
+        Ok(ports
+            .map(|port| SocketAddr::new(self.config.listen, *port).to_string())
+            .collect::<Vec<_>>()
+            .join(","))
+    }
+
     /// The ids of all brokers that the cluster was given, in order.
     pub fn broker_ids(&self) -> Vec<i32> {
         self.nodes().iter().filter(|node| node.role.is_broker()).map(|node| node.id).collect()
@@ -319,6 +331,9 @@ impl Cluster {
         if role.is_broker() && self.config.jmx {
             ports.jmx = take.take()?;
         }
+        if role.is_broker() {
+            ports.further = self.config.listeners.iter().map(|_| take.take()).collect::<Result<_>>()?;
+        }
         drop(take);
         let dir = self.guard.dir().join(if role == Role::ZooKeeper { "zk".into() } else { format!("n{id}") });
         let mut node = Node::new(id, role, rack, ports, dir);
@@ -380,14 +395,21 @@ impl Cluster {
         let mut listeners = Vec::new();
         if node.role.is_broker() {
             listeners.push(format!("PLAINTEXT://{}", SocketAddr::new(self.config.bind(), node.ports.plain)));
-            config.set("advertised.listeners", format!("PLAINTEXT://{}", self.plain_address(node)));
+            let mut advertised = vec![format!("PLAINTEXT://{}", self.plain_address(node))];
+            for ((name, _), port) in self.config.listeners.iter().zip(&node.ports.further) {
+                listeners.push(format!("{name}://{}", SocketAddr::new(self.config.bind(), *port)));
+                advertised.push(format!("{name}://{}", SocketAddr::new(self.config.listen, *port)));
+            }
+            config.set("advertised.listeners", advertised.join(","));
             config.set("inter.broker.listener.name", "PLAINTEXT");
         }
         if node.ports.controller != 0 {
             listeners.push(format!("CONTROLLER://127.0.0.1:{}", node.ports.controller));
         }
         config.set("listeners", listeners.join(","));
-        config.set("listener.security.protocol.map", "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT");
+        let mut protocols = vec!["CONTROLLER:PLAINTEXT".to_owned(), "PLAINTEXT:PLAINTEXT".to_owned()];
+        protocols.extend(self.config.listeners.iter().map(|(name, protocol)| format!("{name}:{protocol}")));
+        config.set("listener.security.protocol.map", protocols.join(","));
         if self.config.mode == Mode::ZooKeeper {
             config.set("broker.id", node.id.to_string());
             config.set("zookeeper.connect", format!("127.0.0.1:{}/kafka", self.node(ZOOKEEPER)?.ports.plain));

@@ -29,12 +29,14 @@ impl Role {
 }
 
 /// The ports of a node; only those that its role needs are set.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct NodePorts {
     /// The plain listener of a broker, or ZooKeeper's client port.
     pub(crate) plain: u16,
     pub(crate) controller: u16,
     pub(crate) jmx: u16,
+    /// The further listeners of a broker, in the order of the cluster's.
+    pub(crate) further: Vec<u16>,
 }
 
 #[derive(Debug, Default)]

@@ -1,0 +1,66 @@
+//! What the tests against real clusters share.
+
+#![allow(dead_code, reason = "each test crate uses a part of it")]
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use cluster::{BrokerAddress, BrokerAnswer, BrokerId, NewTopic, Reader as _, TopicPartition, Writer as _};
+use kafka::{ConnectionConfig, Kafka, Security, client_properties, parse_bootstrap};
+
+/// How long anything may take on a busy machine.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+/// How long one question may take there.
+pub(crate) const SHORT: Duration = Duration::from_secs(5);
+
+pub(crate) fn client(bootstrap: &str, security: Security) -> Kafka {
+    let bootstrap = parse_bootstrap(bootstrap).expect("addresses");
+    Kafka::new(ConnectionConfig { bootstrap, security, client_id: "kafka-test".to_owned() })
+}
+
+pub(crate) fn plain(bootstrap: &str) -> Kafka {
+    client(bootstrap, Security::plaintext())
+}
+
+pub(crate) fn secured(bootstrap: &str, properties: &str) -> Kafka {
+    client(bootstrap, client_properties::parse(properties).expect("properties"))
+}
+
+pub(crate) fn address(text: &str) -> BrokerAddress {
+    parse_bootstrap(text).expect("an address").remove(0)
+}
+
+pub(crate) fn partition(topic: &str, number: i32) -> TopicPartition {
+    TopicPartition::new(topic, number)
+}
+
+pub(crate) fn ids(ids: &[i32]) -> Vec<BrokerId> {
+    ids.iter().copied().map(BrokerId).collect()
+}
+
+pub(crate) async fn ask(kafka: &Kafka) -> BrokerAnswer {
+    kafka.ask(&kafka.bootstrap()[0], SHORT).await.expect("an answer")
+}
+
+pub(crate) async fn make_topic(kafka: &Kafka, name: &str, partitions: i32, replication_factor: i16) {
+    let configs = BTreeMap::from([("retention.ms".to_owned(), "600000".to_owned())]);
+    let topic = NewTopic { name: name.into(), partitions, replication_factor, configs };
+    kafka.create_topic(&topic).await.expect("created");
+    kafka.create_topic(&topic).await.expect("one that is there counts as created");
+    eventually("the topic is known to all", || async {
+        let table = kafka.describe(&[name.into()]).await.expect("topics");
+        table.get(name).is_some_and(|t| {
+            t.partitions.len() == partitions as usize && t.partitions.iter().all(|p| !p.is_under_replicated())
+        })
+    })
+    .await;
+}
+
+/// Waits until `question` says yes.
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut question: impl FnMut() -> F) {
+    let began = Instant::now();
+    while !question().await {
+        assert!(began.elapsed() < LONG, "not within {LONG:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
