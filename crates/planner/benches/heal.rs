@@ -7,26 +7,44 @@ fn main() {
     divan::main();
 }
 
-/// A cluster by its numbers. Broker 0 is dead. Figures vary by a fixed recurrence.
+/// A cluster by its numbers. Brokers whose number is a multiple of `dead_each` are dead. Figures vary by a fixed recurrence.
 struct Shape {
     brokers: u32,
     racks: u32,
     topics: u32,
     partitions: u32,
     replicas: u32,
+    dead_each: u32,
     /// Per mille of the disk used before.
     full: u64,
 }
 
 /// The bar: under 20 ms.
 const HUNDRED_BROKERS: Shape =
-    Shape { brokers: 100, racks: 3, topics: 500, partitions: 10_000, replicas: 3, full: 500 };
+    Shape { brokers: 100, racks: 3, topics: 500, partitions: 10_000, replicas: 3, dead_each: 100, full: 500 };
 /// 2.8 million replicas, 13,000 of them on the dead broker. The aim: 100 ms.
-const LARGE: Shape =
-    Shape { brokers: 215, racks: 5, topics: 3_500, partitions: 933_334, replicas: 3, full: 500 };
+const LARGE: Shape = Shape {
+    brokers: 215,
+    racks: 5,
+    topics: 3_500,
+    partitions: 933_334,
+    replicas: 3,
+    dead_each: 215,
+    full: 500,
+};
 /// The same where nothing fits: every refusal searches for room.
-const LARGE_AND_FULL: Shape =
-    Shape { brokers: 215, racks: 5, topics: 3_500, partitions: 933_334, replicas: 3, full: 849 };
+const LARGE_AND_FULL: Shape = Shape {
+    brokers: 215,
+    racks: 5,
+    topics: 3_500,
+    partitions: 933_334,
+    replicas: 3,
+    dead_each: 215,
+    full: 849,
+};
+
+/// A whole rack of the large cluster is dead: a fifth of all replicas.
+const LOST_RACK: Shape = Shape { dead_each: 5, ..LARGE };
 
 const DISK: u64 = 12_000_000_000_000;
 
@@ -36,6 +54,7 @@ fn problem(shape: &Shape) -> Problem {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % below
     };
+    let dead = |broker: u32| broker % shape.dead_each == 0;
     let mut builder = Problem::builder(shape.topics);
     for broker in 0..shape.brokers {
         let used = DISK / 1000 * shape.full + random(DISK / 10_000);
@@ -43,7 +62,7 @@ fn problem(shape: &Shape) -> Problem {
         builder
             .add_broker(&Broker {
                 rack: Some(broker % shape.racks),
-                state: if broker == 0 { BrokerState::Dead } else { BrokerState::Alive },
+                state: if dead(broker) { BrokerState::Dead } else { BrokerState::Alive },
                 log_dirs: vec![LogDir { total: DISK, used }],
                 network_in: network(400_000_000 + random(200_000_000)),
                 network_out: network(600_000_000 + random(200_000_000)),
@@ -55,11 +74,11 @@ fn problem(shape: &Shape) -> Problem {
         let brokers =
             (0..shape.replicas).map(|at| (first + at * (shape.brokers / shape.replicas)) % shape.brokers);
         let replicas: Vec<_> =
-            brokers.map(|broker| Replica { broker, in_sync: broker != 0, replace: broker == 0 }).collect();
+            brokers.map(|broker| Replica { broker, in_sync: !dead(broker), replace: dead(broker) }).collect();
         builder
             .add_partition(&Partition {
                 topic: (u64::from(partition) * u64::from(shape.topics) / u64::from(shape.partitions)) as u32,
-                leader: replicas.iter().map(|replica| replica.broker).find(|broker| *broker != 0),
+                leader: replicas.iter().map(|replica| replica.broker).find(|broker| !dead(*broker)),
                 replicas,
                 size: Some(random(4_000_000_000)),
                 bytes_in: Some(random(100_000)),
@@ -101,4 +120,17 @@ fn audit_one_dead_of_215_brokers_2800k_replicas(bencher: divan::Bencher<'_, '_>)
 fn solve_one_dead_of_215_full_brokers(bencher: divan::Bencher<'_, '_>) {
     let problem = problem(&LARGE_AND_FULL);
     bencher.bench_local(|| solve(&problem, &Limits::default()));
+}
+
+#[divan::bench(sample_count = 3, sample_size = 1)]
+fn solve_a_lost_rack_of_215_brokers(bencher: divan::Bencher<'_, '_>) {
+    let problem = problem(&LOST_RACK);
+    bencher.bench_local(|| solve(&problem, &Limits::default()));
+}
+
+#[divan::bench(sample_count = 3, sample_size = 1)]
+fn audit_a_lost_rack_of_215_brokers(bencher: divan::Bencher<'_, '_>) {
+    let problem = problem(&LOST_RACK);
+    let plan = solve(&problem, &Limits::default());
+    bencher.bench_local(|| audit(&problem, &Limits::default(), &plan).unwrap());
 }

@@ -9,7 +9,7 @@
 use crate::ledger::{Ledger, Need};
 use crate::limits::Limits;
 use crate::plan::{Plan, Score, Unplaced, WhyNot};
-use crate::problem::{BrokerOrdinal, BrokerState, PartitionOrdinal, Problem};
+use crate::problem::{BrokerOrdinal, BrokerState, PartitionOrdinal, Problem, TopicOrdinal};
 
 /// Candidates that are looked at, in one plan, in search of chains of shifts. Some 20 ms of work.
 const SHIFT_WORK: u32 = 2_000_000;
@@ -42,11 +42,22 @@ pub(crate) struct Slot {
 #[derive(Debug, Clone)]
 pub(crate) struct Task {
     pub(crate) partition: PartitionOrdinal,
+    pub(crate) topic: TopicOrdinal,
     pub(crate) slots: std::ops::Range<usize>,
+    /// Its present replicas, in [`Solver::members`].
+    members: std::ops::Range<usize>,
     /// Live in-sync replicas: how many copies stand between now and loss.
     pub(crate) live_in_sync: u32,
     /// The leader, if it is up: it feeds the new replicas.
     pub(crate) feeder: Option<BrokerOrdinal>,
+}
+
+/// A present replica of a task's partition: a copy that lies near, as it is looked at often.
+#[derive(Debug, Clone, Copy)]
+struct Member {
+    broker: BrokerOrdinal,
+    /// It is not to be replaced.
+    stays: bool,
 }
 
 /// One step of a chain of shifts: `slot` would go to `broker`, which has to be relieved first.
@@ -57,11 +68,14 @@ struct Link {
     parent: usize,
 }
 
-/// Per-broker and per-rack marks of the task that is looked at. All zero between looks.
+/// Per-broker and per-rack marks of the task that is looked at.
 #[derive(Debug, Default)]
 struct Marks {
+    /// All false between looks.
     holds: Vec<bool>,
+    /// All zero between looks.
     in_rack: Vec<u32>,
+    /// Replicas of the topic; set anew for each look that needs it.
     of_topic: Vec<u32>,
 }
 
@@ -75,7 +89,10 @@ pub(crate) struct Solver<'a> {
     pub(crate) tasks: Vec<Task>,
     /// Replicas that are refused without looking for a place.
     pub(crate) refused: Vec<Unplaced>,
+    members: Vec<Member>,
     placed_on: Vec<Vec<usize>>,
+    /// The rack of each broker; one that no replica is ever counted in, where no broker names a rack.
+    rack_of: Vec<u32>,
     /// Twice the even share of arrivals, at least 1.
     share: u32,
     marks: Marks,
@@ -97,11 +114,13 @@ impl<'a> Solver<'a> {
             slots: Vec::new(),
             tasks: Vec::new(),
             refused: Vec::new(),
+            members: Vec::new(),
             placed_on: vec![Vec::new(); brokers],
+            rack_of: (0..problem.brokers()).map(|broker| problem.rack(broker).unwrap_or(0)).collect(),
             share: 1,
             marks: Marks {
                 holds: vec![false; brokers],
-                in_rack: vec![0; problem.racks as usize],
+                in_rack: vec![0; problem.racks.max(1) as usize],
                 of_topic: vec![0; brokers],
             },
             shift_work: SHIFT_WORK,
@@ -158,7 +177,11 @@ impl<'a> Solver<'a> {
         // Where position 0 does not choose first, a later choice can make an earlier one improvable.
         self.freed |= self.slots[first..].iter().skip(1).any(|slot| slot.position == 0);
         let feeder = problem.leader(partition).filter(|leader| problem.state(*leader).is_up());
-        self.tasks.push(Task { partition, slots, live_in_sync: live_in_sync as u32, feeder });
+        let members = self.members.len()..self.members.len() + replicas.len();
+        let member = |(at, broker): (usize, &BrokerOrdinal)| Member { broker: *broker, stays: !movable(at) };
+        self.members.extend(replicas.iter().enumerate().map(member));
+        let topic = problem.topic(partition);
+        self.tasks.push(Task { partition, topic, slots, members, live_in_sync: live_in_sync as u32, feeder });
     }
 
     fn place_all(&mut self) {
@@ -251,6 +274,7 @@ impl<'a> Solver<'a> {
         let need = self.slots[slot].need;
         let mut best: Option<Score> = None;
         self.mark(slot);
+        self.mark_topic(slot);
         for broker in &self.targets {
             let broker = *broker;
             if self.marks.holds[broker as usize] {
@@ -423,16 +447,16 @@ impl<'a> Solver<'a> {
     /// Whether a broker holds, or is to hold, a replica of a slot's partition.
     fn holds(&self, slot: usize, broker: BrokerOrdinal) -> bool {
         let task = &self.tasks[self.slots[slot].task as usize];
-        self.problem.replicas(task.partition).contains(&broker)
+        self.members[task.members.clone()].iter().any(|member| member.broker == broker)
             || self.slots[task.slots.clone()].iter().any(|other| other.to == broker)
     }
 
     fn rack_conflict(&self, broker: BrokerOrdinal) -> u32 {
-        self.problem.rack(broker).map_or(0, |rack| self.marks.in_rack[rack as usize])
+        self.marks.in_rack[self.rack_of[broker as usize] as usize]
     }
 
-    /// Marks who holds the partition of a slot, how many replicas each rack has beside this slot, and how many of
-    /// the topic each broker has. Replicas that are to go do not count for their rack.
+    /// Marks who holds the partition of a slot, and how many replicas each rack has beside this slot. Replicas that
+    /// are to go do not count for their rack.
     fn mark(&mut self, slot: usize) {
         self.set_marks(slot, true);
     }
@@ -443,34 +467,36 @@ impl<'a> Solver<'a> {
 
     fn set_marks(&mut self, slot: usize, on: bool) {
         let task = &self.tasks[self.slots[slot].task as usize];
-        let slots = &self.slots[task.slots.clone()];
-        let marks = &mut self.marks;
-        for (position, broker) in self.problem.replicas(task.partition).iter().enumerate() {
-            marks.holds[*broker as usize] = on;
-            if let Some(rack) = self.problem.rack(*broker)
-                && slots.iter().all(|slot| usize::from(slot.position) != position)
-            {
-                let count = &mut marks.in_rack[rack as usize];
+        let (holds, in_rack) = (&mut self.marks.holds, &mut self.marks.in_rack);
+        let racks = self.problem.racks_known;
+        let mut mark = |broker: BrokerOrdinal, counts: bool| {
+            holds[broker as usize] = on;
+            if counts && racks {
+                let count = &mut in_rack[self.rack_of[broker as usize] as usize];
                 *count = if on { *count + 1 } else { 0 };
             }
+        };
+        for member in &self.members[task.members.clone()] {
+            mark(member.broker, member.stays);
         }
         let this = self.slots[slot].position;
-        for other in slots.iter().filter(|other| other.to != NOWHERE) {
-            marks.holds[other.to as usize] = on;
-            if let Some(rack) = self.problem.rack(other.to).filter(|_| other.position != this) {
-                let count = &mut marks.in_rack[rack as usize];
-                *count = if on { *count + 1 } else { 0 };
-            }
+        for other in self.slots[task.slots.clone()].iter().filter(|other| other.to != NOWHERE) {
+            mark(other.to, other.position != this);
         }
-        for (broker, count) in self.ledger.topic_replicas(self.problem.topic(task.partition)) {
-            marks.of_topic[*broker as usize] = if on { *count } else { 0 };
+    }
+
+    fn mark_topic(&mut self, slot: usize) {
+        self.marks.of_topic.fill(0);
+        let topic = self.tasks[self.slots[slot].task as usize].topic;
+        for (broker, count) in self.ledger.topic_replicas(topic) {
+            self.marks.of_topic[*broker as usize] = *count;
         }
     }
 
     pub(crate) fn put(&mut self, slot: usize, to: BrokerOrdinal) {
         let Slot { task, need, .. } = self.slots[slot];
         let task = &self.tasks[task as usize];
-        self.ledger.place(to, self.problem.topic(task.partition), &need);
+        self.ledger.place(to, task.topic, &need);
         if let Some(leader) = task.feeder {
             self.ledger.feed(leader, &need);
         }
@@ -481,7 +507,7 @@ impl<'a> Solver<'a> {
     pub(crate) fn take_back(&mut self, slot: usize) {
         let Slot { task, need, to, .. } = self.slots[slot];
         let task = &self.tasks[task as usize];
-        self.ledger.remove(to, self.problem.topic(task.partition), &need);
+        self.ledger.remove(to, task.topic, &need);
         if let Some(leader) = task.feeder {
             self.ledger.stop_feeding(leader, &need);
         }

@@ -172,9 +172,9 @@ impl Ledger {
         account.replicas += 1;
         account.arrivals += 1;
         let row = &mut self.rows[self.topic_row[topic as usize] as usize];
-        match row.iter_mut().find(|(holder, _)| *holder == broker) {
-            Some((_, count)) => *count += 1,
-            None => row.push((broker, 1)),
+        match row.binary_search_by_key(&broker, |(holder, _)| *holder) {
+            Ok(at) => row[at].1 += 1,
+            Err(at) => row.insert(at, (broker, 1)),
         }
     }
 
@@ -186,8 +186,8 @@ impl Ledger {
         account.replicas -= 1;
         account.arrivals -= 1;
         let row = &mut self.rows[self.topic_row[topic as usize] as usize];
-        if let Some((_, count)) = row.iter_mut().find(|(holder, _)| *holder == broker) {
-            *count -= 1;
+        if let Ok(at) = row.binary_search_by_key(&broker, |(holder, _)| *holder) {
+            row[at].1 -= 1;
         }
     }
 
@@ -199,7 +199,7 @@ impl Ledger {
         self.accounts[broker as usize].arrivals
     }
 
-    /// Brokers that hold replicas of a topic that has a replica to be replaced, with their number.
+    /// Brokers that hold replicas of a topic that has a replica to be replaced, with their number; by broker.
     pub(crate) fn topic_replicas(&self, topic: TopicOrdinal) -> &[(BrokerOrdinal, u32)] {
         &self.rows[self.topic_row[topic as usize] as usize]
     }
@@ -216,7 +216,9 @@ impl Ledger {
         let row = self.topic_replicas(topic);
         TargetFigures {
             replicas: account.replicas,
-            topic_replicas: row.iter().find(|(holder, _)| *holder == broker).map_or(0, |(_, count)| *count),
+            topic_replicas: row
+                .binary_search_by_key(&broker, |(holder, _)| *holder)
+                .map_or(0, |at| row[at].1),
             arrivals: account.arrivals,
             disk_permille: account.disk.permille(),
             network_in_permille: account.network_in.permille(),
@@ -245,7 +247,7 @@ impl Account {
     }
 }
 
-/// For each topic with a replica to be replaced: a row of (broker, replicas). Rows hold only brokers that have
+/// For each topic with a replica to be replaced: a row of (broker, replicas), by broker. Rows hold only brokers that have
 /// some, so that they never take more than the replicas they count.
 fn count_topics(problem: &Problem) -> (Vec<u32>, Vec<Vec<(BrokerOrdinal, u32)>>) {
     const NO_ROW: u32 = u32::MAX;
@@ -287,6 +289,7 @@ fn count_topics(problem: &Problem) -> (Vec<u32>, Vec<Vec<(BrokerOrdinal, u32)>>)
                 *count += 1;
             }
         }
+        touched.sort_unstable();
         table.push(touched.drain(..).map(|b| (b, std::mem::take(&mut counts[b as usize]))).collect());
     }
     (topic_row, table)

@@ -131,7 +131,7 @@ fn write_moves(solver: &mut Solver<'_>, granted: &[usize], racks: &[RackOutcome]
     let mut moves = Vec::with_capacity(places.len());
     for task in granted {
         let partition = solver.tasks[*task].partition;
-        let topic = solver.problem.topic(partition);
+        let topic = solver.tasks[*task].topic;
         let by_position: BTreeSet<_> = solver.tasks[*task]
             .slots
             .clone()

@@ -415,3 +415,63 @@ fn one_topic_is_spread_over_targets() {
         "#]],
     );
 }
+
+#[test]
+fn scarce_room_goes_to_the_partition_nearest_to_loss() {
+    check(
+        "
+        broker dead
+        broker
+        broker
+        broker disk 0/100
+        limits watermark 10
+        safe-0: 0?! 1* 2 size 10
+        risky-0: 0?! 1* 2? size 10
+        ",
+        expect![[r#"
+            risky-0[0] 0 -> 3, 10 bytes; 0 -> 1 replicas, 0 -> 1 of the topic, disk 0 -> 100
+            safe-0[0] stays on 0: no room: disk 1, network 0
+        "#]],
+    );
+}
+
+#[test]
+fn room_that_an_all_or_nothing_partition_gives_back_is_given_to_others() {
+    check(
+        "
+        broker dead
+        broker dead
+        broker
+        broker disk 0/100
+        broker disk 90/100
+        limits watermark 20
+        both-0: 0?! 1?! 2* size 20
+        one-0: 0?! 2* 4 size 20
+        ",
+        expect![[r#"
+            one-0[0] 0 -> 3, 20 bytes; 0 -> 1 replicas, 0 -> 1 of the topic, disk 0 -> 200
+            both-0[0] stays on 0: no room: disk 2, network 0
+            both-0[1] stays on 1: no room: disk 2, network 0
+        "#]],
+    );
+}
+
+#[test]
+fn a_replica_is_put_into_a_worse_rack_before_another_is_refused() {
+    check(
+        "
+        broker rack a dead
+        broker rack a disk 90/100
+        broker rack b disk 0/100
+        broker rack c disk 0/100
+        broker rack c
+        limits watermark 10
+        t-0: 0?! 4* size 10
+        t-1: 0?! 4* 3 1 size 10
+        ",
+        expect![[r#"
+            t-0[0] 0 -> 3, 10 bytes, free rack full: with 1; 1 -> 2 replicas, 1 -> 2 of the topic, disk 0 -> 100
+            t-1[0] 0 -> 2, 10 bytes, rack kept; 0 -> 1 replicas, 0 -> 1 of the topic, disk 0 -> 100
+        "#]],
+    );
+}
