@@ -475,3 +475,42 @@ fn a_replica_is_put_into_a_worse_rack_before_another_is_refused() {
         "#]],
     );
 }
+
+#[test]
+fn a_replica_that_was_shifted_ends_in_the_best_rack_that_has_room() {
+    check(
+        "
+        broker rack a dead
+        broker rack b disk 75/100
+        broker rack c
+        broker rack d disk 75/100
+        broker rack c
+        urgent-0: 0?! 4* size 10
+        other-0: 0?! 4* 3 2 size 10
+        ",
+        expect![[r#"
+            urgent-0[0] 0 -> 3, 10 bytes, rack kept; 1 -> 2 replicas, 0 -> 1 of the topic, disk 750 -> 850
+            other-0[0] 0 -> 1, 10 bytes, rack kept; 0 -> 1 replicas, 0 -> 1 of the topic, disk 750 -> 850
+        "#]],
+    );
+}
+
+#[test]
+fn a_drained_leaders_choice_does_not_leave_another_replica_in_a_needlessly_shared_rack() {
+    check(
+        "
+        broker rack a draining
+        broker rack b dead
+        broker rack c
+        broker rack x
+        broker rack x
+        broker rack z out 100/100
+        limits any-broker
+        t-0: 0*! 2 1?! out 10
+        ",
+        expect![[r#"
+            t-0[0] 0 -> 4, rack kept; 0 -> 1 replicas, 0 -> 1 of the topic
+            t-0[2] 1 -> 5, rack kept; 0 -> 1 replicas, 0 -> 1 of the topic, out 1000 -> 1000
+        "#]],
+    );
+}
