@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use crate::cluster::Cluster;
+use crate::security::{EXTERNAL, Security};
 use crate::version::{Mode, Version};
 
 /// Most brokers that a cluster may have; node ids above are the lab's own.
@@ -25,6 +26,9 @@ pub struct Builder {
     pub(crate) listeners: Vec<(String, String)>,
     pub(crate) properties: Vec<(String, String)>,
     pub(crate) cluster_id: Option<String>,
+    pub(crate) security: Option<Security>,
+    pub(crate) users: Vec<(String, String)>,
+    pub(crate) authorizer: bool,
     pub(crate) ready_within: Duration,
 }
 
@@ -41,6 +45,9 @@ impl Default for Builder {
             listeners: Vec::new(),
             properties: Vec::new(),
             cluster_id: None,
+            security: None,
+            users: Vec::new(),
+            authorizer: false,
             ready_within: Duration::from_secs(90),
         }
     }
@@ -106,6 +113,27 @@ impl Builder {
     /// The cluster id (KRaft only: 16 bytes in unpadded URL-safe base64); random unless said otherwise.
     pub fn cluster_id(mut self, id: impl Into<String>) -> Self {
         self.cluster_id = Some(id.into());
+        self
+    }
+
+    /// Gives every broker a second listener with this security; the plain one stays for the brokers
+    /// themselves and for the lab.
+    pub fn security(mut self, security: Security) -> Self {
+        self.security = Some(security);
+        self.listeners.retain(|(name, _)| name != EXTERNAL);
+        self.listener(EXTERNAL, security.protocol())
+    }
+
+    /// A user of the secured listener (for the SASL kinds); may log in with PLAIN and with SCRAM-SHA-512.
+    pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
+        self.users.push((name.into(), password.into()));
+        self
+    }
+
+    /// Checks rights by ACLs. The plain listener (anonymous) and the user `admin` may do everything; all
+    /// others only what an ACL grants: give rights with `cluster.tool("acls", …)`.
+    pub fn authorizer(mut self, authorizer: bool) -> Self {
+        self.authorizer = authorizer;
         self
     }
 

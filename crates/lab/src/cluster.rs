@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -13,9 +12,11 @@ use anyhow::{Context, Result, bail};
 use crate::builder::Builder;
 use crate::guard::Guard;
 use crate::jars::{Kit, tail};
+use crate::launch::random_id;
 use crate::node::{Node, NodePorts, Role};
 use crate::ports::Ports;
-use crate::properties::{self, NodeConfig};
+use crate::properties;
+use crate::security::{self, EXTERNAL};
 use crate::version::Mode;
 use crate::view::{self, Partition, Reassignment, wait_for};
 
@@ -33,7 +34,7 @@ pub struct Cluster {
     pub(crate) config: Builder,
     pub(crate) kit: Kit,
     pub(crate) guard: Guard,
-    cluster_id: String,
+    pub(crate) cluster_id: String,
     nodes: RwLock<BTreeMap<i32, Arc<Node>>>,
     ports: Mutex<Ports>,
 }
@@ -51,6 +52,9 @@ impl Cluster {
         let tools = guard.dir().join("tools");
         fs::create_dir_all(&tools).context("creating the directory of the tools")?;
         properties::write_tool_log_config(&tools)?;
+        if config.security.is_some_and(|external| external.has_tls()) {
+            security::make_certificates(&guard.dir().join("tls"), config.listen)?;
+        }
         let ports = Mutex::new(Ports::new(config.bind()));
         let cluster_id = match &config.cluster_id {
             Some(id) => id.clone(),
@@ -72,6 +76,7 @@ impl Cluster {
             cluster.spawn(&node)?;
         }
         cluster.wait_ready()?;
+        cluster.create_scram_users()?;
         Ok(cluster)
     }
 
@@ -118,6 +123,11 @@ impl Cluster {
             0 => bail!("the cluster was started without JMX"),
             port => Ok(port),
         }
+    }
+
+    /// The addresses of the secured listeners of all brokers; an error without [`Builder::security`].
+    pub fn external_bootstrap(&self) -> Result<String> {
+        self.bootstrap_of(EXTERNAL)
     }
 
     /// The process id of a node; `None` while it is down.
@@ -300,19 +310,19 @@ impl Cluster {
         Ok(live.join(","))
     }
 
-    fn addresses(&self, wanted: impl Fn(&Node) -> bool) -> Vec<String> {
+    pub(crate) fn addresses(&self, wanted: impl Fn(&Node) -> bool) -> Vec<String> {
         self.nodes().iter().filter(|node| wanted(node)).map(|node| self.plain_address(node)).collect()
     }
 
-    fn plain_address(&self, node: &Node) -> String {
+    pub(crate) fn plain_address(&self, node: &Node) -> String {
         SocketAddr::new(self.config.listen, node.ports.plain).to_string()
     }
 
-    fn nodes(&self) -> Vec<Arc<Node>> {
+    pub(crate) fn nodes(&self) -> Vec<Arc<Node>> {
         self.nodes.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    fn node(&self, id: i32) -> Result<Arc<Node>> {
+    pub(crate) fn node(&self, id: i32) -> Result<Arc<Node>> {
         let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
         nodes.get(&id).cloned().with_context(|| format!("the cluster has no node {id}"))
     }
@@ -343,98 +353,6 @@ impl Cluster {
         self.format(&node)?;
         self.nodes.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::new(node));
         Ok(())
-    }
-
-    /// Writes what `kafka-storage format` would write, without a JVM.
-    fn format(&self, node: &Node) -> Result<()> {
-        if self.config.mode == Mode::ZooKeeper {
-            return Ok(());
-        }
-        for (index, dir) in node.log_dirs.iter().enumerate() {
-            let meta = properties::meta(&self.cluster_id, node.id, &random_id()?);
-            fs::write(dir.join("meta.properties"), meta).context("writing meta.properties")?;
-            if index == 0 {
-                fs::copy(self.kit.bootstrap_checkpoint(), dir.join("bootstrap.checkpoint"))
-                    .context("copying bootstrap.checkpoint")?;
-            }
-        }
-        Ok(())
-    }
-
-    fn spawn(&self, node: &Node) -> Result<()> {
-        node.spawn(self.command(node)?)
-    }
-
-    fn command(&self, node: &Node) -> Result<Command> {
-        let mut command = self.kit.node_command(&self.guard, self.guard.dir());
-        let file = node.dir.join("server.properties");
-        if node.role == Role::ZooKeeper {
-            let data = node.log_dirs.first().cloned().unwrap_or_default();
-            fs::write(&file, properties::zookeeper(node.ports.plain, &data)).context("writing the config")?;
-            command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(&file);
-            return Ok(command);
-        }
-        fs::write(&file, self.node_config(node)?.render()).context("writing the config")?;
-        if node.ports.jmx != 0 {
-            let (host, port) = (self.config.listen, node.ports.jmx);
-            command.args(jmx_options(&host.to_string(), port));
-        }
-        command.arg("kafka.Kafka").arg(&file);
-        Ok(command)
-    }
-
-    fn node_config(&self, node: &Node) -> Result<NodeConfig> {
-        let mut config = NodeConfig::default();
-        properties::small(&mut config);
-        properties::broker(&mut config, self.config.brokers);
-        let dirs: Vec<_> = node.log_dirs.iter().map(|dir| dir.display().to_string()).collect();
-        config.set("log.dirs", dirs.join(","));
-        if let Some(rack) = &node.rack {
-            config.set("broker.rack", rack);
-        }
-        let mut listeners = Vec::new();
-        if node.role.is_broker() {
-            listeners.push(format!("PLAINTEXT://{}", SocketAddr::new(self.config.bind(), node.ports.plain)));
-            let mut advertised = vec![format!("PLAINTEXT://{}", self.plain_address(node))];
-            for ((name, _), port) in self.config.listeners.iter().zip(&node.ports.further) {
-                listeners.push(format!("{name}://{}", SocketAddr::new(self.config.bind(), *port)));
-                advertised.push(format!("{name}://{}", SocketAddr::new(self.config.listen, *port)));
-            }
-            config.set("advertised.listeners", advertised.join(","));
-            config.set("inter.broker.listener.name", "PLAINTEXT");
-        }
-        if node.ports.controller != 0 {
-            listeners.push(format!("CONTROLLER://127.0.0.1:{}", node.ports.controller));
-        }
-        config.set("listeners", listeners.join(","));
-        let mut protocols = vec!["CONTROLLER:PLAINTEXT".to_owned(), "PLAINTEXT:PLAINTEXT".to_owned()];
-        protocols.extend(self.config.listeners.iter().map(|(name, protocol)| format!("{name}:{protocol}")));
-        config.set("listener.security.protocol.map", protocols.join(","));
-        if self.config.mode == Mode::ZooKeeper {
-            config.set("broker.id", node.id.to_string());
-            config.set("zookeeper.connect", format!("127.0.0.1:{}/kafka", self.node(ZOOKEEPER)?.ports.plain));
-            config.set("zookeeper.session.timeout.ms", "6000");
-        } else {
-            let roles = match node.role {
-                Role::Controller => "controller",
-                Role::Combined => "broker,controller",
-                Role::Broker | Role::ZooKeeper => "broker",
-            };
-            config.set("process.roles", roles);
-            config.set("node.id", node.id.to_string());
-            config.set("controller.listener.names", "CONTROLLER");
-            config.set("controller.quorum.voters", self.voters().join(","));
-        }
-        for (key, value) in &self.config.properties {
-            config.set(key, value);
-        }
-        Ok(config)
-    }
-
-    fn voters(&self) -> Vec<String> {
-        let nodes = self.nodes();
-        let voters = nodes.iter().filter(|node| node.ports.controller != 0);
-        voters.map(|node| format!("{}@127.0.0.1:{}", node.id, node.ports.controller)).collect()
     }
 
     fn wait_session_end(&self, node: &Node) -> Result<()> {
@@ -468,34 +386,4 @@ fn started_line(node: &Node, mode: Mode) -> String {
         (_, Mode::ZooKeeper) => format!("[KafkaServer id={}] started", node.id),
         _ => "Kafka Server started".to_owned(),
     }
-}
-
-fn jmx_options(host: &str, port: u16) -> [String; 5] {
-    let prefix = "-Dcom.sun.management.jmxremote";
-    [
-        format!("{prefix}.port={port}"),
-        format!("{prefix}.rmi.port={port}"),
-        format!("{prefix}.authenticate=false"),
-        format!("{prefix}.ssl=false"),
-        format!("-Djava.rmi.server.hostname={host}"),
-    ]
-}
-
-/// A random UUID as Kafka writes it: 16 bytes in URL-safe base64 without padding.
-fn random_id() -> Result<String> {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let text = fs::read_to_string("/proc/sys/kernel/random/uuid").context("asking the kernel for a UUID")?;
-    let hex: String = text.chars().filter(char::is_ascii_hexdigit).collect();
-    let mut number = u128::from_str_radix(&hex, 16).context("reading the kernel's UUID")?;
-    // The last digit carries only two bits of the 128.
-    let mut id = vec![DIGITS[(number as usize & 0b11) << 4]];
-    number >>= 2;
-    for _ in 0..21 {
-        id.push(DIGITS[number as usize & 0b11_1111]);
-        number >>= 6;
-    }
-    id.reverse();
-    let id: String = id.into_iter().map(char::from).collect();
-    // Kafka refuses ids that begin with a dash: command lines would take them for options.
-    Ok(id.replacen('-', "_", usize::from(id.starts_with('-'))))
 }
