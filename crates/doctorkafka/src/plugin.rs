@@ -249,13 +249,68 @@ fn prepare<C: DeserializeOwned, T, P: Prepared<T> + 'static>(
     check: fn(&C) -> Vec<ConfigProblem>,
     wrap: fn(C) -> P,
 ) -> Result<Box<dyn Prepared<T>>, Vec<ConfigProblem>> {
-    let config: C = serde_path_to_error::deserialize(section).map_err(|problem| {
-        let path = problem.path().to_string();
-        let path = if path == "." { String::new() } else { path };
-        vec![ConfigProblem { path, message: problem.into_inner().to_string() }]
-    })?;
-    let problems = check(&config);
-    if problems.is_empty() { Ok(Box::new(wrap(config))) } else { Err(problems) }
+    read_section(section, check).map(|config| Box::new(wrap(config)) as Box<dyn Prepared<T>>)
+}
+
+/// Reads a section of the configuration into `C`, and checks it: everything that is wrong, not only the first.
+///
+/// # Errors
+/// All that is wrong with it.
+pub(crate) fn read_section<C: DeserializeOwned>(
+    section: &serde_json::Value,
+    check: fn(&C) -> Vec<ConfigProblem>,
+) -> Result<C, Vec<ConfigProblem>> {
+    let mut left = section.clone();
+    let mut problems: Vec<ConfigProblem> = Vec::new();
+    loop {
+        match serde_path_to_error::deserialize::<_, C>(&left) {
+            Ok(config) if problems.is_empty() => {
+                let found = check(&config);
+                return if found.is_empty() { Ok(config) } else { Err(found) };
+            }
+            Ok(_) => return Err(problems),
+            Err(error) => {
+                let path = error.path().to_string();
+                let path = if path == "." { String::new() } else { path };
+                let problem = ConfigProblem { path, message: error.into_inner().to_string() };
+                let removed = remove(&mut left, &problem);
+                // A key that was taken out because of its value is not missing.
+                let missing =
+                    problem.message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+                let known = missing
+                    .is_some_and(|key| problems.iter().any(|p| p.path.rsplit('.').next() == Some(key)));
+                if !known {
+                    problems.push(problem);
+                }
+                // Each round takes a key out, so there are no more rounds than keys.
+                if !removed {
+                    return Err(problems);
+                }
+            }
+        }
+    }
+}
+
+/// Takes the key out that `problem` is about, so that reading can go on behind it.
+fn remove(section: &mut serde_json::Value, problem: &ConfigProblem) -> bool {
+    let unknown = problem.message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+    let mut node = section;
+    // An item cannot be taken out of a list without moving the others: the whole list goes.
+    let keys = problem.path.split('[').next().unwrap_or_default();
+    let mut keys: Vec<&str> = keys.split('.').filter(|key| !key.is_empty()).collect();
+    if let Some(key) = unknown
+        && keys.last() != Some(&key)
+    {
+        keys.push(key);
+    }
+    let Some(last) = keys.pop() else { return false };
+    for key in keys {
+        match node.get_mut(key) {
+            Some(below) => node = below,
+            None => return false,
+        }
+    }
+    node.as_object_mut().is_some_and(|map| map.remove(last).is_some())
 }
 
 fn resolved(config: &impl Serialize) -> serde_json::Value {

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use control::{Action, Operator};
+use serde_json::{Map, Value as Json, json};
 
+use super::secrets::Secrets;
+pub use super::settings::{Care, ExecutionSettings, GuardSettings};
 use crate::plugin::{Endpoint, MonitorPlugin, Prepared};
 
 /// A whole configuration without a mistake.
@@ -16,6 +18,7 @@ pub struct Config {
     pub clusters: Vec<ClusterConfig>,
     /// Names of clusters that are in the file with `enabled: false`.
     pub disabled: Vec<Arc<str>>,
+    pub(super) secrets: Secrets,
 }
 
 /// What holds for the service as a whole.
@@ -33,8 +36,8 @@ pub struct ClusterConfig {
     pub name: Arc<str>,
     /// How to reach it.
     pub endpoint: Endpoint,
-    /// How often its loop runs when nothing wakes it.
-    pub evaluation_interval: Duration,
+    /// How it is looked after.
+    pub care: Care,
     /// The monitors in the order in which they observe.
     pub monitors: Vec<PluginConfig<MonitorPlugin>>,
     /// The operators in the order in which they operate.
@@ -61,4 +64,89 @@ pub struct ActionEntry {
     pub subscribed_events: Vec<String>,
     /// Whether it only says what it would do.
     pub dry_run: bool,
+}
+
+impl Config {
+    pub(super) fn new(service: Service, clusters: Vec<ClusterConfig>, disabled: Vec<Arc<str>>) -> Self {
+        Self { service, clusters, disabled, secrets: Secrets::default() }
+    }
+
+    /// The whole of it with all defaults filled in and secrets blotted out. It is itself a configuration that means
+    /// the same, apart from the secrets and the disabled clusters.
+    pub fn to_json(&self) -> Json {
+        let mut service = Map::new();
+        service.insert("state_dir".to_owned(), self.service.state_dir.to_string_lossy().into());
+        if let Some(listen) = &self.service.listen {
+            service.insert("listen".to_owned(), listen.clone().into());
+        }
+        let mut json = json!({
+            "doctorkafka": service,
+            "monitors": [],
+            "operators": [],
+            "actions": [],
+            "kafkaclusters": self.clusters.iter().map(ClusterConfig::to_json).collect::<Vec<_>>(),
+        });
+        self.secrets.redact(&mut json);
+        json
+    }
+
+    /// The same as YAML.
+    pub fn to_yaml(&self) -> String {
+        // A tree of JSON values can always be written.
+        serde_saphyr::to_string(&self.to_json()).unwrap_or_default()
+    }
+}
+
+impl ClusterConfig {
+    fn to_json(&self) -> Json {
+        let bootstrap: Vec<String> = self.endpoint.bootstrap.iter().map(ToString::to_string).collect();
+        let mut json = Map::new();
+        json.insert("name".to_owned(), (*self.name).into());
+        json.insert("bootstrap_servers".to_owned(), bootstrap.into());
+        if let Some(path) = &self.endpoint.command_config {
+            json.insert("command_config".to_owned(), path.to_string_lossy().into());
+        }
+        if let Ok(Json::Object(care)) = serde_json::to_value(&self.care) {
+            json.extend(care.into_iter().map(|(key, value)| (key, without_nulls(value))));
+        }
+        json.insert("monitors".to_owned(), self.monitors.iter().map(|p| p.to_json(Map::new())).collect());
+        json.insert("operators".to_owned(), self.operators.iter().map(|p| p.to_json(Map::new())).collect());
+        json.insert("actions".to_owned(), self.actions.iter().map(ActionEntry::to_json).collect());
+        json.into()
+    }
+}
+
+impl ActionEntry {
+    fn to_json(&self) -> Json {
+        let mut own = Map::new();
+        own.insert("subscribed_events".to_owned(), self.subscribed_events.clone().into());
+        own.insert("dry_run".to_owned(), self.dry_run.into());
+        self.plugin.to_json(own)
+    }
+}
+
+impl<T> PluginConfig<T> {
+    fn to_json(&self, own: Map<String, Json>) -> Json {
+        let mut json = Map::new();
+        json.insert("name".to_owned(), self.name.clone().into());
+        json.insert("type".to_owned(), self.type_name.clone().into());
+        json.extend(own);
+        if let Json::Object(section) = self.prepared.resolved() {
+            json.extend(section);
+        }
+        json.into()
+    }
+}
+
+/// An absent limit is left out: what it is then is the core's business.
+fn without_nulls(value: Json) -> Json {
+    match value {
+        Json::Object(map) => map
+            .into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(key, value)| (key, without_nulls(value)))
+            .collect::<Map<_, _>>()
+            .into(),
+        other => other,
+    }
 }

@@ -1,0 +1,142 @@
+//! Who emits which events, and who subscribes to them.
+
+use std::collections::BTreeMap;
+
+use control::event::names;
+
+use super::entries::{Kind, Plugin, flag, wrong_kind};
+use super::node::{Entry, Node, Span, Value};
+use super::problem::{Problem, did_you_mean};
+use super::section::list;
+
+/// Events that the framework itself emits.
+const OWN_EVENTS: [&str; 5] = [
+    names::ALERT_MASS_FAILURE,
+    names::ELECT_LEADERS,
+    names::NOTIFY_MAINTENANCE_MODE,
+    names::NOTIFY_REASSIGNMENT,
+    names::REPORT_OPERATION,
+];
+
+/// Who can emit events.
+pub(super) struct Emitter {
+    who: String,
+    events: Vec<String>,
+    span: Span,
+}
+
+impl Emitter {
+    pub(super) fn new(kind: Kind, name: &str, events: Vec<String>, span: &Span) -> Self {
+        Self { who: format!("{} `{name}`", kind.one()), events, span: span.clone() }
+    }
+}
+
+/// The keys of an action that are the framework's.
+#[derive(Default)]
+pub(super) struct Own {
+    pub(super) subscribed: Vec<(String, Span)>,
+    pub(super) dry_run: Option<bool>,
+}
+
+/// Splits the framework's keys off an action's section. `subscribed_tasks` and `dryrun` are their names in 0.3.
+///
+/// An action whose type is the name of an event subscribes to that event unless it says otherwise.
+pub(super) fn split_action(action: &Plugin, problems: &mut Vec<Problem>) -> (Own, Node) {
+    let mut own = Own::default();
+    let mut rest = Vec::new();
+    let mut subscribed_by: Option<&Entry> = None;
+    let mut dry_run_by: Option<&Entry> = None;
+    for entry in action.section.entries().unwrap_or_default() {
+        let twice = |first: Option<&Entry>| {
+            let first = first?;
+            let message = format!("`{}` says the same as `{}`", entry.key, first.key);
+            Some(Problem::error(entry.key_span.clone(), message).and_at(first.key_span.clone(), "first here"))
+        };
+        match entry.key.as_str() {
+            "subscribed_events" | "subscribed_tasks" => {
+                problems.extend(twice(subscribed_by));
+                subscribed_by = Some(entry);
+                own.subscribed = event_names(entry, problems);
+            }
+            "dry_run" | "dryrun" => {
+                problems.extend(twice(dry_run_by));
+                dry_run_by = Some(entry);
+                own.dry_run = flag(entry, problems);
+            }
+            _ => rest.push(entry.clone()),
+        }
+    }
+    let by_type = [names::REASSIGN_PARTITIONS, names::ELECT_LEADERS, names::REPORT_OPERATION];
+    if subscribed_by.is_none() {
+        if by_type.contains(&action.type_name.as_str()) {
+            own.subscribed.push((action.type_name.clone(), action.span.clone()));
+        } else {
+            let message = format!("action `{}` has no `subscribed_events`", action.name);
+            problems.push(Problem::error(action.span.clone(), message));
+        }
+    }
+    (own, Node { span: action.section.span.clone(), value: Value::Mapping(rest) })
+}
+
+fn event_names(entry: &Entry, problems: &mut Vec<Problem>) -> Vec<(String, Span)> {
+    let mut events: Vec<(String, Span)> = Vec::new();
+    match &entry.node.value {
+        Value::Sequence(items) if !items.is_empty() => {
+            for item in items {
+                match item.text() {
+                    Some(text) if events.iter().any(|(known, _)| known == text) => {
+                        let message = format!("the event `{text}` stands here twice");
+                        problems.push(Problem::error(item.span.clone(), message));
+                    }
+                    Some(text) => events.push((text.to_owned(), item.span.clone())),
+                    None => {
+                        let message = format!("the name of an event is a text, but here is {}", item.kind());
+                        problems.push(Problem::error(item.span.clone(), message));
+                    }
+                }
+            }
+        }
+        Value::Sequence(_) => {
+            problems.push(Problem::error(entry.node.span.clone(), format!("`{}` is empty", entry.key)));
+        }
+        _ => {
+            let help = entry.node.text().map(|text| format!("write `[{text}]`"));
+            problems.push(wrong_kind(entry, "a list of names of events").maybe_help(help));
+        }
+    }
+    events
+}
+
+/// Checks that every subscribed event can come, and tells which events nobody hears.
+pub(super) fn check(
+    emitters: &[Emitter],
+    disabled: &[Emitter],
+    subscriptions: &[(String, Span)],
+    problems: &mut Vec<Problem>,
+) {
+    let mut by_event: BTreeMap<&str, &Emitter> = BTreeMap::new();
+    for emitter in emitters {
+        by_event.extend(emitter.events.iter().map(|event| (event.as_str(), emitter)));
+    }
+    for (event, span) in subscriptions {
+        if by_event.contains_key(event.as_str()) || OWN_EVENTS.contains(&event.as_str()) {
+            continue;
+        }
+        if let Some(off) = disabled.iter().find(|off| off.events.contains(event)) {
+            let message = format!("only {} emits the event `{event}`, and it is switched off", off.who);
+            problems.push(Problem::warning(span.clone(), message));
+            continue;
+        }
+        let known = by_event.keys().copied().chain(OWN_EVENTS);
+        let help = did_you_mean(event, known.clone()).or_else(|| list("the events are", known));
+        let message = format!("nothing can emit the event `{event}`");
+        problems.push(Problem::error(span.clone(), message).maybe_help(help));
+    }
+    for emitter in emitters {
+        let heard = |event: &&String| !subscriptions.iter().any(|(name, _)| name == *event);
+        if let Some(events) = list("", emitter.events.iter().filter(heard).map(String::as_str)) {
+            let message = format!("no action subscribes to{events}, which {} can emit", emitter.who);
+            problems.push(Problem::warning(emitter.span.clone(), message));
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The shortest way: one cluster, without a file.
+
+use std::path::PathBuf;
+
+use control::config::HumanDuration;
+use serde_json::{Map, Value as Json, json};
+
+use super::Loaded;
+use super::entries::is_name;
+use super::node::Node;
+use super::secrets::Secrets;
+use crate::plugin::PluginRegistry;
+
+/// What the arguments of `doctorkafka run --bootstrap-servers …` say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Quick {
+    /// Addresses of some brokers, with commas.
+    pub bootstrap_servers: String,
+    /// The properties file with the security settings.
+    pub command_config: Option<PathBuf>,
+    /// Whether acts are carried out.
+    pub execute: bool,
+    /// For how long a broker must be gone before it is dead; `None` for the default.
+    pub grace: Option<HumanDuration>,
+    /// Where the state is kept; `None` for the default.
+    pub state_dir: Option<PathBuf>,
+    /// Where metrics are served.
+    pub listen: Option<String>,
+}
+
+/// The same configuration as from a file with one cluster and the default plugins. The cluster has the name of the
+/// host that is given first, or `default` if that cannot be a name.
+pub fn quick(quick: &Quick, registry: &PluginRegistry) -> Loaded {
+    let mut service = Map::new();
+    if let Some(path) = &quick.state_dir {
+        service.insert("state_dir".to_owned(), path.to_string_lossy().into());
+    }
+    if let Some(listen) = &quick.listen {
+        service.insert("listen".to_owned(), listen.clone().into());
+    }
+    let first = quick.bootstrap_servers.split(',').next().unwrap_or_default().trim();
+    let host = first.rsplit_once(':').map_or("", |(host, _)| host);
+    let mut cluster = Map::new();
+    cluster.insert("name".to_owned(), if is_name(host) { host } else { "default" }.into());
+    cluster.insert("bootstrap_servers".to_owned(), quick.bootstrap_servers.clone().into());
+    if let Some(path) = &quick.command_config {
+        cluster.insert("command_config".to_owned(), path.to_string_lossy().into());
+    }
+    if let Some(grace) = quick.grace {
+        cluster.insert("monitors".to_owned(), json!([{"name": "dead_brokers", "grace": grace}]));
+    }
+    let acts =
+        ["reassign_partitions", "elect_leaders"].map(|name| json!({"name": name, "dry_run": !quick.execute}));
+    cluster.insert("actions".to_owned(), acts.to_vec().into());
+    let tree = Node::from_json(&json!({"doctorkafka": service, "kafkaclusters": [Json::from(cluster)]}));
+    super::finish("arguments", "", &tree, registry, Secrets::default(), Vec::new())
+}
