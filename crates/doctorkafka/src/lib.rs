@@ -10,6 +10,8 @@ pub mod config;
 
 pub mod plugin;
 
+pub mod plugin_manager;
+
 pub mod plugins;
 
 pub mod shell;

@@ -3,20 +3,12 @@
 use std::collections::BTreeMap;
 
 use control::event::names;
+use control::step::OWN_EVENTS;
 
 use super::entries::{Kind, Plugin, flag, wrong_kind};
 use super::node::{Entry, Node, Span, Value};
 use super::problem::{Problem, did_you_mean};
 use super::section::list;
-
-/// Events that the framework itself emits.
-const OWN_EVENTS: [&str; 5] = [
-    names::ALERT_MASS_FAILURE,
-    names::ELECT_LEADERS,
-    names::NOTIFY_MAINTENANCE_MODE,
-    names::NOTIFY_REASSIGNMENT,
-    names::REPORT_OPERATION,
-];
 
 /// Who can emit events.
 pub(super) struct Emitter {

@@ -4,7 +4,6 @@
 //! of each cluster are merged into the global ones; each plugin's section is handed to its type. Everything that is
 //! wrong is reported at once, with its line and column.
 
-mod address;
 mod defaults;
 mod entries;
 mod events;
@@ -23,7 +22,6 @@ use std::fs;
 use std::path::Path;
 
 use crate::plugin::PluginRegistry;
-pub use address::{parse_list as parse_addresses, parse_one as parse_address};
 use node::Node;
 use problem::Problem;
 pub use problem::{Level, Line, Report};

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use cluster::BrokerAddress;
 
-use super::address;
 use super::defaults;
 use super::entries::{self, Kind, Plugin, Types, flag, text, wrong_kind};
 use super::events::{self, Emitter};
@@ -278,22 +277,21 @@ fn endpoint(item: &Node, first: &Span, problems: &mut Vec<Problem>) -> Option<En
 
 /// The addresses: a text with commas, or a list.
 fn bootstrap(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Vec<BrokerAddress>> {
-    let one = |node: &Node, read: &dyn Fn(&str) -> Result<Vec<BrokerAddress>, String>| match node.text() {
-        Some(text) => read(text).map_err(|message| Problem::error(node.span.clone(), message)),
+    let one = |node: &Node| match node.text() {
+        Some(text) => {
+            kafka::parse_bootstrap(text).map_err(|error| Problem::error(node.span.clone(), error.to_string()))
+        }
         None => {
             let message = format!("an address is a text HOST:PORT, but here is {}", node.kind());
             Err(Problem::error(node.span.clone().or_else(|| entry.key_span.clone()), message))
         }
     };
     let found: Vec<Result<Vec<BrokerAddress>, Problem>> = match &entry.node.value {
-        Value::Sequence(items) if !items.is_empty() => {
-            let read = |text: &str| address::parse_one(text).map(|address| vec![address]);
-            items.iter().map(|item| one(item, &read)).collect()
-        }
+        Value::Sequence(items) if !items.is_empty() => items.iter().map(one).collect(),
         Value::Sequence(_) | Value::Mapping(_) => {
             vec![Err(wrong_kind(entry, "one or more addresses HOST:PORT"))]
         }
-        _ => vec![one(&entry.node, &address::parse_list)],
+        _ => vec![one(&entry.node)],
     };
     let mut addresses = Vec::new();
     let mut fine = true;

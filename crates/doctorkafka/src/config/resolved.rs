@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use control::{Action, Operator};
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value as Json, json};
 
 use super::secrets::Secrets;
@@ -93,7 +94,7 @@ impl Config {
     /// The same as YAML.
     pub fn to_yaml(&self) -> String {
         // A tree of JSON values can always be written.
-        serde_saphyr::to_string(&self.to_json()).unwrap_or_default()
+        serde_saphyr::to_string(&Ordered(&self.to_json())).unwrap_or_default()
     }
 }
 
@@ -107,7 +108,7 @@ impl ClusterConfig {
             json.insert("command_config".to_owned(), path.to_string_lossy().into());
         }
         if let Ok(Json::Object(care)) = serde_json::to_value(&self.care) {
-            json.extend(care.into_iter().map(|(key, value)| (key, without_nulls(value))));
+            json.extend(care);
         }
         json.insert("monitors".to_owned(), self.monitors.iter().map(|p| p.to_json(Map::new())).collect());
         json.insert("operators".to_owned(), self.operators.iter().map(|p| p.to_json(Map::new())).collect());
@@ -138,15 +139,28 @@ impl<T> PluginConfig<T> {
     }
 }
 
-/// An absent limit is left out: what it is then is the core's business.
-fn without_nulls(value: Json) -> Json {
-    match value {
-        Json::Object(map) => map
-            .into_iter()
-            .filter(|(_, value)| !value.is_null())
-            .map(|(key, value)| (key, without_nulls(value)))
-            .collect::<Map<_, _>>()
-            .into(),
-        other => other,
+/// JSON with the keys in the order in which a person looks for them: these first, then the others by name, lists last.
+struct Ordered<'a>(&'a Json);
+
+const FIRST: [&str; 6] =
+    ["name", "type", "subscribed_events", "dry_run", "bootstrap_servers", "command_config"];
+const LAST: [&str; 4] = ["monitors", "operators", "actions", "kafkaclusters"];
+
+impl Serialize for Ordered<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Json::Object(map) => {
+                let place = |key: &str| {
+                    let first = FIRST.iter().position(|first| *first == key);
+                    let last = LAST.iter().position(|last| *last == key);
+                    first.unwrap_or_else(|| FIRST.len() + last.map_or(0, |last| last + 1))
+                };
+                let mut entries: Vec<_> = map.iter().collect();
+                entries.sort_by_key(|(key, _)| place(key));
+                to.collect_map(entries.into_iter().map(|(key, value)| (key, Ordered(value))))
+            }
+            Json::Array(items) => to.collect_seq(items.iter().map(Ordered)),
+            plain => plain.serialize(to),
+        }
     }
 }

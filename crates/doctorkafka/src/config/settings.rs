@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use control::config::{ByteSize, HumanDuration};
+use control::{ExecutionLimits, GuardConfig};
 use serde::{Deserialize, Serialize};
 
 use super::node::{Entry, Node, Value};
@@ -32,9 +33,9 @@ impl ServiceSection {
             problems.push(problem("state_dir", "the path is empty"));
         }
         if let Some(listen) = &self.listen
-            && let Err(message) = super::address::parse_one(listen)
+            && !is_host_and_port(listen)
         {
-            problems.push(problem("listen", &message));
+            problems.push(problem("listen", "is of the form HOST:PORT"));
         }
         problems
     }
@@ -79,14 +80,27 @@ pub struct GuardSettings {
 }
 
 impl Default for GuardSettings {
-    /// 10 %: the limit that the product promises. An hour: a lost switch is mostly back by then. 10,000 moves are the
-    /// replicas of one large broker.
+    /// The core's own.
     fn default() -> Self {
+        let core = GuardConfig::default();
         Self {
-            max_dead_percent: 10,
-            mass_failure_grace: Some(HumanDuration::seconds(3_600)),
-            max_executions: 20,
-            max_moves: 10_000,
+            max_dead_percent: core.brake_percent,
+            mass_failure_grace: core.mass_failure_grace.map(HumanDuration),
+            max_executions: core.max_executions,
+            max_moves: core.max_moves,
+        }
+    }
+}
+
+impl GuardSettings {
+    /// The settings as the core takes them.
+    pub fn to_core(&self) -> GuardConfig {
+        GuardConfig {
+            brake_percent: self.max_dead_percent,
+            mass_failure_grace: self.mass_failure_grace.map(|grace| grace.0),
+            max_executions: self.max_executions,
+            max_moves: self.max_moves,
+            ..GuardConfig::default()
         }
     }
 }
@@ -96,26 +110,41 @@ impl Default for GuardSettings {
 #[serde(default, deny_unknown_fields)]
 pub struct ExecutionSettings {
     /// How many larger moves a broker takes part in at once.
-    pub moves_per_broker: Option<u32>,
+    pub moves_per_broker: u32,
     /// How many bytes are in flight at once per broker.
-    pub bytes_per_broker: Option<ByteSize>,
+    pub bytes_per_broker: ByteSize,
     /// Moves of at most so many bytes do not count for `moves_per_broker`.
-    pub small_bytes: Option<ByteSize>,
+    pub small_bytes: ByteSize,
     /// How many partitions are submitted in one request.
-    pub batch: Option<usize>,
+    pub batch: usize,
     /// A move that makes no progress for so long is reported as stuck.
-    pub stuck_after: Option<HumanDuration>,
+    pub stuck_after: HumanDuration,
 }
 
 impl Default for ExecutionSettings {
-    /// What is absent is as the core has it.
+    /// The core's own.
     fn default() -> Self {
+        let core = ExecutionLimits::default();
         Self {
-            moves_per_broker: None,
-            bytes_per_broker: None,
-            small_bytes: None,
-            batch: None,
-            stuck_after: None,
+            moves_per_broker: core.moves_per_broker,
+            bytes_per_broker: ByteSize(core.bytes_per_broker),
+            small_bytes: ByteSize(core.small_bytes),
+            batch: core.batch,
+            stuck_after: HumanDuration(core.stuck_after),
+        }
+    }
+}
+
+impl ExecutionSettings {
+    /// The settings as the core takes them.
+    pub fn to_core(&self) -> ExecutionLimits {
+        ExecutionLimits {
+            moves_per_broker: self.moves_per_broker,
+            bytes_per_broker: self.bytes_per_broker.0,
+            small_bytes: self.small_bytes.0,
+            batch: self.batch,
+            stuck_after: self.stuck_after.0,
+            ..ExecutionLimits::default()
         }
     }
 }
@@ -137,17 +166,22 @@ impl Care {
             problems.push(problem("guard.max_moves", "must be at least 1"));
         }
         let execution = &self.execution;
-        if execution.moves_per_broker == Some(0) {
+        if execution.moves_per_broker == 0 {
             problems.push(problem("execution.moves_per_broker", "must be at least 1"));
         }
-        if execution.bytes_per_broker == Some(ByteSize(0)) {
+        if execution.bytes_per_broker.0 == 0 {
             problems.push(problem("execution.bytes_per_broker", "must be more than nothing"));
         }
-        if execution.batch.is_some_and(|batch| !(1..=500).contains(&batch)) {
+        if !(1..=500).contains(&execution.batch) {
             problems.push(problem("execution.batch", "must be between 1 and 500"));
         }
         problems
     }
+}
+
+/// Whether `text` is of the form HOST:PORT. Port 0 is any that is free.
+fn is_host_and_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
 fn problem(path: &str, message: &str) -> ConfigProblem {
