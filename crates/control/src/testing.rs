@@ -85,8 +85,9 @@ impl World {
         }
     }
 
-    /// The cluster becomes another.
+    /// A second later the cluster is another.
     pub(crate) fn becomes(&mut self, text: &str) {
+        self.skip(1);
         self.text = text.parse().unwrap();
     }
 

@@ -120,11 +120,8 @@ impl DeadBrokersMonitor {
         let known = state.fresh::<Liveness>(self.config.max_liveness_age.0);
         known.map_err(|unknown| format!("who is alive is not known: {unknown}"))?;
         let fact = state.get::<Liveness>().ok_or("who is alive is not known")?;
-        let Liveness { asked, answered, agreeing, .. } = *fact.value;
-        if agreeing.saturating_mul(2) <= answered || answered == 0 {
-            return Err(format!(
-                "who is alive is not decided: of {asked} brokers {answered} answered, and only {agreeing} agree"
-            ));
+        if fact.value.answered == 0 {
+            return Err(format!("who is alive is not known: none of {} brokers answered", fact.value.asked));
         }
         Ok(fact)
     }
@@ -158,6 +155,9 @@ struct Look<'a> {
     state: &'a State,
     liveness: &'a Liveness,
     as_of: Tick,
+    /// Whether most of the brokers that answered have the same view. While they do not (it takes a moment until all
+    /// have heard of a change), absences are watched on, but nobody becomes dead.
+    decided: bool,
     known: Option<&'a KnownBrokers>,
     probes: Result<&'a Probes, Unknown>,
     maintenance: Maintenance,
@@ -178,6 +178,7 @@ impl<'a> Look<'a> {
             state,
             liveness: liveness.value,
             as_of: liveness.as_of,
+            decided: liveness.value.agreeing.saturating_mul(2) > liveness.value.answered,
             known: state.get::<KnownBrokers>().map(|fact| fact.value),
             probes: state.fresh::<Probes>(config.max_probe_age.0),
             maintenance: maintenance::current(state),
@@ -312,7 +313,9 @@ impl<'a> Look<'a> {
         let watched =
             incident.and_then(|i| i.watched_since).map_or(Duration::ZERO, |since| self.as_of.since(since));
         let left = grace.saturating_sub(watched);
-        let is_dead = incident.is_some() && left.is_zero();
+        let over = incident.is_some() && left.is_zero();
+        let was_dead = self.state.incidents().get(kinds::BROKER_DEAD, &subject).is_some();
+        let is_dead = over && (self.decided || was_dead);
 
         let message = format!("Kafka has dropped broker {id}, and it {how}");
         let absent = Finding::new(kinds::BROKER_ABSENT, subject.clone(), Severity::Warning, message);
@@ -327,9 +330,14 @@ impl<'a> Look<'a> {
             seen.dead.insert(id, DeadBroker { since, watched, rack: self.rack(id), because });
             return;
         }
-        let waits_for = format!("{} of the grace of {}", whole_seconds(left), HumanDuration(grace));
+        let waits_for = if over {
+            let Liveness { answered, agreeing, .. } = self.liveness;
+            format!("the brokers to agree on who is alive: {agreeing} of {answered} that answer do")
+        } else {
+            format!("{} of the grace of {}", whole_seconds(left), HumanDuration(grace))
+        };
         findings.push(absent.waiting_for(waits_for.clone()));
-        if self.state.incidents().get(kinds::BROKER_DEAD, &subject).is_some() {
+        if was_dead {
             findings.push(still_dead(&subject, &waits_for));
         }
         seen.suspects.insert(id, Suspect { since, watched, waits_for });
@@ -358,22 +366,24 @@ fn whole_seconds(duration: Duration) -> HumanDuration {
     HumanDuration::seconds(duration.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX))
 }
 
-/// Every broker that is in a replica list. Ids are small and dense in practice, so that one bit each is cheap; others
-/// go into a set.
+/// Every broker that is in a replica list. Ids are small in practice, so that a table answers; others go into a set.
 fn replica_holders(topics: &TopicTable) -> BTreeSet<BrokerId> {
-    let mut small = vec![false; 1 << 14];
-    let mut large = BTreeSet::new();
+    const SMALL: usize = 1 << 14;
+    let mut small = Vec::new();
+    let mut holders = BTreeSet::new();
     for id in topics.values().flat_map(|topic| &topic.partitions).flat_map(|p| &p.replicas) {
-        match usize::try_from(id.0).ok().and_then(|at| small.get_mut(at)) {
-            Some(seen) => *seen = true,
-            None => {
-                large.insert(*id);
-            }
+        let at = usize::try_from(id.0).unwrap_or(usize::MAX);
+        if at >= SMALL {
+            holders.insert(*id);
+            continue;
         }
+        if at >= small.len() {
+            small.resize(at + 1, false);
+        }
+        small[at] = true;
     }
-    let small = (0..).zip(small).filter(|(_, seen)| *seen).map(|(id, _)| BrokerId(id));
-    large.extend(small);
-    large
+    holders.extend((0..).zip(small).filter(|(_, seen)| *seen).map(|(id, _)| BrokerId(id)));
+    holders
 }
 
 #[cfg(test)]

@@ -84,3 +84,27 @@ fn finding(subject: Target, wish: &Wish, now: Now, effect: &str) -> Finding {
 fn left(until: Timestamp, now: Now) -> HumanDuration {
     HumanDuration(Duration::from_secs(until.since(now.wall).as_secs()))
 }
+
+#[cfg(test)]
+mod tests {
+    use cluster::BrokerId;
+    use expect_test::expect;
+
+    use crate::attributes::Maintenance;
+    use crate::testing::World;
+
+    #[test]
+    fn says_what_is_under_maintenance_until_it_ends() {
+        let mut world = World::new("b1\nb2");
+        world.wishes.maintenance = Some(world.wish(None));
+        world.wishes.broker_maintenance.insert(BrokerId(2), world.wish(Some(60)));
+        expect![[r"
+            info maintenance [broker 2] broker 2 is under maintenance by ann: it is neither healed away from nor given replicas (new disks) -- waits for its end in 1s
+            info maintenance [cluster] cluster is under maintenance by ann: nothing is done to the cluster (new disks) -- waits for a person to end it
+        "]]
+        .assert_eq(&world.watch(59).text());
+        let cycle = world.watch(1);
+        let maintenance = cycle.state.get::<Maintenance>().unwrap().value;
+        assert!(maintenance.brokers.is_empty() && maintenance.cluster.is_some());
+    }
+}

@@ -1,1 +1,106 @@
+use expect_test::{Expect, expect};
 
+use crate::attributes::UnderReplicatedPartitions;
+use crate::state::State;
+use crate::testing::World;
+
+fn look(text: &str) -> State {
+    World::new(text).look().state
+}
+
+fn check(text: &str, expected: Expect) {
+    let state = look(text);
+    let found = state.get::<UnderReplicatedPartitions>().unwrap().value;
+    let ids = |ids: &[cluster::BrokerId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let mut lines = vec![format!("{} of {}\n", found.partitions.len(), found.of)];
+    lines.extend(found.partitions.iter().map(|(key, what)| {
+        let leader = what.leader.map_or("none".to_owned(), |id| id.to_string());
+        let moving = if what.being_reassigned { ", being reassigned" } else { "" };
+        format!("{key}: out of sync [{}], leader {leader}{moving}\n", ids(&what.out_of_sync))
+    }));
+    lines.extend(found.only_reassigning.iter().map(|key| format!("{key}: only being reassigned\n")));
+    expected.assert_eq(&lines.concat());
+}
+
+#[test]
+fn finds_nothing_where_all_are_in_sync() {
+    check(
+        "b1\nb2\nt-0: 1* 2\nt-1: 2* 1",
+        expect![[r"
+        0 of 2
+    "]],
+    );
+}
+
+#[test]
+fn finds_replicas_out_of_sync_and_partitions_without_a_leader() {
+    check(
+        "
+        b1
+        b2
+        b3
+        t-0: 1* 2~ 3
+        t-1: 3~ 2* 1~
+        u-0: 1 2~
+        u-1: 2* 1
+        ",
+        expect![[r"
+            3 of 4
+            t-0: out of sync [2], leader 1
+            t-1: out of sync [3 1], leader 2
+            u-0: out of sync [2], leader none
+        "]],
+    );
+}
+
+#[test]
+fn replicas_that_are_just_being_added_are_not_missing() {
+    check(
+        "
+        b1
+        b2
+        b3
+        added-0: 1* 2 +3~
+        moved-0: 1* -2 +3~
+        healing-0: 1* -2~ +3~
+        ",
+        expect![[r"
+            1 of 3
+            healing-0: out of sync [2], leader 1, being reassigned
+            added-0: only being reassigned
+            moved-0: only being reassigned
+        "]],
+    );
+}
+
+#[test]
+fn drk_12_an_offline_partition_with_one_replica_is_found() {
+    // The last in-sync replica stays in the in-sync set although its broker is gone.
+    check(
+        "b1\nb2 dead\nt-0: 2\nt-1: 1*",
+        expect![[r"
+        1 of 2
+        t-0: out of sync [], leader none
+    "]],
+    );
+}
+
+#[test]
+fn drk_13_each_partition_is_judged_by_its_own_replicas() {
+    check(
+        "b1\nb2\nb3\nt-0: 1* 2 3\nt-1: 1*\nt-2: 1* 2~",
+        expect![[r"
+        1 of 3
+        t-2: out of sync [2], leader 1
+    "]],
+    );
+}
+
+#[test]
+fn is_as_old_as_the_topics_it_comes_from() {
+    let mut world = World::new("b1\nt-0: 1*");
+    world.topics_age = std::time::Duration::from_secs(20);
+    let cycle = world.look();
+    let fact = cycle.state.get::<UnderReplicatedPartitions>().unwrap();
+    assert_eq!(world.now.tick.since(fact.as_of), world.topics_age);
+}
