@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster::{BrokerId, Partition, TopicName, TopicPartition};
-use planner::{BrokerState, Limits, Plan, Problem, RackOutcome, WhyNot};
+use planner::{BrokerState, Limits, Plan, Problem, ProblemError, RackOutcome, WhyNot};
 use thiserror::Error;
 
 use crate::attributes::{
@@ -110,7 +110,7 @@ pub enum Unhealable {
     /// The leader's network is full.
     LeaderNetworkFull,
     /// The description of the partition makes no sense.
-    NotUnderstood(String),
+    NotUnderstood(&'static str),
 }
 
 impl Unhealable {
@@ -275,7 +275,7 @@ impl<'a> Described<'a> {
                         refused.extend(dead.map(|id| Unhealed {
                             partition: TopicPartition::new(name.clone(), number),
                             broker: *id,
-                            why: Unhealable::NotUnderstood(why.to_string()),
+                            why: Unhealable::NotUnderstood(refusal(&why)),
                         }));
                     }
                 }
@@ -364,8 +364,21 @@ impl<'a> Described<'a> {
             WhyNot::NoRoom { .. } => Unhealable::NoRoom,
             WhyNot::LeaderNetworkFull { .. } => Unhealable::LeaderNetworkFull,
             // Only replicas on dead brokers are handed over for replacement.
-            WhyNot::BrokerNotDead => Unhealable::NotUnderstood("its broker is not dead".into()),
+            WhyNot::BrokerNotDead => Unhealable::NotUnderstood("its broker is not dead"),
         }
+    }
+}
+
+/// Why the planner does not take a partition. Its own words speak of ordinals.
+fn refusal(why: &ProblemError) -> &'static str {
+    match why {
+        ProblemError::DuplicateReplica { .. } => "two replicas on one broker",
+        ProblemError::NoReplicas => "no replicas",
+        ProblemError::TooManyReplicas { .. } => "too many replicas",
+        ProblemError::BrokerOutOfRange { .. }
+        | ProblemError::TopicOutOfRange { .. }
+        | ProblemError::LeaderHoldsNoReplica { .. } => "it contradicts itself",
+        ProblemError::FigureTooLarge { .. } | ProblemError::TooManyOrdinals => "too large to be planned",
     }
 }
 

@@ -290,7 +290,8 @@ impl UnderReplicatedPartitionsOperator {
 struct Group {
     partitions: usize,
     reasons: BTreeMap<Reason, usize>,
-    /// Partitions with one live in-sync replica left, or none, for which this does not pass by itself.
+    /// Partitions with one live in-sync replica left, or none, because brokers are dead. In-sync sets that shrink and
+    /// grow again under load do not count.
     last_copies: usize,
     unsure: usize,
     /// Partitions that are being moved or reassigned.
@@ -313,7 +314,7 @@ fn groups(
             *group.reasons.entry(reason).or_default() += 1;
             group.moving += usize::from(moving);
             group.unsure += usize::from(reason.is_unsure() && !moving);
-            group.last_copies += usize::from(in_sync <= 1 && !reason.passes());
+            group.last_copies += usize::from(in_sync <= 1 && !reason.passes() && !reason.is_unsure());
         }
     }
     groups

@@ -1,6 +1,12 @@
 use expect_test::{Expect, expect};
 
-use crate::testing::World;
+use std::sync::Arc;
+
+use super::*;
+use crate::attributes::{BrokerDisks, BrokerReport, DirUse};
+use crate::execution::{Execution, ExecutionId, Reassign, Work};
+use crate::testing::{Cycle, World};
+use crate::time::Timestamp;
 
 /// What is said once the grace is over.
 fn check(text: &str, expected: Expect) {
@@ -79,4 +85,270 @@ fn heals_what_can_be_healed_and_lists_the_rest() {
                    broker 4 is dead: broker 1 takes its place
         "#]],
     );
+}
+
+/// A world after the grace.
+fn after_grace(text: &str) -> (World, Cycle) {
+    let mut world = World::new(text);
+    let cycle = world.watch(301);
+    (world, cycle)
+}
+
+/// The findings of one kind.
+fn found(cycle: &Cycle, kind: &str) -> String {
+    let of_kind = |line: &&str| line.split(' ').nth(1) == Some(kind);
+    cycle.text().lines().filter(of_kind).map(|line| format!("{line}\n")).collect()
+}
+
+fn events<'a>(cycle: &'a Cycle, name: &str) -> Vec<&'a Event> {
+    cycle.events.iter().filter(|event| event.name == name).collect()
+}
+
+#[test]
+fn says_how_much_of_the_grace_is_left() {
+    let mut world = World::new("b1\nb2\nb3 dead\nt-0: 1* 3~\nt-1: 2* 3~ 1");
+    let cycle = world.watch(100);
+    assert!(cycle.order().is_none());
+    expect![[r#"
+        warning under_replicated [broker 3] 2 replicas out of sync on broker 3 (follower absent: 2) -- waits for 3m 20s of the grace of 5m
+    "#]].assert_eq(&found(&cycle, kinds::UNDER_REPLICATED));
+}
+
+#[test]
+fn an_offline_partition_waits_for_its_absent_broker_and_is_lost_with_the_dead_one() {
+    let mut world = World::new("b1\nb2\nb3 dead\nt-0: 3\nt-1: 1*");
+    let cycle = world.watch(100);
+    expect![[r#"
+        warning partitions_without_leader [cluster] 1 partition without a leader: t-0 -- waits for brokers that are absent, but not dead
+    "#]].assert_eq(&found(&cycle, kinds::PARTITIONS_WITHOUT_LEADER));
+    assert!(events(&cycle, names::ALERT_URP_HANDLING_FAILURE).is_empty());
+    let cycle = world.watch(202);
+    expect![[r#"
+        critical partitions_lost [cluster] 1 partition lost until a dead broker returns, as there is no copy elsewhere: t-0 -- waits for one of their brokers to return
+    "#]].assert_eq(&found(&cycle, kinds::PARTITIONS_LOST));
+    assert!(cycle.order().is_none());
+    assert_eq!(events(&cycle, names::ALERT_URP_HANDLING_FAILURE)[0].repeat, Repeat::OncePerIncident);
+    world.becomes("b1\nb2\nb3\nt-0: 3*\nt-1: 1*");
+    assert_eq!(world.watch(1).text(), "nothing\n");
+}
+
+#[test]
+fn names_a_reason_for_each_replica_that_is_out_of_sync() {
+    let mut world = World::new("b1\nb2\nb3\nb4\nb5\nb6\nt-0: 1* 4");
+    world.becomes("b1\nb2\nb3\nb4 dead\nb5\nb6\nt-0: 1* 4~");
+    let _ = world.watch(30);
+    world.becomes(
+        "
+        b1
+        b2
+        b3 dead
+        b4
+        b5
+        b6 dead
+        dead-0: 1* 3~
+        maintained-0: 1* 6~
+        leaderless-0: 3 2~
+        returned-0: 1* 4~
+        unknown-0: 1* 5~
+        ",
+    );
+    world.wishes.broker_maintenance.insert(BrokerId(6), world.wish(None));
+    let text = found(&world.watch(100), kinds::UNDER_REPLICATED);
+    let cycle = world.watch(201);
+    expect![[r#"
+        critical under_replicated [broker 2] 1 replica out of sync on broker 2 (no leader: 1); 1 partition down to the last copy
+        info under_replicated [broker 6] 1 replica out of sync on broker 6 (follower under maintenance: 1) -- waits for the end of its maintenance
+        warning under_replicated [broker 3] 1 replica out of sync on broker 3 (follower absent: 1) -- waits for 3m 20s of the grace of 5m
+        warning under_replicated [broker 4] 1 replica out of sync on broker 4 (catching up: 1) -- waits for it to catch up
+        warning under_replicated [broker 5] 1 replica out of sync on broker 5 (unknown: 1)
+        ---
+        critical under_replicated [broker 2] 1 replica out of sync on broker 2 (no leader: 1); 1 partition down to the last copy
+        critical under_replicated [broker 3] 1 replica out of sync on broker 3 (follower dead: 1); 1 partition down to the last copy
+        info under_replicated [broker 6] 1 replica out of sync on broker 6 (follower under maintenance: 1) -- waits for the end of its maintenance
+        warning under_replicated [broker 4] 1 replica out of sync on broker 4 (catching up: 1) -- waits for it to catch up
+        warning under_replicated [broker 5] 1 replica out of sync on broker 5 (unknown: 1)
+    "#]].assert_eq(&format!("{text}---\n{}", found(&cycle, kinds::UNDER_REPLICATED)));
+}
+
+#[test]
+fn holds_still_on_what_is_too_old_and_says_so() {
+    let (mut world, cycle) = after_grace("b1\nb2\nb3 dead\nt-0: 1* 3~");
+    assert!(cycle.order().is_some());
+    world.topics_age = Duration::from_secs(91);
+    let cycle = world.watch(1);
+    assert!(cycle.order().is_none());
+    expect![[r#"
+        warning healing_blind [cluster] nothing is decided about healing: topics is 91.0 s old, at most 90.0 s is accepted -- waits for fresh knowledge of the cluster
+    "#]].assert_eq(&found(&cycle, kinds::HEALING_BLIND));
+    world.topics_age = Duration::ZERO;
+    world.liveness_age = Duration::from_secs(11);
+    let cycle = world.watch(1);
+    assert!(cycle.order().is_none());
+    expect![[r#"
+        warning healing_blind [cluster] nothing is decided about healing: liveness is 11.0 s old, at most 10.0 s is accepted -- waits for fresh knowledge of the cluster
+    "#]].assert_eq(&found(&cycle, kinds::HEALING_BLIND));
+}
+
+#[test]
+fn an_unsure_reason_is_alerted_when_it_lasts() {
+    let mut world = World::new("b1\nb2\nb3\nt-0: 1* 2~ 3");
+    assert_eq!(world.watch(590).names(), ["under_replicated"]);
+    let cycle = world.watch(10);
+    assert_eq!(cycle.names(), ["alert_urp_handling_failure", "under_replicated"]);
+    expect![[r#"
+        warning under_replicated [broker 2] 1 replica out of sync on broker 2 (unknown: 1)
+        => alert_urp_handling_failure [broker 2] 1 replica on live broker 2 not in sync, and it is not sure why (cause: under_replicated of broker 2)
+    "#]].assert_eq(&cycle.text());
+}
+
+#[test]
+fn long_under_replication_is_alerted_once_for_each_incident() {
+    let mut world = World::new("b1\nb2\nb3 dead\nt-0: 1* 2 3~");
+    world.healing.prolong_urp_alert_seconds = HumanDuration::seconds(1000);
+    assert!(events(&world.watch(999), names::ALERT_PROLONG_URP).is_empty());
+    let cycle = world.watch(1);
+    let alerts = events(&cycle, names::ALERT_PROLONG_URP);
+    assert_eq!(alerts.len(), 1);
+    assert_eq!(alerts[0].repeat, Repeat::OncePerIncident);
+    assert_eq!(alerts[0].reason, "replicas on broker 3 have been out of sync for 16m 40s");
+}
+
+#[test]
+fn moves_in_flight_are_not_asked_for_again() {
+    let (mut world, cycle) = after_grace("b1\nb2\nb3 dead\nt-0: 1* 3~\nt-1: 1* 3~");
+    let mut moves = cycle.order().unwrap().moves;
+    let rest = moves.pop().unwrap();
+    let work = Work::Reassign(Reassign { moves: vec![moves.remove(0).into()], ..Reassign::default() });
+    let event = cycle.events[0].clone();
+    let mut execution = Execution::new(ExecutionId(1), event, "move", world.now.wall, work);
+    world.executions = vec![Arc::new(execution.clone())];
+    let again: Vec<_> = world.watch(1).order().unwrap().moves.into_iter().map(|m| m.partition).collect();
+    assert_eq!(again, [rest.partition]);
+    execution.ended = Some((world.now.wall, "cancelled".into()));
+    world.executions = vec![Arc::new(execution)];
+    assert_eq!(world.watch(1).order().unwrap().moves.len(), 2);
+}
+
+#[test]
+fn brokers_with_a_failed_log_dir_get_replicas_last() {
+    let (mut world, _) = after_grace("b1\nb2\nb3 dead\nb4\nt-0: 1* 3~");
+    let dir = |error: Option<&str>| DirUse {
+        path: "/data".into(),
+        total_bytes: Some(1000),
+        usable_bytes: Some(900),
+        replicas: 1,
+        error: error.map(str::to_owned),
+    };
+    let broker = BrokerDisks { dirs: vec![dir(None), dir(Some("i/o error"))] };
+    world.disks = Some(Disks { brokers: [(BrokerId(2), broker)].into(), ..Disks::default() });
+    assert_eq!(world.watch(1).order().unwrap().moves[0].to, [BrokerId(1), BrokerId(4)]);
+}
+
+#[test]
+fn asks_for_the_configured_throttle_and_no_more_moves_than_fit_one_event() {
+    let mut world = World::new("b1\nb2\nb3 dead\nt-0: 1* 3~\nt-1: 1* 3~\nt-2: 1* 3~");
+    world.healing.throttle = Some(ByteSize(5_000_000));
+    world.healing.max_moves = 2;
+    let cycle = world.watch(301);
+    let order = cycle.order().unwrap();
+    assert_eq!((order.moves.len(), order.throttle_bytes_per_second), (2, Some(5_000_000)));
+    expect![[r#"
+        info healing_waits [cluster] replicas on dead brokers are not replaced yet: 1 (t-2): more than fit into one plan; they follow
+    "#]].assert_eq(&found(&cycle, kinds::HEALING_WAITS));
+    assert_eq!(found(&cycle, kinds::CANNOT_HEAL), "");
+}
+
+/// Reports of brokers: id, bytes per second to consumers, and into partition t-0.
+fn reports(of: &[(i32, u64, Option<u64>)]) -> BrokerReports {
+    let brokers = of.iter().map(|(id, out, partition)| {
+        let partitions = partition.map(|rate| (TopicPartition::new("t", 0), rate));
+        let report = BrokerReport {
+            made: Timestamp::default(),
+            age: Duration::ZERO,
+            failure: None,
+            leaders_bytes_in_per_second: None,
+            leaders_bytes_out_per_second: Some(*out),
+            partitions_bytes_in_per_second: partitions.into_iter().collect(),
+        };
+        (BrokerId(*id), report)
+    });
+    BrokerReports { brokers: brokers.collect(), unreadable: 0, caught_up: true }
+}
+
+#[test]
+fn drk_3_a_saturated_follower_and_a_saturated_leader_are_told_apart() {
+    let mut world = World::new("b1\nb2\nb3\nt-0: 1* 2~ 3\nu-0: 1* 2~");
+    world.healing.network_bandwidth_max_mb = Some(100);
+    world.reports = Some(reports(&[(1, 0, Some(40_000_000)), (2, 0, None), (3, 0, None)]));
+    let calm = found(&world.watch(1), kinds::UNDER_REPLICATED);
+    // The leader gives 40 MB/s to each of two followers, and 20 MB/s to consumers.
+    world.reports = Some(reports(&[(1, 20_000_000, Some(40_000_000)), (2, 0, None), (3, 0, None)]));
+    let leader = found(&world.watch(1), kinds::UNDER_REPLICATED);
+    world.reports = Some(reports(&[(1, 0, Some(100_000_000)), (2, 0, None), (3, 0, None)]));
+    let follower = found(&world.watch(1), kinds::UNDER_REPLICATED);
+    expect![[r#"
+        warning under_replicated [broker 2] 2 replicas out of sync on broker 2 (unknown: 2)
+        warning under_replicated [broker 2] 2 replicas out of sync on broker 2 (leader saturated: 2)
+        warning under_replicated [broker 2] 2 replicas out of sync on broker 2 (follower saturated: 2)
+    "#]]
+    .assert_eq(&[calm, leader, follower].concat());
+}
+
+#[test]
+fn drk_4_directions_are_not_added_up_and_replication_counts() {
+    // 60 MB/s in and 60 MB/s out (30 to consumers, 30 to a follower) are no saturation of a 100 MB/s link.
+    let mut world = World::new("b1\nb2\nt-0: 1* 2~");
+    world.healing.network_bandwidth_max_mb = Some(100);
+    world.reports = Some(reports(&[(1, 30_000_000, Some(60_000_000)), (2, 0, None)]));
+    assert!(found(&world.watch(1), kinds::UNDER_REPLICATED).contains("unknown: 1"));
+    // 60 to the follower and 40 to consumers are.
+    world.reports = Some(reports(&[(1, 40_000_000, Some(60_000_000)), (2, 0, None)]));
+    assert!(found(&world.watch(1), kinds::UNDER_REPLICATED).contains("leader saturated: 1"));
+}
+
+#[test]
+fn drk_16_another_reason_does_not_keep_dead_replicas_from_being_replaced() {
+    let (_, cycle) = after_grace("b1\nb2\nb3 dead\nb4\nt-0: 1* 3~\nt-1: 1* 2~\nt-2: 1* 2~ 3~");
+    assert_eq!(cycle.order().unwrap().moves.len(), 2);
+}
+
+#[test]
+fn drk_30_a_reassignment_of_somebody_else_keeps_no_other_partition_from_being_healed() {
+    let (_, cycle) = after_grace("b1\nb2\nb3 dead\nb4\nt-0: 1* 3~\nt-1: 1* -2 +4~");
+    let order = cycle.order().unwrap();
+    assert_eq!(order.moves.len(), 1);
+    assert_eq!(order.moves[0].partition, TopicPartition::new("t", 0));
+}
+
+#[test]
+fn drk_37_what_cannot_be_healed_is_told_of_unknown_brokers_too() {
+    let (_, cycle) = after_grace("b1\nt-0: 1* 77~");
+    assert_eq!(events(&cycle, names::ALERT_URP_HANDLING_FAILURE).len(), 1);
+}
+
+#[test]
+fn drk_38_reassignments_raise_no_alarm() {
+    let mut world = World::new("b1\nb2\nb3\nt-0: 1* -2 +3~\nt-1: 1* 2 +3~");
+    assert_eq!(world.watch(800).text(), "nothing\n");
+}
+
+#[test]
+fn drk_51_an_event_is_only_emitted_when_there_is_something_to_say() {
+    let mut world = World::new("b1\nb2\nb3 dead\nt-0: 1* 3~");
+    assert_eq!(world.watch(299).events, []);
+}
+
+#[test]
+fn drk_63_waiting_and_moving_are_no_failures() {
+    let mut world = World::new("b1\nb2\nb3 dead\nt-0: 1* 3~");
+    for _ in 0..30 {
+        assert!(events(&world.watch(10), names::ALERT_URP_HANDLING_FAILURE).is_empty());
+    }
+    // What it asked for is under way.
+    world.becomes("b1\nb2\nb3 dead\nt-0: 1* -3~ +2~");
+    for _ in 0..30 {
+        let cycle = world.watch(10);
+        assert!(events(&cycle, names::ALERT_URP_HANDLING_FAILURE).is_empty());
+        assert_eq!(found(&cycle, kinds::CANNOT_HEAL), "");
+    }
 }
