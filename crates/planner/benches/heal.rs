@@ -54,7 +54,7 @@ fn problem(shape: &Shape) -> Problem {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % below
     };
-    let dead = |broker: u32| broker % shape.dead_each == 0;
+    let dead = |broker: u32| broker.is_multiple_of(shape.dead_each);
     let mut builder = Problem::builder(shape.topics);
     for broker in 0..shape.brokers {
         let used = DISK / 1000 * shape.full + random(DISK / 10_000);
