@@ -16,6 +16,7 @@ mod fail;
 mod jaas;
 mod kafka;
 mod link;
+mod log_offsets;
 mod log_read;
 mod log_write;
 mod properties;

@@ -40,7 +40,8 @@ const LEADER_TRIES: usize = 2;
 
 /// Version 12 is the last one that names topics by their names, and every Kafka from 2.7 to 4.x speaks it.
 const FETCH: Api = Api { key: ApiKey::Fetch, min: 4, max: 12, doing: "reading records" };
-const LIST_OFFSETS: Api = Api { key: ApiKey::ListOffsets, min: 1, max: 9, doing: "looking up an offset" };
+pub(crate) const LIST_OFFSETS: Api =
+    Api { key: ApiKey::ListOffsets, min: 1, max: 9, doing: "looking up an offset" };
 
 /// The partitions that are being read.
 #[derive(Default)]
@@ -77,6 +78,14 @@ impl LogReader for Kafka {
                 },
             }
         })
+    }
+
+    fn offsets<'a>(
+        &'a self,
+        of: &'a [TopicPartition],
+        which: OffsetAt,
+    ) -> BoxFuture<'a, BTreeMap<TopicPartition, Result<i64, ClientError>>> {
+        Box::pin(self.list_offsets(of, which))
     }
 
     fn read<'a>(

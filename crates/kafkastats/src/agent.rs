@@ -19,14 +19,20 @@ const LAST_SEND: Duration = Duration::from_secs(3);
 pub struct Agent {
     gatherer: Gatherer,
     measurer: Measurer,
-    /// What the last report said was wrong, so that it is logged when it changes and not every minute.
+    /// What the last report said was wrong, and how many reports in a row had something wrong: it is logged when it
+    /// changes, not every minute.
     trouble: Option<String>,
+    troubled: u32,
 }
+
+/// So many reports in a row must lack something before that is worth a warning: a topic that is just being created has
+/// partitions whose leader does not know of it yet.
+const WORTH_A_WARNING: u32 = 2;
 
 impl Agent {
     /// One that reads through `gatherer`.
     pub fn new(gatherer: Gatherer) -> Agent {
-        Agent { gatherer, measurer: Measurer::new(), trouble: None }
+        Agent { gatherer, measurer: Measurer::new(), trouble: None, troubled: 0 }
     }
 
     /// Reads the broker and compares with the time before.
@@ -44,17 +50,32 @@ impl Agent {
             Ok(stats) => stats,
             Err(error) => self.gatherer.failure(&error),
         };
-        if self.trouble != stats.failure_detail {
-            match &stats.failure_detail {
-                Some(trouble) if stats.has_failure => {
-                    warn!(broker = stats.id, %trouble, "broker cannot be measured")
-                }
-                Some(trouble) => warn!(broker = stats.id, %trouble, "report is not complete"),
-                None => info!(broker = stats.id, "report is complete again"),
-            }
-            self.trouble.clone_from(&stats.failure_detail);
-        }
+        self.log(&stats);
         stats
+    }
+
+    fn log(&mut self, stats: &BrokerStats) {
+        let before = std::mem::replace(&mut self.trouble, stats.failure_detail.clone());
+        match &stats.failure_detail {
+            Some(trouble) if stats.has_failure => {
+                self.troubled = self.troubled.max(WORTH_A_WARNING);
+                if before != stats.failure_detail {
+                    warn!(broker = stats.id, %trouble, "broker cannot be measured");
+                }
+            }
+            Some(trouble) => {
+                self.troubled = self.troubled.saturating_add(1);
+                if self.troubled == WORTH_A_WARNING {
+                    warn!(broker = stats.id, %trouble, "reports are not complete");
+                }
+            }
+            None => {
+                if self.troubled >= WORTH_A_WARNING {
+                    info!(broker = stats.id, "reports are complete again");
+                }
+                self.troubled = 0;
+            }
+        }
     }
 }
 

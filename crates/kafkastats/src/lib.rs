@@ -1,9 +1,10 @@
 //! The agent that measures a Kafka broker and publishes BrokerStats, from the Kafka protocol alone.
 //!
 //! Reading order: [`view`] (what is read of a broker), [`measure`] (how BrokerStats is made of it, a pure function),
-//! then the shell: [`gather`] (reads a view), [`publish`] (sends reports), [`agent`] (does both again and again).
+//! then the shell: [`gather`] (reads a view), [`publish`] (sends reports), [`agent`] (does both again and again), [`cli`].
 
 pub mod agent;
+pub mod cli;
 pub mod gather;
 pub mod measure;
 pub mod publish;

@@ -1,3 +1,7 @@
 //! The agent that measures a Kafka broker.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kafkastats::cli::main()
+}
