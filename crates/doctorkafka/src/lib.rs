@@ -4,6 +4,8 @@
 //! store, the loop of each cluster, the command line. A binary of your own can add plugins: register them in a
 //! [`plugin::PluginRegistry`] and hand it to the service.
 
+pub mod api;
+
 pub mod cli;
 
 pub mod config;

@@ -96,7 +96,7 @@ pub fn sentence(record: &Record) -> String {
 }
 
 /// A message that names what it is about, once.
-fn about(target: &str, message: &str) -> String {
+pub(crate) fn about(target: &str, message: &str) -> String {
     if message.contains(target) || target == "cluster" {
         message.to_owned()
     } else {

@@ -15,3 +15,9 @@ pub mod audit;
 pub mod snapshot;
 
 pub mod cluster_manager;
+
+pub mod connect;
+
+pub mod log;
+
+pub mod service;

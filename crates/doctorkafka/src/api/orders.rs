@@ -1,0 +1,107 @@
+//! Orders of people.
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use cluster::BrokerId;
+use control::order::OrderKind;
+use control::{Order, Scope, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::{Api, refusal};
+
+/// The body of `POST /v1/clusters/{cluster}/{order}`, where `order` is `pause`, `resume`, `approve`, `cancel`,
+/// `maintenance-on`, `maintenance-off` or `accept-identity`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderBody {
+    /// Who gives the order: not empty.
+    pub by: String,
+    /// Why; may be empty.
+    #[serde(default)]
+    pub reason: String,
+    /// For `cancel`: the execution; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution: Option<u64>,
+    /// For maintenance: the broker; the whole cluster when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broker: Option<i32>,
+    /// For `maintenance-on`: for how many seconds; until it is switched off when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_seconds: Option<u64>,
+}
+
+/// The answer to an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// What came of it.
+    pub result: String,
+}
+
+/// Longer names and reasons than this, in bytes, are refused.
+const LONGEST_TEXT: usize = 1_000;
+/// Ten years: a longer maintenance is a slip of the pen.
+const LONGEST_MAINTENANCE: u64 = 10 * 366 * 24 * 3_600;
+
+pub(super) async fn take(
+    State(api): State<Api>,
+    Path((cluster, order)): Path<(String, String)>,
+    body: Result<Json<OrderBody>, JsonRejection>,
+) -> Response {
+    let Some(handle) = api.clusters.iter().find(|handle| *handle.name == *cluster) else {
+        let known: Vec<&str> = api.clusters.iter().map(|handle| &*handle.name).collect();
+        let why = format!("there is no cluster {cluster:?} here, only: {}", known.join(", "));
+        return refusal(StatusCode::NOT_FOUND, &why);
+    };
+    let body = match body {
+        Ok(Json(body)) => body,
+        Err(rejection) => return refusal(rejection.status(), &rejection.body_text()),
+    };
+    let what = match kind(&order, &body, api.clock.now().wall) {
+        Ok(what) => what,
+        Err((code, why)) => return refusal(code, &why),
+    };
+    match handle.order(Order { by: body.by, reason: body.reason, what }).await {
+        Ok(result) => Json(Answer { result }).into_response(),
+        Err(why) => refusal(StatusCode::SERVICE_UNAVAILABLE, &why),
+    }
+}
+
+fn kind(order: &str, body: &OrderBody, now: Timestamp) -> Result<OrderKind, (StatusCode, String)> {
+    let bad = |why: &str| (StatusCode::UNPROCESSABLE_ENTITY, why.to_owned());
+    if body.by.trim().is_empty() {
+        return Err(bad("`by` must say who gives the order"));
+    }
+    if body.by.len() > LONGEST_TEXT || body.reason.len() > LONGEST_TEXT {
+        return Err(bad("`by` and `reason` may have 1000 bytes at most"));
+    }
+    if body.broker.is_some_and(|broker| broker < 0) {
+        return Err(bad("`broker` must not be negative"));
+    }
+    let scope = body.broker.map_or(Scope::Cluster, |broker| Scope::Broker(BrokerId(broker)));
+    let maintenance = order.starts_with("maintenance-");
+    let only = |fits: bool, field: &str| {
+        if fits { Ok(()) } else { Err(bad(&format!("`{field}` does not go with {order}"))) }
+    };
+    only(maintenance || body.broker.is_none(), "broker")?;
+    only(order == "maintenance-on" || body.for_seconds.is_none(), "for_seconds")?;
+    only(order == "cancel" || body.execution.is_none(), "execution")?;
+    if body.for_seconds.is_some_and(|seconds| seconds == 0 || seconds > LONGEST_MAINTENANCE) {
+        return Err(bad("`for_seconds` must be more than nothing and at most ten years"));
+    }
+    Ok(match order {
+        "pause" => OrderKind::Pause,
+        "resume" => OrderKind::Resume,
+        "approve" => OrderKind::Approve,
+        "cancel" => OrderKind::Cancel { execution: body.execution },
+        "maintenance-on" => {
+            let end = |seconds| now.0.saturating_add_unsigned(seconds * 1_000);
+            OrderKind::MaintenanceOn { scope, until: body.for_seconds.map(end).map(Timestamp) }
+        }
+        "maintenance-off" => OrderKind::MaintenanceOff { scope },
+        "accept-identity" => OrderKind::AcceptIdentity,
+        _ => return Err((StatusCode::NOT_FOUND, format!("there is no order {order:?}"))),
+    })
+}

@@ -1,0 +1,297 @@
+//! What is wrong, since when, what is being done about it, and what holds it up: as data.
+
+use std::time::Duration;
+
+use cluster::BrokerId;
+use control::execution::Work;
+use control::{
+    DeadBrokers, Execution, Held, Incident, Liveness, MovePhase, Now, OngoingReassignments, Progress, Record,
+    Severity, State, Topics, UnderReplicatedPartitions, Wishes,
+};
+use serde::{Deserialize, Serialize};
+
+use super::health::millis;
+use crate::shell::snapshot::{ClusterHandle, Snapshot};
+
+/// The answer of `GET /v1/status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The version of the service.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Its clusters.
+    pub clusters: Vec<ClusterStatus>,
+}
+
+/// One cluster. Times are in milliseconds since 1970, lengths of time in milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterStatus {
+    /// Its configured name.
+    pub name: String,
+    /// Kafka's own id of it, once it is known.
+    pub cluster_id: Option<String>,
+    /// When this was asked.
+    pub now: i64,
+    /// How long ago the last cycle began; `None` before the first.
+    pub last_cycle_age: Option<u64>,
+    /// How often there is a cycle when nothing wakes the loop.
+    pub evaluation_interval: u64,
+    /// Why nothing can be done although it might have to.
+    pub trouble: Option<String>,
+    /// Whether a monitor stopped the last cycle, so that nothing was decided.
+    pub stopped: bool,
+    /// The brokers, as far as they are known.
+    pub brokers: Option<Brokers>,
+    /// The partitions, as far as they are known.
+    pub partitions: Option<Partitions>,
+    /// What is wrong, worst first.
+    pub incidents: Vec<Problem>,
+    /// What is being done.
+    pub work: Vec<Doing>,
+    /// Partitions that somebody else is reassigning.
+    pub foreign_reassignments: usize,
+    /// What would be done, but is held.
+    pub held: Vec<HeldEvent>,
+    /// What people have asked for.
+    pub wishes: Wishes,
+    /// The newest records, oldest first.
+    pub recent: Vec<Record>,
+}
+
+/// The brokers of a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Brokers {
+    /// Alive for Kafka.
+    pub live: Vec<i32>,
+    /// Dead.
+    pub dead: Vec<i32>,
+    /// Absent, but not dead (yet).
+    pub suspects: Vec<i32>,
+    /// Alive for Kafka, but not reachable from here.
+    pub unreachable: Vec<i32>,
+}
+
+/// The partitions of a cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partitions {
+    /// All of them.
+    pub of: u64,
+    /// Those with fewer in-sync replicas than they should have.
+    pub under_replicated: u64,
+    /// Those without a leader.
+    pub leaderless: u64,
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// The number of the incident.
+    pub id: u64,
+    /// What it is.
+    pub kind: String,
+    /// What it is about, in words.
+    pub subject: String,
+    /// How much it matters.
+    pub severity: Severity,
+    /// What was seen.
+    pub message: String,
+    /// What is being waited for.
+    pub waits_for: Option<String>,
+    /// Since when.
+    pub since: i64,
+}
+
+/// Something that is being done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doing {
+    /// The number of the execution: `doctorkafka cancel` takes it.
+    pub execution: u64,
+    /// The event.
+    pub event: String,
+    /// What it is about, in words.
+    pub target: String,
+    /// Why.
+    pub reason: String,
+    /// Whether it changes nothing.
+    pub dry_run: bool,
+    /// Since when.
+    pub since: i64,
+    /// Who cancelled it.
+    pub cancelled_by: Option<String>,
+    /// How far moves of replicas are; `None` for a single call.
+    pub moves: Option<Moves>,
+}
+
+/// How far moves of replicas are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moves {
+    /// Not submitted yet.
+    pub waiting: usize,
+    /// Submitted or being copied.
+    pub copying: usize,
+    /// Being cancelled.
+    pub cancelling: usize,
+    /// As wanted.
+    pub done: usize,
+    /// Given up.
+    pub dropped: usize,
+    /// Bytes of all of them, where known.
+    pub bytes: u64,
+    /// Bytes of those that are done.
+    pub bytes_done: u64,
+    /// How much longer it takes if it goes on as so far.
+    pub left: Option<u64>,
+}
+
+/// An event that is held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldEvent {
+    /// The event.
+    pub event: String,
+    /// What it is about, in words.
+    pub target: String,
+    /// What objects: the name of a check of the guard.
+    pub check: String,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// How many of the newest records a status has.
+const RECENT: usize = 10;
+
+impl Status {
+    pub(super) fn of(clusters: &[ClusterHandle], now: Now) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            clusters: clusters.iter().map(|handle| ClusterStatus::of(handle, now)).collect(),
+        }
+    }
+}
+
+impl ClusterStatus {
+    /// The status of one cluster.
+    pub fn of(handle: &ClusterHandle, now: Now) -> Self {
+        let snapshot = handle.shared.snapshot();
+        let recent = handle.shared.audit.newest(RECENT);
+        Self::of_snapshot(&handle.name, handle.evaluation_interval, &snapshot, recent, now)
+    }
+
+    fn of_snapshot(name: &str, interval: Duration, last: &Snapshot, recent: Vec<Record>, now: Now) -> Self {
+        let memory = &last.memory;
+        let state = last.state.as_deref();
+        let mut incidents: Vec<Problem> = memory.incidents.open.values().map(problem).collect();
+        incidents.sort_by_key(|problem| (std::cmp::Reverse(problem.severity), problem.since, problem.id));
+        let running = memory.executions.iter().filter(|execution| is_worth_telling(execution));
+        Self {
+            name: name.to_owned(),
+            cluster_id: memory.cluster_id.as_ref().map(ToString::to_string),
+            now: now.wall.0,
+            last_cycle_age: last.at.map(|at| millis(now.tick.since(at.tick))),
+            evaluation_interval: millis(interval),
+            trouble: last.trouble.clone(),
+            stopped: last.stopped,
+            brokers: state.and_then(brokers),
+            partitions: state.and_then(partitions),
+            incidents,
+            work: running.map(|execution| doing(execution, now)).collect(),
+            foreign_reassignments: state.map_or(0, |state| foreign(state, &memory.executions)),
+            held: last.held.iter().map(held).collect(),
+            wishes: (*memory.wishes).clone(),
+            recent,
+        }
+    }
+}
+
+/// Acts that have not ended. Messages on their way are not work.
+fn is_worth_telling(execution: &Execution) -> bool {
+    execution.is_running() && !control::guard::is_message(&execution.event.name)
+}
+
+pub(super) fn brokers(state: &State) -> Option<Brokers> {
+    let ids = |ids: &mut dyn Iterator<Item = &BrokerId>| ids.map(|id| id.0).collect();
+    let live = &state.get::<Liveness>()?.value.live;
+    let mut brokers = Brokers { live: ids(&mut live.keys()), ..Brokers::default() };
+    if let Some(dead) = state.get::<DeadBrokers>() {
+        brokers.dead = ids(&mut dead.value.dead.keys());
+        brokers.suspects = ids(&mut dead.value.suspects.keys());
+        brokers.unreachable = ids(&mut dead.value.unreachable.iter());
+    }
+    Some(brokers)
+}
+
+pub(super) fn partitions(state: &State) -> Option<Partitions> {
+    let topics = &state.get::<Topics>()?.value.0;
+    let of = topics.values().map(|topic| topic.partitions.len() as u64).sum();
+    let under = state.get::<UnderReplicatedPartitions>();
+    let under = under.map(|fact| &fact.value.partitions);
+    Some(Partitions {
+        of,
+        under_replicated: under.map_or(0, |under| under.len() as u64),
+        leaderless: under.map_or(0, |under| under.values().filter(|p| p.leader.is_none()).count() as u64),
+    })
+}
+
+fn problem(incident: &Incident) -> Problem {
+    Problem {
+        id: incident.id,
+        kind: incident.key.kind.clone(),
+        subject: incident.key.subject.to_string(),
+        severity: incident.severity,
+        message: incident.message.clone(),
+        waits_for: incident.waits_for.clone(),
+        since: incident.first_seen.0,
+    }
+}
+
+fn doing(execution: &Execution, now: Now) -> Doing {
+    let (moves, cancelled_by) = match &execution.work {
+        Work::Once(_) => (None, None),
+        Work::Reassign(reassign) => {
+            let progress = Progress::of(execution, now.wall);
+            let moves = Moves {
+                waiting: progress.waiting,
+                copying: progress.submitting + progress.copying,
+                cancelling: progress.cancelling,
+                done: progress.done,
+                dropped: progress.dropped,
+                bytes: progress.bytes,
+                bytes_done: progress.bytes_done,
+                left: progress.left.map(millis),
+            };
+            (Some(moves), reassign.cancelled.clone())
+        }
+    };
+    Doing {
+        execution: execution.id.0,
+        event: execution.event.name.clone(),
+        target: execution.event.target.to_string(),
+        reason: execution.event.reason.clone(),
+        dry_run: execution.dry_run,
+        since: execution.admitted.0,
+        cancelled_by,
+        moves,
+    }
+}
+
+fn foreign(state: &State, executions: &[std::sync::Arc<Execution>]) -> usize {
+    let Some(ongoing) = state.get::<OngoingReassignments>() else { return 0 };
+    let running = executions.iter().filter(|execution| execution.is_running());
+    let in_flight = |phase: &MovePhase| phase.is_in_flight();
+    let ours: std::collections::BTreeSet<_> = running
+        .flat_map(|execution| execution.moves())
+        .filter(|m| in_flight(&m.phase))
+        .map(|m| &m.order.partition)
+        .collect();
+    ongoing.value.0.keys().filter(|partition| !ours.contains(partition)).count()
+}
+
+fn held(held: &Held) -> HeldEvent {
+    HeldEvent {
+        event: held.event.clone(),
+        target: held.target.to_string(),
+        check: held.check.name().to_owned(),
+        reason: held.reason.clone(),
+    }
+}

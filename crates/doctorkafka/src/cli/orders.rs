@@ -1,0 +1,160 @@
+//! `doctorkafka pause`, `resume`, `approve`, `cancel`, `maintenance`: orders to a running service.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use control::config::HumanDuration;
+
+use super::client::Whom;
+use super::{fail, print};
+use crate::api::{Answer, OrderBody};
+use crate::plugin::PluginRegistry;
+
+/// What every order has.
+#[derive(Args, Debug)]
+struct Given {
+    #[command(flatten)]
+    whom: Whom,
+    /// Why, for the audit.
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    reason: String,
+    /// Who gives the order, for the audit.
+    #[arg(long, env = "USER", default_value = "somebody", value_name = "NAME")]
+    by: String,
+}
+
+/// Allow no new acts; looking goes on. Survives a restart.
+#[derive(Args, Debug)]
+pub(super) struct Pause {
+    #[command(flatten)]
+    given: Given,
+}
+
+/// Allow acts again.
+#[derive(Args, Debug)]
+pub(super) struct Resume {
+    #[command(flatten)]
+    given: Given,
+}
+
+/// Let healing go on although many brokers are dead, until that is over.
+#[derive(Args, Debug)]
+pub(super) struct Approve {
+    #[command(flatten)]
+    given: Given,
+}
+
+/// Take the cluster's present cluster.id as the right one.
+#[derive(Args, Debug)]
+pub(super) struct AcceptIdentity {
+    #[command(flatten)]
+    given: Given,
+}
+
+/// Cancel our own moves, never those of others.
+#[derive(Args, Debug)]
+pub(super) struct Cancel {
+    /// The number of the execution, as `status` shows it; all when left out.
+    execution: Option<u64>,
+    #[command(flatten)]
+    given: Given,
+}
+
+/// Do nothing to a cluster, or to and with one broker, while people work on it.
+#[derive(Args, Debug)]
+pub(super) struct Maintenance {
+    #[command(subcommand)]
+    switch: Switch,
+}
+
+#[derive(Debug, Subcommand)]
+enum Switch {
+    /// Switch maintenance on.
+    On {
+        /// The broker; the whole cluster when left out.
+        #[arg(long, value_name = "ID")]
+        broker: Option<i32>,
+        /// For how long, such as 30m or 2h; until it is switched off when left out.
+        #[arg(long = "for", value_name = "TIME")]
+        time: Option<HumanDuration>,
+        #[command(flatten)]
+        given: Given,
+    },
+    /// Switch maintenance off.
+    Off {
+        /// The broker; the whole cluster when left out.
+        #[arg(long, value_name = "ID")]
+        broker: Option<i32>,
+        #[command(flatten)]
+        given: Given,
+    },
+}
+
+impl Pause {
+    pub(super) fn run(self, registry: &PluginRegistry) -> ExitCode {
+        give(registry, "pause", self.given, OrderBody::default())
+    }
+}
+
+impl Resume {
+    pub(super) fn run(self, registry: &PluginRegistry) -> ExitCode {
+        give(registry, "resume", self.given, OrderBody::default())
+    }
+}
+
+impl Approve {
+    pub(super) fn run(self, registry: &PluginRegistry) -> ExitCode {
+        give(registry, "approve", self.given, OrderBody::default())
+    }
+}
+
+impl AcceptIdentity {
+    pub(super) fn run(self, registry: &PluginRegistry) -> ExitCode {
+        give(registry, "accept-identity", self.given, OrderBody::default())
+    }
+}
+
+impl Cancel {
+    pub(super) fn run(self, registry: &PluginRegistry) -> ExitCode {
+        give(registry, "cancel", self.given, OrderBody { execution: self.execution, ..OrderBody::default() })
+    }
+}
+
+impl Maintenance {
+    pub(super) fn run(self, registry: &PluginRegistry) -> ExitCode {
+        match self.switch {
+            Switch::On { broker, time, given } => {
+                let for_seconds = time.map(|time| time.0.as_secs().max(1));
+                give(
+                    registry,
+                    "maintenance-on",
+                    given,
+                    OrderBody { broker, for_seconds, ..OrderBody::default() },
+                )
+            }
+            Switch::Off { broker, given } => {
+                give(registry, "maintenance-off", given, OrderBody { broker, ..OrderBody::default() })
+            }
+        }
+    }
+}
+
+fn give(registry: &PluginRegistry, order: &'static str, given: Given, body: OrderBody) -> ExitCode {
+    let body = OrderBody { by: given.by, reason: given.reason, ..body };
+    super::block_on(async move {
+        let client = match super::client_of(&given.whom, registry) {
+            Ok(client) => client,
+            Err(why) => return fail(&why),
+        };
+        let attempt = async {
+            let cluster = client.cluster(given.whom.cluster.as_deref()).await?;
+            let path = format!("/v1/clusters/{cluster}/{order}");
+            let answer: Answer = client.post(&path, &body).await?;
+            Ok((cluster, answer))
+        };
+        match attempt.await {
+            Ok((cluster, answer)) => print(&format!("{cluster}: {}\n", answer.result)),
+            Err(error) => super::refused(&error),
+        }
+    })
+}

@@ -1,0 +1,96 @@
+//! Connections to real clusters.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kafka::{ConnectionConfig, Kafka, Security, client_properties};
+
+use crate::plugin::{Connect, Connection, Endpoint};
+
+/// The name under which brokers log and meter this service.
+const CLIENT_ID: &str = "doctorkafka";
+
+/// Connects to real clusters. Connections to one endpoint are shared for as long as this lives.
+#[derive(Default)]
+pub struct RealConnect(Mutex<BTreeMap<Endpoint, Connection>>);
+
+impl Connect for RealConnect {
+    fn connect(&self, endpoint: &Endpoint) -> Result<Connection, String> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(connection) = known.get(endpoint) {
+            return Ok(connection.clone());
+        }
+        let connection = connect(endpoint)?;
+        known.insert(endpoint.clone(), connection.clone());
+        Ok(connection)
+    }
+}
+
+impl RealConnect {
+    /// Waits until everything that was written to any cluster is acknowledged or has failed, at most for `limit` in
+    /// all.
+    pub async fn flush(&self, limit: Duration) {
+        let connections: Vec<Connection> =
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let deadline = tokio::time::Instant::now() + limit;
+        for connection in connections {
+            match tokio::time::timeout_at(deadline, connection.log_writer.flush()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "records could not be written before the end"),
+                Err(_elapsed) => tracing::warn!("records could not be written before the end: no answer"),
+            }
+        }
+    }
+}
+
+fn connect(endpoint: &Endpoint) -> Result<Connection, String> {
+    let security = match &endpoint.command_config {
+        None => Security::plaintext(),
+        Some(path) => {
+            let place = path.display();
+            let text = fs::read_to_string(path).map_err(|error| format!("cannot read {place}: {error}"))?;
+            client_properties::parse(&text).map_err(|problems| {
+                let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                format!("{place}: {}", problems.join("; "))
+            })?
+        }
+    };
+    for warning in security.warnings() {
+        let file = endpoint.command_config.as_deref().unwrap_or_else(|| "".as_ref());
+        tracing::warn!(file = %file.display(), %warning, "odd security settings");
+    }
+    let bootstrap = endpoint.bootstrap.clone();
+    let kafka =
+        Arc::new(Kafka::new(ConnectionConfig { bootstrap, security, client_id: CLIENT_ID.to_owned() }));
+    Ok(Connection {
+        reader: kafka.clone(),
+        writer: kafka.clone(),
+        log_reader: kafka.clone(),
+        log_writer: kafka,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_the_connection_to_an_endpoint_and_explains_bad_settings() {
+        let connect = RealConnect::default();
+        let bootstrap = kafka::parse_bootstrap("127.0.0.1:1").unwrap();
+        let endpoint = Endpoint { bootstrap, command_config: None };
+        let (first, second) = (connect.connect(&endpoint).unwrap(), connect.connect(&endpoint).unwrap());
+        assert!(Arc::ptr_eq(&first.reader, &second.reader));
+
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("client.properties");
+        let with_file = Endpoint { command_config: Some(file.clone()), ..endpoint };
+        let missing = connect.connect(&with_file).err().unwrap();
+        assert!(missing.contains("client.properties") && missing.contains("No such file"), "{missing}");
+        fs::write(&file, "security.protocol=NONSENSE\n").unwrap();
+        let wrong = connect.connect(&with_file).err().unwrap();
+        assert!(wrong.contains("line 1") && wrong.contains("NONSENSE"), "{wrong}");
+    }
+}

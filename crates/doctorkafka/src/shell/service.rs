@@ -1,0 +1,264 @@
+//! The service: everything that a configuration names, started, watched over and ended together.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use control::step::ConfigProblem;
+use control::{ActionKind, ActionSlot, Core, CoreConfig, FoldLimits, MonitorSlot};
+use thiserror::Error;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::clock::RealClock;
+use super::cluster_manager::{ClusterManager, ClusterSetup, LoopLimits, SHELL_SOURCE};
+use super::connect::RealConnect;
+use super::journal::Journal;
+use crate::api::{Api, ListenError, Listening, bind_control_socket, bind_tcp};
+use crate::config::Config;
+use crate::config::resolved::ClusterConfig;
+use crate::plugin::{BuildContext, Clock, Connect, MonitorPlugin, Wake};
+use crate::store::{FileStore, StateStore, StoreError};
+
+/// The `type` of the action that is driven move by move.
+const REASSIGN_TYPE: &str = "reassign_partitions";
+/// How long the loops may take to end, in all. With the flush below it keeps the promise of 5 s.
+const END_LIMIT: Duration = Duration::from_secs(3);
+/// How long records on their way to Kafka are waited for at the end.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+
+/// Why the service could not be started, or what was wrong when it ended.
+#[derive(Debug, Error)]
+pub enum ServiceError {
+    /// A directory could not be made.
+    #[error("cannot make the directory {}", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The state store could not be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A socket could not be made.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// Signals could not be waited for.
+    #[error("cannot wait for signals")]
+    Signals {
+        /// The cause.
+        source: io::Error,
+    },
+    /// A cluster's plugins could not be made.
+    #[error("cluster {cluster}: {why}")]
+    Build {
+        /// The configured name of the cluster.
+        cluster: Arc<str>,
+        /// What is wrong, in words.
+        why: String,
+    },
+}
+
+/// Runs the service until it is told to end by SIGTERM or SIGINT. A second signal ends the process at once.
+///
+/// # Errors
+/// It could not be started.
+pub async fn run(config: Config) -> Result<(), ServiceError> {
+    // First of all, so that a signal during the start is not lost.
+    let mut signals = Signals::new().map_err(|source| ServiceError::Signals { source })?;
+    let state_dir = config.service.state_dir.clone();
+    make_dir(&state_dir)?;
+    // Its lock is what keeps a second service out of this state dir.
+    let store: Arc<dyn StateStore> = Arc::new(FileStore::open(&state_dir.join("store"))?);
+    let control = bind_control_socket(&state_dir).await?;
+    let public = match &config.service.listen {
+        Some(address) => Some(bind_tcp(address).await?),
+        None => None,
+    };
+    let connect = Arc::new(RealConnect::default());
+    let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
+    let parts = Parts { state_dir, store, connect: connect.clone(), clock: Arc::clone(&clock) };
+    let mut managers = Vec::new();
+    let mut handles = Vec::new();
+    for cluster in &config.clusters {
+        let (manager, handle) = parts.build(cluster)?;
+        managers.push(manager);
+        handles.push(handle);
+    }
+    let mut sockets = JoinSet::new();
+    let api = Api::new(handles, clock);
+    sockets.spawn(control.serve(api.control_router()));
+    if let Some(public) = public {
+        sockets.spawn(serve_public(public, api));
+    }
+    let (stop, stopped) = watch::channel(false);
+    let mut loops = JoinSet::new();
+    for manager in managers {
+        loops.spawn(manager.run(stopped.clone()));
+    }
+    tracing::info!(
+        state_dir = %parts.state_dir.display(), clusters = config.clusters.len(), pid = std::process::id(),
+        "started"
+    );
+    let signal = signals.next().await;
+    tracing::info!(signal, "ending");
+    let end = end(stop, loops, connect);
+    tokio::select! {
+        () = end => Ok(()),
+        signal = signals.next() => {
+            tracing::warn!(signal, "ended at once; what was under way is looked up at the next start");
+            // Whatever is in the way of an orderly end is in the way of returning, too.
+            std::process::exit(130)
+        }
+    }
+}
+
+async fn serve_public(listening: Listening, api: Api) {
+    if let Some(port) = listening.port() {
+        tracing::info!(port, "serving /metrics and /health");
+    }
+    listening.serve(api.public_router()).await;
+}
+
+async fn end(stop: watch::Sender<bool>, mut loops: JoinSet<()>, connect: Arc<RealConnect>) {
+    // No receiver is left when all loops have ended already.
+    let _ = stop.send(true);
+    let all = async { while loops.join_next().await.is_some() {} };
+    if tokio::time::timeout(END_LIMIT, all).await.is_err() {
+        tracing::warn!("the loops did not end in time");
+    }
+    connect.flush(FLUSH_LIMIT).await;
+    tracing::info!("ended");
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// What all clusters share.
+struct Parts {
+    state_dir: PathBuf,
+    store: Arc<dyn StateStore>,
+    connect: Arc<dyn Connect>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Parts {
+    fn build(
+        &self,
+        cluster: &ClusterConfig,
+    ) -> Result<(ClusterManager, super::snapshot::ClusterHandle), ServiceError> {
+        let folder = self.state_dir.join("clusters").join(&*cluster.name);
+        make_dir(&folder)?;
+        let failed = |why| ServiceError::Build { cluster: Arc::clone(&cluster.name), why };
+        let connection = self.connect.connect(&cluster.endpoint).map_err(failed)?;
+        let interval = cluster.care.evaluation_interval.0;
+        let context = BuildContext {
+            cluster: Arc::clone(&cluster.name),
+            name: String::new(),
+            connection,
+            endpoint: cluster.endpoint.clone(),
+            connect: Arc::clone(&self.connect),
+            clock: Arc::clone(&self.clock),
+            wake: Wake::default(),
+            evaluation_interval: interval,
+            folder,
+        };
+        let setup = self.set_up(cluster, &context).map_err(failed)?;
+        Ok(ClusterManager::new(setup))
+    }
+
+    fn set_up(&self, cluster: &ClusterConfig, context: &BuildContext) -> Result<ClusterSetup, String> {
+        let named = |name: &str| BuildContext { name: name.to_owned(), ..context.clone() };
+        // The shell's own findings come first, whatever a monitor says later.
+        let mut monitors = vec![MonitorSlot::Source(SHELL_SOURCE.to_owned())];
+        let mut sources = Vec::new();
+        for plugin in &cluster.monitors {
+            let built = plugin.prepared.build(&named(&plugin.name));
+            monitors.push(match built.map_err(|why| format!("monitor {}: {why}", plugin.name))? {
+                MonitorPlugin::Source(source) => {
+                    sources.push(source);
+                    MonitorSlot::Source(plugin.name.clone())
+                }
+                MonitorPlugin::Deriving(monitor) => MonitorSlot::Deriving(monitor),
+            });
+        }
+        let mut operators = Vec::new();
+        for plugin in &cluster.operators {
+            let built = plugin.prepared.build(&named(&plugin.name));
+            operators.push(built.map_err(|why| format!("operator {}: {why}", plugin.name))?);
+        }
+        let mut actions = Vec::new();
+        let mut slots = Vec::new();
+        for entry in &cluster.actions {
+            let plugin = &entry.plugin;
+            let built = plugin.prepared.build(&named(&plugin.name));
+            let action = built.map_err(|why| format!("action {}: {why}", plugin.name))?;
+            let moves = plugin.type_name == REASSIGN_TYPE;
+            slots.push(ActionSlot {
+                name: plugin.name.clone(),
+                subscribed: entry.subscribed_events.clone(),
+                dry_run: entry.dry_run,
+                kind: if moves { ActionKind::Reassign } else { ActionKind::Once },
+                emits: action.emits(),
+            });
+            actions.push(action);
+        }
+        let core = core(CoreConfig {
+            cluster: cluster.name.to_string(),
+            monitors,
+            operators,
+            actions: slots,
+            guard: cluster.care.guard.to_core(),
+            limits: cluster.care.execution.to_core(),
+            incidents: FoldLimits::default(),
+        })?;
+        Ok(ClusterSetup {
+            name: Arc::clone(&cluster.name),
+            core,
+            sources,
+            actions,
+            journal: Journal::new(Arc::clone(&self.store), &cluster.name),
+            clock: Arc::clone(&self.clock),
+            wake: context.wake.clone(),
+            limits: LoopLimits::every(context.evaluation_interval),
+        })
+    }
+}
+
+fn core(config: CoreConfig) -> Result<Core, String> {
+    let cluster = config.cluster.clone();
+    let (core, warnings) = Core::new(config)
+        .map_err(|problems| problems.iter().map(ConfigProblem::to_string).collect::<Vec<_>>().join("; "))?;
+    for warning in warnings {
+        tracing::debug!(cluster, %warning, "odd configuration");
+    }
+    Ok(core)
+}
+
+fn make_dir(path: &Path) -> Result<(), ServiceError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| ServiceError::Directory { path: path.to_owned(), source })
+}
