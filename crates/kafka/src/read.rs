@@ -279,8 +279,12 @@ fn topic_table(answer: MetadataResponse) -> Result<TopicTable, ClientError> {
     if answer.error_code != ErrorCode::None {
         return Err(fail::broker(METADATA.doing, answer.error_code, None));
     }
+    table_of(answer.topics)
+}
+
+fn table_of(topics: Vec<MetadataTopicResponse>) -> Result<TopicTable, ClientError> {
     let mut table = TopicTable::new();
-    for topic in answer.topics {
+    for topic in topics {
         match topic.error_code {
             // A topic that is being deleted, or just now created, has no partitions to speak of.
             ErrorCode::UnknownTopicOrPartition
@@ -294,33 +298,34 @@ fn topic_table(answer: MetadataResponse) -> Result<TopicTable, ClientError> {
             code => return Err(fail::broker(METADATA.doing, code, topic.name.as_deref())),
         }
         let Some(name) = topic.name.clone() else { continue };
-        table.insert(TopicName::from(name), topic_of(topic)?);
+        match topic_of(topic) {
+            Some(topic) => {
+                table.insert(TopicName::from(name), topic);
+            }
+            // Seen while a topic is being deleted. It must not hide all the others.
+            None => tracing::warn!(topic = name, "a topic is left out: not all its partitions are listed"),
+        }
     }
     Ok(table)
 }
 
-fn topic_of(topic: MetadataTopicResponse) -> Result<Topic, ClientError> {
+/// A topic, if its partitions are numbered from 0 on without a gap.
+fn topic_of(topic: MetadataTopicResponse) -> Option<Topic> {
     let mut partitions: Vec<(i32, Partition)> = topic
         .partitions
         .into_iter()
         .map(|p| {
             let leader = (p.leader_id >= 0).then_some(BrokerId(p.leader_id));
-            let partition =
-                Partition { leader, replicas: brokers_of(&p.replica_nodes), isr: brokers_of(&p.isr_nodes) };
-            (p.partition_index, partition)
+            let (replicas, isr) = (brokers_of(&p.replica_nodes), brokers_of(&p.isr_nodes));
+            (p.partition_index, Partition { leader, replicas, isr })
         })
         .collect();
     partitions.sort_by_key(|(number, _)| *number);
-    if partitions.iter().zip(0..).any(|((number, _), expected)| *number != expected) {
-        return Err(ClientError::Malformed {
-            doing: METADATA.doing,
-            why: format!(
-                "the partitions of topic {:?} are not numbered from 0 on",
-                topic.name.unwrap_or_default()
-            ),
-        });
-    }
-    Ok(Topic { internal: topic.is_internal, partitions: partitions.into_iter().map(|(_, p)| p).collect() })
+    let whole = partitions.iter().zip(0..).all(|((number, _), expected)| *number == expected);
+    whole.then(|| Topic {
+        internal: topic.is_internal,
+        partitions: partitions.into_iter().map(|(_, p)| p).collect(),
+    })
 }
 
 fn ongoing(answer: ListPartitionReassignmentsResponse) -> Reassignments {
@@ -414,4 +419,58 @@ fn take_configs(answer: DescribeConfigsResponse, all: &mut ConfigValues) -> Resu
 /// A time limit as Kafka's requests take it.
 pub(crate) fn millis(limit: Duration) -> i32 {
     i32::try_from(limit.as_millis()).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use krafka::__private::protocol::MetadataPartitionResponse;
+
+    use super::*;
+
+    fn topic(name: &str, error_code: ErrorCode, partitions: &[(i32, i32)]) -> MetadataTopicResponse {
+        let partitions = partitions
+            .iter()
+            .map(|(partition_index, leader_id)| MetadataPartitionResponse {
+                error_code: ErrorCode::None,
+                partition_index: *partition_index,
+                leader_id: *leader_id,
+                leader_epoch: 0,
+                replica_nodes: vec![1, 2],
+                isr_nodes: vec![2],
+                offline_replicas: vec![1],
+            })
+            .collect();
+        MetadataTopicResponse {
+            error_code,
+            name: Some(name.to_owned()),
+            topic_id: None,
+            is_internal: false,
+            partitions,
+        }
+    }
+
+    #[test]
+    fn partitions_stand_in_the_order_of_their_numbers_and_no_leader_is_none() {
+        let found = table_of(vec![topic("a", ErrorCode::None, &[(1, -1), (0, 2)])]).expect("a table");
+        let partitions = &found["a"].partitions;
+        assert_eq!(partitions.iter().map(|p| p.leader).collect::<Vec<_>>(), [Some(BrokerId(2)), None]);
+        assert_eq!(*partitions[0].replicas, [BrokerId(1), BrokerId(2)], "offline replicas stay listed");
+    }
+
+    #[test]
+    fn a_topic_with_a_gap_or_being_deleted_does_not_hide_the_others() {
+        let gone = ErrorCode::UnknownTopicOrPartition;
+        let topics = vec![
+            topic("gap", ErrorCode::None, &[(0, 1), (2, 1)]),
+            topic("gone", gone, &[]),
+            topic("whole", ErrorCode::None, &[(0, 1)]),
+        ];
+        assert_eq!(table_of(topics).expect("a table").keys().map(|n| &**n).collect::<Vec<_>>(), ["whole"]);
+    }
+
+    #[test]
+    fn a_topic_that_may_not_be_seen_is_denied() {
+        let found = table_of(vec![topic("a", ErrorCode::TopicAuthorizationFailed, &[])]);
+        assert!(matches!(found, Err(ClientError::Denied { .. })), "{found:?}");
+    }
 }

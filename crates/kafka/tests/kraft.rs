@@ -14,7 +14,10 @@ use cluster::{
     BrokerId, ClientError, ConfigChange, ConfigResource, LogReader as _, LogWriter as _, NewRecord, NewTopic,
     OffsetAt, Reader as _, Writer as _,
 };
-use common::{LONG, SHORT, address, ask, eventually, ids, make_topic, partition, plain, secured};
+use common::{
+    LONG, SHORT, address, ask, eventually, ids, make_topic, partition, partition_now, plain, secured,
+};
+use common::{with_dead_replica, with_one_replaced};
 use kafka::Kafka;
 use lab::{Cluster, Mode, Version};
 
@@ -65,7 +68,9 @@ fn on_a_cluster(stores: &Path) -> anyhow::Result<()> {
         wrong_credentials_are_a_matter_of_security(&cluster, stores).await?;
         a_missing_right_is_denied(&cluster).await?;
         a_stopped_broker_costs_no_more_than_the_limit(&kafka, &cluster).await?;
-        a_killed_broker_is_fenced_and_its_replicas_stay_listed(&kafka, &cluster).await
+        a_killed_broker_is_fenced_and_its_replicas_stay_listed(&kafka, &cluster).await?;
+        a_reassignment_completes_though_a_target_is_dead(&kafka).await;
+        Ok(())
     })
 }
 
@@ -388,6 +393,20 @@ async fn a_killed_broker_is_fenced_and_its_replicas_stay_listed(
     let config = fresh.configs(&[ConfigResource::Broker(BrokerId(1))], &["log.retention.hours"]).await;
     assert!(matches!(config, Err(ClientError::Unreachable { .. })), "{config:?}");
     Ok(())
+}
+
+/// What `completes_with_dead_targets` says. Broker 1 is dead.
+async fn a_reassignment_completes_though_a_target_is_dead(kafka: &Kafka) {
+    let at = with_dead_replica(kafka, BrokerId(1)).await;
+    let target = with_one_replaced(kafka, &at, BrokerId(1), &ids(&[2, 3])).await;
+    let batch = BTreeMap::from([(at.clone(), Some(target.clone()))]);
+    assert_eq!(kafka.reassign(&batch).await.expect("results")[&at], Ok(()));
+    eventually("the reassignment is done, the dead replica is still assigned", || async {
+        let p = partition_now(kafka, &at).await;
+        *p.replicas == *target && !p.isr.contains(&BrokerId(1))
+    })
+    .await;
+    assert!(kafka.reassignments().await.expect("reassignments").is_empty());
 }
 
 /// A key store for the brokers, its certificate as `ca.pem`, and the certificate of a stranger as `other.pem`.

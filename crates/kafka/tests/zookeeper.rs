@@ -11,7 +11,8 @@ use cluster::{
     BrokerId, ClientError, ConfigChange, ConfigResource, LogReader as _, LogWriter as _, NewRecord, OffsetAt,
     Reader as _, Writer as _,
 };
-use common::{SHORT, address, ask, eventually, ids, make_topic, partition, plain};
+use common::{SHORT, address, ask, eventually, ids, make_topic, partition, partition_now, plain};
+use common::{with_dead_replica, with_one_replaced};
 use kafka::Kafka;
 use lab::{Cluster, Mode, Version};
 
@@ -116,5 +117,33 @@ async fn orders_find_the_controller_after_it_was_killed(
         .position(|p| !p.replicas.contains(&killed))
         .expect("a partition without it");
     move_one(kafka, spared as i32).await;
+    a_reassignment_waits_for_a_dead_target_and_can_be_cancelled(kafka, killed).await;
     Ok(())
+}
+
+/// What `completes_with_dead_targets` denies here.
+async fn a_reassignment_waits_for_a_dead_target_and_can_be_cancelled(kafka: &Kafka, dead: BrokerId) {
+    let at = with_dead_replica(kafka, dead).await;
+    let before = partition_now(kafka, &at).await.replicas;
+    let target = with_one_replaced(kafka, &at, dead, &ask_any(kafka).await).await;
+    let fresh = *target.iter().find(|b| **b != dead).expect("the fresh one");
+    let batch = BTreeMap::from([(at.clone(), Some(target))]);
+    assert_eq!(kafka.reassign(&batch).await.expect("results")[&at], Ok(()));
+    eventually("the added replica is in sync", || async {
+        partition_now(kafka, &at).await.isr.contains(&fresh)
+    })
+    .await;
+    let ongoing = kafka.reassignments().await.expect("reassignments");
+    assert_eq!(*ongoing[&at].adding, [fresh]);
+    assert_eq!(ongoing[&at].removing.len(), 1);
+    let cancel = BTreeMap::from([(at.clone(), None)]);
+    assert_eq!(kafka.reassign(&cancel).await.expect("results")[&at], Ok(()));
+    // With ZooKeeper the dead replica may stand at another place in the list than before.
+    eventually("the replicas are those from before", || async {
+        let after = partition_now(kafka, &at).await.replicas;
+        kafka.reassignments().await.expect("reassignments").is_empty()
+            && after.len() == before.len()
+            && before.iter().all(|b| after.contains(b))
+    })
+    .await;
 }

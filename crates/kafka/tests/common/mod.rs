@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use cluster::{BrokerAddress, BrokerAnswer, BrokerId, NewTopic, Reader as _, TopicPartition, Writer as _};
+use cluster::{
+    BrokerAddress, BrokerAnswer, BrokerId, NewTopic, Partition, Reader as _, TopicPartition, Writer as _,
+};
 use kafka::{ConnectionConfig, Kafka, Security, client_properties, parse_bootstrap};
 
 /// How long anything may take on a busy machine.
@@ -63,4 +65,29 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut questio
         assert!(began.elapsed() < LONG, "not within {LONG:?}: {what}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+pub(crate) async fn partition_now(kafka: &Kafka, at: &TopicPartition) -> Partition {
+    let table = kafka.describe(std::slice::from_ref(&at.topic)).await.expect("topics");
+    table[&at.topic].partitions[at.partition as usize].clone()
+}
+
+/// A partition of topic `t` that has a replica on `dead` and is led by another broker.
+pub(crate) async fn with_dead_replica(kafka: &Kafka, dead: BrokerId) -> TopicPartition {
+    let table = kafka.describe(&["t".into()]).await.expect("topics");
+    let has = |p: &Partition| p.replicas.contains(&dead) && p.leader.is_some_and(|leader| leader != dead);
+    let number = table["t"].partitions.iter().position(has).expect("a partition with a replica there");
+    partition("t", number as i32)
+}
+
+/// The replicas of a partition, the live one replaced by a broker of `live` that has none.
+pub(crate) async fn with_one_replaced(
+    kafka: &Kafka,
+    at: &TopicPartition,
+    dead: BrokerId,
+    live: &[BrokerId],
+) -> Vec<BrokerId> {
+    let replicas = partition_now(kafka, at).await.replicas;
+    let fresh = live.iter().copied().find(|b| !replicas.contains(b)).expect("a broker without a replica");
+    replicas.iter().map(|b| if *b == dead { dead } else { fresh }).collect()
 }
