@@ -1,3 +1,25 @@
-//! The development tasks of this workspace.
+//! The development tasks of this workspace: `cargo xtask test`.
 
-fn main() {}
+mod test;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// The development tasks of this workspace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    Test(test::Test),
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().task {
+        Task::Test(test) => test.run(),
+    }
+}

@@ -37,7 +37,9 @@ fn an_override_wins_and_keeps_its_place() {
 
 #[test]
 fn the_smallest_configuration_names_a_cluster_alone() {
-    check_resolved(MINIMAL, expect![[r#"
+    check_resolved(
+        MINIMAL,
+        expect![[r#"
         doctorkafka:
           state_dir: doctorkafka-state
         monitors: []
@@ -118,5 +120,6 @@ fn the_smallest_configuration_names_a_cluster_alone() {
             create_topic: true
             spool: 10000
             topic: doctorkafka_actions
-    "#]]);
+    "#]],
+    );
 }
