@@ -88,7 +88,7 @@ pub struct ReplicaStat {
     pub num_log_segments: i32,
 }
 
-/// One broker's statistics at one time. `-1` is "not known" wherever a count cannot be negative.
+/// One broker's statistics at one time. `-1` is "not known" for every count, size and rate.
 ///
 /// An absent list and an empty one mean the same: Avro's null is read as empty.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

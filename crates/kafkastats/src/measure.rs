@@ -186,7 +186,7 @@ impl Measurer {
         local: &BTreeMap<TopicPartition, Local<'_>>,
         flows: &BTreeMap<TopicPartition, Flow>,
     ) {
-        let mut totals = [0_i64; 3];
+        let mut totals: Option<[i64; 3]> = None;
         for (at, now) in local {
             let named = brokerstats::TopicPartition { topic: at.topic.to_string(), partition: at.partition };
             let in_reassignment = view.reassignments.as_ref().is_some_and(|all| all.contains_key(at));
@@ -201,17 +201,12 @@ impl Measurer {
                 stats.follower_log_dir.push(dir);
                 continue;
             }
-            let rates = self.replicas.get(at).map(|replica| replica.rates.per_second()).unwrap_or_default();
-            let of_topic = [
-                &mut stats.topics_bytes_in_1_min_rate,
-                &mut stats.topics_bytes_in_5_min_rate,
-                &mut stats.topics_bytes_in_15_min_rate,
-            ];
-            for ((map, total), rate) in of_topic.into_iter().zip(&mut totals).zip(rates) {
-                let sum = map.entry(named.topic.clone()).or_default();
-                *sum = sum.saturating_add(rate);
-                *total = total.saturating_add(rate);
+            let rates = self.replicas.get(at).and_then(|replica| replica.rates.per_second());
+            if let Some(rates) = rates {
+                add(totals.get_or_insert_default(), rates);
+                add_to_topic(stats, &named.topic, rates);
             }
+            let rates = rates.unwrap_or([NOT_KNOWN; 3]);
             let flow = flows.get(at).copied().unwrap_or_default();
             stats.leader_bytes_in.push(or_not_known(flow.bytes));
             stats.leader_bytes_in_quality.push(flow.quality);
@@ -228,6 +223,10 @@ impl Measurer {
                 bytes_in_1_min_mean_rate: rates[0],
                 bytes_in_5_min_mean_rate: rates[1],
                 bytes_in_15_min_mean_rate: rates[2],
+                // The Kafka protocol does not tell who read how much.
+                bytes_out_1_min_mean_rate: NOT_KNOWN,
+                bytes_out_5_min_mean_rate: NOT_KNOWN,
+                bytes_out_15_min_mean_rate: NOT_KNOWN,
                 start_offset: now.offsets.start_after.unwrap_or(NOT_KNOWN),
                 end_offset: now.offsets.end.unwrap_or(NOT_KNOWN),
                 log_size_in_bytes: size,
@@ -239,9 +238,30 @@ impl Measurer {
             stats.leaders_bytes_in_1_min_rate,
             stats.leaders_bytes_in_5_min_rate,
             stats.leaders_bytes_in_15_min_rate,
-        ] = totals;
+        ] = totals.unwrap_or([NOT_KNOWN; 3]);
+        stats.leaders_bytes_out_1_min_rate = NOT_KNOWN;
+        stats.leaders_bytes_out_5_min_rate = NOT_KNOWN;
+        stats.leaders_bytes_out_15_min_rate = NOT_KNOWN;
         stats.num_replicas = i32::try_from(local.len()).unwrap_or(i32::MAX);
         stats.num_leaders = i32::try_from(stats.leader_replicas.len()).unwrap_or(i32::MAX);
+    }
+}
+
+fn add(sums: &mut [i64; 3], rates: [i64; 3]) {
+    for (sum, rate) in sums.iter_mut().zip(rates) {
+        *sum = sum.saturating_add(rate);
+    }
+}
+
+fn add_to_topic(stats: &mut BrokerStats, topic: &str, rates: [i64; 3]) {
+    let of_topic = [
+        &mut stats.topics_bytes_in_1_min_rate,
+        &mut stats.topics_bytes_in_5_min_rate,
+        &mut stats.topics_bytes_in_15_min_rate,
+    ];
+    for (map, rate) in of_topic.into_iter().zip(rates) {
+        let sum = map.entry(topic.to_owned()).or_default();
+        *sum = sum.saturating_add(rate);
     }
 }
 

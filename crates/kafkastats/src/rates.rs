@@ -29,10 +29,10 @@ impl Rates {
         }
     }
 
-    /// The rates over 1, 5 and 15 minutes, rounded; zeros before the first interval.
-    pub fn per_second(&self) -> [i64; 3] {
+    /// The rates over 1, 5 and 15 minutes, rounded; `None` before the first interval.
+    pub fn per_second(&self) -> Option<[i64; 3]> {
         // A float converts to an integer by saturation, so that no rate can overflow.
-        self.means.unwrap_or_default().map(|mean| mean.round() as i64)
+        self.means.map(|means| means.map(|mean| mean.round() as i64))
     }
 }
 
@@ -46,7 +46,7 @@ mod tests {
         for _ in 0..10 {
             rates.update(6_000, Duration::from_secs(60));
         }
-        assert_eq!(rates.per_second(), [100, 100, 100]);
+        assert_eq!(rates.per_second(), Some([100, 100, 100]));
     }
 
     #[test]
@@ -55,7 +55,7 @@ mod tests {
         rates.update(100_000, Duration::from_secs(1));
         rates.update(0, Duration::from_secs(60));
         // e^-1, e^-1/5, e^-1/15 of what was.
-        assert_eq!(rates.per_second(), [36_788, 81_873, 93_551]);
+        assert_eq!(rates.per_second(), Some([36_788, 81_873, 93_551]));
     }
 
     #[test]
@@ -75,6 +75,6 @@ mod tests {
     fn an_empty_interval_changes_nothing() {
         let mut rates = Rates::default();
         rates.update(5, Duration::ZERO);
-        assert_eq!(rates, Rates::default());
+        assert_eq!((rates, rates.per_second()), (Rates::default(), None));
     }
 }

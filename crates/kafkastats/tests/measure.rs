@@ -111,6 +111,19 @@ fn growth_of_an_untouched_log_is_exact() {
 }
 
 #[test]
+fn a_rate_that_is_not_known_is_not_called_zero() {
+    let stats = last(&[view(0, &[log(1000, 0, 10)])]);
+    assert_eq!((stats.leaders_bytes_in_1_min_rate, stats.leaders_bytes_out_1_min_rate), (-1, -1));
+    assert_eq!(stats.leader_replica_stats[0].bytes_in_5_min_mean_rate, -1);
+    assert!(stats.topics_bytes_in_1_min_rate.is_empty());
+    // One of two partitions is known: the sums are of what is known.
+    let stats = last(&[view(0, &[log(1000, 0, 10)]), view(60, &[log(7000, 0, 40), log(5, 0, 1)])]);
+    assert_eq!(stats.leaders_bytes_in_1_min_rate, 100);
+    assert_eq!(stats.topics_bytes_in_1_min_rate["t"], 100);
+    assert_eq!(stats.leader_replica_stats[1].bytes_out_15_min_mean_rate, -1);
+}
+
+#[test]
 fn first_sight_of_a_partition_gives_no_figure() {
     assert_eq!(flow(&[view(0, &[log(1000, 0, 10)])]), (None, Quality::Unknown));
     assert_eq!(flow(&[view(0, &[]), view(60, &[log(1000, 0, 10)])]), (None, Quality::Unknown));
@@ -161,7 +174,7 @@ fn an_end_offset_that_went_back_starts_the_counters_anew() {
     let mut views = vec![view(0, &[log(1000, 0, 10)]), view(60, &[log(61_000, 0, 20)])];
     views.push(view(120, &[log(70_000, 0, 5)]));
     assert_eq!(flow(&views), (None, Quality::Unknown));
-    assert_eq!(last(&views).leader_replica_stats[0].bytes_in_1_min_mean_rate, 0);
+    assert_eq!(last(&views).leader_replica_stats[0].bytes_in_1_min_mean_rate, -1);
     views.push(view(180, &[log(70_600, 0, 11)]));
     assert_eq!(flow(&views), (Some(600), Quality::Exact));
     assert_eq!(last(&views).leader_replica_stats[0].bytes_in_1_min_mean_rate, 10);
@@ -297,7 +310,7 @@ proptest! {
             prop_assert_eq!(stats.follower_log_dir.len(), stats.follower_replicas.len());
             for leader in stats.leaders() {
                 prop_assert_eq!(leader.bytes_in.is_some(), leader.bytes_in_quality != Quality::Unknown);
-                prop_assert!(leader.stat.bytes_in_1_min_mean_rate >= 0);
+                prop_assert!(leader.stat.bytes_in_1_min_mean_rate >= -1);
             }
             prop_assert_eq!(codec.decode_stats(&codec.encode_stats(&stats).unwrap()).unwrap(), stats);
         }
