@@ -11,10 +11,10 @@ use anyhow::{Context, Result, bail};
 
 use crate::builder::Builder;
 use crate::guard::Guard;
-use crate::jars::{Kit, tail};
+use crate::jars::{Kit, home, tail};
 use crate::launch::random_id;
 use crate::node::{Node, NodePorts, Role};
-use crate::ports::Ports;
+use crate::ports::{Ports, turn_to_start};
 use crate::properties;
 use crate::security::{self, EXTERNAL};
 use crate::version::Mode;
@@ -27,6 +27,9 @@ pub const ZOOKEEPER: i32 = -1;
 
 /// How long an orderly stop may take. A broker that cannot reach its controller would try for minutes.
 const STOP: Duration = Duration::from_secs(10);
+
+/// How long a start waits for the starts of other clusters: a few of them on a slow machine.
+const TURN: Duration = Duration::from_secs(120);
 
 /// A running Kafka cluster; dropped, it leaves no process and no file.
 #[derive(Debug)]
@@ -72,10 +75,12 @@ impl Cluster {
             let role = if combined { Role::Combined } else { Role::Broker };
             cluster.add_node(id, role, cluster.rack_of(id))?;
         }
+        let turn = turn_to_start(TURN)?;
         for node in cluster.nodes() {
             cluster.spawn(&node)?;
         }
         cluster.wait_ready()?;
+        drop(turn);
         cluster.create_scram_users()?;
         Ok(cluster)
     }
@@ -249,6 +254,17 @@ impl Cluster {
         Ok(())
     }
 
+    /// Copies the logs to where they outlive the cluster, for whoever looks into a failed test.
+    fn keep_logs(&self) {
+        let name = self.guard.dir().file_name().unwrap_or_default();
+        let kept = home().join("failed").join(name);
+        let _ = fs::create_dir_all(&kept);
+        for node in self.nodes() {
+            let _ = fs::copy(node.log(), kept.join(format!("{}.log", node.name().replace(' ', "-"))));
+        }
+        eprintln!("the logs of the cluster are kept in {}", kept.display());
+    }
+
     fn explain(&self, node: &Node, outcome: Result<Duration>) -> Result<()> {
         outcome.map(|_| ()).with_context(|| {
             format!("{} is not ready; the end of its log:\n{}", node.name(), tail(&node.log(), 40))
@@ -375,6 +391,9 @@ impl Drop for Cluster {
         // Reaping here keeps the owner free of zombies; the guard, dropped next, deletes the directory.
         for node in self.nodes() {
             let _ = node.kill(&self.guard);
+        }
+        if std::thread::panicking() {
+            self.keep_logs();
         }
     }
 }

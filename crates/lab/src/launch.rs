@@ -30,7 +30,7 @@ impl Cluster {
     }
 
     pub(crate) fn spawn(&self, node: &Node) -> Result<()> {
-        node.spawn(self.command(node)?)
+        node.spawn(&self.guard, self.command(node)?)
     }
 
     fn command(&self, node: &Node) -> Result<Command> {

@@ -126,6 +126,7 @@ fn describe(cluster: &Cluster, options: &Up) -> Result<()> {
     }
     println!("\ntype: kill N | stop N | start N | restart N | pause N | resume N | wipe N | add [RACK] |");
     println!("      topic NAME:PARTITIONS:REPLICATION | describe | under | list | Ctrl-C to end");
+    println!("or, from another terminal: kill -9 PID, kill -STOP PID, kill -CONT PID");
     Ok(())
 }
 

@@ -91,7 +91,9 @@ impl Node {
     }
 
     /// Starts `command` as the node's process.
-    pub(crate) fn spawn(&self, mut command: Command) -> Result<()> {
+    pub(crate) fn spawn(&self, guard: &Guard, mut command: Command) -> Result<()> {
+        // Someone outside may have killed the process.
+        let _ = self.check_alive(guard);
         let mut process = self.lock();
         if process.child.is_some() {
             bail!("{} runs already", self.name());
@@ -156,6 +158,7 @@ impl Node {
         let Some(status) = child.try_wait().context("looking after a process")? else { return Ok(()) };
         guard.forget(child.id());
         process.child = None;
+        process.killed = Some(Instant::now());
         let how = match (status.code(), status.signal()) {
             (Some(code), _) => format!("exit code {code}"),
             (None, Some(signal)) => format!("signal {signal}"),

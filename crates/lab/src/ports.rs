@@ -10,6 +10,7 @@
 use std::fs::{self, File};
 use std::net::{IpAddr, TcpListener};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -68,6 +69,22 @@ impl Ports {
         }
         bail!("all {blocks} blocks of ports are taken by other clusters (locks in {})", dir.display())
     }
+}
+
+/// Waits, at most for `limit`, until no other cluster of this machine is starting; others wait until the
+/// answer is dropped. Starting takes all the CPU there is, running takes little: in turn, each start stays
+/// within its time, and tests that run side by side spend the rest waiting for Kafka's time-outs together.
+/// It is a courtesy: when time is up the caller goes ahead.
+pub(crate) fn turn_to_start(limit: Duration) -> Result<Option<File>> {
+    let file = File::create(lock_dir()?.join("starting")).context("opening the lock of starts")?;
+    let start = Instant::now();
+    while file.try_lock().is_err() {
+        if start.elapsed() > limit {
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(Some(file))
 }
 
 fn lock_dir() -> Result<PathBuf> {

@@ -40,6 +40,9 @@ impl Cluster {
     /// `leader_election`, `log_dirs`, `metadata_quorum`, `consumer_groups`, `console_consumer`, `get_offsets`,
     /// `features`, `cluster`), which adds `--bootstrap-server` with the live brokers unless `args` has it;
     /// or by a class name, which adds nothing.
+    ///
+    /// A tool calls any broker of the metadata, so while one is paused and not yet dropped it may run into
+    /// its own time-out of a minute.
     pub fn tool(&self, name: &str, args: &[&str]) -> Result<ToolOutput> {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let dir = self.guard.dir().join("tools");

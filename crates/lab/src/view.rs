@@ -6,10 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use krafka::Kafka;
-use krafka::admin::{
-    AlterPartitionReassignmentsOptions, DescribeTopicsOptions, ListPartitionReassignmentsOptions,
-    ListTopicsOptions, TopicPartition,
-};
+use krafka::admin::{AlterPartitionReassignmentsOptions, ListPartitionReassignmentsOptions, TopicPartition};
 
 /// How long a single question may take.
 const ASK: Duration = Duration::from_secs(5);
@@ -84,28 +81,22 @@ pub(crate) fn brokers_seen_at(address: &str) -> Result<BTreeSet<i32>> {
     })?
 }
 
-/// All partitions of all topics, internal ones included.
+/// All partitions of all topics, internal ones included, as one of the brokers of `bootstrap` sees them.
+/// The view comes with the connection: a later call might be sent to any broker, be it a paused one.
 pub(crate) fn partitions(bootstrap: &str) -> Result<Vec<Partition>> {
     block_on(async {
         let kafka = connect(bootstrap).await?;
-        let admin = kafka.admin();
-        let list = ListTopicsOptions::default().include_internal(true).timeout(ASK);
-        let names = admin.list_topics(list).await.context("listing topics")?;
-        let mut all = Vec::new();
-        for chunk in names.chunks(200) {
-            let options = DescribeTopicsOptions::default().timeout(ASK);
-            let answers = admin.describe_topics(chunk, options).await.context("describing topics")?;
-            for (topic, answer) in answers {
-                let description = answer.with_context(|| format!("describing topic {topic}"))?;
-                all.extend(description.partitions.into_iter().map(|p| Partition {
-                    topic: topic.clone(),
-                    partition: p.partition,
-                    leader: p.leader,
-                    replicas: p.replicas,
-                    isr: p.isr,
-                }));
-            }
-        }
+        let topics = krafka::__private::kafka_metadata(&kafka).topics_arc();
+        let partitions = topics.iter().flat_map(|topic| topic.partitions_iter());
+        let mut all: Vec<_> = partitions
+            .map(|p| Partition {
+                topic: p.topic.clone(),
+                partition: p.partition,
+                leader: (p.leader >= 0).then_some(p.leader),
+                replicas: p.replicas.clone(),
+                isr: p.isr.clone(),
+            })
+            .collect();
         all.sort();
         Ok(all)
     })?

@@ -60,6 +60,10 @@ fn a_broker_can_be_added_and_the_controller_can_be_killed() {
     cluster.start(CONTROLLER).unwrap();
     cluster.wait_ready().unwrap();
     cluster.create_topic("t", 1, 2).unwrap();
+    cluster.kill(id).unwrap();
+    cluster.start(id).unwrap();
+    cluster.wait_ready().unwrap();
+    cluster.wait_in_sync(LIMIT).unwrap();
     let listed = cluster.tool("topics", &["--list"]).unwrap().success().unwrap();
     assert_eq!(listed.trim(), "t");
     let unknown = cluster.tool("topics", &["--describe", "--topic", "none"]).unwrap();
