@@ -79,7 +79,7 @@ impl Dispatcher<'_> {
     }
 
     fn admit(&mut self, emitted: Emitted, state: &State, brake: &Brake) {
-        if !self.is_due(&emitted.event) {
+        if !self.is_due(&emitted.event) || self.is_only_a_dry_run_that_was_said(&emitted.event) {
             return;
         }
         let guard =
@@ -92,6 +92,11 @@ impl Dispatcher<'_> {
 
     /// Whether an event that is emitted again and again is to be delivered in this cycle.
     fn is_due(&mut self, event: &Event) -> bool {
+        let wall = self.now.wall;
+        let snoozed = self.incident_of(event).and_then(|incident| incident.snoozed_until);
+        if is_message(&event.name) && snoozed.is_some_and(|until| wall < until) {
+            return false;
+        }
         let every = match event.repeat {
             Repeat::Always => return true,
             Repeat::OncePerIncident => None,
@@ -100,7 +105,6 @@ impl Dispatcher<'_> {
         let mark = mark_of(event, "");
         if let Some(incident) = self.incident_of(event) {
             let last = incident.done.get(&mark).copied();
-            let wall = self.now.wall;
             return last.is_none_or(|last| every.is_some_and(|every| wall.since(last) >= every));
         }
         // Without an incident there is nothing that says when it is over: it is, when it has not been asked for in
@@ -115,6 +119,17 @@ impl Dispatcher<'_> {
             (Some(last), Some(every)) => tick.since(*last) >= every,
             (None, _) => true,
         }
+    }
+
+    /// Spares the guard a plan of thousands of moves that comes again in every cycle of a dry run.
+    fn is_only_a_dry_run_that_was_said(&self, event: &Event) -> bool {
+        let Some(incident) = event.cause.as_ref().and_then(|cause| self.incidents.open.get(cause)) else {
+            return false;
+        };
+        let mut slots = self.actions.iter().filter(|slot| slot.subscribed.contains(&event.name)).peekable();
+        slots.peek().is_some()
+            && slots
+                .all(|slot| slot.dry_run && incident.done.contains_key(&mark_of(event, &dry_run_of(slot))))
     }
 
     fn incident_of(&mut self, event: &Event) -> Option<&mut Incident> {
@@ -178,7 +193,7 @@ impl Dispatcher<'_> {
             if !dry_run {
                 self.decision(&event, emitted, format!("admitted, for {}", slot.name), event.dry_run);
                 self.start(slot, &event, emitted, false);
-            } else if self.is_new(&event, &format!("dry run of {}", slot.name)) {
+            } else if self.is_new(&event, &dry_run_of(slot)) {
                 self.decision(&event, emitted, format!("admitted, for a dry run of {}", slot.name), true);
                 self.start(slot, &event, emitted, true);
             }
@@ -333,6 +348,11 @@ impl Dispatcher<'_> {
             Arc::make_mut(&mut self.memory.executions).retain(|e| !forget.contains(&e.id));
         }
     }
+}
+
+/// The mark that an event was said by a dry run of an action.
+fn dry_run_of(slot: &ActionSlot) -> String {
+    format!("dry run of {}", slot.name)
 }
 
 /// The key under which something is marked for an event. The event's name alone where it is about the same as its

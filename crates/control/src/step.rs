@@ -153,6 +153,9 @@ pub struct Stepped {
     pub held: Vec<Held>,
     /// Whether the cycle was stopped by a monitor, so that nothing was decided.
     pub stopped: bool,
+    /// Whether moves are under way: topics and reassignments should be looked at every second then, because only a
+    /// look that is younger than an act tells what became of it.
+    pub moving: bool,
 }
 
 /// The kind of the finding that the cluster is not the one that is remembered.
@@ -392,7 +395,8 @@ impl Core {
         }
         effects.extend(acts);
         effects.extend(reports);
-        Stepped { effects, state, held, stopped: halt != Halt::No }
+        let moving = memory.executions.iter().any(|e| e.is_running() && !e.moves().is_empty());
+        Stepped { effects, state, held, stopped: halt != Halt::No, moving }
     }
 
     /// Hands a record to the actions that report operations. These acts belong to no execution, and make no records.

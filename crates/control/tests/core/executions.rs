@@ -632,3 +632,65 @@ fn never_repeats_the_replacement_of_a_host() {
     assert!(text.contains("replace_instance cluster: unknown: the service was stopped"), "{text}");
     assert!(!text.contains("ACT"), "{text}");
 }
+
+#[test]
+fn follow_ups_go_through_guard_and_dispatcher_up_to_a_bound() {
+    let mut setup = setup("brokers: 1 2 3 4 5\n t-0: 1 2 3").also("mail", names::ALERT_MASS_FAILURE);
+    setup.actions[1].subscribed.push("notify_again".to_owned());
+    setup.actions[1].emits.push("notify_again".to_owned());
+    let mut shell = setup.start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    shell.world.kill(4);
+    let mut held = String::new();
+    for _ in 0..30 {
+        shell.step();
+        held += &shell.held();
+        for act in std::mem::take(&mut shell.acts) {
+            let Effect::Act { execution, sequence, .. } = act else { continue };
+            let next = Event::new("notify_again", Target::Cluster, "and so on", &());
+            let done = Done { summary: "sent".to_owned(), follow_ups: vec![next], ..Done::default() };
+            shell.outcomes.push(Outcome { execution, sequence, result: Ok(done) });
+        }
+    }
+    let mails = shell.memory.executions.iter().filter(|execution| execution.action == "mail").count();
+    assert_eq!(mails, 9, "the alert, and eight that follow from each other");
+    assert!(held.contains("notify_again [chain] it follows from 9 other events"), "{held}");
+}
+
+#[test]
+fn says_nothing_of_an_incident_that_is_snoozed() {
+    let mut shell = setup("brokers: 1 2 3 4 5\n t-0: 1 2 3").also("mail", names::ALERT_MASS_FAILURE).start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    shell.world.kill(4);
+    shell.step();
+    shell.acts.clear();
+    let until = Timestamp(shell.now().wall.0 + 10_000);
+    for incident in std::sync::Arc::make_mut(&mut shell.memory.incidents).open.values_mut() {
+        incident.snoozed_until = Some(until);
+        incident.done.clear();
+    }
+    for _ in 0..9 {
+        assert!(!shell.step().contains("ACT"));
+    }
+    assert!(shell.step().contains("ACT 2.1 mail"));
+}
+
+#[test]
+fn writes_that_moves_go_well_at_most_every_five_seconds() {
+    let mut setup = setup(&many(60));
+    setup.limits.stuck_after = Duration::from_secs(3_600);
+    let mut shell = copying(setup);
+    let mut writes = 0;
+    for partition in shell.world.all() {
+        let others = std::mem::take(&mut shell.world.reassignments);
+        let (now, later) = others.into_iter().partition(|(p, _)| *p == partition);
+        shell.world.reassignments = now;
+        shell.world.complete();
+        shell.world.reassignments = later;
+        let key = |effect: &&Effect| matches!(effect, Effect::Persist { key, .. } if key == "executions/1");
+        writes += shell.effects().iter().filter(key).count();
+    }
+    assert!((9..=13).contains(&writes), "{writes} writes in 60 s");
+}

@@ -5,5 +5,6 @@
 mod config;
 mod executions;
 mod guard;
+mod healing;
 mod properties;
 mod world;

@@ -254,6 +254,8 @@ pub(crate) struct Setup {
     pub(crate) guard: GuardConfig,
     pub(crate) limits: ExecutionLimits,
     pub(crate) throttle: Option<u64>,
+    /// The built-in monitors and operators with this grace, instead of facts by hand.
+    pub(crate) built_in: Option<Duration>,
 }
 
 pub(crate) fn setup(text: &str) -> Setup {
@@ -263,6 +265,7 @@ pub(crate) fn setup(text: &str) -> Setup {
         guard: GuardConfig::default(),
         limits: ExecutionLimits::default(),
         throttle: None,
+        built_in: None,
     }
 }
 
@@ -284,7 +287,7 @@ impl Setup {
 
     pub(crate) fn start(self) -> Shell {
         let stop = Arc::new(AtomicBool::new(false));
-        let config = CoreConfig {
+        let mut config = CoreConfig {
             cluster: "test".to_owned(),
             monitors: vec![
                 MonitorSlot::Source("facts".to_owned()),
@@ -296,7 +299,21 @@ impl Setup {
             limits: self.limits,
             incidents: FoldLimits::default(),
         };
+        if let Some(grace) = self.built_in {
+            use control::{monitors, operators};
+            let dead =
+                monitors::dead_brokers::Config { grace: config::HumanDuration(grace), ..Default::default() };
+            let under = monitors::under_replicated_partitions::Config::default();
+            config.monitors.push(MonitorSlot::Deriving(Box::new(
+                monitors::maintenance::Config::default().build("maintenance"),
+            )));
+            config.monitors.push(MonitorSlot::Deriving(Box::new(dead.build("dead"))));
+            config.monitors.push(MonitorSlot::Deriving(Box::new(under.build("under"))));
+            let heal = operators::under_replicated_partitions::Config::default();
+            config.operators = vec![Box::new(heal.build("heal"))];
+        }
         Shell {
+            built_in: self.built_in.is_some(),
             stop,
             core: Core::new(config).unwrap().0,
             memory: Memory::default(),
@@ -315,6 +332,7 @@ impl Setup {
 
 /// Carries effects out.
 pub(crate) struct Shell {
+    built_in: bool,
     /// Makes the monitor stop each cycle.
     pub(crate) stop: Arc<AtomicBool>,
     pub(crate) core: Core,
@@ -364,6 +382,9 @@ impl Shell {
             }
         }
         let mut findings = self.findings.clone();
+        if self.built_in {
+            return Contribution { attributes: self.raw_facts(liveness, as_of), findings };
+        }
         if !world.down.is_empty() {
             let what = "some replicas are not in sync";
             findings.push(Finding::new("under_replicated", Target::Cluster, Severity::Warning, what));
@@ -377,6 +398,23 @@ impl Shell {
             ],
             findings,
         }
+    }
+
+    /// What the source monitors bring, with nothing derived from it.
+    fn raw_facts(&self, liveness: Liveness, as_of: Tick) -> Vec<NamedValue> {
+        let world = &self.world;
+        let probe = |id: &BrokerId| Probe {
+            address: BrokerAddress { host: format!("host{id}").into(), port: 9092 },
+            failure: world.down.contains(id).then(|| "refused".to_owned()),
+            took: Duration::from_millis(1),
+        };
+        let probes = world.racks.keys().map(|id| (*id, probe(id))).collect();
+        vec![
+            NamedValue::of(Arc::new(liveness), as_of),
+            NamedValue::of(Arc::new(Topics(world.topics.clone())), as_of),
+            NamedValue::of(Arc::new(OngoingReassignments(world.reassignments.clone())), as_of),
+            NamedValue::of(Arc::new(Probes(probes)), as_of),
+        ]
     }
 
     pub(crate) fn now(&self) -> Now {
