@@ -225,7 +225,7 @@ impl ClusterManager {
             Ok((memory, stepped)) => {
                 self.memory = memory;
                 let answers = self.take_orders(&stepped);
-                let Stepped { effects, state, held, stopped } = stepped;
+                let Stepped { effects, state, held, stopped, .. } = stepped;
                 let written = self.carry_out(effects, last).await;
                 answer(answers, &written);
                 let trouble = self.store_trouble.clone();
