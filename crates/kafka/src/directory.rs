@@ -72,3 +72,53 @@ impl Directory {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cluster::{Broker, Capabilities, ClusterId};
+
+    use super::*;
+
+    fn at(port: u16) -> BrokerAddress {
+        BrokerAddress { host: "h".into(), port }
+    }
+
+    fn answer(kraft: bool, controller: i32, live: &[i32]) -> BrokerAnswer {
+        let broker = |id: i32| Broker { id: BrokerId(id), address: at(id as u16), rack: None };
+        BrokerAnswer {
+            cluster_id: ClusterId("c".into()),
+            controller: Some(BrokerId(controller)),
+            live: live.iter().map(|id| (BrokerId(*id), broker(*id))).collect(),
+            fenced: BTreeMap::new(),
+            capabilities: Capabilities { kraft, ..Capabilities::default() },
+            took: Duration::ZERO,
+        }
+    }
+
+    fn ports(addresses: Vec<BrokerAddress>) -> Vec<u16> {
+        addresses.into_iter().map(|a| a.port).collect()
+    }
+
+    #[test]
+    fn only_the_controller_takes_orders_with_zookeeper_and_every_broker_with_kraft() {
+        let (directory, now) = (Directory::default(), Instant::now());
+        assert_eq!(ports(directory.controllers(now)), []);
+        directory.learn(&at(1), &answer(false, 2, &[1, 2, 3]));
+        assert_eq!(ports(directory.controllers(now)), [2]);
+        directory.learn(&at(1), &answer(true, 2, &[1, 2, 3]));
+        assert_eq!(ports(directory.controllers(now)), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_broker_that_failed_comes_last_until_it_answers_or_time_has_passed() {
+        let (directory, now) = (Directory::default(), Instant::now());
+        directory.learn(&at(1), &answer(true, 2, &[1, 2, 3]));
+        directory.failed(&at(1), now);
+        assert_eq!(ports(directory.controllers(now)), [2, 3, 1]);
+        assert_eq!(ports(directory.everyone(&[at(9), at(1)], now)), [2, 3, 9, 1]);
+        assert_eq!(ports(directory.controllers(now + AVOID_FOR)), [1, 2, 3]);
+        directory.learn(&at(1), &answer(true, 2, &[1, 2]));
+        assert_eq!(ports(directory.controllers(now)), [1, 2]);
+        assert_eq!(directory.address(BrokerId(3)), None);
+    }
+}

@@ -132,10 +132,7 @@ impl Kafka {
         for at in everyone.iter().take(MAX_CANDIDATES) {
             match self.ask_broker(at, LOCATE_LIMIT).await {
                 Ok(_) => return Ok(()),
-                Err(error) => {
-                    self.shared.directory.failed(at, Instant::now());
-                    last = Some(error);
-                }
+                Err(error) => last = Some(error),
             }
         }
         Err(last.unwrap_or_else(|| ClientError::Unreachable {

@@ -34,3 +34,12 @@ pub use security::Security;
 /// of that comes back from the calls here as a `ClientError`, once, and is logged where it is handled.
 pub const LOG_FILTER: &str = "krafka=error,krafka::network=off,krafka::metadata=off,krafka::producer=off,\
                               krafka::consumer=off,krafka::telemetry=off";
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_log_filter_is_one() {
+        super::LOG_FILTER.parse::<tracing_subscriber::EnvFilter>().expect("directives");
+        assert!(!super::LOG_FILTER.contains(' '));
+    }
+}

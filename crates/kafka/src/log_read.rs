@@ -6,6 +6,7 @@
 //! and the client decodes what comes back.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,10 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 const MAX_READERS: usize = 4096;
 /// A partition that nobody read for so long is forgotten, with its connection.
 const FORGET_AFTER: Duration = Duration::from_secs(300);
+/// The pause before reading again after a failed read, doubled after each further one up to [`MAX_PAUSE`], and never
+/// longer than the wait that the caller asked for: whoever reads in a loop must not spin while a leader is dead.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// Times the leader is looked up for one call.
 const LEADER_TRIES: usize = 2;
 
@@ -52,6 +57,8 @@ struct PartitionReader {
     links: Links,
     leader: Mutex<Option<BrokerAddress>>,
     used: Mutex<Instant>,
+    /// Reads that failed since the last that did not.
+    failures: AtomicU32,
 }
 
 impl LogReader for Kafka {
@@ -96,17 +103,18 @@ impl LogReader for Kafka {
     ) -> BoxFuture<'a, Result<ReadBatch, ClientError>> {
         Box::pin(async move {
             let reader = self.reader(at)?;
-            let answer = self.fetch(&reader, at, offset, wait).await?;
-            if answer.error_code != ErrorCode::OffsetOutOfRange {
-                return batch(answer, offset);
+            let pause = pause_after(reader.failures.load(Ordering::Relaxed));
+            if !pause.is_zero() {
+                tokio::time::sleep(pause.min(wait)).await;
             }
-            // Gone by retention; or beyond the end, because the topic was deleted and made again.
-            let start = self.list_offset(&reader, at, -2).await?;
-            let answer = self.fetch(&reader, at, start, wait).await?;
-            match answer.error_code {
-                ErrorCode::None => batch(answer, start),
-                code => Err(fail::broker(FETCH.doing, code, None)),
+            let outcome = self.read_once(&reader, at, offset, wait).await;
+            match outcome {
+                Ok(_) => reader.failures.store(0, Ordering::Relaxed),
+                Err(_) => {
+                    reader.failures.fetch_add(1, Ordering::Relaxed);
+                }
             }
+            outcome
         })
     }
 }
@@ -133,9 +141,30 @@ impl Kafka {
             links: Links::new(Arc::clone(&self.shared.transport)),
             leader: Mutex::new(None),
             used: Mutex::new(now),
+            failures: AtomicU32::new(0),
         });
         readers.insert(at.clone(), Arc::clone(&reader));
         Ok(reader)
+    }
+
+    async fn read_once(
+        &self,
+        reader: &PartitionReader,
+        at: &TopicPartition,
+        offset: i64,
+        wait: Duration,
+    ) -> Result<ReadBatch, ClientError> {
+        let answer = self.fetch(reader, at, offset, wait).await?;
+        if answer.error_code != ErrorCode::OffsetOutOfRange {
+            return batch(answer, offset);
+        }
+        // Gone by retention; or beyond the end, because the topic was deleted and made again.
+        let start = self.list_offset(reader, at, -2).await?;
+        let answer = self.fetch(reader, at, start, wait).await?;
+        match answer.error_code {
+            ErrorCode::None => batch(answer, start),
+            code => Err(fail::broker(FETCH.doing, code, None)),
+        }
     }
 
     /// The address of a partition's leader, looked up where it is not known.
@@ -248,6 +277,13 @@ impl Kafka {
 impl PartitionReader {
     fn forget_leader(&self) {
         *self.leader.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+fn pause_after(failures: u32) -> Duration {
+    match failures {
+        0 => Duration::ZERO,
+        n => FIRST_PAUSE.saturating_mul(1 << (n - 1).min(16)).min(MAX_PAUSE),
     }
 }
 
@@ -375,6 +411,13 @@ mod tests {
         bytes[end] ^= 0xff;
         bytes.extend_from_slice(&batch_of(2, &["c"]));
         assert_eq!(offsets(&bytes, 0), (vec![2], 3));
+    }
+
+    #[test]
+    fn the_pause_after_failures_grows_and_is_bounded() {
+        let pauses: Vec<_> =
+            [0, 1, 2, 3, 7, u32::MAX].into_iter().map(|n| pause_after(n).as_millis()).collect();
+        assert_eq!(pauses, [0, 100, 200, 400, 5000, 5000]);
     }
 
     proptest! {

@@ -150,7 +150,9 @@ impl Kafka {
             .shared
             .links
             .ask::<_, DescribeClusterResponse>(Lane::Ask, at, DESCRIBE_CLUSTER, &request, limit)
-            .await?;
+            .await
+            // Whoever asks, a broker that does not answer is not given an order either, as long as there are others.
+            .inspect_err(|_| self.shared.directory.failed(at, Instant::now()))?;
         if answer.error_code != ErrorCode::None {
             let message = answer.error_message.as_deref();
             return Err(fail::broker(DESCRIBE_CLUSTER.doing, answer.error_code, message));
