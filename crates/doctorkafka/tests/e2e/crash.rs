@@ -1,0 +1,101 @@
+//! We die, at the worst moment, and the next start finishes the work.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use lab::{Cluster, TrafficConfig};
+
+use crate::harness::{Doctor, healed, nothing_left, wait};
+
+/// A cluster on which copying takes a while: some data, and a replication throttle that is not ours.
+fn slow_cluster() -> Result<Cluster> {
+    let cluster = Cluster::builder().brokers(4).racks(2).start()?;
+    cluster.create_topic("orders", 12, 3)?;
+    let traffic = cluster.traffic("orders", TrafficConfig { rate: 2_000, value_bytes: 10_000, keys: 0 })?;
+    wait("60 MB of data", Duration::from_secs(60), || Ok((traffic.acknowledged() > 6_000).then_some(())))?;
+    traffic.finish()?;
+    Ok(cluster)
+}
+
+fn throttle(cluster: &Cluster, on: bool) -> Result<()> {
+    let rate = "leader.replication.throttled.rate=300000,follower.replication.throttled.rate=300000";
+    let replicas = "leader.replication.throttled.replicas=*,follower.replication.throttled.replicas=*";
+    let keys = |text: &str| {
+        text.split(',').map(|pair| pair.split('=').next().unwrap_or_default()).collect::<Vec<_>>().join(",")
+    };
+    for id in ["1", "2", "3"] {
+        let base = ["--alter", "--entity-type", "brokers", "--entity-name", id];
+        let removed = keys(rate);
+        let change = if on { ["--add-config", rate] } else { ["--delete-config", removed.as_str()] };
+        cluster.tool("configs", &[&base[..], &change[..]].concat())?.success()?;
+    }
+    let base = ["--alter", "--entity-type", "topics", "--entity-name", "orders"];
+    let removed = keys(replicas);
+    let change = if on { ["--add-config", replicas] } else { ["--delete-config", removed.as_str()] };
+    cluster.tool("configs", &[&base[..], &change[..]].concat())?.success()?;
+    Ok(())
+}
+
+#[test]
+fn finds_its_own_reassignments_after_kill_9_and_finishes_the_record() -> Result<()> {
+    let cluster = slow_cluster()?;
+    throttle(&cluster, true)?;
+    let folder = tempfile::tempdir()?;
+    let state = folder.path().join("state");
+    let doctor = Doctor::heal(&cluster, &state)?;
+    doctor.ready()?;
+    cluster.kill(4)?;
+    doctor.line("submitting", Duration::from_secs(40))?;
+    wait("reassignment in progress", Duration::from_secs(20), || {
+        Ok((!cluster.reassignments()?.contains("No partition reassignments found")).then_some(()))
+    })
+    .with_context(|| doctor.output())?;
+    doctor.kill()?;
+
+    let doctor = Doctor::heal(&cluster, &state)?;
+    doctor.ready()?;
+    wait("the moves in the status", Duration::from_secs(20), || {
+        let status = doctor.status()?;
+        let running = status["executions"].as_array().is_some_and(|all| !all.is_empty());
+        Ok(running.then_some(()))
+    })
+    .with_context(|| doctor.output())?;
+    throttle(&cluster, false)?;
+    healed(&cluster, Duration::from_secs(90)).with_context(|| doctor.output())?;
+    wait("end of the record", Duration::from_secs(30), || {
+        let mut outcomes = doctor
+            .actions()?
+            .into_iter()
+            .filter(|a| a["operation"] == "reassign_partitions" && a["kind"] == "outcome");
+        Ok(outcomes.next_back())
+    })
+    .with_context(|| doctor.output())?;
+    wait("no execution left", Duration::from_secs(20), || {
+        Ok(doctor.status()?["executions"].as_array().is_some_and(Vec::is_empty).then_some(()))
+    })?;
+    nothing_left(&cluster)?;
+    ensure!(doctor.count("is dead") <= 1);
+    doctor.stop()
+}
+
+#[test]
+fn cancels_its_own_moves_when_a_person_asks_and_leaves_nothing_behind() -> Result<()> {
+    let cluster = slow_cluster()?;
+    throttle(&cluster, true)?;
+    let folder = tempfile::tempdir()?;
+    let doctor = Doctor::heal(&cluster, &folder.path().join("state"))?;
+    doctor.ready()?;
+    cluster.kill(4)?;
+    doctor.line("submitting", Duration::from_secs(40))?;
+    doctor.ok(&["pause", "--reason", "I want to look first"])?;
+    doctor.ok(&["cancel", "--reason", "wrong time"])?;
+    wait("no reassignment in progress", Duration::from_secs(30), || {
+        Ok(cluster.reassignments()?.contains("No partition reassignments found").then_some(()))
+    })
+    .with_context(|| doctor.output())?;
+    throttle(&cluster, false)?;
+    nothing_left(&cluster)?;
+    doctor.ok(&["resume"])?;
+    healed(&cluster, Duration::from_secs(90)).with_context(|| doctor.output())?;
+    doctor.stop()
+}

@@ -1,0 +1,343 @@
+//! Runs the service as its users do: the binary, its output, its commands.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use lab::{Cluster, Mode, Version};
+use serde_json::Value;
+
+/// The binary under test.
+pub(crate) const DOCTOR: &str = env!("CARGO_BIN_EXE_doctorkafka");
+
+/// A grace that is short enough for a test and long enough to be seen.
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
+
+/// How often a predicate is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Waits until `look` gives something, and says how long it took.
+pub(crate) fn wait<T>(
+    what: &str,
+    within: Duration,
+    mut look: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look().with_context(|| format!("waiting for {what}"))? {
+            return Ok(found);
+        }
+        ensure!(start.elapsed() < within, "no {what} within {within:?}");
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// Four brokers on two racks with one topic of 60 partitions in three replicas each.
+pub(crate) fn four_brokers(version: Version, mode: Mode, racks: usize) -> Result<Cluster> {
+    let cluster = Cluster::builder().version(version).mode(mode).brokers(4).racks(racks).start()?;
+    cluster.create_topic("orders", 60, 3)?;
+    Ok(cluster)
+}
+
+/// A running service.
+pub(crate) struct Doctor {
+    child: Child,
+    lines: Arc<Mutex<Lines>>,
+    state_dir: PathBuf,
+    bootstrap: String,
+}
+
+impl Doctor {
+    /// `doctorkafka run --bootstrap-servers …` on the cluster, with a grace of [`GRACE`].
+    pub(crate) fn heal(cluster: &Cluster, state_dir: &Path) -> Result<Doctor> {
+        Self::run(&cluster.bootstrap(), state_dir, &["--execute", "--grace", "5s"])
+    }
+
+    /// The same with other options.
+    pub(crate) fn run(bootstrap: &str, state_dir: &Path, options: &[&str]) -> Result<Doctor> {
+        let mut arguments = vec!["run", "--bootstrap-servers", bootstrap];
+        arguments.extend_from_slice(options);
+        Self::spawn(Command::new(DOCTOR), bootstrap, state_dir, &arguments)
+    }
+
+    /// `doctorkafka run --config …` with this text as the file.
+    pub(crate) fn configured(bootstrap: &str, state_dir: &Path, config: &str) -> Result<Doctor> {
+        std::fs::create_dir_all(state_dir)?;
+        let file = state_dir.with_extension("yaml");
+        std::fs::write(&file, config)?;
+        let file = file.to_str().context("path")?.to_owned();
+        Self::spawn(Command::new(DOCTOR), bootstrap, state_dir, &["run", "--config", &file])
+    }
+
+    /// The service through `command` (the binary itself, or something that enters a namespace first).
+    pub(crate) fn spawn(
+        mut command: Command,
+        bootstrap: &str,
+        state_dir: &Path,
+        arguments: &[&str],
+    ) -> Result<Doctor> {
+        let mut child = command
+            .args(arguments)
+            .arg("--state-dir")
+            .arg(state_dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("starting doctorkafka")?;
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        for pipe in [child.stdout.take().map(boxed), child.stderr.take().map(boxed)].into_iter().flatten() {
+            let lines = Arc::clone(&lines);
+            std::thread::spawn(move || {
+                for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                    lock(&lines).push((Instant::now(), line));
+                }
+            });
+        }
+        let bootstrap = bootstrap.to_owned();
+        Ok(Doctor { child, lines, state_dir: state_dir.to_owned(), bootstrap })
+    }
+
+    /// All that it has printed.
+    pub(crate) fn output(&self) -> String {
+        let lines = lock(&self.lines);
+        lines.iter().map(|(_, line)| format!("{line}\n")).collect()
+    }
+
+    /// Waits for a line that contains `text`, and says when it came.
+    pub(crate) fn line(&self, text: &str, within: Duration) -> Result<Instant> {
+        let found = wait(&format!("line with \"{text}\""), within, || {
+            let lines = lock(&self.lines);
+            Ok(lines.iter().find(|(_, line)| line.contains(text)).map(|(at, _)| *at))
+        });
+        found.with_context(|| format!("it printed:\n{}", self.output()))
+    }
+
+    /// How many lines contain `text`.
+    pub(crate) fn count(&self, text: &str) -> usize {
+        lock(&self.lines).iter().filter(|(_, line)| line.contains(text)).count()
+    }
+
+    /// Runs one of its commands against this service.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Result<Output> {
+        let output = Command::new(DOCTOR)
+            .args(arguments)
+            .arg("--state-dir")
+            .arg(&self.state_dir)
+            .output()
+            .context("running a command")?;
+        Ok(output)
+    }
+
+    /// Runs a command that must succeed, and gives what it printed.
+    pub(crate) fn ok(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.command(arguments)?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success(), "{arguments:?}: {}\n{text}\n{error}", output.status);
+        Ok(text)
+    }
+
+    /// `status --json` of the one cluster.
+    pub(crate) fn status(&self) -> Result<Value> {
+        let text = self.ok(&["status", "--json"])?;
+        let status: Value = serde_json::from_str(&text).with_context(|| format!("not JSON: {text}"))?;
+        let cluster = status["clusters"].get(0).cloned();
+        cluster.with_context(|| format!("no cluster in {status}"))
+    }
+
+    /// The open incidents as `kind` and what they are about, from the status.
+    pub(crate) fn incidents(&self) -> Result<Vec<String>> {
+        let status = self.status()?;
+        let incidents =
+            status["incidents"].as_array().with_context(|| format!("no incidents in {status}"))?;
+        Ok(incidents.iter().filter_map(|i| i["kind"].as_str()).map(str::to_owned).collect())
+    }
+
+    /// Waits until an incident of this kind is open.
+    pub(crate) fn incident(&self, kind: &str, within: Duration) -> Result<()> {
+        wait(&format!("incident {kind}"), within, || {
+            Ok(self.incidents()?.iter().any(|found| found == kind).then_some(()))
+        })
+        .with_context(|| format!("it printed:\n{}", self.output()))
+    }
+
+    /// Waits until it has looked: it answers and knows the cluster.
+    pub(crate) fn ready(&self) -> Result<()> {
+        wait("first look", Duration::from_secs(20), || {
+            // Before the control socket is there the command fails; that is no error yet.
+            let output = self.command(&["status", "--json"])?;
+            let status: Value = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+            let live = status["clusters"][0]["brokers"]["live"].as_u64().unwrap_or(0);
+            Ok((live > 0).then_some(()))
+        })
+        .with_context(|| format!("it printed:\n{}", self.output()))
+    }
+
+    /// The records on the actions topic.
+    pub(crate) fn actions(&self) -> Result<Vec<Value>> {
+        actions(&self.bootstrap)
+    }
+
+    /// How many reassignments of partitions it has submitted, from the actions topic: acts, not dry ones.
+    pub(crate) fn submissions(&self) -> Result<usize> {
+        Ok(self.actions()?.iter().filter(|a| is_submission(a)).count())
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Resident memory in bytes and CPU time used, from `/proc`.
+    pub(crate) fn usage(&self) -> Result<(u64, Duration)> {
+        let id = self.child.id();
+        let statm = std::fs::read_to_string(format!("/proc/{id}/statm"))?;
+        let pages: u64 = statm.split_whitespace().nth(1).context("statm")?.parse()?;
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
+        let fields: Vec<&str> = stat.rsplit(')').next().context("stat")?.split_whitespace().collect();
+        let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+        // Linux reports in 100ths of a second and, on the machines that run these tests, pages of 4 KiB.
+        Ok((pages * 4_096, Duration::from_millis(ticks * 10)))
+    }
+
+    /// SIGTERM: it must end within 5 s with code 0, and must not have logged an error.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        let id = self.child.id().to_string();
+        Command::new("kill").args(["-TERM", &id]).status()?;
+        let end = wait("end after SIGTERM", Duration::from_secs(5), || Ok(self.child.try_wait()?));
+        let end = end.with_context(|| format!("it printed:\n{}", self.output()))?;
+        ensure!(end.success(), "it ended with {end}:\n{}", self.output());
+        let output = self.output();
+        if let Some(line) = output.lines().find(|line| line.contains("ERROR") || line.contains("panicked")) {
+            bail!("it logged an error: {line}\n{output}");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Doctor {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("doctorkafka printed:\n{}", self.output());
+        }
+    }
+}
+
+type Lines = Vec<(Instant, String)>;
+
+fn lock(lines: &Mutex<Lines>) -> MutexGuard<'_, Lines> {
+    lines.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn boxed(pipe: impl std::io::Read + Send + 'static) -> Box<dyn std::io::Read + Send> {
+    Box::new(pipe)
+}
+
+/// The records on a cluster's actions topic.
+pub(crate) fn actions(bootstrap: &str) -> Result<Vec<Value>> {
+    let output =
+        Command::new(DOCTOR).args(["actions", "--json", "--bootstrap-servers", bootstrap]).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(output.status.success(), "actions: {}", String::from_utf8_lossy(&output.stderr));
+    text.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
+}
+
+fn is_submission(action: &Value) -> bool {
+    action["operation"] == "reassign_partitions" && action["kind"] == "act" && action["dryRun"] == false
+}
+
+/// The lines of `kafka-topics --describe --under-replicated-partitions`.
+pub(crate) fn under_replicated(cluster: &Cluster) -> Result<Vec<String>> {
+    Ok(cluster.under_replicated()?.lines().filter(|l| l.contains("Topic:")).map(str::to_owned).collect())
+}
+
+/// Waits until no partition is under-replicated, by what a live broker says, and then asks Kafka's own tool.
+pub(crate) fn healed(cluster: &Cluster, within: Duration) -> Result<Instant> {
+    cluster.wait_in_sync(within)?;
+    let at = Instant::now();
+    let left = under_replicated(cluster)?;
+    ensure!(left.is_empty(), "kafka-topics still lists {left:?}");
+    Ok(at)
+}
+
+/// Nothing is left behind: no reassignment, no throttle.
+pub(crate) fn nothing_left(cluster: &Cluster) -> Result<()> {
+    let ongoing = cluster.reassignments()?;
+    ensure!(ongoing.contains("No partition reassignments found"), "left behind: {ongoing}");
+    for kind in ["brokers", "topics"] {
+        let configs = cluster.tool("configs", &["--describe", "--entity-type", kind])?.success()?;
+        ensure!(!configs.contains("throttled"), "a throttle is left behind: {configs}");
+    }
+    Ok(())
+}
+
+/// A network namespace with one link to this host, in which a port of the host can be firewalled.
+pub(crate) struct Namespace {
+    name: String,
+}
+
+impl Namespace {
+    /// Makes the namespace. Needs root and `ip`, as every machine that runs these tests has.
+    pub(crate) fn create(name: &str) -> Result<Namespace> {
+        let namespace = Namespace { name: name.to_owned() };
+        namespace.remove();
+        let link = format!("{name}0");
+        ip(&["netns", "add", name])?;
+        ip(&["link", "add", &link, "type", "veth", "peer", "name", "eth0", "netns", name])?;
+        ip(&["addr", "add", "10.213.7.1/24", "dev", &link])?;
+        ip(&["link", "set", &link, "up"])?;
+        ip(&["-n", name, "addr", "add", "10.213.7.2/24", "dev", "eth0"])?;
+        ip(&["-n", name, "link", "set", "eth0", "up"])?;
+        ip(&["-n", name, "link", "set", "lo", "up"])?;
+        Ok(namespace)
+    }
+
+    /// The host's address as seen from inside.
+    pub(crate) fn host_address(&self) -> std::net::IpAddr {
+        std::net::IpAddr::from([10, 213, 7, 1])
+    }
+
+    /// A command that runs `program` inside.
+    pub(crate) fn enter(&self, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name, program]);
+        command
+    }
+
+    /// Drops every packet from inside to this port of the host.
+    pub(crate) fn block(&self, port: u16) -> Result<()> {
+        let port = port.to_string();
+        let rule = [
+            "netns", "exec", &self.name, "iptables", "-A", "OUTPUT", "-p", "tcp", "--dport", &port, "-j",
+            "DROP",
+        ];
+        ip(&rule)
+    }
+
+    fn remove(&self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.name]).stderr(Stdio::null()).status();
+        let link = format!("{}0", self.name);
+        let _ = Command::new("ip").args(["link", "del", &link]).stderr(Stdio::null()).status();
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+fn ip(arguments: &[&str]) -> Result<()> {
+    let output = Command::new("ip").args(arguments).output().context("running ip (package iproute2)")?;
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.success(), "ip {arguments:?}: {error}");
+    Ok(())
+}

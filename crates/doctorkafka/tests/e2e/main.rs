@@ -1,0 +1,12 @@
+//! End to end: the service's binary against real Apache Kafka, with faults.
+//!
+//! Each test says in its name what an operator can rely on. They share two cores with the brokers that they start, so
+//! they are meant to run one at a time (`--test-threads=1`, as `cargo xtask test` does).
+
+mod crash;
+mod harness;
+mod heal;
+mod mass_failure;
+mod no_act;
+mod others;
+mod wrong_start;

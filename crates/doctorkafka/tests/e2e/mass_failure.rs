@@ -1,0 +1,56 @@
+//! Many brokers die at once: the brake holds, a person decides.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use lab::{Cluster, Mode, Version};
+
+use crate::harness::{Doctor, wait};
+
+/// Two of four brokers die. Partitions with three replicas can get only one of their dead replicas replaced, those
+/// with two replicas all of them.
+fn two_of_four(version: Version, mode: Mode) -> Result<()> {
+    let cluster = Cluster::builder().version(version).mode(mode).brokers(4).racks(4).start()?;
+    cluster.create_topic_on("pairs", &[&[1, 3], &[2, 4], &[1, 4], &[2, 3]])?;
+    cluster.create_topic_on("triples", &[&[1, 2, 3], &[2, 3, 4], &[3, 4, 1]])?;
+    let folder = tempfile::tempdir()?;
+    let doctor = Doctor::heal(&cluster, &folder.path().join("state"))?;
+    doctor.ready()?;
+    cluster.kill(3)?;
+    cluster.kill(4)?;
+    doctor.incident("mass_failure", Duration::from_secs(40))?;
+    doctor.line("is dead", Duration::from_secs(40))?;
+    wait("held event", Duration::from_secs(20), || {
+        Ok(doctor.status()?["held"].to_string().contains("reassign_partitions").then_some(()))
+    })
+    .with_context(|| doctor.output())?;
+    let moved =
+        cluster.partitions_of("pairs")?.iter().any(|p| p.replicas.contains(&1) && p.replicas.contains(&2));
+    ensure!(!moved, "healed in spite of the brake:\n{}", doctor.output());
+
+    doctor.ok(&["approve", "--reason", "they are really gone"])?;
+    wait("healed pairs", Duration::from_secs(60), || {
+        let pairs = cluster.partitions_of("pairs")?;
+        Ok(pairs.iter().all(|p| p.isr.len() == 2 && p.replicas.len() == 2).then_some(()))
+    })
+    .with_context(|| doctor.output())?;
+    // Three replicas do not fit on two brokers: listed, with the reason.
+    doctor.incident("cannot_heal", Duration::from_secs(20))?;
+    let status = doctor.ok(&["status"])?;
+    ensure!(status.contains("triples"), "the status does not name what cannot be healed:\n{status}");
+    for partition in cluster.partitions_of("triples")? {
+        ensure!(partition.leader.is_some(), "{partition:?} has lost its leader");
+        ensure!(partition.replicas.len() == 3, "{partition:?} has lost a replica");
+    }
+    doctor.stop()
+}
+
+#[test]
+fn two_of_four_dead_brokers_are_held_by_the_brake_until_a_person_approves() -> Result<()> {
+    two_of_four(Version::V4_3, Mode::KraftIsolated)
+}
+
+#[test]
+fn the_brake_holds_on_a_zookeeper_cluster_too() -> Result<()> {
+    two_of_four(Version::V3_9, Mode::ZooKeeper)
+}

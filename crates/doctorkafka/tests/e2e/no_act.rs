@@ -1,0 +1,146 @@
+//! No act when none is due; but a finding, each time.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use lab::{Cluster, Mode, Version};
+
+use crate::harness::{Doctor, actions, four_brokers, healed, under_replicated, wait};
+
+/// Replica lists of all partitions but those of the audit topic: what must not change.
+fn placement(cluster: &Cluster) -> Result<Vec<(String, i32, Vec<i32>)>> {
+    let all = cluster.partitions()?.into_iter().filter(|p| p.topic == "orders");
+    Ok(all.map(|p| (p.topic, p.partition, p.replicas)).collect())
+}
+
+#[test]
+fn a_pause_shorter_than_the_grace_and_a_rolling_restart_move_nothing() -> Result<()> {
+    let cluster = four_brokers(Version::V4_3, Mode::KraftIsolated, 2)?;
+    let before = placement(&cluster)?;
+    let folder = tempfile::tempdir()?;
+    let options = ["--execute", "--grace", "40s"];
+    let doctor = Doctor::run(&cluster.bootstrap(), &folder.path().join("state"), &options)?;
+    doctor.ready()?;
+
+    // SIGSTOP for less than the grace, but long enough for Kafka to drop the broker.
+    cluster.pause(3)?;
+    doctor.incident("broker_absent", Duration::from_secs(30))?;
+    cluster.resume(3)?;
+    cluster.wait_in_sync(Duration::from_secs(60))?;
+    wait("resolved absence", Duration::from_secs(30), || {
+        Ok((!doctor.incidents()?.contains(&"broker_absent".to_owned())).then_some(()))
+    })?;
+
+    for id in cluster.broker_ids() {
+        cluster.restart(id)?;
+        cluster.wait_ready()?;
+        cluster.wait_in_sync(Duration::from_secs(60))?;
+    }
+    ensure!(doctor.submissions()? == 0, "something was moved:\n{}", doctor.output());
+    ensure!(placement(&cluster)? == before, "replicas have moved");
+    ensure!(doctor.count("is dead") == 0, "a living broker was declared dead:\n{}", doctor.output());
+    doctor.stop()
+}
+
+#[test]
+fn paused_maintenance_and_dry_run_hold_every_act_and_say_so() -> Result<()> {
+    let cluster = four_brokers(Version::V4_3, Mode::KraftIsolated, 2)?;
+    let before = placement(&cluster)?;
+    let folder = tempfile::tempdir()?;
+    let dry = Doctor::run(&cluster.bootstrap(), &folder.path().join("dry"), &["--grace", "5s"])?;
+    let state = folder.path().join("state");
+    let doctor = Doctor::heal(&cluster, &state)?;
+    dry.ready()?;
+    doctor.ready()?;
+    doctor.ok(&["pause", "--reason", "test"])?;
+    doctor.stop()?;
+    // The pause outlives the process.
+    let doctor = Doctor::heal(&cluster, &state)?;
+    doctor.ready()?;
+    ensure!(doctor.ok(&["status"])?.contains("paused"), "the pause is forgotten");
+
+    cluster.kill(4)?;
+    doctor.line("is dead", Duration::from_secs(40))?;
+    wait("held event", Duration::from_secs(20), || {
+        let status = doctor.status()?;
+        let held = status["held"].as_array().is_some_and(|held| {
+            held.iter().any(|h| h["event"] == "reassign_partitions" && h.to_string().contains("pause"))
+        });
+        Ok(held.then_some(()))
+    })
+    .with_context(|| doctor.output())?;
+    dry.line("[dry run]", Duration::from_secs(20))?;
+
+    // Maintenance instead of the pause: still no act.
+    doctor.ok(&["maintenance", "on", "--reason", "test"])?;
+    doctor.ok(&["resume"])?;
+    wait("held for maintenance", Duration::from_secs(20), || {
+        Ok(doctor.status()?["held"].to_string().contains("maintenance").then_some(()))
+    })?;
+    ensure!(placement(&cluster)? == before, "replicas have moved");
+    // The dry run says once what it would do, not once a cycle.
+    let said = dry.count("would");
+    ensure!((1..=5).contains(&said), "the dry run said {said} times what it would do:\n{}", dry.output());
+
+    // Off again: it heals. The dry run sees it and has done nothing.
+    doctor.ok(&["maintenance", "off"])?;
+    healed(&cluster, Duration::from_secs(60)).with_context(|| doctor.output())?;
+    dry.stop()?;
+    doctor.stop()
+}
+
+#[test]
+fn a_cluster_with_another_id_than_remembered_is_not_touched() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let state = folder.path().join("state");
+    {
+        let first = Cluster::builder().brokers(1).start()?;
+        let doctor = Doctor::heal(&first, &state)?;
+        doctor.ready()?;
+        doctor.stop()?;
+    }
+    let cluster = Cluster::builder().brokers(3).start()?;
+    cluster.create_topic("orders", 6, 2)?;
+    // One cluster by name: the configuration says that it is the same.
+    let config = |bootstrap: &str| {
+        format!(
+            "state_dir: {}\nkafkaclusters:\n  - name: {{NAME}}\n    bootstrap_servers: {bootstrap}\n",
+            state.display()
+        )
+    };
+    let _ = config;
+    let doctor = Doctor::heal(&cluster, &state)?;
+    doctor.incident("identity_mismatch", Duration::from_secs(20))?;
+    cluster.kill(3)?;
+    cluster.wait_dropped(3, Duration::from_secs(30))?;
+    doctor.incident("broker_absent", Duration::from_secs(30)).ok();
+    let until = Instant::now() + Duration::from_secs(10);
+    wait("ten quiet seconds", Duration::from_secs(11), || Ok((Instant::now() >= until).then_some(())))?;
+    ensure!(!under_replicated(&cluster)?.is_empty(), "it acted on a cluster that it does not know");
+    ensure!(
+        actions(&cluster.bootstrap()).map_or(0, |a| a.iter().filter(|a| a["kind"] == "act").count()) == 0
+    );
+    doctor.stop()
+}
+
+#[test]
+fn a_broker_that_only_we_cannot_reach_is_reported_and_left_alone() -> Result<()> {
+    // The service runs in a network namespace of its own, where one broker's port is firewalled.
+    let net = crate::harness::Namespace::create("dkno")?;
+    let cluster = Cluster::builder().brokers(4).racks(2).listen(net.host_address()).start()?;
+    cluster.create_topic("orders", 12, 3)?;
+    let before = placement(&cluster)?;
+    let folder = tempfile::tempdir()?;
+    let arguments = ["run", "--bootstrap-servers", &cluster.bootstrap(), "--execute", "--grace", "5s"];
+    let command: Command = net.enter(crate::harness::DOCTOR);
+    let doctor = Doctor::spawn(command, &cluster.bootstrap(), &folder.path().join("state"), &arguments)?;
+    doctor.ready()?;
+    net.block(cluster.port(2)?)?;
+    doctor.incident("broker_unreachable", Duration::from_secs(30))?;
+    let until = Instant::now() + Duration::from_secs(15);
+    wait("three graces", Duration::from_secs(16), || Ok((Instant::now() >= until).then_some(())))?;
+    ensure!(doctor.count("is dead") == 0, "declared dead:\n{}", doctor.output());
+    ensure!(placement(&cluster)? == before, "replicas have moved");
+    doctor.stop()
+}
