@@ -56,7 +56,7 @@ fn finds_its_own_reassignments_after_kill_9_and_finishes_the_record() -> Result<
     doctor.ready()?;
     wait("the moves in the status", Duration::from_secs(20), || {
         let status = doctor.status()?;
-        let running = status["executions"].as_array().is_some_and(|all| !all.is_empty());
+        let running = status["work"].as_array().is_some_and(|all| !all.is_empty());
         Ok(running.then_some(()))
     })
     .with_context(|| doctor.output())?;
@@ -71,7 +71,7 @@ fn finds_its_own_reassignments_after_kill_9_and_finishes_the_record() -> Result<
     })
     .with_context(|| doctor.output())?;
     wait("no execution left", Duration::from_secs(20), || {
-        Ok(doctor.status()?["executions"].as_array().is_some_and(Vec::is_empty).then_some(()))
+        Ok(doctor.status()?["work"].as_array().is_some_and(Vec::is_empty).then_some(()))
     })?;
     nothing_left(&cluster)?;
     ensure!(doctor.count("is dead") <= 1);

@@ -171,7 +171,7 @@ impl Doctor {
             // Before the control socket is there the command fails; that is no error yet.
             let output = self.command(&["status", "--json"])?;
             let status: Value = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
-            let live = status["clusters"][0]["brokers"]["live"].as_u64().unwrap_or(0);
+            let live = status["clusters"][0]["brokers"]["live"].as_array().map_or(0, Vec::len);
             Ok((live > 0).then_some(()))
         })
         .with_context(|| format!("it printed:\n{}", self.output()))
