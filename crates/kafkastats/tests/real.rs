@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use brokerstats::{BrokerError, BrokerStats, Codec, Quality, VERSION_HEADER};
@@ -138,18 +138,19 @@ fn what_is_published_equals_what_lies_on_the_brokers_disks() -> Result<()> {
     wait_for("there was traffic", SOON, || Ok(traffic.acknowledged() >= 2_000))?;
     let written = traffic.finish()?;
 
-    // The agents' last reports have caught up when their end offsets add up to the records written.
+    let done = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
     let mut course = Vec::new();
-    wait_for("the reports cover all of the traffic", SOON, || {
+    wait_for("every agent has reported what is after the traffic", SOON, || {
         course = reports(&cluster)?;
-        let mut ends = BTreeMap::new();
-        for stats in &course {
-            for leader in stats.leader_replica_stats.iter().filter(|leader| leader.topic == "orders") {
-                ends.insert(leader.partition, leader.end_offset);
-            }
-        }
-        Ok(ends.values().sum::<i64>() >= i64::try_from(written.acknowledged.len())?)
+        Ok(newest_by_id(&course).values().all(|stats| stats.timestamp > done))
     })?;
+    let records: i64 = newest_by_id(&course)
+        .values()
+        .flat_map(|stats| &stats.leader_replica_stats)
+        .filter(|leader| leader.topic == "orders")
+        .map(|leader| leader.end_offset)
+        .sum();
+    assert!(records >= i64::try_from(written.acknowledged.len())?, "{records} records");
 
     let mut counted: BTreeMap<String, i64> = BTreeMap::new();
     for stats in course.iter().filter(|stats| stats.timestamp > begun[&stats.id]) {
@@ -263,6 +264,37 @@ fn once_prints_the_bytes_of_each_partition_over_its_interval() -> Result<()> {
     let per_second = bytes * 1000 / interval;
     assert!((100_000..400_000).contains(&per_second), "{per_second} bytes a second");
     assert_eq!(report["id"], 1);
+    Ok(())
+}
+
+#[test]
+fn retention_under_traffic_costs_exactness_but_not_the_figure() -> Result<()> {
+    let cluster = Cluster::builder()
+        .property("log.retention.check.interval.ms", "500")
+        .property("log.initial.task.delay.ms", "500")
+        // The smallest segments that Kafka 4 takes.
+        .property("log.segment.bytes", "1048576")
+        .property("log.retention.bytes", "2097152")
+        .start()?;
+    cluster.create_topic("orders", 1, 1)?;
+    let traffic = cluster.traffic("orders", TrafficConfig { rate: 500, value_bytes: 2000, keys: 0 })?;
+    // More than five segments in: the first ones are gone.
+    wait_for("retention is at work", SOON, || Ok(traffic.acknowledged() > 3_000))?;
+    let once = Command::new(env!("CARGO_BIN_EXE_kafkastats"))
+        .args(["once", "--bootstrap-servers", &cluster.bootstrap(), "--interval", "5s", "--json"])
+        .output()?;
+    traffic.finish()?;
+    ensure!(once.status.success(), "{}", String::from_utf8_lossy(&once.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&once.stdout)?;
+    let rows = report["leaderReplicaStats"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["topic"] == "orders").unwrap();
+    assert!(row["startOffset"].as_i64().unwrap() > 0, "segments were deleted: {row}");
+    assert_eq!(row["bytesInQuality"], "estimated");
+    let (bytes, messages) = (row["bytesIn"].as_i64().unwrap(), row["messagesIn"].as_i64().unwrap());
+    assert!(messages > 500, "{row}");
+    // A record takes its value, some bytes around it, and its share of the 61 of its batch.
+    let each = bytes / messages;
+    assert!((2_000..2_100).contains(&each), "{each} bytes a record: {row}");
     Ok(())
 }
 
