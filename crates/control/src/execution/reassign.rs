@@ -308,7 +308,10 @@ fn settle_set_throttle(work: &mut Reassign, result: &Result<Done, ActError>, lim
     match result {
         Ok(_) => work.throttle_set = true,
         Err(error) if !error.retry || work.failures >= limits.max_tries => {
-            // The throttle may be set in part: it stays in the journal, and is cleared.
+            // Where it may be set in part, it stays in the journal, and is cleared.
+            if work.failures == 1 && !error.maybe_applied {
+                work.throttle = None;
+            }
             let why = format!("the throttle could not be set: {}", error.message);
             drop_waiting(&mut work.moves, |_| Some(why.clone()));
         }

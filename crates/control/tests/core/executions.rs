@@ -10,14 +10,14 @@ use expect_test::{Expect, expect};
 
 use crate::world::{Setup, Shell, setup, show};
 
-const FOUR: &str = "
+pub(crate) const FOUR: &str = "
     brokers: 1@a 2@a 3@b 4@b
     t-0: 1 2 3
     t-1: 2 3 1
 ";
 
 /// Broker 3 is dead, and its replicas are about to be moved.
-fn killed(setup: Setup) -> Shell {
+pub(crate) fn killed(setup: Setup) -> Shell {
     let mut shell = setup.start();
     shell.quiet(2);
     shell.world.kill(3);
@@ -25,17 +25,17 @@ fn killed(setup: Setup) -> Shell {
 }
 
 /// As [`killed`], with the moves accepted by the cluster and noticed by us.
-fn copying(setup: Setup) -> Shell {
+pub(crate) fn copying(setup: Setup) -> Shell {
     let mut shell = killed(setup);
     shell.quiet(2);
     shell
 }
 
-fn check(text: String, expected: Expect) {
+pub(crate) fn check(text: String, expected: Expect) {
     expected.assert_eq(&text);
 }
 
-fn many(partitions: usize) -> String {
+pub(crate) fn many(partitions: usize) -> String {
     let mut text = "brokers: 1 2 3 4\n".to_owned();
     for number in 0..partitions {
         let start = number % 4;
@@ -45,7 +45,7 @@ fn many(partitions: usize) -> String {
     text
 }
 
-fn phases(shell: &Shell) -> Progress {
+pub(crate) fn phases(shell: &Shell) -> Progress {
     let last = shell.memory.executions.last().unwrap();
     Progress::of(last, shell.now().wall)
 }
@@ -399,95 +399,6 @@ fn cancels_and_plans_anew_when_a_new_replica_dies() {
 }
 
 #[test]
-fn sets_the_throttle_before_the_first_move_and_takes_it_away_after_the_last() {
-    let mut setup = setup(FOUR);
-    setup.throttle = Some(5_000_000);
-    let mut shell = killed(setup);
-    let mut text = shell.turn();
-    text += &shell.turn();
-    shell.quiet(2);
-    shell.world.complete();
-    text += &shell.turn();
-    text += &shell.turn();
-    check(
-        text,
-        expect![[r#"
-            incident doctorkafka under_replicated cluster: opened
-            decision healer reassign_partitions cluster: admitted, for reassign
-            act reassign reassign_partitions cluster: setting a throttle of 5000000 bytes/s on 3 brokers
-            ACT 1.1 reassign throttle [BrokerId(1), BrokerId(2), BrokerId(4)] ["t"]
-            act reassign reassign_partitions cluster: submitting 2 moves
-            ACT 1.2 reassign submit t-0: 1 2 3 -> 1 2 4, t-1: 2 3 1 -> 2 4 1
-            act reassign reassign_partitions cluster: removing the throttle
-            ACT 1.3 reassign unthrottle
-            outcome reassign reassign_partitions cluster: 2 of 2 partitions moved in 5.0 s
-        "#]],
-    );
-    assert!(!shell.world.throttled);
-}
-
-#[test]
-fn journals_the_throttle_before_it_is_set() {
-    let mut setup = setup(FOUR);
-    setup.throttle = Some(5_000_000);
-    let mut shell = killed(setup);
-    shell.step();
-    let journal = &shell.store["executions/1"]["work"]["reassign"];
-    assert_eq!(journal["throttle"]["bytes_per_second"], 5_000_000);
-    assert_eq!(journal["throttle_set"], false);
-}
-
-#[test]
-fn clears_the_throttle_after_a_cancel() {
-    let mut setup = setup(FOUR);
-    setup.throttle = Some(5_000_000);
-    let mut shell = killed(setup);
-    shell.quiet(4);
-    assert!(shell.world.throttled && shell.world.reassignments.len() == 2);
-    shell.order(OrderKind::Pause);
-    shell.order(OrderKind::Cancel { execution: None });
-    shell.quiet(10);
-    assert!(!shell.world.throttled && shell.world.reassignments.is_empty());
-    assert!(!shell.memory.executions[0].is_running());
-}
-
-#[test]
-fn clears_the_throttle_after_a_crash() {
-    for steps in 0..6 {
-        let mut setup = setup(FOUR);
-        setup.throttle = Some(5_000_000);
-        let mut shell = killed(setup);
-        shell.quiet(steps);
-        shell.crash();
-        shell.world.come_back(3);
-        for _ in 0..20 {
-            shell.turn();
-            shell.world.complete();
-        }
-        assert!(!shell.world.throttled, "crashed after {steps} steps");
-        assert!(shell.memory.executions.iter().all(|execution| !execution.is_running()));
-    }
-}
-
-#[test]
-fn says_that_a_throttle_is_left_and_goes_on_trying() {
-    let mut setup = setup(FOUR);
-    setup.throttle = Some(5_000_000);
-    let mut shell = killed(setup);
-    shell.quiet(4);
-    shell.world.complete();
-    shell.world.unclearable = true;
-    shell.quiet(120);
-    assert!(
-        shell.open_incidents().contains("throttle_left cluster: the replication throttle of execution 1")
-    );
-    shell.world.unclearable = false;
-    shell.quiet(70);
-    assert!(!shell.world.throttled);
-    assert!(!shell.open_incidents().contains("throttle_left"));
-}
-
-#[test]
 fn alerts_once_when_moves_make_no_headway_and_does_not_cancel() {
     let mut setup = setup(FOUR).also("mail", names::ALERT_STUCK_REASSIGNMENT);
     setup.limits.stuck_after = Duration::from_secs(60);
@@ -566,115 +477,6 @@ fn starts_nothing_new_while_mass_failure_holds() {
     }
     shell.world.come_back(5);
     assert!(shell.turn().contains("ACT"));
-}
-
-fn messenger() -> Shell {
-    let mut shell = setup("brokers: 1 2 3 4 5\n t-0: 1 2 3").also("mail", names::ALERT_MASS_FAILURE).start();
-    shell.quiet(2);
-    shell.world.kill(3);
-    shell.world.kill(4);
-    shell.step();
-    shell
-}
-
-fn fail(shell: &mut Shell) -> bool {
-    let Some(Effect::Act { execution, sequence, .. }) = shell.acts.pop_front() else { return false };
-    let error = ActError { message: "no mail server".to_owned(), maybe_applied: false, retry: true };
-    shell.outcomes.push(Outcome { execution, sequence, result: Err(error) });
-    true
-}
-
-#[test]
-fn tries_a_failed_message_again_a_bounded_number_of_times() {
-    let mut shell = messenger();
-    let mut tries = 0;
-    let mut text = String::new();
-    for _ in 0..500 {
-        tries += usize::from(fail(&mut shell));
-        text += &shell.step();
-    }
-    assert_eq!(tries, 5);
-    check(
-        text,
-        expect![[r#"
-        outcome mail alert_mass_failure cluster: failed: no mail server; tried again in 1 s
-        act mail alert_mass_failure cluster: started, try 2
-        ACT 1.2 mail alert_mass_failure cluster
-        outcome mail alert_mass_failure cluster: failed: no mail server; tried again in 2 s
-        act mail alert_mass_failure cluster: started, try 3
-        ACT 1.3 mail alert_mass_failure cluster
-        outcome mail alert_mass_failure cluster: failed: no mail server; tried again in 4 s
-        act mail alert_mass_failure cluster: started, try 4
-        ACT 1.4 mail alert_mass_failure cluster
-        outcome mail alert_mass_failure cluster: failed: no mail server; tried again in 8 s
-        act mail alert_mass_failure cluster: started, try 5
-        ACT 1.5 mail alert_mass_failure cluster
-        outcome mail alert_mass_failure cluster: failed: no mail server
-    "#]],
-    );
-}
-
-#[test]
-fn repeats_a_message_that_was_under_way_when_it_crashed() {
-    let mut shell = messenger();
-    shell.crash();
-    assert!(shell.step().contains("ACT 1.2 mail alert_mass_failure"));
-}
-
-#[test]
-fn never_repeats_the_replacement_of_a_host() {
-    let mut shell = messenger();
-    // As if the execution in the store were one that replaces a host.
-    let stored = shell.store.get_mut("executions/1").unwrap();
-    stored["event"]["name"] = names::REPLACE_INSTANCE.into();
-    shell.crash();
-    let text = shell.step();
-    assert!(text.contains("replace_instance cluster: unknown: the service was stopped"), "{text}");
-    assert!(!text.contains("ACT"), "{text}");
-}
-
-#[test]
-fn follow_ups_go_through_guard_and_dispatcher_up_to_a_bound() {
-    let mut setup = setup("brokers: 1 2 3 4 5\n t-0: 1 2 3").also("mail", names::ALERT_MASS_FAILURE);
-    setup.actions[1].subscribed.push("notify_again".to_owned());
-    setup.actions[1].emits.push("notify_again".to_owned());
-    let mut shell = setup.start();
-    shell.quiet(2);
-    shell.world.kill(3);
-    shell.world.kill(4);
-    let mut held = String::new();
-    for _ in 0..30 {
-        shell.step();
-        held += &shell.held();
-        for act in std::mem::take(&mut shell.acts) {
-            let Effect::Act { execution, sequence, .. } = act else { continue };
-            let next = Event::new("notify_again", Target::Cluster, "and so on", &());
-            let done = Done { summary: "sent".to_owned(), follow_ups: vec![next], ..Done::default() };
-            shell.outcomes.push(Outcome { execution, sequence, result: Ok(done) });
-        }
-    }
-    let mails = shell.memory.executions.iter().filter(|execution| execution.action == "mail").count();
-    assert_eq!(mails, 9, "the alert, and eight that follow from each other");
-    assert!(held.contains("notify_again [chain] it follows from 9 other events"), "{held}");
-}
-
-#[test]
-fn says_nothing_of_an_incident_that_is_snoozed() {
-    let mut shell = setup("brokers: 1 2 3 4 5\n t-0: 1 2 3").also("mail", names::ALERT_MASS_FAILURE).start();
-    shell.quiet(2);
-    shell.world.kill(3);
-    shell.world.kill(4);
-    shell.step();
-    shell.acts.clear();
-    let until = Timestamp(shell.now().wall.0 + 10_000);
-    for incident in std::sync::Arc::make_mut(&mut shell.memory.incidents).open.values_mut() {
-        incident.snoozed_until = Some(until);
-        incident.done.clear();
-    }
-    for _ in 0..9 {
-        assert!(!shell.step().contains("ACT"));
-    }
-    assert!(shell.step().contains("ACT 2.1 mail"));
 }
 
 #[test]

@@ -6,5 +6,7 @@ mod config;
 mod executions;
 mod guard;
 mod healing;
+mod messages;
 mod properties;
+mod throttles;
 mod world;

@@ -1,0 +1,117 @@
+//! Single calls of actions: tries, restarts, chains.
+
+use control::event::names;
+use control::*;
+use expect_test::expect;
+
+use crate::executions::check;
+use crate::world::{Shell, setup};
+
+fn messenger() -> Shell {
+    let mut shell = setup("brokers: 1 2 3 4 5\n t-0: 1 2 3").also("mail", names::ALERT_MASS_FAILURE).start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    shell.world.kill(4);
+    shell.step();
+    shell
+}
+
+fn fail(shell: &mut Shell) -> bool {
+    let Some(Effect::Act { execution, sequence, .. }) = shell.acts.pop_front() else { return false };
+    let error = ActError { message: "no mail server".to_owned(), maybe_applied: false, retry: true };
+    shell.outcomes.push(Outcome { execution, sequence, result: Err(error) });
+    true
+}
+
+#[test]
+fn tries_a_failed_message_again_a_bounded_number_of_times() {
+    let mut shell = messenger();
+    let mut tries = 0;
+    let mut text = String::new();
+    for _ in 0..500 {
+        tries += usize::from(fail(&mut shell));
+        text += &shell.step();
+    }
+    assert_eq!(tries, 5);
+    check(
+        text,
+        expect![[r#"
+        outcome mail alert_mass_failure cluster: failed: no mail server; tried again in 1 s
+        act mail alert_mass_failure cluster: started, try 2
+        ACT 1.2 mail alert_mass_failure cluster
+        outcome mail alert_mass_failure cluster: failed: no mail server; tried again in 2 s
+        act mail alert_mass_failure cluster: started, try 3
+        ACT 1.3 mail alert_mass_failure cluster
+        outcome mail alert_mass_failure cluster: failed: no mail server; tried again in 4 s
+        act mail alert_mass_failure cluster: started, try 4
+        ACT 1.4 mail alert_mass_failure cluster
+        outcome mail alert_mass_failure cluster: failed: no mail server; tried again in 8 s
+        act mail alert_mass_failure cluster: started, try 5
+        ACT 1.5 mail alert_mass_failure cluster
+        outcome mail alert_mass_failure cluster: failed: no mail server
+    "#]],
+    );
+}
+
+#[test]
+fn repeats_a_message_that_was_under_way_when_it_crashed() {
+    let mut shell = messenger();
+    shell.crash();
+    assert!(shell.step().contains("ACT 1.2 mail alert_mass_failure"));
+}
+
+#[test]
+fn never_repeats_the_replacement_of_a_host() {
+    let mut shell = messenger();
+    // As if the execution in the store were one that replaces a host.
+    let stored = shell.store.get_mut("executions/1").unwrap();
+    stored["event"]["name"] = names::REPLACE_INSTANCE.into();
+    shell.crash();
+    let text = shell.step();
+    assert!(text.contains("replace_instance cluster: unknown: the service was stopped"), "{text}");
+    assert!(!text.contains("ACT"), "{text}");
+}
+
+#[test]
+fn follow_ups_go_through_guard_and_dispatcher_up_to_a_bound() {
+    let mut setup = setup("brokers: 1 2 3 4 5\n t-0: 1 2 3").also("mail", names::ALERT_MASS_FAILURE);
+    setup.actions[1].subscribed.push("notify_again".to_owned());
+    setup.actions[1].emits.push("notify_again".to_owned());
+    let mut shell = setup.start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    shell.world.kill(4);
+    let mut held = String::new();
+    for _ in 0..30 {
+        shell.step();
+        held += &shell.held();
+        for act in std::mem::take(&mut shell.acts) {
+            let Effect::Act { execution, sequence, .. } = act else { continue };
+            let next = Event::new("notify_again", Target::Cluster, "and so on", &());
+            let done = Done { summary: "sent".to_owned(), follow_ups: vec![next], ..Done::default() };
+            shell.outcomes.push(Outcome { execution, sequence, result: Ok(done) });
+        }
+    }
+    let mails = shell.memory.executions.iter().filter(|execution| execution.action == "mail").count();
+    assert_eq!(mails, 9, "the alert, and eight that follow from each other");
+    assert!(held.contains("notify_again [chain] it follows from 9 other events"), "{held}");
+}
+
+#[test]
+fn says_nothing_of_an_incident_that_is_snoozed() {
+    let mut shell = setup("brokers: 1 2 3 4 5\n t-0: 1 2 3").also("mail", names::ALERT_MASS_FAILURE).start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    shell.world.kill(4);
+    shell.step();
+    shell.acts.clear();
+    let until = Timestamp(shell.now().wall.0 + 10_000);
+    for incident in std::sync::Arc::make_mut(&mut shell.memory.incidents).open.values_mut() {
+        incident.snoozed_until = Some(until);
+        incident.done.clear();
+    }
+    for _ in 0..9 {
+        assert!(!shell.step().contains("ACT"));
+    }
+    assert!(shell.step().contains("ACT 2.1 mail"));
+}
