@@ -117,7 +117,10 @@ impl Actions {
             places.push((at, offset, end));
         }
         self.read_what_is_there(&*reader, &mut places, out).await?;
-        while self.follow {
+        if !self.follow {
+            return Ok(());
+        }
+        loop {
             // Each partition is waited for in turn: with more than one, none is later than the sum of the waits.
             for (at, offset, _) in &mut places {
                 match reader.read(at, *offset, WAIT).await {
@@ -133,7 +136,6 @@ impl Actions {
                 }
             }
         }
-        Ok(())
     }
 
     /// Everything up to the ends as they were, in the order of time where there are several partitions.

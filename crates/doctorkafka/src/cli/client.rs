@@ -25,21 +25,21 @@ const ANSWER_LIMIT: usize = 64 << 20;
 
 /// Where the service is, and which of its clusters is meant.
 #[derive(Args, Clone, Debug)]
-pub(super) struct Whom {
+pub(crate) struct Whom {
     /// The state dir of the running service.
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
-    pub(super) state_dir: Option<PathBuf>,
+    pub(crate) state_dir: Option<PathBuf>,
     /// The configuration file of the running service, which names its state dir.
     #[arg(long, value_name = "FILE")]
-    pub(super) config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// The cluster; may be left out where there is only one.
     #[arg(long, value_name = "NAME")]
-    pub(super) cluster: Option<String>,
+    pub(crate) cluster: Option<String>,
 }
 
 /// Why the service did not do what was asked.
 #[derive(Debug, Error)]
-pub(super) enum ClientError {
+pub(crate) enum ClientError {
     /// Nobody is there.
     #[error("no doctorkafka runs with the state dir {}", state_dir.display())]
     NotRunning { state_dir: PathBuf },
@@ -68,22 +68,22 @@ pub(super) enum ClientError {
 
 /// A running service.
 #[derive(Clone, Debug)]
-pub(super) struct Client {
+pub(crate) struct Client {
     state_dir: PathBuf,
 }
 
 impl Client {
     /// The service with this state dir. No I/O yet.
-    pub(super) fn new(state_dir: &Path) -> Self {
+    pub(crate) fn new(state_dir: &Path) -> Self {
         Self { state_dir: state_dir.to_owned() }
     }
 
-    pub(super) async fn status(&self) -> Result<Status, ClientError> {
+    pub(crate) async fn status(&self) -> Result<Status, ClientError> {
         self.call::<(), _>(Method::GET, "/v1/status", None).await
     }
 
     /// The name of the cluster that is meant.
-    pub(super) async fn cluster(&self, wanted: Option<&str>) -> Result<String, ClientError> {
+    pub(crate) async fn cluster(&self, wanted: Option<&str>) -> Result<String, ClientError> {
         let names: Vec<String> = self.status().await?.clusters.into_iter().map(|c| c.name).collect();
         match (wanted, names.as_slice()) {
             (Some(wanted), _) if names.iter().any(|name| name == wanted) => Ok(wanted.to_owned()),
@@ -93,7 +93,7 @@ impl Client {
         }
     }
 
-    pub(super) async fn post<B: Serialize, A: DeserializeOwned>(
+    pub(crate) async fn post<B: Serialize, A: DeserializeOwned>(
         &self,
         path: &str,
         body: &B,

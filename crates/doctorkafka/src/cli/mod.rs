@@ -2,7 +2,7 @@
 
 mod actions;
 mod check_config;
-mod client;
+pub(crate) mod client;
 mod init;
 mod orders;
 mod run;

@@ -18,9 +18,9 @@ struct Given {
     /// Why, for the audit.
     #[arg(long, default_value = "", value_name = "TEXT")]
     reason: String,
-    /// Who gives the order, for the audit.
-    #[arg(long, env = "USER", default_value = "somebody", value_name = "NAME")]
-    by: String,
+    /// Who gives the order, for the audit; this user when left out.
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
 }
 
 /// Allow no new acts; looking goes on. Survives a restart.
@@ -139,8 +139,15 @@ impl Maintenance {
     }
 }
 
+/// The login name, or the number of a user who has none.
+fn this_user() -> String {
+    let named = ["USER", "LOGNAME"].iter().filter_map(|name| std::env::var(name).ok());
+    let mut named = named.filter(|name| !name.trim().is_empty());
+    named.next().unwrap_or_else(|| format!("user {}", rustix::process::getuid().as_raw()))
+}
+
 fn give(registry: &PluginRegistry, order: &'static str, given: Given, body: OrderBody) -> ExitCode {
-    let body = OrderBody { by: given.by, reason: given.reason, ..body };
+    let body = OrderBody { by: given.by.unwrap_or_else(this_user), reason: given.reason, ..body };
     super::block_on(async move {
         let client = match super::client_of(&given.whom, registry) {
             Ok(client) => client,

@@ -76,10 +76,8 @@ pub fn sentence(record: &Record) -> String {
     let target_words = target.to_string();
     let text = match record.kind {
         RecordKind::Incident if result == "opened" => about(&target_words, reason),
-        RecordKind::Incident if result.starts_with("resolved") => {
-            // An incident's message says what was wrong and would read as if it still were.
-            format!("{}: {target_words}: {result}", resolved_words(operation))
-        }
+        // An incident's message says what was wrong and would read as if it still were.
+        RecordKind::Incident if result.starts_with("resolved") => over(operation, &target_words, result),
         RecordKind::Incident => format!("{} ({result})", about(&target_words, reason)),
         RecordKind::Order => {
             let why = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
@@ -104,8 +102,13 @@ pub(crate) fn about(target: &str, message: &str) -> String {
     }
 }
 
-fn resolved_words(kind: &str) -> String {
-    if kind.contains("under_replicated") { "healed".to_owned() } else { kind.replace('_', " ") }
+fn over(kind: &str, target: &str, result: &str) -> String {
+    let after = result.trim_start_matches("resolved").trim_start();
+    match kind {
+        "under_replicated" if target == "cluster" => format!("healed {after}: all replicas are in sync"),
+        "under_replicated" => format!("healed {after}: no replica of {target} is out of sync any more"),
+        _ => format!("over {after}: {} ({target})", kind.replace('_', " ")),
+    }
 }
 
 #[cfg(test)]
@@ -150,7 +153,8 @@ mod tests {
             record(RecordKind::Incident, "broker_absent", broker(), "broker 3 is absent", "opened"),
             record(RecordKind::Incident, "no_stats", broker(), "its agent is\nsilent", "opened"),
             record(RecordKind::Incident, "dead_broker", broker(), "broker 3 is dead", "raised from warning"),
-            record(RecordKind::Incident, "under_replicated", Target::Cluster, "x", "resolved after 12 s"),
+            record(RecordKind::Incident, "under_replicated", broker(), "x", "resolved after 12 s"),
+            record(RecordKind::Incident, "broker_dead", broker(), "x", "resolved after 3 min"),
             would,
             record(RecordKind::Act, "reassign_partitions", broker(), "", "submitting 45 moves"),
             record(RecordKind::Order, "pause", Target::Cluster, "upgrade", "paused"),
@@ -160,7 +164,8 @@ mod tests {
             broker 3 is absent
             broker 3: its agent is silent
             broker 3 is dead (raised from warning)
-            healed: cluster: resolved after 12 s
+            healed after 12 s: no replica of broker 3 is out of sync any more
+            over after 3 min: broker dead (broker 3)
             [dry run] reassign partitions for cluster: admitted, for a dry run of mover: broker 3 is dead
             reassign partitions for broker 3: submitting 45 moves
             kim: pause cluster (upgrade): paused"#]]

@@ -60,6 +60,9 @@ pub struct LoopLimits {
     /// The shortest time from the end of a cycle to the beginning of the next, however often it is woken: so that it
     /// is never busier than half of the time with cycles of this length.
     pub shortest_pause: Duration,
+    /// How long the first cycle waits for the sources to have seen something: a look at nothing would only say that
+    /// nothing is known.
+    pub first_look: Duration,
     /// How long to wait before a store that could not be read is read again.
     pub load_again: Duration,
     /// How long acts under way are waited for at the end.
@@ -74,6 +77,8 @@ impl LoopLimits {
         Self {
             evaluation_interval,
             shortest_pause: Duration::from_millis(50),
+            // Within the second in which a service is to look after its start.
+            first_look: Duration::from_millis(700),
             load_again: Duration::from_secs(5),
             // The service ends within 5 s: this leaves time for the last cycle and for closing connections.
             farewell: Duration::from_secs(2),
@@ -168,6 +173,11 @@ impl ClusterManager {
 
     /// Runs until `stop` becomes true, then waits for acts under way, bounded, and takes note of what came of them.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        self.load_if_due().await;
+        // Whoever asks before the first cycle sees what is remembered.
+        let (memory, trouble) = (self.memory.clone(), self.store_trouble.clone());
+        self.publish(Snapshot { memory, trouble, ..Snapshot::default() });
+        self.wait_for_first_look(&mut stop).await;
         while !*stop.borrow_and_update() {
             let began = Instant::now();
             self.cycle(false).await;
@@ -185,6 +195,24 @@ impl ClusterManager {
             }
         }
         self.end().await;
+    }
+
+    /// Until all sources have something to show, as far as the core's readers could tell.
+    async fn wait_for_first_look(&self, stop: &mut watch::Receiver<bool>) {
+        let until = Instant::now() + self.limits.first_look;
+        loop {
+            let now = self.clock.now();
+            let looking = Arc::clone(&self.looking);
+            let ready = tokio::task::spawn_blocking(move || looking.is_ready(now)).await;
+            if ready.unwrap_or(true) || Instant::now() >= until {
+                return;
+            }
+            tokio::select! {
+                () = stopped(stop) => return,
+                () = tokio::time::sleep_until(until) => {}
+                () = self.wake.woken() => {}
+            }
+        }
     }
 
     async fn end(&mut self) {
@@ -465,6 +493,14 @@ impl Looking {
         }
         contributions.insert(SHELL_SOURCE.to_owned(), Contribution { findings, ..Contribution::default() });
         contributions
+    }
+
+    /// Whether every source has something to show. One that panics will not have more later.
+    fn is_ready(&self, now: Now) -> bool {
+        self.sources.iter().all(|source| {
+            let latest = catch_unwind(AssertUnwindSafe(|| source.latest(now)));
+            latest.map_or(true, |latest| !latest.attributes.is_empty() || !latest.findings.is_empty())
+        })
     }
 
     fn tell(&self, stepped: &Stepped) {

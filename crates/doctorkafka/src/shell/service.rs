@@ -18,7 +18,7 @@ use super::clock::RealClock;
 use super::cluster_manager::{ClusterManager, ClusterSetup, LoopLimits, SHELL_SOURCE};
 use super::connect::RealConnect;
 use super::journal::Journal;
-use crate::api::{Api, ListenError, Listening, bind_control_socket, bind_tcp};
+use crate::api::{Api, CONTROL_SOCKET, ListenError, Listening, bind_control_socket, bind_tcp};
 use crate::config::Config;
 use crate::config::resolved::ClusterConfig;
 use crate::plugin::{BuildContext, Clock, Connect, MonitorPlugin, Wake};
@@ -109,7 +109,12 @@ pub async fn run(config: Config) -> Result<(), ServiceError> {
     tracing::info!(signal, "ending");
     let end = end(stop, loops, connect);
     tokio::select! {
-        () = end => Ok(()),
+        () = end => {
+            sockets.shutdown().await;
+            // One that is left over does no harm: the next service replaces it.
+            let _ = std::fs::remove_file(parts.state_dir.join(CONTROL_SOCKET));
+            Ok(())
+        }
         signal = signals.next() => {
             tracing::warn!(signal, "ended at once; what was under way is looked up at the next start");
             // Whatever is in the way of an orderly end is in the way of returning, too.

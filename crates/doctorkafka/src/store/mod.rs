@@ -63,7 +63,7 @@ pub trait StateStore: Send + Sync {
 #[derive(Debug, ThisError)]
 pub enum StoreError {
     /// The place of the store could not be opened or made.
-    #[error("cannot open the state dir {}", path.display())]
+    #[error("cannot open the state store {}", path.display())]
     Open {
         /// The place.
         path: PathBuf,
@@ -71,7 +71,7 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// Another process owns the store.
-    #[error("the state dir {} is in use by {}", path.display(), holder(*pid))]
+    #[error("the state store {} is in use by {}", path.display(), holder(*pid))]
     Locked {
         /// The place.
         path: PathBuf,

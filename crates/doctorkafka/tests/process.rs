@@ -1,0 +1,189 @@
+//! The service as a process: how it starts, whom it keeps out, how it ends. No Kafka is there: the address that it is
+//! given refuses connections.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a helper of tests fails its test by panicking")]
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// Nobody listens on the port of this service in tests: it is reserved for TCP port multiplexing, long dead.
+const NOBODY: &str = "127.0.0.1:1";
+
+struct Service {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    seen: Vec<String>,
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_doctorkafka"));
+    command.args(arguments).env("USER", "kim");
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    command(arguments).output().unwrap()
+}
+
+fn start(state_dir: &Path) -> Service {
+    let dir = state_dir.to_str().unwrap();
+    let mut child = command(&["run", "--bootstrap-servers", NOBODY, "--state-dir", dir])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = lines_of(child.stderr.take().unwrap());
+    Service { child, lines, seen: Vec::new() }
+}
+
+fn lines_of(stderr: ChildStderr) -> mpsc::Receiver<String> {
+    let (send, receive) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            if send.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receive
+}
+
+impl Service {
+    /// Waits until the log has a line with `words`.
+    fn until(&mut self, words: &str) {
+        while !self.seen.iter().any(|line| line.contains(words)) {
+            match self.lines.recv_timeout(Duration::from_secs(20)) {
+                Ok(line) => self.seen.push(line),
+                Err(_) => panic!("{words:?} is not in the log: {:#?}", self.seen),
+            }
+        }
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    /// Waits for the end, which must come within 5 s.
+    fn ended(&mut self) -> ExitStatus {
+        let began = Instant::now();
+        // The log ends with the process.
+        while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(5).saturating_sub(began.elapsed())) {
+            self.seen.push(line);
+        }
+        match self.child.try_wait().unwrap() {
+            Some(status) => status,
+            // The pipe is closed a moment before the process can be collected.
+            None if began.elapsed() < Duration::from_secs(5) => self.child.wait().unwrap(),
+            None => panic!("it did not end within 5 s: {:#?}", self.seen),
+        }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // Has ended already in a test that went well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The status, once `words` are in it.
+fn status_with(state_dir: &str, words: &str) -> String {
+    let began = Instant::now();
+    loop {
+        let status = text(&run(&["status", "--state-dir", state_dir]).stdout);
+        if status.contains(words) {
+            return status;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "{words:?} is not in {status}");
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn ends_in_time_on_sigterm_and_on_ctrl_c_although_no_broker_answers() {
+    for signal in ["-TERM", "-INT"] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut service = start(dir.path());
+        service.until("no broker can be reached");
+        service.signal(signal);
+        assert_eq!(service.ended().code(), Some(0), "{:#?}", service.seen);
+        assert!(!dir.path().join("control.sock").exists());
+        assert!(!service.seen.iter().any(|line| line.contains("ERROR")), "{:#?}", service.seen);
+    }
+}
+
+#[test]
+fn keeps_a_second_service_out_of_its_state_dir_and_says_who_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = start(dir.path());
+    first.until("started");
+    let mut second = start(dir.path());
+    assert_eq!(second.ended().code(), Some(1));
+    let pid = format!("pid {}", first.child.id());
+    assert!(second.seen.iter().any(|line| line.contains(&pid)), "{:#?}", second.seen);
+    let status = run(&["status", "--state-dir", dir.path().to_str().unwrap()]);
+    assert!(status.status.success(), "the first one goes on: {}", text(&status.stderr));
+}
+
+#[test]
+fn an_order_outlives_kill_9() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir_name = dir.path().to_str().unwrap();
+    let mut first = start(dir.path());
+    first.until("started");
+    let pause = run(&["pause", "--state-dir", dir_name, "--reason", "upgrade"]);
+    assert!(pause.status.success(), "{}", text(&pause.stderr));
+    first.signal("-KILL");
+    assert_eq!(first.ended().code(), None);
+
+    let mut second = start(dir.path());
+    second.until("started");
+    let words = status_with(dir_name, "paused by kim");
+    assert!(words.contains("(upgrade)"), "{words}");
+    let resume = run(&["resume", "--state-dir", dir_name]);
+    assert!(text(&resume.stdout).contains("resumed"), "{}", text(&resume.stderr));
+    let json = run(&["status", "--state-dir", dir_name, "--json"]);
+    let status: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(status["clusters"][0]["wishes"]["paused"], serde_json::Value::Null, "{status:#}");
+}
+
+#[test]
+fn a_damaged_store_is_told_and_looking_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let mut first = start(dir.path());
+    first.until("no broker can be reached");
+    first.signal("-KILL");
+    first.ended();
+    let files = std::fs::read_dir(&store).unwrap().map(|entry| entry.unwrap().path());
+    let value = files.into_iter().find(|path| path.to_str().unwrap().ends_with(".value")).unwrap();
+    std::fs::write(&value, "garbage").unwrap();
+
+    let mut second = start(dir.path());
+    second.until("the state store cannot be read");
+    let words = status_with(dir.path().to_str().unwrap(), "no broker can be reached");
+    assert!(words.contains("NOTHING CAN BE DONE") && words.contains("damaged"), "{words}");
+    assert_eq!(std::fs::read(&value).unwrap(), b"garbage", "what is damaged is left for a person to look at");
+}
+
+#[test]
+fn says_so_where_no_service_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().to_str().unwrap();
+    for order in ["status", "pause", "resume", "approve", "cancel"] {
+        let refused = run(&[order, "--state-dir", dir]);
+        assert_eq!(refused.status.code(), Some(3), "{order}");
+        assert!(text(&refused.stderr).contains("no doctorkafka runs with the state dir"), "{order}");
+    }
+    assert_eq!(run(&["run"]).status.code(), Some(2));
+    let bad = run(&["run", "--bootstrap-servers", "nonsense", "--state-dir", dir]);
+    assert_eq!(bad.status.code(), Some(1));
+    assert!(text(&bad.stderr).contains("nonsense"), "{}", text(&bad.stderr));
+}
