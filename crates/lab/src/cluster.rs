@@ -31,6 +31,9 @@ const STOP: Duration = Duration::from_secs(10);
 /// How long a start waits for the starts of other clusters: a few of them on a slow machine.
 const TURN: Duration = Duration::from_secs(120);
 
+/// Of how many failed clusters the logs are kept.
+const KEPT_LOGS: usize = 20;
+
 /// A running Kafka cluster; dropped, it leaves no process and no file.
 #[derive(Debug)]
 pub struct Cluster {
@@ -256,8 +259,9 @@ impl Cluster {
 
     /// Copies the logs to where they outlive the cluster, for whoever looks into a failed test.
     fn keep_logs(&self) {
-        let name = self.guard.dir().file_name().unwrap_or_default();
-        let kept = home().join("failed").join(name);
+        let all = home().join("failed");
+        forget_oldest(&all);
+        let kept = all.join(self.guard.dir().file_name().unwrap_or_default());
         let _ = fs::create_dir_all(&kept);
         for node in self.nodes() {
             let _ = fs::copy(node.log(), kept.join(format!("{}.log", node.name().replace(' ', "-"))));
@@ -351,8 +355,10 @@ impl Cluster {
     fn add_node(&self, id: i32, role: Role, rack: Option<String>) -> Result<()> {
         let mut take = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
         let mut ports = NodePorts { plain: take.take()?, ..NodePorts::default() };
-        if matches!(role, Role::Controller | Role::Combined) {
-            ports.controller = take.take()?;
+        match role {
+            Role::Controller => ports.controller = ports.plain,
+            Role::Combined => ports.controller = take.take()?,
+            Role::Broker | Role::ZooKeeper => {}
         }
         if role.is_broker() && self.config.jmx {
             ports.jmx = take.take()?;
@@ -404,5 +410,18 @@ fn started_line(node: &Node, mode: Mode) -> String {
         (Role::ZooKeeper, _) => "binding to port".to_owned(),
         (_, Mode::ZooKeeper) => format!("[KafkaServer id={}] started", node.id),
         _ => "Kafka Server started".to_owned(),
+    }
+}
+
+/// Makes room among the kept logs of failed tests.
+fn forget_oldest(all: &Path) {
+    let Ok(entries) = fs::read_dir(all) else { return };
+    let mut kept: Vec<_> = entries
+        .flatten()
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    kept.sort();
+    for (_, path) in kept.iter().rev().skip(KEPT_LOGS) {
+        let _ = fs::remove_dir_all(path);
     }
 }

@@ -52,7 +52,8 @@ fn a_broker_that_cannot_start_is_told_with_its_log() {
 
 #[test]
 fn a_broker_can_be_added_and_the_controller_can_be_killed() {
-    let cluster = Cluster::builder().brokers(1).racks(1).start().unwrap();
+    let cluster = Cluster::builder().brokers(1).racks(1).jmx(true).start().unwrap();
+    std::net::TcpStream::connect(("127.0.0.1", cluster.jmx_port(1).unwrap())).unwrap();
     let id = cluster.add_broker(Some("rack-2")).unwrap();
     cluster.wait_ready().unwrap();
     assert_eq!(cluster.brokers_seen_by(1).unwrap(), [1, id].into());
