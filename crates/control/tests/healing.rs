@@ -137,7 +137,7 @@ impl Site {
                 let dry = if record.dry_run { " (dry)" } else { "" };
                 writeln!(
                     self.log,
-                    "{:>4} {:?}{dry} {} [{}] {}",
+                    "{:03} {:?}{dry} {} [{}] {}",
                     self.second, record.kind, record.operation, record.target, record.result
                 )
                 .unwrap();
@@ -229,18 +229,18 @@ fn heals_a_killed_broker_and_leaves_it_in_peace_when_it_returns() {
     let _ = site.run(5);
     site.kill(3);
     expect![[r#"
-           6 Incident broker_absent [broker 3] opened
-           6 Incident under_replicated [broker 3] opened
-           6 Incident partitions_without_leader [cluster] opened
-          36 Incident broker_dead [broker 3] opened
-          36 Incident cannot_heal [cluster] opened
-          36 Incident partitions_lost [cluster] opened
-          36 Incident partitions_without_leader [cluster] resolved after 30 s
-          36 Decision reassign_partitions [cluster] admitted, for reassign
-          36 Act reassign_partitions [cluster] submitting 3 moves
-          37 Incident under_replicated [broker 3] resolved after 31 s
-          37 Outcome reassign_partitions [cluster] 3 of 3 partitions moved in 1.0 s
-          37 Decision elect_leaders [cluster] admitted, but no action subscribes to it
+        006 Incident broker_absent [broker 3] opened
+        006 Incident under_replicated [broker 3] opened
+        006 Incident partitions_without_leader [cluster] opened
+        036 Incident broker_dead [broker 3] opened
+        036 Incident cannot_heal [cluster] opened
+        036 Incident partitions_lost [cluster] opened
+        036 Incident partitions_without_leader [cluster] resolved after 30 s
+        036 Decision reassign_partitions [cluster] admitted, for reassign
+        036 Act reassign_partitions [cluster] submitting 3 moves
+        037 Incident under_replicated [broker 3] resolved after 31 s
+        037 Outcome reassign_partitions [cluster] 3 of 3 partitions moved in 1.0 s
+        037 Decision elect_leaders [cluster] admitted, but no action subscribes to it
     "#]]
     .assert_eq(&site.run(60));
     expect![[r#"
