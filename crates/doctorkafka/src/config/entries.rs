@@ -217,8 +217,8 @@ fn read(item: &Node, kind: Kind, problems: &mut Vec<Problem>) -> Option<Said> {
     let mut section: Vec<Entry> = Vec::new();
     for entry in entries {
         match entry.key.as_str() {
-            "name" => said.name = text(entry, problems),
-            "type" => said.type_name = text(entry, problems),
+            "name" => said.name = Some(text(entry, problems)?),
+            "type" => said.type_name = Some(text(entry, problems)?),
             "class" => {
                 let class = text(entry, problems)?;
                 let new = legacy::type_of_class(&class.0).map(|(_, new)| format!("write `type: {new}`"));
@@ -229,10 +229,10 @@ fn read(item: &Node, kind: Kind, problems: &mut Vec<Problem>) -> Option<Said> {
             "enabled" => said.enabled = flag(entry, problems),
             // 0.3 keeps the plugin's own keys one level deeper.
             "config" => match entry.node.entries() {
-                Some(deeper) => section.extend(deeper.iter().cloned()),
+                Some(deeper) => section.extend(deeper.iter().map(|entry| renamed(entry, kind))),
                 None => problems.push(wrong_kind(entry, "a mapping")),
             },
-            _ => section.push(entry.clone()),
+            _ => section.push(renamed(entry, kind)),
         }
     }
     for (at, entry) in section.iter().enumerate() {
@@ -244,6 +244,16 @@ fn read(item: &Node, kind: Kind, problems: &mut Vec<Problem>) -> Option<Said> {
     }
     said.section.value = Value::Mapping(section);
     Some(said)
+}
+
+/// The entry under the name that its key has here.
+fn renamed(entry: &Entry, kind: Kind) -> Entry {
+    let key = match (kind, entry.key.as_str()) {
+        (Kind::Action, "subscribed_tasks") => "subscribed_events",
+        (Kind::Action, "dryrun") => "dry_run",
+        (_, key) => key,
+    };
+    Entry { key: key.to_owned(), ..entry.clone() }
 }
 
 /// A text that is not empty.

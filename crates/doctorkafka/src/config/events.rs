@@ -1,6 +1,6 @@
 //! Who emits which events, and who subscribes to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use control::event::names;
 use control::step::OWN_EVENTS;
@@ -30,36 +30,25 @@ pub(super) struct Own {
     pub(super) dry_run: Option<bool>,
 }
 
-/// Splits the framework's keys off an action's section. `subscribed_tasks` and `dryrun` are their names in 0.3.
+/// Splits the framework's keys off an action's section.
 ///
 /// An action whose type is the name of an event subscribes to that event unless it says otherwise.
 pub(super) fn split_action(action: &Plugin, problems: &mut Vec<Problem>) -> (Own, Node) {
     let mut own = Own::default();
     let mut rest = Vec::new();
-    let mut subscribed_by: Option<&Entry> = None;
-    let mut dry_run_by: Option<&Entry> = None;
+    let mut subscribes = false;
     for entry in action.section.entries().unwrap_or_default() {
-        let twice = |first: Option<&Entry>| {
-            let first = first?;
-            let message = format!("`{}` says the same as `{}`", entry.key, first.key);
-            Some(Problem::error(entry.key_span.clone(), message).and_at(first.key_span.clone(), "first here"))
-        };
         match entry.key.as_str() {
-            "subscribed_events" | "subscribed_tasks" => {
-                problems.extend(twice(subscribed_by));
-                subscribed_by = Some(entry);
+            "subscribed_events" => {
+                subscribes = true;
                 own.subscribed = event_names(entry, problems);
             }
-            "dry_run" | "dryrun" => {
-                problems.extend(twice(dry_run_by));
-                dry_run_by = Some(entry);
-                own.dry_run = flag(entry, problems);
-            }
+            "dry_run" => own.dry_run = flag(entry, problems),
             _ => rest.push(entry.clone()),
         }
     }
     let by_type = [names::REASSIGN_PARTITIONS, names::ELECT_LEADERS, names::REPORT_OPERATION];
-    if subscribed_by.is_none() {
+    if !subscribes {
         if by_type.contains(&action.type_name.as_str()) {
             own.subscribed.push((action.type_name.clone(), action.span.clone()));
         } else {
@@ -119,14 +108,16 @@ pub(super) fn check(
             problems.push(Problem::warning(span.clone(), message));
             continue;
         }
-        let known = by_event.keys().copied().chain(OWN_EVENTS);
-        let help = did_you_mean(event, known.clone()).or_else(|| list("the events are", known));
+        let known: BTreeSet<&str> = by_event.keys().copied().chain(OWN_EVENTS).collect();
+        let help = did_you_mean(event, known.iter().copied())
+            .or_else(|| list("the events are", known.iter().copied()));
         let message = format!("nothing can emit the event `{event}`");
         problems.push(Problem::error(span.clone(), message).maybe_help(help));
     }
-    for emitter in emitters {
-        let heard = |event: &&String| !subscriptions.iter().any(|(name, _)| name == *event);
-        if let Some(events) = list("", emitter.events.iter().filter(heard).map(String::as_str)) {
+    // Plugins that nobody has named are there by default: what is not heard of them is nobody's mistake.
+    for emitter in emitters.iter().filter(|emitter| emitter.span.is_some()) {
+        let unheard = |event: &&String| !subscriptions.iter().any(|(name, _)| name == *event);
+        if let Some(events) = list("", emitter.events.iter().filter(unheard).map(String::as_str)) {
             let message = format!("no action subscribes to{events}, which {} can emit", emitter.who);
             problems.push(Problem::warning(emitter.span.clone(), message));
         }

@@ -87,4 +87,6 @@ fn finish(
 }
 
 #[cfg(test)]
+mod problem_tests;
+#[cfg(test)]
 mod tests;

@@ -63,7 +63,7 @@ pub(super) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a s
         .into_iter()
         .map(|known| (strsim::damerau_levenshtein(name, known), known))
         // One wrong letter in three: more is another word.
-        .filter(|(distance, known)| *distance <= 1.max(known.len() / 3))
+        .filter(|(distance, known)| *distance <= 1.max(name.len().max(known.len()) / 3))
         .min()
         .map(|(_, known)| format!("did you mean `{known}`?"))
 }

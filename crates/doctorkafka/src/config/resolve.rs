@@ -34,6 +34,8 @@ const CLUSTER_KEYS: [&str; 10] = [
 /// The parts of the file that hold for all clusters.
 struct Globals {
     plugins: [Vec<Plugin>; 3],
+    /// Whether all of their entries could be read.
+    complete: bool,
     care: Node,
 }
 
@@ -61,11 +63,13 @@ pub(super) fn resolve(root: &Node, registry: &PluginRegistry, problems: &mut Vec
     let service = settings::service(&rest, problems);
     // Read by itself, too, so that a mistake is found although every cluster says otherwise.
     settings::care(&care, problems);
+    let before = problems.len();
     let plugins = Kind::ALL.map(|kind| match root.get(kind.key()) {
         Some(entry) => entries::global(&entry.node, kind, &types, problems),
         None => defaults::plugins(kind, &types),
     });
-    let globals = Globals { plugins, care };
+    let complete = problems.len() == before;
+    let globals = Globals { plugins, complete, care };
     let (clusters, disabled) = clusters(root, &globals, &types, registry, problems);
     let service = service?;
     Some(Config::new(Service { state_dir: service.state_dir, listen: service.listen }, clusters, disabled))
@@ -99,7 +103,11 @@ fn clusters(
     let mut seen: Vec<(String, Span)> = Vec::new();
     let list = root.get("kafkaclusters");
     let items = list.and_then(|entry| entry.node.items()).unwrap_or_default();
-    if items.is_empty() {
+    if let Some(entry) = list
+        && entry.node.items().is_none()
+    {
+        problems.push(wrong_kind(entry, "a list of clusters"));
+    } else if items.is_empty() {
         let span = list.and_then(|entry| entry.key_span.clone());
         let help = "write `kafkaclusters: [{name: NAME, bootstrap_servers: HOST:PORT}]`";
         problems.push(Problem::error(span, "there is no cluster under `kafkaclusters`").help(help));
@@ -167,6 +175,7 @@ fn cluster(
     let endpoint = endpoint(item, first, problems);
     let (care, _) = settings::split_care(item);
     let care = settings::care(&globals.care.merged(&care), problems);
+    let before = problems.len();
     let [monitors, operators, actions] = Kind::ALL.map(|kind| {
         let global = &globals.plugins[kind as usize];
         match item.get(kind.key()) {
@@ -174,7 +183,6 @@ fn cluster(
             None => global.clone(),
         }
     });
-    let before = problems.len();
     let monitors = prepared(&monitors, registry.monitors(), problems);
     let mut emitters = Vec::new();
     let prepared_operators = prepared(&operators, registry.operators(), problems);
@@ -183,8 +191,9 @@ fn cluster(
     }
     let mut ready = Vec::new();
     let mut subscriptions = Vec::new();
+    let mut own_problems = Vec::new();
     for action in actions.iter().filter(|action| action.enabled) {
-        let (own, section) = events::split_action(action, problems);
+        let (own, section) = events::split_action(action, &mut own_problems);
         let action = Plugin { section, ..action.clone() };
         let Some((plugin, span)) = prepared(&[action], registry.actions(), problems).pop() else { continue };
         emitters.push(Emitter::new(Kind::Action, &plugin.name, plugin.prepared.emits(), &span));
@@ -194,10 +203,11 @@ fn cluster(
         ready.push(ActionEntry { plugin, subscribed_events, dry_run });
     }
     // Only with all plugins at hand is it known who emits what.
-    if problems[before..].iter().all(|problem| problem.message.starts_with("no action subscribes")) {
+    if globals.complete && problems.len() == before {
         let off = disabled_emitters(&operators, registry);
         events::check(&emitters, &off, &subscriptions, problems);
     }
+    problems.append(&mut own_problems);
     let strip = |(plugin, _): (_, Span)| plugin;
     Some(ClusterConfig {
         name: Arc::from(name),
@@ -288,9 +298,11 @@ fn bootstrap(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Vec<BrokerAdd
     };
     let found: Vec<Result<Vec<BrokerAddress>, Problem>> = match &entry.node.value {
         Value::Sequence(items) if !items.is_empty() => items.iter().map(one).collect(),
-        Value::Sequence(_) | Value::Mapping(_) => {
-            vec![Err(wrong_kind(entry, "one or more addresses HOST:PORT"))]
+        Value::Sequence(_) => {
+            let span = entry.node.span.clone();
+            vec![Err(Problem::error(span, "`bootstrap_servers` is empty"))]
         }
+        Value::Mapping(_) => vec![Err(wrong_kind(entry, "one or more addresses HOST:PORT"))],
         _ => vec![one(&entry.node)],
     };
     let mut addresses = Vec::new();

@@ -43,6 +43,14 @@ pub(super) fn place(node: &Node, problem: &ConfigProblem, also: &str) -> Problem
     if let Some(key) = message.strip_prefix("missing field ") {
         return Problem::error(node.locate(&problem.path, true), format!("the key {key} is missing"));
     }
+    // The names of Rust's types say nothing to those who write configurations.
+    for (kind, words) in [("u", "a whole number"), ("i", "a whole number"), ("f", "a number")] {
+        for bits in ["8", "16", "32", "64", "size"] {
+            if let Some(start) = message.strip_suffix(&format!("expected {kind}{bits}")) {
+                message = format!("{start}expected {words}");
+            }
+        }
+    }
     let key = problem.path.rsplit('.').next().unwrap_or_default();
     if !key.is_empty() && !message.contains(&format!("`{key}`")) {
         message = format!("`{key}`: {message}");

@@ -35,7 +35,7 @@ impl ServiceSection {
         if let Some(listen) = &self.listen
             && !is_host_and_port(listen)
         {
-            problems.push(problem("listen", "is of the form HOST:PORT"));
+            problems.push(problem("listen", "must be of the form HOST:PORT"));
         }
         problems
     }
@@ -157,7 +157,7 @@ impl Care {
             problems.push(problem("evaluation_interval", "must be between 100ms and 1h"));
         }
         if self.guard.max_dead_percent > 100 {
-            problems.push(problem("guard.max_dead_percent", "is a percentage: 0 to 100"));
+            problems.push(problem("guard.max_dead_percent", "must be a percentage from 0 to 100"));
         }
         if self.guard.max_executions == 0 {
             problems.push(problem("guard.max_executions", "must be at least 1"));

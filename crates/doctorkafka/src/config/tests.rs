@@ -1,125 +1,256 @@
 use expect_test::{Expect, expect};
+use proptest::prelude::*;
+use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::plugins;
 
-fn variable(name: &str) -> Option<String> {
-    (name == "PASSWORD").then(|| "hunter2".to_owned())
-}
-
 fn read(text: &str) -> Loaded {
-    parse("f.yaml", text, &plugins::builtin(), &variable)
+    parse("f.yaml", text, &plugins::builtin(), &|name| (name == "PASSWORD").then(|| "hunter2".to_owned()))
 }
 
-/// All problems, a line each.
-fn check(text: &str, expected: Expect) {
-    expected.assert_eq(&read(text).report.to_string());
-}
-
-/// The resolved configuration, without a problem.
-fn check_resolved(text: &str, expected: Expect) {
+/// The resolved configuration as JSON; there is no error.
+fn resolved(text: &str) -> Json {
     let loaded = read(text);
-    let config = loaded.config.unwrap_or_else(|| panic!("{}", loaded.report));
-    expected.assert_eq(&config.to_yaml());
+    loaded.config.unwrap_or_else(|| panic!("{}", loaded.report)).to_json()
 }
 
-const MINIMAL: &str = "kafkaclusters:\n- {name: a, bootstrap_servers: h:9092}\n";
+/// The plugin of that name in a cluster.
+fn plugin<'a>(json: &'a Json, cluster: usize, kind: &str, name: &str) -> &'a Json {
+    let plugins = json["kafkaclusters"][cluster][kind].as_array();
+    plugins.into_iter().flatten().find(|plugin| plugin["name"] == name).unwrap_or(&Json::Null)
+}
+
+fn names(json: &Json, cluster: usize, kind: &str) -> Vec<String> {
+    let plugins = json["kafkaclusters"][cluster][kind].as_array();
+    plugins.into_iter().flatten().filter_map(|plugin| plugin["name"].as_str().map(str::to_owned)).collect()
+}
+
+const TWO_CLUSTERS: &str = "
+doctorkafka: {evaluation_interval: 2s, guard: {max_dead_percent: 20}}
+monitors:
+- type: kafka_metadata
+- {type: dead_brokers, grace: 1m, flapping_absences: 5}
+- {type: maintenance, name: upkeep}
+operators:
+- type: under_replicated_partitions
+actions:
+- {type: reassign_partitions, dryrun: false}
+- {type: report_operation}
+- {type: script, name: tell, command: [tell], subscribed_tasks: [alert_mass_failure]}
+kafkaclusters:
+- {name: a, bootstrap_servers: 'h:1, [::1]:2', command_config: c.properties}
+- name: b
+  bootstrap_servers: [h:3]
+  evaluation_interval: 5s
+  guard: {mass_failure_grace: never}
+  monitors:
+  - {name: dead_brokers, grace: 9s}
+  - {name: upkeep, enabled: false}
+  - {type: broker_probe, config: {parallel: 3}}
+  actions:
+  - {name: reassign_partitions, dry_run: true}
+";
 
 #[test]
-fn an_override_wins_and_keeps_its_place() {
-    check(
-        "kafkaclusters:\n- {name: a, bootstrap_servers: h:9092, monitors: [{name: dead_brokers, grase: 3s}]}\n",
+fn a_cluster_has_what_is_global_but_for_its_overrides() {
+    let json = resolved(TWO_CLUSTERS);
+    let (a, b) = (&json["kafkaclusters"][0], &json["kafkaclusters"][1]);
+    assert_eq!(a["bootstrap_servers"], json!(["h:1", "[::1]:2"]));
+    assert_eq!((&a["command_config"], &b["command_config"]), (&json!("c.properties"), &Json::Null));
+    assert_eq!((&a["evaluation_interval"], &b["evaluation_interval"]), (&json!("2s"), &json!("5s")));
+    assert_eq!((&a["guard"]["max_dead_percent"], &b["guard"]["max_dead_percent"]), (&json!(20), &json!(20)));
+    assert_eq!(a["guard"]["mass_failure_grace"], "1h");
+    assert_eq!(b["guard"]["mass_failure_grace"], "never");
+    assert_eq!(names(&json, 0, "monitors"), ["kafka_metadata", "dead_brokers", "upkeep"]);
+    assert_eq!(names(&json, 1, "monitors"), ["kafka_metadata", "dead_brokers", "broker_probe"]);
+    assert_eq!(plugin(&json, 0, "monitors", "dead_brokers")["grace"], "1m");
+    assert_eq!(plugin(&json, 1, "monitors", "dead_brokers")["grace"], "9s");
+    assert_eq!(plugin(&json, 1, "monitors", "dead_brokers")["flapping_absences"], 5);
+    assert_eq!(plugin(&json, 1, "monitors", "broker_probe")["parallel"], 3);
+    assert_eq!(plugin(&json, 0, "actions", "tell")["subscribed_events"], json!(["alert_mass_failure"]));
+}
+
+#[test]
+fn actions_that_change_things_are_dry_until_a_person_says_otherwise() {
+    let json = resolved("kafkaclusters: [{name: a, bootstrap_servers: h:1}]");
+    assert_eq!(plugin(&json, 0, "actions", "reassign_partitions")["dry_run"], true);
+    assert_eq!(plugin(&json, 0, "actions", "elect_leaders")["dry_run"], true);
+    assert_eq!(plugin(&json, 0, "actions", "report_operation")["dry_run"], false);
+    let json = resolved(TWO_CLUSTERS);
+    assert_eq!(plugin(&json, 0, "actions", "reassign_partitions")["dry_run"], false);
+    assert_eq!(plugin(&json, 1, "actions", "reassign_partitions")["dry_run"], true);
+}
+
+#[test]
+fn drk_55_two_clusters_are_told_apart_by_name_and_not_by_how_they_are_reached() {
+    let json = resolved(
+        "kafkaclusters:\n- {name: a, bootstrap_servers: h:1}\n- {name: b, bootstrap_servers: h:1}\n\
+         - {name: c, bootstrap_servers: h:1, enabled: false}\n",
+    );
+    let clusters = json["kafkaclusters"].as_array().map(Vec::len);
+    assert_eq!(clusters, Some(2));
+    assert_eq!(
+        (&json["kafkaclusters"][0]["name"], &json["kafkaclusters"][1]["name"]),
+        (&json!("a"), &json!("b"))
+    );
+}
+
+#[test]
+fn what_is_printed_is_a_configuration_that_means_the_same() {
+    for text in ["kafkaclusters: [{name: a, bootstrap_servers: h:1}]", TWO_CLUSTERS] {
+        let first = read(text).config.map(|config| config.to_yaml()).unwrap_or_default();
+        let again = read(&first);
+        let second = again.config.map(|config| config.to_yaml()).unwrap_or(again.report.to_string());
+        assert_eq!(first, second);
+    }
+}
+
+#[test]
+fn aliases_stand_for_what_they_name() {
+    let json = resolved(
+        "monitors:\n- {type: dead_brokers, grace: &time 7s, max_probe_age: *time}\n\
+         kafkaclusters: [{name: a, bootstrap_servers: h:1}]\n",
+    );
+    assert_eq!(plugin(&json, 0, "monitors", "dead_brokers")["max_probe_age"], "7s");
+}
+
+#[test]
+fn secrets_are_in_nothing_that_is_printed() {
+    let text = "
+doctorkafka: {state_dir: '/x/${PASSWORD}'}
+actions:
+- {type: script, name: s, command: [tell, '--key=${PASSWORD}'], subscribed_events: [alert_mass_failure]}
+kafkaclusters: [{name: a, bootstrap_servers: h:1}]
+";
+    let loaded = read(text);
+    let config = loaded.config.map(|config| config.to_yaml()).unwrap_or_default();
+    assert!(config.contains("***") && !config.contains("hunter2"), "{config}{}", loaded.report);
+    let wrong = "
+password: letmein
+token:
+  letmein
+doctorkafka: {guard: {max_moves: '${PASSWORD}'}, secret: letmein, listen: '${PASSWORD}'}
+kafkaclusters: [{name: '${PASSWORD}/', bootstrap_servers: 'h:${PASSWORD}', api_key: letmein}]
+";
+    let report = read(wrong).report;
+    assert!(report.errors() >= 6, "{report}");
+    let broken = read("password: letmein\nx: [\n").report;
+    for shown in [
+        report.to_string(),
+        report.render(false),
+        format!("{:?}", report.lines()),
+        broken.render(false),
+        format!("{report:?}"),
+    ] {
+        assert!(!shown.contains("hunter2") && !shown.contains("letmein"), "{shown}");
+    }
+}
+
+#[test]
+fn dollars_can_be_written() {
+    let json =
+        resolved("doctorkafka: {state_dir: '$${x}$y'}\nkafkaclusters: [{name: a, bootstrap_servers: h:1}]\n");
+    assert_eq!(json["doctorkafka"]["state_dir"], "${x}$y");
+}
+
+#[test]
+fn aliases_cannot_make_a_small_text_large() {
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    let mut deep = "a0: &a0 [[[[[[[[x]]]]]]]]\n".to_owned();
+    for n in 1..40 {
+        let m = n - 1;
+        bomb += &format!("a{n}: &a{n} [*a{m}, *a{m}, *a{m}, *a{m}, *a{m}]\n");
+        deep += &format!("a{n}: &a{n} [[[[[[[[*a{m}]]]]]]]]\n");
+    }
+    assert!(read(&bomb).report.to_string().contains("aliases make the configuration too large"));
+    assert!(read(&deep).report.to_string().contains("aliases make the configuration too deep"));
+    assert!(read(&"[".repeat(10_000)).report.errors() > 0);
+    assert!(read(&" ".repeat(2 << 20)).report.to_string().contains("larger than"));
+}
+
+#[test]
+fn the_shortest_way_is_the_same_as_a_file_with_one_cluster() {
+    let arguments = Quick {
+        bootstrap_servers: "broker-1.example.org:9092,h:2".to_owned(),
+        command_config: Some("c.properties".into()),
+        execute: true,
+        grace: "5s".parse().ok(),
+        state_dir: Some("/s".into()),
+        listen: None,
+    };
+    let quick_json = quick(&arguments, &plugins::builtin()).config.map(|config| config.to_json());
+    let file = resolved(
+        "doctorkafka: {state_dir: /s}\nkafkaclusters:\n- name: broker-1.example.org\n  \
+         bootstrap_servers: [broker-1.example.org:9092, h:2]\n  command_config: c.properties\n  \
+         monitors: [{name: dead_brokers, grace: 5s}]\n  \
+         actions: [{name: reassign_partitions, dry_run: false}, {name: elect_leaders, dry_run: false}]\n",
+    );
+    assert_eq!(quick_json, Some(file));
+}
+
+#[test]
+fn the_shortest_way_is_dry_without_execute_and_names_what_is_wrong() {
+    let arguments = Quick { bootstrap_servers: "[::1]:9092".to_owned(), ..Quick::default() };
+    let json =
+        quick(&arguments, &plugins::builtin()).config.map(|config| config.to_json()).unwrap_or_default();
+    assert_eq!(json["kafkaclusters"][0]["name"], "default");
+    assert_eq!(plugin(&json, 0, "actions", "reassign_partitions")["dry_run"], true);
+    let wrong = Quick { bootstrap_servers: "h".to_owned(), ..Quick::default() };
+    check_report(
+        &quick(&wrong, &plugins::builtin()).report,
         expect![[r#"
-            f.yaml:2:72: error: unknown key `grase`; did you mean `grace`?
+            arguments: error: bootstrap server "h": the port is missing (HOST:PORT)
         "#]],
     );
 }
 
+fn check_report(report: &Report, expected: Expect) {
+    expected.assert_eq(&report.to_string());
+}
+
 #[test]
-fn the_smallest_configuration_names_a_cluster_alone() {
-    check_resolved(
-        MINIMAL,
-        expect![[r#"
-        doctorkafka:
-          state_dir: doctorkafka-state
-        monitors: []
-        operators: []
-        actions: []
-        kafkaclusters:
-        - name: a
-          bootstrap_servers:
-          - h:9092
-          evaluation_interval: 1s
-          execution:
-            batch: 200
-            bytes_per_broker: 10GiB
-            moves_per_broker: 20
-            small_bytes: 16MiB
-            stuck_after: 30m
-          guard:
-            mass_failure_grace: 1h
-            max_dead_percent: 10
-            max_executions: 20
-            max_moves: 10000
-          monitors:
-          - name: kafka_metadata
-            type: kafka_metadata
-            ask: 5
-            ask_timeout: 2s
-            interval: 1s
-            log_dirs_refresh: 5m
-            refresh: 30s
-          - name: broker_probe
-            type: broker_probe
-            interval: 1s
-            parallel: 64
-            timeout: 2s
-          - name: maintenance
-            type: maintenance
-          - name: dead_brokers
-            type: dead_brokers
-            flapping_absences: 3
-            flapping_total: null
-            flapping_window: 1h
-            grace: 5m
-            max_liveness_age: 10s
-            max_probe_age: 30s
-          - name: under_replicated_partitions
-            type: under_replicated_partitions
-          operators:
-          - name: under_replicated_partitions
-            type: under_replicated_partitions
-            catch_up_time: 1h
-            disk_watermark_percent: 85
-            max_liveness_age: 10s
-            max_metadata_age: 1m 30s
-            max_moves: 10000
-            network_bandwidth_max_mb: null
-            network_headroom_percent: 10
-            prolong_urp_alert_seconds: 2h
-            throttle: null
-            unsure_alert_after: 10m
-          actions:
-          - name: reassign_partitions
-            type: reassign_partitions
-            subscribed_events:
-            - reassign_partitions
-            dry_run: true
-          - name: elect_leaders
-            type: elect_leaders
-            subscribed_events:
-            - elect_leaders
-            dry_run: true
-          - name: report_operation
-            type: report_operation
-            subscribed_events:
-            - report_operation
-            dry_run: false
-            bootstrap_servers: null
-            command_config: null
-            create_topic: true
-            spool: 10000
-            topic: doctorkafka_actions
-    "#]],
-    );
+fn a_problem_is_shown_with_its_line_and_a_mark() {
+    let text = "kafkaclusters:\n- name: a\n  bootstrap_servers: h:1\n  monitors:\n  - {name: dead_brokers, grace: soon}\n";
+    expect![[r#"
+          × `grace`: `soon` is not a duration: write it like 30s, 5m, 1h 30m or 250ms
+           ╭─[f.yaml:5:33]
+         4 │   monitors:
+         5 │   - {name: dead_brokers, grace: soon}
+           ·                                 ──┬─
+           ·                                   ╰── here
+           ╰────
+
+    "#]]
+    .assert_eq(&read(text).report.render(false));
+}
+
+/// Texts that are nearly configurations: lines of a right one, mixed and cut.
+fn nearly() -> impl Strategy<Value = String> {
+    let lines: Vec<String> = TWO_CLUSTERS.lines().map(str::to_owned).collect();
+    proptest::collection::vec((0..lines.len(), 0..80_usize, ".{0,3}"), 0..25).prop_map(move |picks| {
+        picks
+            .into_iter()
+            .map(|(line, cut, more)| lines[line].chars().take(cut).collect::<String>() + &more + "\n")
+            .collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in ".{0,200}") {
+        let report = read(&text).report;
+        let _ = report.render(false);
+    }
+
+    #[test]
+    fn nothing_like_a_configuration_makes_it_panic_and_every_place_lies_in_the_text(text in nearly()) {
+        let loaded = read(&text);
+        let _ = loaded.report.render(true);
+        let lines = text.lines().count() + 1;
+        for line in loaded.report.lines() {
+            prop_assert!(line.line.is_none_or(|line| line <= lines));
+        }
+        prop_assert_eq!(loaded.config.is_some(), loaded.report.errors() == 0);
+    }
 }
