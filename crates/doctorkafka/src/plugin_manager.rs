@@ -1,12 +1,15 @@
 //! The PluginManager: makes the plugins of a cluster from its resolved configuration.
 
-use std::fs;
+use std::collections::BTreeSet;
+use std::fs::DirBuilder;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use control::event::names;
-use control::{Action, ActionKind, ActionSlot, Core, CoreConfig, FoldLimits, MonitorSlot};
+use control::step::OWN_EVENTS;
+use control::{Action, ActionKind, ActionSlot, CoreConfig, FoldLimits, MonitorSlot};
 use thiserror::Error;
 
 use crate::config::resolved::{ActionEntry, ClusterConfig};
@@ -14,8 +17,8 @@ use crate::plugin::{BuildContext, Clock, Connect, MonitorPlugin, Source, Wake};
 
 /// The plugins of one cluster, as its ClusterManager runs them.
 pub struct ClusterPlugins {
-    /// The core with the deriving monitors and the operators in it.
-    pub core: Core,
+    /// What the core is made of: the deriving monitors and the operators are in it.
+    pub core: CoreConfig,
     /// The source monitors. Their tasks run.
     pub sources: Vec<Arc<dyn Source>>,
     /// The actions.
@@ -26,7 +29,7 @@ pub struct ClusterPlugins {
 #[derive(Debug, Error)]
 pub enum PluginError {
     /// There is no way to the cluster.
-    #[error("cluster {cluster} cannot be reached: {cause}")]
+    #[error("cluster {cluster}: {cause}")]
     Connect {
         /// The cluster.
         cluster: Arc<str>,
@@ -42,7 +45,7 @@ pub enum PluginError {
         source: io::Error,
     },
     /// One plugin cannot be made.
-    #[error("{kind} {name} of cluster {cluster} cannot be made: {cause}")]
+    #[error("cluster {cluster}: {kind} {name}: {cause}")]
     Build {
         /// The cluster.
         cluster: Arc<str>,
@@ -52,14 +55,6 @@ pub enum PluginError {
         name: String,
         /// Why.
         cause: String,
-    },
-    /// The plugins do not go together.
-    #[error("the plugins of cluster {cluster} do not go together: {}", problems.join("; "))]
-    Core {
-        /// The cluster.
-        cluster: Arc<str>,
-        /// What is wrong.
-        problems: Vec<String>,
     },
 }
 
@@ -92,7 +87,11 @@ impl PluginManager {
             .connect(&cluster.endpoint)
             .map_err(|cause| PluginError::Connect { cluster: Arc::clone(name), cause })?;
         let folder = self.folder(name);
-        fs::create_dir_all(&folder)
+        // Only for ourselves, as the state dir is.
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)
             .map_err(|source| PluginError::MakeFolder { folder: folder.clone(), source })?;
         let context = |plugin: &str| BuildContext {
             cluster: Arc::clone(name),
@@ -133,26 +132,30 @@ impl PluginManager {
             let made = action.plugin.prepared.build(&context(&action.plugin.name));
             actions.push(made.map_err(|cause| failed("action", &action.plugin.name, cause))?);
         }
-        let config = CoreConfig {
+        let known = events(cluster);
+        let core = CoreConfig {
             cluster: name.to_string(),
             monitors,
             operators,
-            actions: cluster.actions.iter().map(slot).collect(),
+            actions: cluster.actions.iter().map(|action| slot(action, &known)).collect(),
             guard: cluster.care.guard.to_core(),
             limits: cluster.care.execution.to_core(),
             incidents: FoldLimits::default(),
         };
-        // What the core warns of is among the warnings of the configuration.
-        let (core, _) = Core::new(config).map_err(|problems| PluginError::Core {
-            cluster: Arc::clone(name),
-            problems: problems.iter().map(ToString::to_string).collect(),
-        })?;
         Ok(ClusterPlugins { core, sources, actions })
     }
 }
 
-/// The action as the core knows it.
-fn slot(action: &ActionEntry) -> ActionSlot {
+/// The events that can come.
+fn events(cluster: &ClusterConfig) -> BTreeSet<String> {
+    let operators = cluster.operators.iter().flat_map(|operator| operator.prepared.emits());
+    let actions = cluster.actions.iter().flat_map(|action| action.plugin.prepared.emits());
+    operators.chain(actions).chain(OWN_EVENTS.map(str::to_owned)).collect()
+}
+
+/// The action as the core knows it, which refuses events that cannot come: those of an operator that is switched off
+/// for this cluster are left out, and the configuration has warned of them.
+fn slot(action: &ActionEntry, known: &BTreeSet<String>) -> ActionSlot {
     // The one built-in action that is driven in steps; every other is called once.
     let kind = if action.plugin.type_name == names::REASSIGN_PARTITIONS {
         ActionKind::Reassign
@@ -161,9 +164,78 @@ fn slot(action: &ActionEntry) -> ActionSlot {
     };
     ActionSlot {
         name: action.plugin.name.clone(),
-        subscribed: action.subscribed_events.clone(),
+        subscribed: action.subscribed_events.iter().filter(|event| known.contains(*event)).cloned().collect(),
         dry_run: action.dry_run,
         kind,
         emits: action.plugin.prepared.emits(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::plugins;
+    use crate::shell::clock::RealClock;
+    use crate::shell::connect::RealConnect;
+
+    fn build(text: &str, state_dir: &Path) -> Result<ClusterPlugins, PluginError> {
+        let loaded = config::parse("f.yaml", text, &plugins::builtin(), &|_| None);
+        let config = loaded.config.unwrap_or_else(|| panic!("{}", loaded.report));
+        let connect = Arc::new(RealConnect::default());
+        PluginManager::new(connect, Arc::new(RealClock::new()), state_dir)
+            .build(&config.clusters[0], &Wake::default())
+    }
+
+    #[tokio::test]
+    async fn builds_what_a_cluster_has_in_its_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "
+operators: [{type: under_replicated_partitions}, {type: no_broker_stats, enabled: false}]
+actions:
+- {type: reassign_partitions, dry_run: false}
+- {type: script, name: tell, command: [tell], subscribed_events: [alert_no_brokerstats_brokers, alert_prolong_urp]}
+kafkaclusters:
+- name: a
+  bootstrap_servers: 127.0.0.1:1
+  guard: {max_dead_percent: 30, mass_failure_grace: never}
+  execution: {moves_per_broker: 3}
+  monitors: [{name: broker_probe, enabled: false}]
+";
+        let plugins = build(text, dir.path()).unwrap();
+        let core = plugins.core;
+        let slots: Vec<&str> = core
+            .monitors
+            .iter()
+            .map(|slot| match slot {
+                MonitorSlot::Source(name) => name,
+                MonitorSlot::Deriving(monitor) => monitor.name(),
+            })
+            .collect();
+        assert_eq!(slots, ["kafka_metadata", "maintenance", "dead_brokers", "under_replicated_partitions"]);
+        assert_eq!(
+            plugins.sources.iter().map(|source| source.name()).collect::<Vec<_>>(),
+            ["kafka_metadata"]
+        );
+        assert_eq!(core.operators.len(), 1);
+        assert_eq!((core.guard.brake_percent, core.guard.mass_failure_grace), (30, None));
+        assert_eq!(core.limits.moves_per_broker, 3);
+        assert_eq!(
+            plugins.actions.iter().map(|action| action.name()).collect::<Vec<_>>(),
+            ["reassign_partitions", "tell"]
+        );
+        assert_eq!((core.actions[0].kind, core.actions[0].dry_run), (ActionKind::Reassign, false));
+        assert_eq!(core.actions[1].subscribed, ["alert_prolong_urp"]);
+        assert!(core.actions[1].dry_run);
+        assert!(dir.path().join("clusters/a").is_dir());
+        assert!(control::Core::new(core).is_ok());
+    }
+
+    #[tokio::test]
+    async fn says_which_settings_are_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "kafkaclusters: [{name: a, bootstrap_servers: 127.0.0.1:1, command_config: /nowhere/c.properties}]";
+        let error = build(text, dir.path()).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.starts_with("cluster a: cannot read /nowhere/c.properties"), "{error}");
     }
 }

@@ -212,7 +212,9 @@ fn check_report(report: &Report, expected: Expect) {
 #[test]
 fn a_problem_is_shown_with_its_line_and_a_mark() {
     let text = "kafkaclusters:\n- name: a\n  bootstrap_servers: h:1\n  monitors:\n  - {name: dead_brokers, grace: soon}\n";
+    // The first line keeps the indentation of the others in place.
     expect![[r#"
+        report
           × `grace`: `soon` is not a duration: write it like 30s, 5m, 1h 30m or 250ms
            ╭─[f.yaml:5:33]
          4 │   monitors:
@@ -222,7 +224,7 @@ fn a_problem_is_shown_with_its_line_and_a_mark() {
            ╰────
 
     "#]]
-    .assert_eq(&read(text).report.render(false));
+    .assert_eq(&format!("report\n{}", read(text).report.render(false)));
 }
 
 /// Texts that are nearly configurations: lines of a right one, mixed and cut.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use control::step::ConfigProblem;
-use control::{ActionKind, ActionSlot, Core, CoreConfig, FoldLimits, MonitorSlot};
+use control::{Core, CoreConfig, MonitorSlot};
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -21,11 +21,10 @@ use super::journal::Journal;
 use crate::api::{Api, CONTROL_SOCKET, ListenError, Listening, bind_control_socket, bind_tcp};
 use crate::config::Config;
 use crate::config::resolved::ClusterConfig;
-use crate::plugin::{BuildContext, Clock, Connect, MonitorPlugin, Wake};
+use crate::plugin::{Clock, Wake};
+use crate::plugin_manager::{PluginError, PluginManager};
 use crate::store::{FileStore, StateStore, StoreError};
 
-/// The `type` of the action that is driven move by move.
-const REASSIGN_TYPE: &str = "reassign_partitions";
 /// How long the loops may take to end, in all. With the flush below it keeps the promise of 5 s.
 const END_LIMIT: Duration = Duration::from_secs(3);
 /// How long records on their way to Kafka are waited for at the end.
@@ -55,6 +54,9 @@ pub enum ServiceError {
         source: io::Error,
     },
     /// A cluster's plugins could not be made.
+    #[error(transparent)]
+    Plugins(#[from] PluginError),
+    /// A cluster's plugins do not go together.
     #[error("cluster {cluster}: {why}")]
     Build {
         /// The configured name of the cluster.
@@ -82,7 +84,8 @@ pub async fn run(config: Config) -> Result<(), ServiceError> {
     };
     let connect = Arc::new(RealConnect::default());
     let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
-    let parts = Parts { state_dir, store, connect: connect.clone(), clock: Arc::clone(&clock) };
+    let plugins = PluginManager::new(connect.clone(), Arc::clone(&clock), &state_dir);
+    let parts = Parts { state_dir, store, plugins, clock: Arc::clone(&clock) };
     let mut managers = Vec::new();
     let mut handles = Vec::new();
     for cluster in &config.clusters {
@@ -163,7 +166,7 @@ impl Signals {
 struct Parts {
     state_dir: PathBuf,
     store: Arc<dyn StateStore>,
-    connect: Arc<dyn Connect>,
+    plugins: PluginManager,
     clock: Arc<dyn Clock>,
 }
 
@@ -172,81 +175,23 @@ impl Parts {
         &self,
         cluster: &ClusterConfig,
     ) -> Result<(ClusterManager, super::snapshot::ClusterHandle), ServiceError> {
-        let folder = self.state_dir.join("clusters").join(&*cluster.name);
-        make_dir(&folder)?;
-        let failed = |why| ServiceError::Build { cluster: Arc::clone(&cluster.name), why };
-        let connection = self.connect.connect(&cluster.endpoint).map_err(failed)?;
-        let interval = cluster.care.evaluation_interval.0;
-        let context = BuildContext {
-            cluster: Arc::clone(&cluster.name),
-            name: String::new(),
-            connection,
-            endpoint: cluster.endpoint.clone(),
-            connect: Arc::clone(&self.connect),
-            clock: Arc::clone(&self.clock),
-            wake: Wake::default(),
-            evaluation_interval: interval,
-            folder,
-        };
-        let setup = self.set_up(cluster, &context).map_err(failed)?;
-        Ok(ClusterManager::new(setup))
-    }
-
-    fn set_up(&self, cluster: &ClusterConfig, context: &BuildContext) -> Result<ClusterSetup, String> {
-        let named = |name: &str| BuildContext { name: name.to_owned(), ..context.clone() };
+        let wake = Wake::default();
+        let plugins = self.plugins.build(cluster, &wake)?;
+        let mut config = plugins.core;
         // The shell's own findings come first, whatever a monitor says later.
-        let mut monitors = vec![MonitorSlot::Source(SHELL_SOURCE.to_owned())];
-        let mut sources = Vec::new();
-        for plugin in &cluster.monitors {
-            let built = plugin.prepared.build(&named(&plugin.name));
-            monitors.push(match built.map_err(|why| format!("monitor {}: {why}", plugin.name))? {
-                MonitorPlugin::Source(source) => {
-                    sources.push(source);
-                    MonitorSlot::Source(plugin.name.clone())
-                }
-                MonitorPlugin::Deriving(monitor) => MonitorSlot::Deriving(monitor),
-            });
-        }
-        let mut operators = Vec::new();
-        for plugin in &cluster.operators {
-            let built = plugin.prepared.build(&named(&plugin.name));
-            operators.push(built.map_err(|why| format!("operator {}: {why}", plugin.name))?);
-        }
-        let mut actions = Vec::new();
-        let mut slots = Vec::new();
-        for entry in &cluster.actions {
-            let plugin = &entry.plugin;
-            let built = plugin.prepared.build(&named(&plugin.name));
-            let action = built.map_err(|why| format!("action {}: {why}", plugin.name))?;
-            let moves = plugin.type_name == REASSIGN_TYPE;
-            slots.push(ActionSlot {
-                name: plugin.name.clone(),
-                subscribed: entry.subscribed_events.clone(),
-                dry_run: entry.dry_run,
-                kind: if moves { ActionKind::Reassign } else { ActionKind::Once },
-                emits: action.emits(),
-            });
-            actions.push(action);
-        }
-        let core = core(CoreConfig {
-            cluster: cluster.name.to_string(),
-            monitors,
-            operators,
-            actions: slots,
-            guard: cluster.care.guard.to_core(),
-            limits: cluster.care.execution.to_core(),
-            incidents: FoldLimits::default(),
-        })?;
-        Ok(ClusterSetup {
+        config.monitors.insert(0, MonitorSlot::Source(SHELL_SOURCE.to_owned()));
+        let core =
+            core(config).map_err(|why| ServiceError::Build { cluster: Arc::clone(&cluster.name), why })?;
+        Ok(ClusterManager::new(ClusterSetup {
             name: Arc::clone(&cluster.name),
             core,
-            sources,
-            actions,
+            sources: plugins.sources,
+            actions: plugins.actions,
             journal: Journal::new(Arc::clone(&self.store), &cluster.name),
             clock: Arc::clone(&self.clock),
-            wake: context.wake.clone(),
-            limits: LoopLimits::every(context.evaluation_interval),
-        })
+            wake,
+            limits: LoopLimits::every(cluster.care.evaluation_interval.0),
+        }))
     }
 }
 
