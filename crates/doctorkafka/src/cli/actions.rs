@@ -18,6 +18,7 @@ use super::words::moment;
 use crate::plugin::{Connect, Endpoint};
 use crate::plugins::ACTIONS_TOPIC;
 use crate::shell::connect::RealConnect;
+use crate::shell::neighbours::HEARTBEAT;
 
 /// Print what was done, from the actions topic.
 #[derive(Args, Debug)]
@@ -203,6 +204,8 @@ impl Printing {
         for record in records {
             let Some(bytes) = &record.value else { continue };
             match self.codec.decode_action(bytes) {
+                // Services show each other that they are alive: nothing was done.
+                Ok(action) if action.kind == HEARTBEAT => {}
                 Ok(action) if self.cluster.as_ref().is_some_and(|name| *name != action.cluster_name) => {}
                 Ok(action) => {
                     let line = self.line(&action);

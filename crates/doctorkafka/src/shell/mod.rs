@@ -20,4 +20,6 @@ pub mod connect;
 
 pub mod log;
 
+pub mod neighbours;
+
 pub mod service;

@@ -18,13 +18,19 @@ use super::clock::RealClock;
 use super::cluster_manager::{ClusterManager, ClusterSetup, LoopLimits, SHELL_SOURCE};
 use super::connect::RealConnect;
 use super::journal::Journal;
+use super::neighbours::{NEIGHBOURS_SOURCE, Neighbours, Setup, new_instance};
 use crate::api::{Api, CONTROL_SOCKET, ListenError, Listening, bind_control_socket, bind_tcp};
 use crate::config::Config;
 use crate::config::resolved::ClusterConfig;
-use crate::plugin::{Clock, Wake};
+use crate::plugin::{Clock, Connect, Endpoint, Wake};
 use crate::plugin_manager::{PluginError, PluginManager};
+use crate::plugins::report_operation::ReportOperationConfig;
 use crate::store::{FileStore, StateStore, StoreError};
 
+/// The `type` of the action that writes the audit to a topic.
+const REPORT_TYPE: &str = "report_operation";
+/// Where the number of this service is kept.
+const INSTANCE_KEY: &str = "instance";
 /// How long the loops may take to end, in all. With the flush below it keeps the promise of 5 s.
 const END_LIMIT: Duration = Duration::from_secs(3);
 /// How long records on their way to Kafka are waited for at the end.
@@ -85,7 +91,9 @@ pub async fn run(config: Config) -> Result<(), ServiceError> {
     let connect = Arc::new(RealConnect::default());
     let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
     let plugins = PluginManager::new(connect.clone(), Arc::clone(&clock), &state_dir);
-    let parts = Parts { state_dir, store, plugins, clock: Arc::clone(&clock) };
+    let instance = instance(&*store).await;
+    let parts =
+        Parts { state_dir, store, plugins, connect: connect.clone(), clock: Arc::clone(&clock), instance };
     let mut managers = Vec::new();
     let mut handles = Vec::new();
     for cluster in &config.clusters {
@@ -167,7 +175,10 @@ struct Parts {
     state_dir: PathBuf,
     store: Arc<dyn StateStore>,
     plugins: PluginManager,
+    connect: Arc<dyn Connect>,
     clock: Arc<dyn Clock>,
+    /// The number of this service; `None` where it could not be kept.
+    instance: Option<String>,
 }
 
 impl Parts {
@@ -180,12 +191,17 @@ impl Parts {
         let mut config = plugins.core;
         // The shell's own findings come first, whatever a monitor says later.
         config.monitors.insert(0, MonitorSlot::Source(SHELL_SOURCE.to_owned()));
-        let core =
-            core(config).map_err(|why| ServiceError::Build { cluster: Arc::clone(&cluster.name), why })?;
+        let failed = |why| ServiceError::Build { cluster: Arc::clone(&cluster.name), why };
+        let mut sources = plugins.sources;
+        if let Some(neighbours) = self.neighbours(cluster).map_err(failed)? {
+            config.monitors.push(MonitorSlot::Source(NEIGHBOURS_SOURCE.to_owned()));
+            sources.push(Arc::new(neighbours));
+        }
+        let core = core(config).map_err(failed)?;
         Ok(ClusterManager::new(ClusterSetup {
             name: Arc::clone(&cluster.name),
             core,
-            sources: plugins.sources,
+            sources,
             actions: plugins.actions,
             journal: Journal::new(Arc::clone(&self.store), &cluster.name),
             clock: Arc::clone(&self.clock),
@@ -193,6 +209,44 @@ impl Parts {
             limits: LoopLimits::every(cluster.care.evaluation_interval.0),
         }))
     }
+
+    /// Looks for other services where the audit is written to a topic.
+    fn neighbours(&self, cluster: &ClusterConfig) -> Result<Option<Neighbours>, String> {
+        let Some(instance) = self.instance.clone() else { return Ok(None) };
+        let mut reports = cluster.actions.iter().filter(|entry| entry.plugin.type_name == REPORT_TYPE);
+        let Some(entry) = reports.next() else { return Ok(None) };
+        let resolved = entry.plugin.prepared.resolved();
+        let config: ReportOperationConfig =
+            serde_json::from_value(resolved).map_err(|error| error.to_string())?;
+        let endpoint = match &config.bootstrap_servers {
+            None => cluster.endpoint.clone(),
+            Some(servers) => {
+                let bootstrap = kafka::parse_bootstrap(servers).map_err(|error| error.to_string())?;
+                Endpoint { bootstrap, command_config: config.command_config.clone() }
+            }
+        };
+        let setup = Setup {
+            cluster: Arc::clone(&cluster.name),
+            instance,
+            topic: config.topic,
+            connection: self.connect.connect(&endpoint)?,
+            clock: Arc::clone(&self.clock),
+        };
+        Neighbours::start(setup).map(Some)
+    }
+}
+
+/// The number by which other services know this one, kept with its state. Without a store that works there is none, and
+/// the loops say what is wrong with the store.
+async fn instance(store: &dyn StateStore) -> Option<String> {
+    match store.get(INSTANCE_KEY).await {
+        Ok(Some(stored)) => return String::from_utf8(stored.value).ok(),
+        Ok(None) => {}
+        Err(_) => return None,
+    }
+    let number = new_instance().ok()?;
+    store.put(INSTANCE_KEY, number.clone().into_bytes()).await.ok()?;
+    Some(number)
 }
 
 fn core(config: CoreConfig) -> Result<Core, String> {
