@@ -106,10 +106,13 @@ fn drops_the_moves_when_the_throttle_cannot_be_set() {
     let message = "not authorised to alter configs".to_owned();
     let error = ActError { message, maybe_applied: false, retry: false };
     shell.outcomes.push(Outcome { execution, sequence, result: Err(error) });
-    check(shell.step(), expect![[r#"
+    check(
+        shell.step(),
+        expect![[r#"
         outcome reassign reassign_partitions cluster: failed: not authorised to alter configs
         outcome reassign reassign_partitions cluster: 0 of 2 partitions moved in 1.0 s; 2 given up (t-0: the throttle could not be set: not authorised to alter configs, …)
         hold healer reassign_partitions cluster: held: the last move of t-0 failed, it is tried again in 2 s (and 1 more)
-    "#]]);
+    "#]],
+    );
     assert!(shell.acts.is_empty(), "what was never set needs no clearing");
 }

@@ -53,7 +53,7 @@ mod tests {
     use crate::plugins;
 
     #[test]
-    fn what_it_writes_passes_check_config_and_is_never_overwritten() {
+    fn drk_55_what_it_writes_passes_check_config_and_is_never_overwritten() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("doctorkafka.yaml");
         write_new(&path).unwrap();
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_comments_out_is_right_too() {
+    fn drk_55_what_it_comments_out_is_right_too() {
         // Every line that is a key behind a `# ` is put into force.
         let all: String = TEMPLATE
             .lines()

@@ -83,7 +83,7 @@ fn actions_that_change_things_are_dry_until_a_person_says_otherwise() {
 }
 
 #[test]
-fn drk_55_two_clusters_are_told_apart_by_name_and_not_by_how_they_are_reached() {
+fn drk_45_two_clusters_are_told_apart_by_name_and_not_by_how_they_are_reached() {
     let json = resolved(
         "kafkaclusters:\n- {name: a, bootstrap_servers: h:1}\n- {name: b, bootstrap_servers: h:1}\n\
          - {name: c, bootstrap_servers: h:1, enabled: false}\n",
@@ -94,6 +94,16 @@ fn drk_55_two_clusters_are_told_apart_by_name_and_not_by_how_they_are_reached() 
         (&json["kafkaclusters"][0]["name"], &json["kafkaclusters"][1]["name"]),
         (&json!("a"), &json!("b"))
     );
+}
+
+#[test]
+fn drk_58_each_cluster_reports_in_its_own_way() {
+    let json = resolved(
+        "actions: [{type: report_operation, topic: acts}]\nkafkaclusters:\n- {name: a, bootstrap_servers: h:1}\n\
+         - {name: b, bootstrap_servers: h:1, actions: [{name: report_operation, topic: acts_b}]}\n",
+    );
+    assert_eq!(plugin(&json, 0, "actions", "report_operation")["topic"], "acts");
+    assert_eq!(plugin(&json, 1, "actions", "report_operation")["topic"], "acts_b");
 }
 
 #[test]
