@@ -5,6 +5,11 @@
 //! this process without a gap. Neither a failing probe nor a silent agent alone makes a broker dead, and nothing
 //! does while it is not known who is alive.
 //!
+//! Kafka takes a session time-out to notice a death that our probe sees at once. If the probe began to fail at most
+//! `session_allowance` before the drop, both saw the same death, and the grace counts from the first failing probe.
+//! If it had been failing for longer, the way from us to the broker is broken and tells nothing of the death: the grace
+//! counts from the drop, or a broker that only we cannot reach would be dead in the first second of its next restart.
+//!
 //! The grace is 5 minutes where nothing else is configured. A clean restart of a broker takes up to two minutes, a
 //! host's reboot three to five, and the recovery of logs after a crash some minutes more. With replication factor 3
 //! and `min.insync.replicas` 2 everything stays available meanwhile. A shorter grace gains little and copies the
@@ -24,6 +29,7 @@ use crate::attributes::{
 };
 use crate::config::HumanDuration;
 use crate::finding::{Finding, Severity, Target};
+use crate::incident::Incident;
 use crate::plugin::{Flow, Monitor};
 use crate::state::{Fact, State, Unknown};
 use crate::time::{Tick, Timestamp};
@@ -32,6 +38,9 @@ use crate::time::{Tick, Timestamp};
 /// somebody who has stopped it by mistake has found out by then.
 const FORGET_AFTER: Duration = Duration::from_secs(24 * 3600);
 
+/// What lies no further apart than a few looks happened at the same moment.
+const SAME_MOMENT: Duration = Duration::from_secs(3);
+
 /// Configuration of the monitor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -39,6 +48,9 @@ pub struct Config {
     /// How long a broker has to be dropped by Kafka and unreachable before it is dead. Default 5 minutes; the
     /// module says why.
     pub grace: HumanDuration,
+    /// How long before Kafka drops a broker our probe may begin to fail for the same reason. Default 20 s: Kafka's
+    /// session time-outs (9 s in KRaft mode, 18 s with ZooKeeper) and a look.
+    pub session_allowance: HumanDuration,
     /// How old the knowledge of who is alive may be. Default 10 s: ten looks.
     pub max_liveness_age: HumanDuration,
     /// How old our own probes may be. Default 30 s.
@@ -55,6 +67,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             grace: HumanDuration::seconds(300),
+            session_allowance: HumanDuration::seconds(20),
             max_liveness_age: HumanDuration::seconds(10),
             max_probe_age: HumanDuration::seconds(30),
             flapping_window: HumanDuration::seconds(3600),
@@ -310,8 +323,9 @@ impl<'a> Look<'a> {
         let since = self.first_seen(kinds::BROKER_ABSENT, id);
         let incident = self.state.incidents().get(kinds::BROKER_ABSENT, &subject);
         // Up to the moment at which the fact held, not to the present one: only what was looked at is watched.
+        let watched = incident.and_then(|i| Some((i, self.as_of.since(i.watched_since?))));
         let watched =
-            incident.and_then(|i| i.watched_since).map_or(Duration::ZERO, |since| self.as_of.since(since));
+            watched.map_or(Duration::ZERO, |(i, watched)| watched + self.failing_before(i, watched));
         let left = grace.saturating_sub(watched);
         let over = incident.is_some() && left.is_zero();
         let was_dead = self.state.incidents().get(kinds::BROKER_DEAD, &subject).is_some();
@@ -341,6 +355,21 @@ impl<'a> Look<'a> {
             findings.push(still_dead(&subject, &waits_for));
         }
         seen.suspects.insert(id, Suspect { since, watched, waits_for });
+    }
+
+    /// For how long our probe had been failing when Kafka dropped the broker, if both saw the same death.
+    fn failing_before(&self, absent: &Incident, watched: Duration) -> Duration {
+        // The moments are on the wall clock, so they only count if the absence was watched from its first moment on.
+        let unwatched = self.state.now().wall.since(absent.first_seen).saturating_sub(watched);
+        if unwatched > SAME_MOMENT {
+            return Duration::ZERO;
+        }
+        let closed = self.state.incidents().closed.iter().rev();
+        let unreachable = closed
+            .take_while(|incident| absent.first_seen.since(incident.closed) <= SAME_MOMENT)
+            .find(|i| i.key.kind == kinds::BROKER_UNREACHABLE && i.key.subject == absent.key.subject);
+        let failing = unreachable.map_or(Duration::ZERO, |i| i.closed.since(i.first_seen));
+        if failing <= self.config.session_allowance.0 { failing } else { Duration::ZERO }
     }
 
     fn first_seen(&self, kind: &str, id: BrokerId) -> Timestamp {

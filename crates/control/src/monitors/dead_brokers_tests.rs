@@ -51,6 +51,31 @@ fn a_broker_is_dead_after_the_whole_grace_and_not_before() {
     );
 }
 
+/// A world in which the third broker stops answering us, and is dropped by Kafka after so many seconds.
+fn dropped_after(seconds: u64) -> World {
+    let mut world = World::new(THREE);
+    let _ = world.watch(3);
+    world.odd_probes.insert(BrokerId(3));
+    let _ = world.watch(seconds);
+    world.odd_probes.clear();
+    world.becomes(THIRD_DROPPED);
+    world
+}
+
+#[test]
+fn the_grace_counts_from_the_first_failing_probe_if_that_saw_the_same_death() {
+    let mut world = dropped_after(9);
+    assert_eq!(world.watch(289).dead(), Some(vec![]));
+    assert_eq!(world.watch(3).dead(), Some(vec![3]));
+}
+
+#[test]
+fn a_broker_that_only_we_cannot_reach_gets_the_whole_grace_when_it_restarts() {
+    let mut world = dropped_after(400);
+    assert_eq!(world.watch(299).dead(), Some(vec![]));
+    assert_eq!(world.watch(2).dead(), Some(vec![3]));
+}
+
 #[test]
 fn a_failing_probe_alone_makes_no_broker_dead() {
     let mut world = World::new(THREE);
