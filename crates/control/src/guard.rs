@@ -318,7 +318,9 @@ impl Guard<'_> {
                 Some(by) => format!("was cancelled by {by}"),
                 None => "failed".to_owned(),
             };
-            let reason = format!("the last move of {partition} {what}, it is tried again in {left:.0} s");
+            let lift = if cooling.cancelled_by.is_some() { ", or after doctorkafka resume" } else { "" };
+            let reason =
+                format!("the last move of {partition} {what}, it is tried again in {left:.0} s{lift}");
             (Check::CoolDown, reason)
         })
     }
@@ -330,6 +332,9 @@ impl Guard<'_> {
         for execution in self.executions {
             let Some((at, _)) = &execution.ended else { continue };
             let Work::Reassign(reassign) = &execution.work else { continue };
+            if reassign.cancelled.is_some() && self.state.wishes().resumed.is_some_and(|when| *at <= when) {
+                continue;
+            }
             for m in &reassign.moves {
                 let partition = &m.order.partition;
                 match &m.phase {

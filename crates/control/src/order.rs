@@ -83,4 +83,7 @@ pub struct Wishes {
     pub broker_maintenance: BTreeMap<BrokerId, Wish>,
     /// Healing in spite of many dead brokers; goes with the incident.
     pub approved: Option<Wish>,
+    /// When somebody last said that acts are allowed again. What was cancelled before may be done again at once.
+    #[serde(default)]
+    pub resumed: Option<Timestamp>,
 }

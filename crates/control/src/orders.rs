@@ -50,6 +50,7 @@ fn apply_one(
         }
         OrderKind::Resume => {
             let was = wishes.paused.take().is_some();
+            wishes.resumed = Some(now.wall);
             ("resume", Target::Cluster, if was { "resumed" } else { "was not paused" }.to_owned())
         }
         OrderKind::Approve => {
@@ -58,7 +59,11 @@ fn apply_one(
         }
         OrderKind::Cancel { execution } => {
             let count = cancel(memory, *execution, &order.by, now);
-            ("cancel", Target::Cluster, format!("{count} executions cancelled"))
+            (
+                "cancel",
+                Target::Cluster,
+                format!("{count} execution{} cancelled", if count == 1 { "" } else { "s" }),
+            )
         }
         OrderKind::MaintenanceOn { scope, until } => {
             match scope {

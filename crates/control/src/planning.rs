@@ -117,7 +117,7 @@ impl Unhealable {
     /// The reason in words.
     pub fn words(&self) -> String {
         match self {
-            Self::Busy => "already being reassigned".into(),
+            Self::Busy => "being moved at the moment".into(),
             Self::Later => "more than fit into one plan; they follow".into(),
             Self::NoLiveCopy => {
                 "no replica on a live broker, so nothing to copy from until one returns".into()

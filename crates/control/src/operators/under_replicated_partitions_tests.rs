@@ -73,7 +73,7 @@ fn heals_what_can_be_healed_and_lists_the_rest() {
             critical under_replicated [broker 1] 1 replica out of sync on broker 1 (no leader: 1); 1 partition down to the last copy
             critical under_replicated [broker 3] 4 replicas out of sync on broker 3 (follower dead: 4); 3 partitions down to the last copy -- waits for the moves of 1 partition under way
             critical under_replicated [broker 4] 1 replica out of sync on broker 4 (follower dead: 1); 1 partition down to the last copy
-            info healing_waits [cluster] replicas on dead brokers are not replaced yet: 1 (foreign-0): already being reassigned
+            info healing_waits [cluster] replicas on dead brokers are not replaced yet: 1 (foreign-0): being moved at the moment
             warning broker_absent [broker 3] Kafka has dropped broker 3, and it does not answer at b3:9092 (connection refused)
             warning broker_absent [broker 4] Kafka has dropped broker 4, and it does not answer at b4:9092 (connection refused)
             warning broker_dead [broker 3] broker 3 is dead: Kafka has dropped it, and it does not answer at b3:9092 (connection refused), for the whole grace of 5m

@@ -361,11 +361,11 @@ fn cancels_its_own_moves_when_a_person_says_so() {
     check(
         shell.turn(),
         expect![[r#"
-        order ann pause cluster: paused
-        order ann cancel cluster: 1 executions cancelled
-        act reassign reassign_partitions cluster: cancelling 2 moves
-        ACT 1.2 reassign cancel t-0: 1 2 3 -> 1 2 4, t-1: 2 3 1 -> 2 4 1
-    "#]],
+            order ann pause cluster: paused
+            order ann cancel cluster: 1 execution cancelled
+            act reassign reassign_partitions cluster: cancelling 2 moves
+            ACT 1.2 reassign cancel t-0: 1 2 3 -> 1 2 4, t-1: 2 3 1 -> 2 4 1
+        "#]],
     );
     shell.quiet(2);
     check(
@@ -375,6 +375,24 @@ fn cancels_its_own_moves_when_a_person_says_so() {
     "#]],
     );
     assert!(shell.world.reassignments.is_empty());
+}
+
+#[test]
+fn goes_on_with_what_was_cancelled_when_a_person_says_resume() {
+    let mut shell = copying(setup(FOUR));
+    shell.order(OrderKind::Cancel { execution: None });
+    while !shell.world.reassignments.is_empty() {
+        shell.turn();
+    }
+    for _ in 0..30 {
+        shell.turn();
+    }
+    assert!(shell.world.reassignments.is_empty(), "a cancelled move was repeated at once");
+    shell.order(OrderKind::Resume);
+    for _ in 0..30 {
+        shell.turn();
+    }
+    assert_eq!(shell.world.reassignments.len(), 2, "resume does not lift the wait after a cancel");
 }
 
 #[test]
