@@ -99,3 +99,55 @@ fn cancels_its_own_moves_when_a_person_asks_and_leaves_nothing_behind() -> Resul
     healed(&cluster, Duration::from_secs(90)).with_context(|| doctor.output())?;
     doctor.stop()
 }
+
+#[test]
+fn a_throttle_of_ours_is_set_while_copying_and_gone_afterwards_also_after_kill_9() -> Result<()> {
+    let cluster = slow_cluster()?;
+    let folder = tempfile::tempdir()?;
+    let state = folder.path().join("state");
+    let config = format!(
+        "\
+monitors:
+  - type: kafka_metadata
+  - type: broker_probe
+  - type: maintenance
+  - type: dead_brokers
+    grace: 5s
+  - type: under_replicated_partitions
+operators:
+  - type: under_replicated_partitions
+    throttle: 2MB
+actions:
+  - type: reassign_partitions
+    subscribed_events: [reassign_partitions]
+    dry_run: false
+  - type: report_operation
+    subscribed_events: [report_operation]
+kafkaclusters:
+  - name: test
+    bootstrap_servers: {bootstrap}
+",
+        bootstrap = cluster.bootstrap()
+    );
+    let throttled = |cluster: &Cluster| -> Result<bool> {
+        let topic = ["--describe", "--entity-type", "topics", "--entity-name", "orders"];
+        let broker = ["--describe", "--entity-type", "brokers", "--entity-name", "1"];
+        Ok(cluster.tool("configs", &topic)?.success()?.contains("throttled.replicas")
+            && cluster.tool("configs", &broker)?.success()?.contains("throttled.rate=2000000"))
+    };
+    let doctor = Doctor::configured(&cluster.bootstrap(), &state, &config)?;
+    doctor.ready()?;
+    cluster.kill(4)?;
+    doctor.line("submitting", Duration::from_secs(40))?;
+    ensure!(throttled(&cluster)?, "no throttle is set:\n{}", doctor.output());
+    doctor.kill()?;
+    let doctor = Doctor::configured(&cluster.bootstrap(), &state, &config)?;
+    doctor.ready()?;
+    healed(&cluster, Duration::from_secs(120)).with_context(|| doctor.output())?;
+    wait("end of the work", Duration::from_secs(60), || {
+        Ok(doctor.status()?["work"].as_array().is_some_and(Vec::is_empty).then_some(()))
+    })
+    .with_context(|| doctor.output())?;
+    nothing_left(&cluster)?;
+    doctor.stop()
+}

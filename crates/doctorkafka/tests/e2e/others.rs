@@ -11,7 +11,7 @@ use crate::harness::{Doctor, wait};
 fn a_second_persons_reassignment_is_neither_cancelled_nor_disturbed() -> Result<()> {
     let cluster = Cluster::builder().brokers(4).racks(2).start()?;
     cluster.create_topic_on("theirs", &[&[1, 2]])?;
-    cluster.create_topic_on("orders", &[&[1, 4], &[2, 4, 1], &[4, 3, 2], &[3, 4]])?;
+    cluster.create_topic_on("orders", &[&[1, 4], &[2, 4], &[4, 3], &[1, 2]])?;
     let traffic = cluster.traffic("theirs", TrafficConfig { rate: 2_000, value_bytes: 10_000, keys: 0 })?;
     wait("20 MB of data", Duration::from_secs(60), || Ok((traffic.acknowledged() > 2_000).then_some(())))?;
     traffic.finish()?;
@@ -51,20 +51,89 @@ fn healing_needs_no_agent_and_no_stats_topic() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let state = folder.path().join("state");
     // The stats are said to be on a cluster that does not exist.
-    let config = format!(
+    let config = config(&cluster, "    bootstrap_servers: 127.0.0.1:9\n", "");
+    let doctor = Doctor::configured(&cluster.bootstrap(), &state, &config)?;
+    doctor.ready()?;
+    doctor.incident("stats_topic_unreadable", Duration::from_secs(40))?;
+    cluster.kill(1)?;
+    crate::harness::healed(&cluster, Duration::from_secs(60)).with_context(|| doctor.output())?;
+    doctor.stop()
+}
+
+#[test]
+fn an_agent_that_dies_while_its_broker_lives_costs_a_finding_and_no_replica() -> Result<()> {
+    let cluster = Cluster::builder().brokers(3).start()?;
+    cluster.create_topic("orders", 6, 2)?;
+    let placed = |cluster: &Cluster| -> Result<Vec<Vec<i32>>> {
+        Ok(cluster.partitions_of("orders")?.into_iter().map(|p| p.replicas).collect())
+    };
+    let before = placed(&cluster)?;
+    let folder = tempfile::tempdir()?;
+    let state = folder.path().join("state");
+    let mut agents = Vec::new();
+    for id in ["1", "2", "3"] {
+        agents.push(Agent::start(&cluster, id)?);
+    }
+    let config = config(&cluster, "", "    no_stats_seconds: 12\n");
+    let doctor = Doctor::configured(&cluster.bootstrap(), &state, &config)?;
+    doctor.ready()?;
+    wait("reports of all agents", Duration::from_secs(60), || {
+        Ok((!doctor.incidents()?.iter().any(|kind| kind.contains("stats"))).then_some(()))
+    })
+    .with_context(|| doctor.output())?;
+    drop(agents.pop());
+    doctor.incident("no_broker_stats", Duration::from_secs(60))?;
+    ensure!(doctor.count("is dead") == 0, "declared dead:\n{}", doctor.output());
+    ensure!(doctor.count("submitting") == 0 && placed(&cluster)? == before, "replicas have moved");
+    doctor.stop()
+}
+
+/// A running agent.
+struct Agent(std::process::Child);
+
+impl Agent {
+    fn start(cluster: &Cluster, broker: &str) -> Result<Agent> {
+        // The workspace's binaries lie side by side; `cargo test --workspace` makes them all.
+        let agent = std::path::Path::new(crate::harness::DOCTOR).with_file_name("kafkastats");
+        ensure!(agent.exists(), "{} is missing: cargo build -p kafkastats", agent.display());
+        let child = std::process::Command::new(agent)
+            .args([
+                "run",
+                "--bootstrap-servers",
+                &cluster.bootstrap(),
+                "--broker-id",
+                broker,
+                "--interval",
+                "2s",
+            ])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()?;
+        Ok(Agent(child))
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A configuration file with every plugin that healing needs, and the agents' reports.
+fn config(cluster: &Cluster, broker_stats: &str, no_broker_stats: &str) -> String {
+    format!(
         "\
-state_dir: {state}
 monitors:
   - type: kafka_metadata
   - type: broker_probe
   - type: broker_stats
-    bootstrap_servers: 127.0.0.1:9
-  - type: maintenance
+{broker_stats}  - type: maintenance
   - type: dead_brokers
     grace: 5s
   - type: under_replicated_partitions
   - type: no_broker_stats
-operators:
+{no_broker_stats}operators:
   - type: under_replicated_partitions
   - type: no_broker_stats
 actions:
@@ -77,13 +146,6 @@ kafkaclusters:
   - name: test
     bootstrap_servers: {bootstrap}
 ",
-        state = state.display(),
         bootstrap = cluster.bootstrap()
-    );
-    let doctor = Doctor::configured(&cluster.bootstrap(), &state, &config)?;
-    doctor.ready()?;
-    doctor.incident("stats_topic_unreadable", Duration::from_secs(40))?;
-    cluster.kill(1)?;
-    crate::harness::healed(&cluster, Duration::from_secs(60)).with_context(|| doctor.output())?;
-    doctor.stop()
+    )
 }

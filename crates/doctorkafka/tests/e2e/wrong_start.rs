@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
-use lab::Cluster;
+use anyhow::{Context, Result, ensure};
+use lab::{Cluster, Identity, Security};
 
 use crate::harness::{Doctor, wait};
 
@@ -53,9 +53,65 @@ fn a_person_who_forgets_the_security_settings_is_told() -> Result<()> {
     let options = ["--command-config", properties.to_str().unwrap_or_default()];
     let doctor = Doctor::run(&cluster.bootstrap(), &folder.path().join("state"), &options)?;
     wait("finding", Duration::from_secs(30), || {
-        let found = doctor.incidents()?;
+        let found = doctor.incidents().unwrap_or_default();
         Ok(found.iter().any(|kind| kind == "cluster_unreachable" || kind == "security_refused").then_some(()))
     })?;
     stays_calm(&doctor)?;
+    doctor.stop()
+}
+
+/// A cluster with passwords and ACLs, and a user who may look but not change anything.
+fn guarded() -> Result<Cluster> {
+    let cluster = Cluster::builder()
+        .brokers(3)
+        .security(Security::Sasl)
+        .authorizer(true)
+        .user("watcher", "secret")
+        .start()?;
+    cluster.create_topic_on("orders", &[&[1, 2], &[2, 3], &[3, 1]])?;
+    for (operation, resource) in [("Describe", ["--cluster", ""]), ("Describe", ["--topic", "*"])] {
+        let mut add = vec!["--add", "--allow-principal", "User:watcher", "--operation", operation];
+        add.extend(resource.iter().filter(|word| !word.is_empty()));
+        cluster.tool("acls", &add)?.success()?;
+    }
+    Ok(cluster)
+}
+
+#[test]
+fn a_wrong_password_and_a_missing_right_are_said_and_tried_calmly() -> Result<()> {
+    let cluster = guarded()?;
+    let bootstrap = cluster.external_bootstrap()?;
+    let folder = tempfile::tempdir()?;
+    let options = |properties: &std::path::Path| -> Vec<String> {
+        let properties = properties.display().to_string();
+        ["--execute", "--grace", "5s", "--command-config", &properties].map(str::to_owned).to_vec()
+    };
+
+    let wrong = options(&cluster.client_properties(Identity::Scram("watcher", "guess"))?);
+    let wrong: Vec<&str> = wrong.iter().map(String::as_str).collect();
+    let doctor = Doctor::run(&bootstrap, &folder.path().join("wrong"), &wrong)?;
+    doctor.incident("security_refused", Duration::from_secs(30))?;
+    stays_calm(&doctor)?;
+    ensure!(!doctor.output().contains("guess"), "the password is in the log");
+    doctor.stop()?;
+
+    let right = options(&cluster.client_properties(Identity::Scram("watcher", "secret"))?);
+    let right: Vec<&str> = right.iter().map(String::as_str).collect();
+    let doctor = Doctor::run(&bootstrap, &folder.path().join("right"), &right)?;
+    doctor.ready()?;
+    cluster.kill(3)?;
+    doctor.line("submitting", Duration::from_secs(40))?;
+    doctor.line("not authorised", Duration::from_secs(20))?;
+    stays_calm(&doctor)?;
+    let moved = cluster.partitions_of("orders")?.iter().all(|p| !p.replicas.contains(&3));
+    ensure!(!moved, "moved without the right to");
+    // The right is given, and the work goes on by itself.
+    let add = ["--add", "--allow-principal", "User:watcher", "--operation", "Alter", "--cluster"];
+    cluster.tool("acls", &add)?.success()?;
+    wait("healing", Duration::from_secs(60), || {
+        let orders = cluster.partitions_of("orders")?;
+        Ok(orders.iter().all(|p| !p.replicas.contains(&3) && p.isr.len() == 2).then_some(()))
+    })
+    .with_context(|| doctor.output())?;
     doctor.stop()
 }
