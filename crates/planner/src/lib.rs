@@ -59,6 +59,8 @@
 //! # Ok::<(), planner::ProblemError>(())
 //! ```
 
+pub mod balance;
+
 // In the order of the story.
 mod problem;
 

@@ -33,7 +33,7 @@ fn set(names: &[&str]) -> BTreeSet<String> {
 }
 
 /// Those of ours that each crate may use.
-const OURS: [(&str, &[&str]); 10] = [
+const OURS: [(&str, &[&str]); 11] = [
     ("planner", &[]),
     ("cluster", &[]),
     ("control", &["planner", "cluster"]),
@@ -43,7 +43,8 @@ const OURS: [(&str, &[&str]); 10] = [
     ("sim", &["cluster", "control", "brokerstats"]),
     ("doctorkafka", &["planner", "cluster", "control", "brokerstats", "kafka"]),
     ("lab", &[]),
-    ("xtask", &[]),
+    ("placement", &["planner"]),
+    ("xtask", &["placement", "planner"]),
 ];
 
 #[test]

@@ -1,0 +1,18 @@
+//! Balance: a placement that meets all goals, with few and small moves.
+
+mod bands;
+mod cluster;
+mod policy;
+mod score;
+mod search;
+mod polish;
+mod solve;
+mod state;
+
+pub use cluster::{
+    Broker, Builder, CPU, Cluster, ClusterError, DISK, Loads, MAX_LOAD, NETWORK_IN, NETWORK_OUT, Partition, RESOURCES,
+    Replica,
+};
+pub use policy::{DEFAULT_GOALS, Goal, MILLION, Policy};
+pub use score::{Distance, Score};
+pub use solve::{Budget, Change, Plan, solve};

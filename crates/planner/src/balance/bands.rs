@@ -1,0 +1,228 @@
+//! Where each figure of each broker should lie.
+
+use super::cluster::{Cluster, DISK, NETWORK_IN, RESOURCES};
+use super::policy::{Goal, MILLION, Policy, reach};
+
+/// The figures of a broker that goals speak of: the four resources, and
+pub(crate) const COUNT: usize = 4;
+/// leaders,
+pub(crate) const LEADERS: usize = 5;
+/// inbound network of the leaders,
+pub(crate) const LEADER_IN: usize = 6;
+/// outbound network if it led all it holds.
+pub(crate) const POTENTIAL: usize = 7;
+/// Number of figures.
+pub(crate) const FIGURES: usize = 8;
+
+/// The figures of one broker.
+pub(crate) type Figures = [i64; FIGURES];
+
+const NONE: i64 = i64::MAX / 4;
+/// Normalised distances are in parts of 2^20 of a fair share.
+const UNIT: u32 = 20;
+/// Fixed point of [`Band::weight`].
+const SHIFT: u32 = 62;
+/// Farther away than this counts as this far, so that squares fit: 2,000 fair shares.
+const FARTHEST: i64 = 1 << 31;
+
+/// Limits of one figure of one broker, both inclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Band {
+    pub(crate) low: i64,
+    pub(crate) high: i64,
+    middle: i64,
+    /// 2^(UNIT + SHIFT) ÷ fair share; nothing where there is nothing to share.
+    weight: u64,
+    /// Whether the middle pulls.
+    pulls: bool,
+}
+
+impl Band {
+    const OPEN: Band = Band { low: -NONE, high: NONE, middle: 0, weight: 0, pulls: false };
+
+    fn new(low: i64, high: i64, share: i64, pulls: bool) -> Band {
+        let weight = (1_u128 << (UNIT + SHIFT)) / u128::from(share.max(1).unsigned_abs());
+        Band { low, high, middle: share, weight: u64::try_from(weight).unwrap_or(u64::MAX), pulls }
+    }
+
+    /// How far outside, in the figure's unit.
+    pub(crate) fn excess(&self, figure: i64) -> i64 {
+        (figure - self.high).max(self.low - figure).max(0)
+    }
+
+    /// How far a distance is, in parts of a fair share.
+    #[inline]
+    fn normal(&self, distance: i64) -> i64 {
+        let product = u128::from(distance.unsigned_abs()) * u128::from(self.weight);
+        ((product >> SHIFT) as i64).min(FARTHEST)
+    }
+
+    /// How bad a figure is: the distance to the nearest edge and its square, and a faint pull to the middle.
+    #[inline]
+    pub(crate) fn cost(&self, figure: i64) -> i64 {
+        let excess = self.excess(figure);
+        let mut cost = 0;
+        if excess > 0 {
+            let out = self.normal(excess).max(1);
+            cost = out * EDGE + square(out) * STEEP;
+        }
+        if self.pulls { cost + square(self.normal(figure - self.middle)) / FAINT } else { cost }
+    }
+}
+
+const EDGE: i64 = 16;
+const STEEP: i64 = 16;
+const FAINT: i64 = 16;
+
+#[inline]
+fn square(parts: i64) -> i64 {
+    (parts * parts) >> UNIT
+}
+
+/// `value × numerator ÷ denominator`, rounded down.
+pub(crate) fn scale(value: i64, numerator: i64, denominator: i64) -> i64 {
+    let product = i128::from(value) * i128::from(numerator);
+    i64::try_from(product.div_euclid(i128::from(denominator.max(1)))).unwrap_or(NONE).clamp(-NONE, NONE)
+}
+
+/// The same, rounded up.
+pub(crate) fn scale_up(value: i64, numerator: i64, denominator: i64) -> i64 {
+    -scale(-value, numerator, denominator)
+}
+
+/// Limits of all figures of all brokers, and of all topics.
+#[derive(Debug, Clone)]
+pub(crate) struct Bands {
+    /// By broker; dead brokers have open bands.
+    pub(crate) of: Vec<[Band; FIGURES]>,
+    /// By topic: fewest (where there is one) and most replicas on a broker.
+    pub(crate) topic: Vec<(u32, u32)>,
+    pub(crate) alive: i64,
+}
+
+/// Limits of one goal for one broker.
+pub(crate) fn limits(cluster: &Cluster, policy: &Policy, alive: &[usize], broker: usize, goal: Goal) -> (i64, i64, i64) {
+    let capacity = cluster.brokers[broker].capacity;
+    let n = alive.len() as i64;
+    let capacity_limit = |r: usize| (-NONE, scale(capacity[r], policy.capacity[r], MILLION), capacity[r]);
+    let share_limit = |r: usize| {
+        let all: i64 = alive.iter().map(|b| cluster.brokers[*b].capacity[r]).sum();
+        let total = cluster.total[r];
+        if all == 0 || i128::from(total) * i128::from(MILLION) <= i128::from(all) * i128::from(policy.low_utilization[r])
+        {
+            return (-NONE, NONE, 1);
+        }
+        let m = reach(policy.balance[r]);
+        let share = |parts: i64| {
+            let product = i128::from(capacity[r]) * i128::from(total) / i128::from(all);
+            scale(i64::try_from(product).unwrap_or(NONE), parts, MILLION)
+        };
+        (share((MILLION - m).max(0)), share(MILLION + m), share(MILLION))
+    };
+    let count_limit = |all: i64, threshold: i64| {
+        let m = reach(threshold);
+        let low = scale(all, (MILLION - m).max(0), n * MILLION);
+        (low, scale_up(all, MILLION + m, n * MILLION), scale_up(all, 1, n))
+    };
+    match goal {
+        Goal::DiskCapacity => capacity_limit(DISK),
+        Goal::NetworkInCapacity => capacity_limit(NETWORK_IN),
+        Goal::NetworkOutCapacity => capacity_limit(2),
+        Goal::CpuCapacity => capacity_limit(0),
+        Goal::PotentialNetworkOut => capacity_limit(2),
+        Goal::DiskDistribution => share_limit(DISK),
+        Goal::NetworkInDistribution => share_limit(NETWORK_IN),
+        Goal::NetworkOutDistribution => share_limit(2),
+        Goal::CpuDistribution => share_limit(0),
+        Goal::ReplicaCapacity => (-NONE, policy.max_replicas, policy.max_replicas),
+        Goal::ReplicaDistribution => count_limit(cluster.place.len() as i64, policy.replica_balance),
+        Goal::LeaderDistribution => count_limit(cluster.topic.len() as i64, policy.leader_balance),
+        _ => (-NONE, NONE, 1),
+    }
+}
+
+/// The figure that a goal limits, if it limits one per broker.
+pub(crate) fn figure(goal: Goal) -> Option<usize> {
+    match goal {
+        Goal::CpuCapacity | Goal::CpuDistribution => Some(0),
+        Goal::NetworkInCapacity | Goal::NetworkInDistribution => Some(1),
+        Goal::NetworkOutCapacity | Goal::NetworkOutDistribution => Some(2),
+        Goal::DiskCapacity | Goal::DiskDistribution => Some(3),
+        Goal::ReplicaCapacity | Goal::ReplicaDistribution => Some(COUNT),
+        Goal::LeaderDistribution => Some(LEADERS),
+        Goal::LeaderBytesIn => Some(LEADER_IN),
+        Goal::PotentialNetworkOut => Some(POTENTIAL),
+        _ => None,
+    }
+}
+
+/// The most that a broker's leaders may take in, by the mean of the brokers.
+pub(crate) fn leader_in_limit(policy: &Policy, sum: i64, alive: i64) -> i64 {
+    scale(sum, policy.balance[NETWORK_IN], alive * MILLION)
+}
+
+impl Bands {
+    /// The bands that a search aims at: the narrowest of all goals, within the policy's margin.
+    pub(crate) fn new(cluster: &Cluster, policy: &Policy, goals: &[Goal]) -> Bands {
+        let alive: Vec<usize> = (0..cluster.brokers.len()).filter(|b| cluster.brokers[*b].alive).collect();
+        let mut of = vec![[Band::OPEN; FIGURES]; cluster.brokers.len()];
+        for broker in &alive {
+            for goal in goals {
+                let Some(figure) = figure(*goal) else { continue };
+                if *goal == Goal::LeaderBytesIn {
+                    continue;
+                }
+                let (mut low, mut high, share) = limits(cluster, policy, &alive, *broker, *goal);
+                if low == -NONE && high == NONE {
+                    continue;
+                }
+                if figure < RESOURCES || figure == POTENTIAL {
+                    high -= scale(high, policy.margin, MILLION);
+                    low += scale_up(low.max(0), policy.margin, MILLION);
+                }
+                let band = &mut of[*broker][figure];
+                let pulls = low >= 0;
+                *band = if pulls || band.weight == 0 {
+                    Band::new(low.max(band.low), high.min(band.high), share, pulls)
+                } else {
+                    Band { low: low.max(band.low), high: high.min(band.high), ..*band }
+                };
+            }
+        }
+        let topic = topic_limits(cluster, policy, alive.len() as i64, goals.contains(&Goal::TopicDistribution));
+        Bands { of, topic, alive: alive.len() as i64 }
+    }
+
+    /// Follows the mean of the leaders' inbound network, which changes as leaders change.
+    pub(crate) fn set_leader_in(&mut self, cluster: &Cluster, policy: &Policy, sum: i64) {
+        let mut high = leader_in_limit(policy, sum, self.alive);
+        high -= scale(high, policy.margin, MILLION);
+        for (broker, bands) in cluster.brokers.iter().zip(&mut self.of) {
+            if broker.alive {
+                bands[LEADER_IN] = Band::new(-NONE, high, sum / self.alive.max(1), false);
+            }
+        }
+    }
+}
+
+/// Fewest and most replicas of each topic on a broker that holds any.
+pub(crate) fn topic_limits(cluster: &Cluster, policy: &Policy, alive: i64, wanted: bool) -> Vec<(u32, u32)> {
+    let mut count = vec![0_i64; cluster.topics as usize];
+    for (partition, topic) in cluster.topic.iter().enumerate() {
+        count[*topic as usize] += i64::from(cluster.start[partition + 1] - cluster.start[partition]);
+    }
+    if !wanted || alive == 0 {
+        return vec![(0, u32::MAX); count.len()];
+    }
+    let m = reach(policy.topic_balance);
+    let limit = |count: i64| {
+        let (floor, ceil) = (scale(count, 1, alive), scale_up(count, 1, alive));
+        let (min_gap, max_gap) = (policy.topic_min_gap, policy.topic_max_gap);
+        let up = scale_up(count, MILLION + m, alive * MILLION);
+        let down = scale(count, (MILLION - m).max(0), alive * MILLION);
+        let upper = (ceil + min_gap).max(up.min(ceil + max_gap));
+        let lower = (floor - max_gap).max(0).max(down.min((floor - min_gap).max(0)));
+        (u32::try_from(lower).unwrap_or(0), u32::try_from(upper).unwrap_or(u32::MAX))
+    };
+    count.into_iter().map(limit).collect()
+}

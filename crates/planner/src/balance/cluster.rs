@@ -1,0 +1,348 @@
+//! The question of a balance plan: every replica with its load, every broker with its capacity.
+//!
+//! Everything is flat and a dense ordinal. A replica takes 20 bytes of load and 4 of place, so that three million of
+//! them take some 100 MB with their partitions' columns.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Number of resources.
+pub const RESOURCES: usize = 4;
+/// Index of CPU in a [`Loads`].
+pub const CPU: usize = 0;
+/// Index of inbound network in a [`Loads`].
+pub const NETWORK_IN: usize = 1;
+/// Index of outbound network in a [`Loads`].
+pub const NETWORK_OUT: usize = 2;
+/// Index of disk in a [`Loads`].
+pub const DISK: usize = 3;
+
+/// One figure per resource, in the order [`CPU`], [`NETWORK_IN`], [`NETWORK_OUT`], [`DISK`].
+///
+/// Fixed point. The caller chooses each resource's unit, the same for loads and capacities (for instance millionths of
+/// a percent of CPU, bytes per second, bytes): only ratios count.
+pub type Loads = [i64; RESOURCES];
+
+/// The largest load or capacity that is taken, and the largest sum of one resource over a cluster.
+pub const MAX_LOAD: i64 = 1 << 58;
+
+/// A broker, as given to [`Builder::add_broker`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Broker {
+    /// Its rack. Need not be dense.
+    pub rack: u32,
+    /// Its machine. Brokers of one machine share its CPU and network. Need not be dense.
+    pub host: u32,
+    /// Its broker set, for topics that are bound to one.
+    pub set: Option<u32>,
+    /// What it can carry.
+    pub capacity: Loads,
+    /// Whether it serves. What a dead broker holds is moved off it first.
+    pub alive: bool,
+    /// Whether it may be given replicas.
+    pub takes_replicas: bool,
+    /// Whether it may be given leadership.
+    pub takes_leadership: bool,
+}
+
+/// One replica of a [`Partition`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replica {
+    /// The broker that holds it.
+    pub broker: u32,
+    /// What it takes as a follower.
+    pub load: Loads,
+}
+
+/// A partition, as given to [`Builder::add_partition`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    /// Its topic.
+    pub topic: u32,
+    /// Its replicas in Kafka's order: the first is the preferred leader.
+    pub replicas: Vec<Replica>,
+    /// Position of the leader in the list.
+    pub leader: u32,
+    /// CPU that the leader takes on top of what it would take as a follower.
+    pub leader_cpu: i64,
+    /// Outbound network that the leader takes on top.
+    pub leader_network_out: i64,
+    /// Whether it may not be touched, unless a replica is on a dead broker.
+    pub frozen: bool,
+}
+
+/// Why a [`Cluster`] cannot be built. What was refused was not added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClusterError {
+    /// A load or capacity is negative, or above [`MAX_LOAD`], or the sum of one resource is.
+    LoadOutOfRange,
+    /// A topic is not below the number announced.
+    TopicOutOfRange {
+        /// The topic as given.
+        topic: u32,
+    },
+    /// A replica names a broker that was not added.
+    BrokerOutOfRange {
+        /// The broker as given.
+        broker: u32,
+    },
+    /// Two replicas of one partition are on one broker.
+    DuplicateReplica {
+        /// The broker that is named twice.
+        broker: u32,
+    },
+    /// A partition has no replicas, or more than Kafka can count.
+    BadReplicationFactor,
+    /// The leader is not a position of the replica list.
+    LeaderOutOfRange,
+    /// More brokers, partitions or replicas than 32-bit ordinals can count.
+    TooManyOrdinals,
+}
+
+impl fmt::Display for ClusterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClusterError::LoadOutOfRange => write!(f, "a load or capacity, or their sum, is out of range"),
+            ClusterError::TopicOutOfRange { topic } => write!(f, "topic {topic} is out of range"),
+            ClusterError::BrokerOutOfRange { broker } => write!(f, "broker {broker} is out of range"),
+            ClusterError::DuplicateReplica { broker } => write!(f, "broker {broker} holds two replicas"),
+            ClusterError::BadReplicationFactor => write!(f, "the partition has no replicas, or too many"),
+            ClusterError::LeaderOutOfRange => write!(f, "the leader is not in the replica list"),
+            ClusterError::TooManyOrdinals => write!(f, "more than 32-bit ordinals can count"),
+        }
+    }
+}
+
+impl std::error::Error for ClusterError {}
+
+/// A cluster with loads. Made by [`Cluster::builder`], valid by construction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    pub(crate) topics: u32,
+    pub(crate) brokers: Vec<Broker>,
+    pub(crate) racks: u32,
+    // One entry per topic.
+    pub(crate) bound_to_set: Vec<Option<u32>>,
+    pub(crate) min_leaders: Vec<Option<u32>>,
+    // One entry per partition (one more in `start`).
+    pub(crate) topic: Vec<u32>,
+    pub(crate) leader: Vec<u32>,
+    pub(crate) leader_cpu: Vec<i64>,
+    pub(crate) leader_network_out: Vec<i64>,
+    pub(crate) potential: Vec<i64>,
+    pub(crate) frozen: Vec<bool>,
+    pub(crate) start: Vec<u32>,
+    // One entry per replica.
+    pub(crate) place: Vec<u32>,
+    pub(crate) load: Vec<Loads>,
+    pub(crate) total: Loads,
+}
+
+impl Cluster {
+    /// Starts a cluster of `topics` topics. Brokers are added first, then partitions.
+    pub fn builder(topics: u32) -> Builder {
+        Builder {
+            racks: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            cluster: Cluster {
+                topics,
+                brokers: Vec::new(),
+                racks: 0,
+                bound_to_set: vec![None; topics as usize],
+                min_leaders: vec![None; topics as usize],
+                topic: Vec::new(),
+                leader: Vec::new(),
+                leader_cpu: Vec::new(),
+                leader_network_out: Vec::new(),
+                potential: Vec::new(),
+                frozen: Vec::new(),
+                start: vec![0],
+                place: Vec::new(),
+                load: Vec::new(),
+                total: [0; RESOURCES],
+            },
+        }
+    }
+
+    /// The brokers, their racks and hosts renumbered densely in order of appearance.
+    pub fn brokers(&self) -> &[Broker] {
+        &self.brokers
+    }
+
+    /// Number of topics, as announced.
+    pub fn topics(&self) -> u32 {
+        self.topics
+    }
+
+    /// Number of partitions.
+    pub fn partitions(&self) -> u32 {
+        self.topic.len() as u32
+    }
+
+    /// Number of replicas.
+    pub fn replica_count(&self) -> usize {
+        self.place.len()
+    }
+
+    /// The topic of a partition.
+    pub fn topic(&self, partition: u32) -> u32 {
+        self.topic[partition as usize]
+    }
+
+    /// The brokers of a partition, in Kafka's order.
+    pub fn replicas(&self, partition: u32) -> &[u32] {
+        &self.place[self.row(partition)]
+    }
+
+    /// Loads of a partition's replicas as followers, in the same order.
+    pub fn loads(&self, partition: u32) -> &[Loads] {
+        &self.load[self.row(partition)]
+    }
+
+    /// Position of the leader in the replica list.
+    pub fn leader(&self, partition: u32) -> u32 {
+        self.leader[partition as usize]
+    }
+
+    /// What the leader takes on top of its load as a follower.
+    pub fn leader_share(&self, partition: u32) -> Loads {
+        let mut share = [0; RESOURCES];
+        share[CPU] = self.leader_cpu[partition as usize];
+        share[NETWORK_OUT] = self.leader_network_out[partition as usize];
+        share
+    }
+
+    /// Outbound network of the partition's leader as given: what each replica's broker would send if it led.
+    pub fn potential_network_out(&self, partition: u32) -> i64 {
+        self.potential[partition as usize]
+    }
+
+    /// Whether a partition may not be touched.
+    pub fn frozen(&self, partition: u32) -> bool {
+        self.frozen[partition as usize]
+    }
+
+    /// Sum of each resource over all replicas.
+    pub fn total(&self) -> Loads {
+        self.total
+    }
+
+    pub(crate) fn row(&self, partition: u32) -> std::ops::Range<usize> {
+        let partition = partition as usize;
+        self.start[partition] as usize..self.start[partition + 1] as usize
+    }
+}
+
+/// Collects a [`Cluster`]. What it refuses it does not add.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    cluster: Cluster,
+    racks: BTreeMap<u32, u32>,
+    hosts: BTreeMap<u32, u32>,
+}
+
+fn ordinal(count: usize) -> Result<u32, ClusterError> {
+    u32::try_from(count).ok().filter(|ordinal| *ordinal != u32::MAX).ok_or(ClusterError::TooManyOrdinals)
+}
+
+fn checked(load: i64) -> Result<i64, ClusterError> {
+    if (0..=MAX_LOAD).contains(&load) { Ok(load) } else { Err(ClusterError::LoadOutOfRange) }
+}
+
+impl Builder {
+    /// Adds a broker and returns its ordinal.
+    ///
+    /// # Errors
+    /// [`ClusterError::LoadOutOfRange`], [`ClusterError::TooManyOrdinals`].
+    pub fn add_broker(&mut self, broker: &Broker) -> Result<u32, ClusterError> {
+        let this = ordinal(self.cluster.brokers.len())?;
+        for resource in 0..RESOURCES {
+            let sum = self.cluster.brokers.iter().map(|other| other.capacity[resource]).sum::<i64>();
+            checked(checked(broker.capacity[resource])? + sum)?;
+        }
+        let (racks, hosts) = (self.racks.len() as u32, self.hosts.len() as u32);
+        let rack = *self.racks.entry(broker.rack).or_insert(racks);
+        let host = *self.hosts.entry(broker.host).or_insert(hosts);
+        self.cluster.brokers.push(Broker { rack, host, ..*broker });
+        Ok(this)
+    }
+
+    /// Binds a topic to a broker set.
+    ///
+    /// # Errors
+    /// [`ClusterError::TopicOutOfRange`].
+    pub fn bind_topic(&mut self, topic: u32, set: u32) -> Result<(), ClusterError> {
+        *self.cluster.bound_to_set.get_mut(topic as usize).ok_or(ClusterError::TopicOutOfRange { topic })? = Some(set);
+        Ok(())
+    }
+
+    /// Asks for so many leaders of a topic on every broker.
+    ///
+    /// # Errors
+    /// [`ClusterError::TopicOutOfRange`].
+    pub fn want_leaders(&mut self, topic: u32, leaders: u32) -> Result<(), ClusterError> {
+        *self.cluster.min_leaders.get_mut(topic as usize).ok_or(ClusterError::TopicOutOfRange { topic })? =
+            Some(leaders);
+        Ok(())
+    }
+
+    /// Adds a partition and returns its ordinal.
+    ///
+    /// # Errors
+    /// Any [`ClusterError`]. The caller may go on without the partition.
+    pub fn add_partition(&mut self, partition: &Partition) -> Result<u32, ClusterError> {
+        let this = ordinal(self.cluster.topic.len())?;
+        let end = ordinal(self.cluster.place.len() + partition.replicas.len())?;
+        let total = self.check(partition)?;
+        let cluster = &mut self.cluster;
+        for replica in &partition.replicas {
+            cluster.place.push(replica.broker);
+            cluster.load.push(replica.load);
+        }
+        let leader = &partition.replicas[partition.leader as usize];
+        cluster.potential.push(leader.load[NETWORK_OUT] + partition.leader_network_out);
+        cluster.topic.push(partition.topic);
+        cluster.leader.push(partition.leader);
+        cluster.leader_cpu.push(partition.leader_cpu);
+        cluster.leader_network_out.push(partition.leader_network_out);
+        cluster.frozen.push(partition.frozen);
+        cluster.start.push(end);
+        cluster.total = total;
+        Ok(this)
+    }
+
+    fn check(&self, partition: &Partition) -> Result<Loads, ClusterError> {
+        let cluster = &self.cluster;
+        if partition.topic >= cluster.topics {
+            return Err(ClusterError::TopicOutOfRange { topic: partition.topic });
+        }
+        if partition.replicas.is_empty() || partition.replicas.len() > crate::MAX_REPLICAS {
+            return Err(ClusterError::BadReplicationFactor);
+        }
+        if partition.leader as usize >= partition.replicas.len() {
+            return Err(ClusterError::LeaderOutOfRange);
+        }
+        let mut total = cluster.total;
+        total[CPU] = checked(total[CPU] + checked(partition.leader_cpu)?)?;
+        total[NETWORK_OUT] = checked(total[NETWORK_OUT] + checked(partition.leader_network_out)?)?;
+        for (position, replica) in partition.replicas.iter().enumerate() {
+            if replica.broker as usize >= cluster.brokers.len() {
+                return Err(ClusterError::BrokerOutOfRange { broker: replica.broker });
+            }
+            if partition.replicas[..position].iter().any(|earlier| earlier.broker == replica.broker) {
+                return Err(ClusterError::DuplicateReplica { broker: replica.broker });
+            }
+            for (sum, load) in total.iter_mut().zip(replica.load) {
+                *sum = checked(*sum + checked(load)?)?;
+            }
+        }
+        Ok(total)
+    }
+
+    /// The cluster.
+    pub fn build(self) -> Cluster {
+        let mut cluster = self.cluster;
+        cluster.racks = self.racks.len() as u32;
+        cluster
+    }
+}

@@ -1,0 +1,168 @@
+//! Which goals count, in which order, with which thresholds.
+//!
+//! Names, order and formulas are those of Cruise Control's default goals, so that verdicts can be compared.
+
+/// Parts in one.
+pub const MILLION: i64 = 1_000_000;
+
+/// One wish for a placement. The order of the variants is the default order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Goal {
+    /// No two replicas of a partition in one rack.
+    RackAware,
+    /// Replicas of a partition evenly over racks: at most ⌈replicas ÷ racks⌉ in one.
+    RackAwareDistribution,
+    /// Replicas of a topic only on the brokers of its set.
+    BrokerSetAware,
+    /// So many leaders of chosen topics on every broker.
+    MinTopicLeaders,
+    /// At most so many replicas on a broker.
+    ReplicaCapacity,
+    /// Disk below its capacity's threshold.
+    DiskCapacity,
+    /// Inbound network below its capacity's threshold.
+    NetworkInCapacity,
+    /// Outbound network below its capacity's threshold.
+    NetworkOutCapacity,
+    /// CPU below its capacity's threshold.
+    CpuCapacity,
+    /// Equal numbers of replicas.
+    ReplicaDistribution,
+    /// Outbound network below its threshold even if the broker led all that it holds.
+    PotentialNetworkOut,
+    /// Equal shares of disk used.
+    DiskDistribution,
+    /// Equal shares of inbound network used.
+    NetworkInDistribution,
+    /// Equal shares of outbound network used.
+    NetworkOutDistribution,
+    /// Equal shares of CPU used.
+    CpuDistribution,
+    /// Replicas of each topic spread over brokers.
+    TopicDistribution,
+    /// Equal numbers of leaders.
+    LeaderDistribution,
+    /// No broker takes much more of producers' bytes than the mean.
+    LeaderBytesIn,
+    /// The first replica of each list leads.
+    PreferredLeader,
+}
+
+/// The sixteen default goals, in order.
+pub const DEFAULT_GOALS: [Goal; 16] = [
+    Goal::RackAware,
+    Goal::MinTopicLeaders,
+    Goal::ReplicaCapacity,
+    Goal::DiskCapacity,
+    Goal::NetworkInCapacity,
+    Goal::NetworkOutCapacity,
+    Goal::CpuCapacity,
+    Goal::ReplicaDistribution,
+    Goal::PotentialNetworkOut,
+    Goal::DiskDistribution,
+    Goal::NetworkInDistribution,
+    Goal::NetworkOutDistribution,
+    Goal::CpuDistribution,
+    Goal::TopicDistribution,
+    Goal::LeaderDistribution,
+    Goal::LeaderBytesIn,
+];
+
+impl Goal {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Goal::RackAware => "RackAwareGoal",
+            Goal::RackAwareDistribution => "RackAwareDistributionGoal",
+            Goal::BrokerSetAware => "BrokerSetAwareGoal",
+            Goal::MinTopicLeaders => "MinTopicLeadersPerBrokerGoal",
+            Goal::ReplicaCapacity => "ReplicaCapacityGoal",
+            Goal::DiskCapacity => "DiskCapacityGoal",
+            Goal::NetworkInCapacity => "NetworkInboundCapacityGoal",
+            Goal::NetworkOutCapacity => "NetworkOutboundCapacityGoal",
+            Goal::CpuCapacity => "CpuCapacityGoal",
+            Goal::ReplicaDistribution => "ReplicaDistributionGoal",
+            Goal::PotentialNetworkOut => "PotentialNwOutGoal",
+            Goal::DiskDistribution => "DiskUsageDistributionGoal",
+            Goal::NetworkInDistribution => "NetworkInboundUsageDistributionGoal",
+            Goal::NetworkOutDistribution => "NetworkOutboundUsageDistributionGoal",
+            Goal::CpuDistribution => "CpuUsageDistributionGoal",
+            Goal::TopicDistribution => "TopicReplicaDistributionGoal",
+            Goal::LeaderDistribution => "LeaderReplicaDistributionGoal",
+            Goal::LeaderBytesIn => "LeaderBytesInDistributionGoal",
+            Goal::PreferredLeader => "PreferredLeaderElectionGoal",
+        }
+    }
+
+    /// The goal of a name.
+    pub fn named(name: &str) -> Option<Goal> {
+        let others = [Goal::RackAwareDistribution, Goal::BrokerSetAware, Goal::PreferredLeader];
+        DEFAULT_GOALS.into_iter().chain(others).find(|goal| goal.name() == name)
+    }
+
+    /// Whether it is hard unless said otherwise.
+    pub fn is_hard(self) -> bool {
+        self <= Goal::CpuCapacity
+    }
+}
+
+/// What a plan is judged by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// The goals that count, most important first.
+    pub goals: Vec<Goal>,
+    /// Upper limit of each resource, in millionths of its capacity.
+    pub capacity: [i64; 4],
+    /// Balance threshold of each resource, in millionths: 1,100,000 means 10 % around the mean.
+    pub balance: [i64; 4],
+    /// Below this share of its capacity, in millionths, a resource of the whole cluster is not balanced.
+    pub low_utilization: [i64; 4],
+    /// Balance threshold of replica counts, in millionths.
+    pub replica_balance: i64,
+    /// Balance threshold of leader counts, in millionths.
+    pub leader_balance: i64,
+    /// Balance threshold of a topic's replica counts, in millionths.
+    pub topic_balance: i64,
+    /// A topic's limits are at least so many replicas away from the mean.
+    pub topic_min_gap: i64,
+    /// A topic's limits are at most so many replicas away from the mean.
+    pub topic_max_gap: i64,
+    /// Most replicas of one broker.
+    pub max_replicas: i64,
+    /// Plans stay away from load limits by so many millionths of the limit, so that a judge who sums up in floating
+    /// point agrees. Figures that stand beyond are still counted as what they are.
+    pub margin: i64,
+}
+
+impl Default for Policy {
+    /// Cruise Control's defaults.
+    fn default() -> Self {
+        Policy {
+            goals: DEFAULT_GOALS.to_vec(),
+            capacity: [700_000, 800_000, 800_000, 800_000],
+            balance: [1_100_000; 4],
+            low_utilization: [0; 4],
+            replica_balance: 1_100_000,
+            leader_balance: 1_100_000,
+            topic_balance: 3_000_000,
+            topic_min_gap: 2,
+            topic_max_gap: 40,
+            max_replicas: 10_000,
+            margin: 2,
+        }
+    }
+}
+
+impl Policy {
+    /// Whether a goal counts.
+    pub fn has(&self, goal: Goal) -> bool {
+        self.goals.contains(&goal)
+    }
+}
+
+/// The part of a balance threshold that is used: nine tenths of what is above one, in millionths.
+///
+/// Cruise Control's `BALANCE_MARGIN`.
+pub(crate) fn reach(threshold: i64) -> i64 {
+    (threshold - MILLION).max(0) * 9 / 10
+}
