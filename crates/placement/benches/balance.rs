@@ -16,7 +16,8 @@ fn clusters() -> Vec<String> {
         eprintln!("no clusters in {}: nothing is measured", folder().display());
         return Vec::new();
     };
-    let folders = entries.filter_map(Result::ok).filter(|entry| entry.path().join("replicas.csv.gz").exists());
+    let folders =
+        entries.filter_map(Result::ok).filter(|entry| entry.path().join("replicas.csv.gz").exists());
     let mut names: Vec<String> = folders.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort();
     names

@@ -81,8 +81,11 @@ impl Lines {
     fn open(path: PathBuf) -> Result<Lines, PlacementError> {
         let file = File::open(&path).map_err(|source| PlacementError::Read { path: path.clone(), source })?;
         let zipped = path.extension().is_some_and(|extension| extension == "gz");
-        let reader: Box<dyn BufRead> =
-            if zipped { Box::new(BufReader::new(GzDecoder::new(file))) } else { Box::new(BufReader::new(file)) };
+        let reader: Box<dyn BufRead> = if zipped {
+            Box::new(BufReader::new(GzDecoder::new(file)))
+        } else {
+            Box::new(BufReader::new(file))
+        };
         Ok(Lines { path, line: 0, reader, text: String::new() })
     }
 
@@ -137,7 +140,8 @@ struct Row {
 /// The first thing that is wrong with a file.
 pub fn read_cluster(folder: &Path) -> Result<Named, PlacementError> {
     let (brokers, broker_ids) = read_brokers(folder)?;
-    let ordinals: BTreeMap<i32, u32> = broker_ids.iter().zip(0..).map(|(id, ordinal)| (*id, ordinal)).collect();
+    let ordinals: BTreeMap<i32, u32> =
+        broker_ids.iter().zip(0..).map(|(id, ordinal)| (*id, ordinal)).collect();
     let mut lines = Lines::open(folder.join("replicas.csv.gz"))?;
     lines.next()?;
     let mut topics: Vec<String> = Vec::new();
@@ -201,7 +205,12 @@ fn read_brokers(folder: &Path) -> Result<(Vec<Broker>, Vec<i32>), PlacementError
             rack: *racks.entry(rack.to_owned()).or_insert(next),
             host: brokers.len() as u32,
             set: None,
-            capacity: [lines.load(0, cpu)?, lines.load(1, nw_in)?, lines.load(2, nw_out)?, lines.load(3, disk)?],
+            capacity: [
+                lines.load(0, cpu)?,
+                lines.load(1, nw_in)?,
+                lines.load(2, nw_out)?,
+                lines.load(3, disk)?,
+            ],
             alive,
             takes_replicas: alive,
             takes_leadership: alive,

@@ -3,15 +3,15 @@
 mod bands;
 mod cluster;
 mod policy;
+mod polish;
 mod score;
 mod search;
-mod polish;
 mod solve;
 mod state;
 
 pub use cluster::{
-    Broker, Builder, CPU, Cluster, ClusterError, DISK, Loads, MAX_LOAD, NETWORK_IN, NETWORK_OUT, Partition, RESOURCES,
-    Replica,
+    Broker, Builder, CPU, Cluster, ClusterError, DISK, Loads, MAX_LOAD, NETWORK_IN, NETWORK_OUT, Partition,
+    RESOURCES, Replica,
 };
 pub use policy::{DEFAULT_GOALS, Goal, MILLION, Policy};
 pub use score::{Distance, Score};

@@ -101,14 +101,22 @@ pub(crate) struct Bands {
 }
 
 /// Limits of one goal for one broker.
-pub(crate) fn limits(cluster: &Cluster, policy: &Policy, alive: &[usize], broker: usize, goal: Goal) -> (i64, i64, i64) {
+pub(crate) fn limits(
+    cluster: &Cluster,
+    policy: &Policy,
+    alive: &[usize],
+    broker: usize,
+    goal: Goal,
+) -> (i64, i64, i64) {
     let capacity = cluster.brokers[broker].capacity;
     let n = alive.len() as i64;
     let capacity_limit = |r: usize| (-NONE, scale(capacity[r], policy.capacity[r], MILLION), capacity[r]);
     let share_limit = |r: usize| {
         let all: i64 = alive.iter().map(|b| cluster.brokers[*b].capacity[r]).sum();
         let total = cluster.total[r];
-        if all == 0 || i128::from(total) * i128::from(MILLION) <= i128::from(all) * i128::from(policy.low_utilization[r])
+        if all == 0
+            || i128::from(total) * i128::from(MILLION)
+                <= i128::from(all) * i128::from(policy.low_utilization[r])
         {
             return (-NONE, NONE, 1);
         }
@@ -189,7 +197,8 @@ impl Bands {
                 };
             }
         }
-        let topic = topic_limits(cluster, policy, alive.len() as i64, goals.contains(&Goal::TopicDistribution));
+        let topic =
+            topic_limits(cluster, policy, alive.len() as i64, goals.contains(&Goal::TopicDistribution));
         Bands { of, topic, alive: alive.len() as i64 }
     }
 

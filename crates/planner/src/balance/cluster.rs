@@ -1,7 +1,7 @@
 //! The question of a balance plan: every replica with its load, every broker with its capacity.
 //!
-//! Everything is flat and a dense ordinal. A replica takes 20 bytes of load and 4 of place, so that three million of
-//! them take some 100 MB with their partitions' columns.
+//! Everything is flat and a dense ordinal. three million replicas with
+//! their loads and partitions take some 150 MB.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -123,7 +123,6 @@ pub struct Cluster {
     pub(crate) racks: u32,
     // One entry per topic.
     pub(crate) bound_to_set: Vec<Option<u32>>,
-    pub(crate) min_leaders: Vec<Option<u32>>,
     // One entry per partition (one more in `start`).
     pub(crate) topic: Vec<u32>,
     pub(crate) leader: Vec<u32>,
@@ -149,7 +148,6 @@ impl Cluster {
                 brokers: Vec::new(),
                 racks: 0,
                 bound_to_set: vec![None; topics as usize],
-                min_leaders: vec![None; topics as usize],
                 topic: Vec::new(),
                 leader: Vec::new(),
                 leader_cpu: Vec::new(),
@@ -272,17 +270,11 @@ impl Builder {
     /// # Errors
     /// [`ClusterError::TopicOutOfRange`].
     pub fn bind_topic(&mut self, topic: u32, set: u32) -> Result<(), ClusterError> {
-        *self.cluster.bound_to_set.get_mut(topic as usize).ok_or(ClusterError::TopicOutOfRange { topic })? = Some(set);
-        Ok(())
-    }
-
-    /// Asks for so many leaders of a topic on every broker.
-    ///
-    /// # Errors
-    /// [`ClusterError::TopicOutOfRange`].
-    pub fn want_leaders(&mut self, topic: u32, leaders: u32) -> Result<(), ClusterError> {
-        *self.cluster.min_leaders.get_mut(topic as usize).ok_or(ClusterError::TopicOutOfRange { topic })? =
-            Some(leaders);
+        *self
+            .cluster
+            .bound_to_set
+            .get_mut(topic as usize)
+            .ok_or(ClusterError::TopicOutOfRange { topic })? = Some(set);
         Ok(())
     }
 

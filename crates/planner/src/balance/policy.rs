@@ -12,9 +12,8 @@ pub enum Goal {
     RackAware,
     /// Replicas of a partition evenly over racks: at most ⌈replicas ÷ racks⌉ in one.
     RackAwareDistribution,
-    /// Replicas of a topic only on the brokers of its set.
-    BrokerSetAware,
-    /// So many leaders of chosen topics on every broker.
+    /// So many leaders of chosen topics on every broker. No topic can be chosen, so it is always met; it keeps its place in
+    /// the order of names.
     MinTopicLeaders,
     /// At most so many replicas on a broker.
     ReplicaCapacity,
@@ -44,8 +43,6 @@ pub enum Goal {
     LeaderDistribution,
     /// No broker takes much more of producers' bytes than the mean.
     LeaderBytesIn,
-    /// The first replica of each list leads.
-    PreferredLeader,
 }
 
 /// The sixteen default goals, in order.
@@ -74,7 +71,6 @@ impl Goal {
         match self {
             Goal::RackAware => "RackAwareGoal",
             Goal::RackAwareDistribution => "RackAwareDistributionGoal",
-            Goal::BrokerSetAware => "BrokerSetAwareGoal",
             Goal::MinTopicLeaders => "MinTopicLeadersPerBrokerGoal",
             Goal::ReplicaCapacity => "ReplicaCapacityGoal",
             Goal::DiskCapacity => "DiskCapacityGoal",
@@ -90,14 +86,12 @@ impl Goal {
             Goal::TopicDistribution => "TopicReplicaDistributionGoal",
             Goal::LeaderDistribution => "LeaderReplicaDistributionGoal",
             Goal::LeaderBytesIn => "LeaderBytesInDistributionGoal",
-            Goal::PreferredLeader => "PreferredLeaderElectionGoal",
         }
     }
 
     /// The goal of a name.
     pub fn named(name: &str) -> Option<Goal> {
-        let others = [Goal::RackAwareDistribution, Goal::BrokerSetAware, Goal::PreferredLeader];
-        DEFAULT_GOALS.into_iter().chain(others).find(|goal| goal.name() == name)
+        DEFAULT_GOALS.into_iter().chain([Goal::RackAwareDistribution]).find(|goal| goal.name() == name)
     }
 
     /// Whether it is hard unless said otherwise.

@@ -37,7 +37,9 @@ fn size(state: &State<'_>, replica: u32) -> i64 {
 
 fn fits_at(state: &State<'_>, replica: u32, to: u32) -> bool {
     state.legal(replica, to)
-        && (!state.racks || state.others_in_rack(replica, state.rack(to)) == 0 || state.rack(to) == state.rack(state.place[replica as usize]))
+        && (!state.racks
+            || state.others_in_rack(replica, state.rack(to)) == 0
+            || state.rack(to) == state.rack(state.place[replica as usize]))
         && state.topic_arrive(replica, to) <= 0
         && state.topic_leave(replica, state.place[replica as usize]) <= 0
 }

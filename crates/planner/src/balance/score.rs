@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::bands::{COUNT, FIGURES, Figures, LEADER_IN, LEADERS, POTENTIAL, figure, leader_in_limit, limits, topic_limits};
+use super::bands::{
+    COUNT, FIGURES, Figures, LEADER_IN, LEADERS, POTENTIAL, figure, leader_in_limit, limits, topic_limits,
+};
 use super::cluster::{CPU, Cluster, NETWORK_IN, NETWORK_OUT};
 use super::policy::{Goal, MILLION, Policy};
 
@@ -83,7 +85,14 @@ pub(crate) fn score(cluster: &Cluster, policy: &Policy, place: &[u32], leader: &
     Score { offline, goals: policy.goals.iter().map(distance).collect() }
 }
 
-fn broker_excess(cluster: &Cluster, policy: &Policy, alive: &[usize], broker: usize, goal: Goal, sum: &Figures) -> u128 {
+fn broker_excess(
+    cluster: &Cluster,
+    policy: &Policy,
+    alive: &[usize],
+    broker: usize,
+    goal: Goal,
+    sum: &Figures,
+) -> u128 {
     let Some(figure) = figure(goal) else { return 0 };
     let (low, high, _) = limits(cluster, policy, alive, broker, goal);
     let out = (sum[figure] - high).max(low - sum[figure]);

@@ -68,7 +68,11 @@ fn hand_over(state: &mut State<'_>, replica: u32) {
     }
 }
 
-fn best_target(state: &State<'_>, replica: u32, legal: impl Fn(&State<'_>, u32) -> bool) -> Option<(i64, u32)> {
+fn best_target(
+    state: &State<'_>,
+    replica: u32,
+    legal: impl Fn(&State<'_>, u32) -> bool,
+) -> Option<(i64, u32)> {
     let figures = state.figures(replica);
     let targets = (0..state.cost.len() as u32).filter(|to| legal(state, *to));
     let cost = |to: u32| {
@@ -95,7 +99,8 @@ pub(crate) fn spread_racks(state: &mut State<'_>) {
                 let better = |state: &State<'_>, to: u32| {
                     state.may_take(replica, to) && state.others_in_rack(replica, state.rack(to)) < here
                 };
-                let leave = state.cost_with(from as usize, &state.figures(replica), -1) - state.cost[from as usize]
+                let leave = state.cost_with(from as usize, &state.figures(replica), -1)
+                    - state.cost[from as usize]
                     + state.topic_leave(replica, from);
                 if let Some((cost, to)) = best_target(state, replica, better) {
                     let candidate = (cost + leave, replica, to);

@@ -75,7 +75,8 @@ fn changes(cluster: &Cluster, place: &[u32], leader: &[u32]) -> Vec<Change> {
     let change = |partition: u32| {
         let row = cluster.row(partition);
         let position = leader[partition as usize] - row.start as u32;
-        let same = place[row.clone()] == cluster.place[row.clone()] && position == cluster.leader[partition as usize];
+        let same = place[row.clone()] == cluster.place[row.clone()]
+            && position == cluster.leader[partition as usize];
         (!same).then(|| Change { partition, replicas: place[row].to_vec(), leader: position })
     };
     (0..cluster.partitions()).filter_map(change).collect()

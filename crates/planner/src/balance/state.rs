@@ -134,6 +134,8 @@ impl<'a> State<'a> {
             && self.cluster.bound_to_set[topic].is_none_or(|set| broker.set == Some(set))
             && (self.leader[partition as usize] != replica || broker.takes_leadership)
             && !self.holds(partition, to)
+            // What a kept broker holds stays its own: Kafka would not exchange it for another replica's data.
+            && (self.home(replica) == to || !self.cluster.replicas(partition).contains(&to))
     }
 
     /// Whether a replica may go to a broker without a worse rack.
