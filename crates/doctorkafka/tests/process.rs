@@ -163,7 +163,12 @@ fn a_damaged_store_is_told_and_looking_goes_on() {
     first.signal("-KILL");
     first.ended();
     let files = std::fs::read_dir(&store).unwrap().map(|entry| entry.unwrap().path());
-    let value = files.into_iter().find(|path| path.to_str().unwrap().ends_with(".value")).unwrap();
+    // One of those that belong to the cluster.
+    let of_cluster = |path: &std::path::PathBuf| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        name.starts_with("clusters") && name.ends_with(".value")
+    };
+    let value = files.into_iter().find(of_cluster).unwrap();
     std::fs::write(&value, "garbage").unwrap();
 
     let mut second = start(dir.path());

@@ -4,10 +4,10 @@ use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::Value;
 
@@ -37,7 +37,7 @@ struct Tally {
 }
 
 impl Test {
-    pub(crate) fn run(self) -> Result<()> {
+    pub(crate) fn run(self) -> Result<ExitCode> {
         let binaries = binaries()?;
         let mut tally = Tally::default();
         tally.part("format", &["fmt", "--all", "--", "--check"], &[]);
@@ -70,7 +70,7 @@ impl Test {
                 tally.part(&part, &arguments, &[]);
             }
         }
-        tally.end()
+        Ok(tally.end())
     }
 }
 
@@ -113,8 +113,8 @@ impl Tally {
         Ok(child.wait().context("cannot wait for cargo")?.success())
     }
 
-    /// Prints the times and the totals.
-    fn end(self) -> Result<()> {
+    /// Prints the times, and the totals as the last line. A part can fail without a test: a lint, a build.
+    fn end(self) -> ExitCode {
         println!("\n== times");
         for (name, took, fine) in &self.parts {
             println!("{:>8.1} s  {name}{}", took.as_secs_f64(), if *fine { "" } else { "  FAILED" });
@@ -123,11 +123,11 @@ impl Tally {
         println!("{:>8.1} s  in all", whole.as_secs_f64());
         let failed: Vec<&str> =
             self.parts.iter().filter(|(_, _, fine)| !fine).map(|(name, ..)| name.as_str()).collect();
-        println!("\n{} passed, {} failed", self.passed, self.failed);
         if !failed.is_empty() {
-            bail!("failed: {}", failed.join(", "));
+            println!("\nfailed: {}", failed.join(", "));
         }
-        Ok(())
+        println!("\n{} passed, {} failed", self.passed, self.failed);
+        if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Executions: work that lasts longer than a cycle, with its journal.
 //!
-//! An execution is advanced in three moves: [`settle`](once) what came of its last act, look at the cluster, choose
+//! An execution is advanced in three moves: `settle` what came of its last act, look at the cluster, choose
 //! the next act. What it is about to do is in the journal before it is done; what it did is found again by looking.
 
 use std::time::Duration;
