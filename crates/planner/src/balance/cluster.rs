@@ -1,6 +1,6 @@
 //! The question of a balance plan: every replica with its load, every broker with its capacity.
 //!
-//! Everything is flat and a dense ordinal. three million replicas with
+//! Everything is flat and a dense ordinal: the columns of three million replicas with
 //! their loads and partitions take some 150 MB.
 
 use std::collections::BTreeMap;
