@@ -58,13 +58,17 @@ fn bootstrap(text: &str) -> Result<Bootstrap, String> {
 struct Since(i64);
 
 fn since(text: &str) -> Result<Since, String> {
+    since_at(text, Timestamp::now())
+}
+
+fn since_at(text: &str, now: Timestamp) -> Result<Since, String> {
     if let Ok(moment) = text.parse::<Timestamp>() {
         return Ok(Since(moment.as_millisecond()));
     }
     let ago: HumanDuration =
         text.parse().map_err(|_| "neither a moment such as 2024-05-01T12:00:00Z nor a time such as 2h")?;
     let ago = i64::try_from(ago.0.as_millis()).map_err(|_| "that is too long ago")?;
-    Ok(Since(Timestamp::now().as_millisecond().saturating_sub(ago)))
+    Ok(Since(now.as_millisecond().saturating_sub(ago)))
 }
 
 /// How long one read waits for something to come.
@@ -290,9 +294,10 @@ mod tests {
 
     #[test]
     fn since_is_a_moment_or_a_time_ago() {
-        assert_eq!(since("2023-11-14T22:13:20Z").unwrap().0, 1_700_000_000_000);
-        let ago = Timestamp::now().as_millisecond() - since("2h").unwrap().0;
-        assert!((7_200_000..7_300_000).contains(&ago), "{ago}");
-        assert!(since("yesterday").is_err());
+        let now = Timestamp::from_millisecond(1_800_000_000_000).unwrap();
+        let at = |text| since_at(text, now).map(|since| since.0);
+        assert_eq!(at("2023-11-14T22:13:20Z"), Ok(1_700_000_000_000));
+        assert_eq!(at("2h"), Ok(1_800_000_000_000 - 7_200_000));
+        assert!(at("yesterday").is_err());
     }
 }

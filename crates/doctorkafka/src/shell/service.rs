@@ -25,7 +25,7 @@ use crate::config::resolved::ClusterConfig;
 use crate::plugin::{Clock, Connect, Endpoint, Wake};
 use crate::plugin_manager::{PluginError, PluginManager};
 use crate::plugins::report_operation::ReportOperationConfig;
-use crate::store::{FileStore, StateStore, StoreError};
+use crate::store::{FileStore, StateStore, StoreError, in_words};
 
 /// The `type` of the action that writes the audit to a topic.
 const REPORT_TYPE: &str = "report_operation";
@@ -236,17 +236,26 @@ impl Parts {
     }
 }
 
-/// The number by which other services know this one, kept with its state. Without a store that works there is none, and
-/// the loops say what is wrong with the store.
+/// The number by which other services know this one, kept with its state. Healing does not need it: where it cannot be
+/// read or written, that is told, and no other service is looked for.
 async fn instance(store: &dyn StateStore) -> Option<String> {
-    match store.get(INSTANCE_KEY).await {
-        Ok(Some(stored)) => return String::from_utf8(stored.value).ok(),
-        Ok(None) => {}
-        Err(_) => return None,
+    match stored_instance(store).await {
+        Ok(number) => Some(number),
+        Err(error) => {
+            tracing::warn!(%error, "the number of this service cannot be kept, another service will not be found");
+            None
+        }
     }
-    let number = new_instance().ok()?;
-    store.put(INSTANCE_KEY, number.clone().into_bytes()).await.ok()?;
-    Some(number)
+}
+
+async fn stored_instance(store: &dyn StateStore) -> Result<String, String> {
+    let stored = store.get(INSTANCE_KEY).await.map_err(|error| in_words(&error))?;
+    if let Some(stored) = stored {
+        return String::from_utf8(stored.value).map_err(|error| error.to_string());
+    }
+    let number = new_instance()?;
+    store.put(INSTANCE_KEY, number.clone().into_bytes()).await.map_err(|error| in_words(&error))?;
+    Ok(number)
 }
 
 fn core(config: CoreConfig) -> Result<Core, String> {
