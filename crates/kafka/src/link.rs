@@ -55,13 +55,27 @@ pub(crate) struct Failure {
     pub(crate) sent: bool,
 }
 
+/// The wait after the first refused login, doubled with each further one. A login costs the broker and us thousands of
+/// hashes, and some directories lock an account out after a few wrong ones.
+const REFUSED_PAUSE: Duration = Duration::from_secs(2);
+/// The longest wait after a refused login: a password that was put right is found within this time.
+const LONGEST_REFUSED_PAUSE: Duration = Duration::from_secs(30);
+
 type Connection = Arc<BrokerConnection>;
+
+/// A refused login: what was said, and until when it is not tried again.
+struct Refused {
+    error: KrafkaError,
+    pause: Duration,
+    until: Instant,
+}
 
 struct Link {
     at: String,
     ask: tokio::sync::Mutex<Option<Connection>>,
     work: tokio::sync::Mutex<Option<Connection>>,
     proven: AtomicBool,
+    refused: Mutex<Option<Refused>>,
     used: Mutex<Instant>,
 }
 
@@ -197,7 +211,12 @@ impl Links {
             return Ok((Arc::clone(connection), true));
         }
         *held = None;
-        let connection = Arc::new(self.transport.connect(&link.at).await?);
+        if let Some(error) = link.still_refused(Instant::now()) {
+            return Err(error);
+        }
+        let connected = self.transport.connect(&link.at).await;
+        link.remember_refusal(connected.as_ref().err(), Instant::now());
+        let connection = Arc::new(connected?);
         *held = Some(Arc::clone(&connection));
         Ok((connection, false))
     }
@@ -215,6 +234,7 @@ impl Links {
             ask: tokio::sync::Mutex::new(None),
             work: tokio::sync::Mutex::new(None),
             proven: AtomicBool::new(false),
+            refused: Mutex::new(None),
             used: Mutex::new(now),
         });
         links.insert(at.clone(), Arc::clone(&link));
@@ -223,6 +243,21 @@ impl Links {
 }
 
 impl Link {
+    /// What the last login was refused with, while it is too early for another one.
+    fn still_refused(&self, now: Instant) -> Option<KrafkaError> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.as_ref().filter(|refused| now < refused.until).map(|refused| refused.error.clone())
+    }
+
+    fn remember_refusal(&self, error: Option<&KrafkaError>, now: Instant) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        *refused = error.filter(|error| matches!(error, KrafkaError::Auth { .. })).map(|error| {
+            let pause =
+                refused.as_ref().map_or(REFUSED_PAUSE, |before| before.pause * 2).min(LONGEST_REFUSED_PAUSE);
+            Refused { error: error.clone(), pause, until: now + pause }
+        });
+    }
+
     fn touch(&self, now: Instant) {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
@@ -256,4 +291,27 @@ async fn request_once<Q: VersionedEncode, R: VersionedDecode>(
         })
         .await?;
     R::decode_versioned(version, &mut answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_login_is_tried_again_later_and_later() {
+        let links = Links::new(Arc::new(Transport::new(Security::plaintext(), "test")));
+        let link = links.link(&BrokerAddress { host: "b1".into(), port: 9092 });
+        let start = Instant::now();
+        let refusal = KrafkaError::auth("no such user");
+        link.remember_refusal(Some(&refusal), start);
+        assert!(link.still_refused(start + Duration::from_secs(1)).is_some());
+        assert!(link.still_refused(start + Duration::from_secs(2)).is_none());
+        for _ in 0..10 {
+            link.remember_refusal(Some(&refusal), start);
+        }
+        assert!(link.still_refused(start + Duration::from_secs(29)).is_some());
+        assert!(link.still_refused(start + Duration::from_secs(30)).is_none());
+        link.remember_refusal(None, start);
+        assert!(link.still_refused(start).is_none(), "a login that was accepted leaves no wait behind");
+    }
 }
