@@ -92,6 +92,11 @@ pub struct Report {
 }
 
 impl Report {
+    /// Leaves the warnings out.
+    pub(super) fn keep_errors(&mut self) {
+        self.problems.retain(|problem| problem.level == Level::Error);
+    }
+
     /// A report on the file of that name; `text` is what may be shown of it, byte for byte at the same places.
     pub(super) fn new(file: &str, text: String, mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|problem| {

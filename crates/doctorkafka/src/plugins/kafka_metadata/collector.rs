@@ -315,7 +315,11 @@ impl Collector {
                 return;
             }
         };
-        self.topics_finding = None;
+        // Kafka leaves out what a client may not see, without a word.
+        self.topics_finding = topics.is_empty().then(|| {
+            let message = "no topic is visible: there is none, or the right Describe on topics is missing";
+            Finding::new("no_topics_visible", Target::Cluster, Severity::Info, message)
+        });
         let topics_changed = keep(&mut self.newest.topics, Topics(topics), asked_at);
         let moves_changed =
             keep(&mut self.newest.reassignments, OngoingReassignments(reassignments), asked_at);
