@@ -1,6 +1,6 @@
 //! What the core remembers from cycle to cycle. All of it that must outlive the process is in the state store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::effect::Effect;
-use crate::execution::{Execution, ExecutionId, MovePhase, Work};
+use crate::execution::{Execution, ExecutionId, MovePhase, MoveState, Work};
 use crate::incident::Incidents;
 use crate::order::Wishes;
 use crate::time::{Tick, Timestamp};
@@ -156,7 +156,26 @@ impl Memory {
             in_doubt: false,
             moments_at: Tick::default(),
         };
+        memory.one_move_per_partition();
         Ok(memory)
+    }
+
+    /// Executions are written newest first, so that a crash between two writes may leave a move of the newer one beside
+    /// the older one's of the same partition, whose end was not written any more. The older one was submitted, or is
+    /// being taken back; the newer one was not, because acts come after all writes. It is planned again when the older
+    /// one has ended.
+    fn one_move_per_partition(&mut self) {
+        let mut open = BTreeSet::new();
+        for execution in Arc::make_mut(&mut self.executions).iter_mut().filter(|e| e.is_running()) {
+            let is_twice = |m: &MoveState| !m.phase.is_final() && open.contains(&m.order.partition);
+            if execution.moves().iter().any(is_twice)
+                && let Work::Reassign(work) = &mut Arc::make_mut(execution).work
+            {
+                work.moves.retain(|m| !is_twice(m));
+            }
+            let running = execution.moves().iter().filter(|m| !m.phase.is_final());
+            open.extend(running.map(|m| m.order.partition.clone()));
+        }
     }
 
     /// To be called when writing to the store failed: everything is written again with the next step.

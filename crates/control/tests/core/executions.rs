@@ -315,6 +315,22 @@ fn submits_again_after_a_crash_before_the_act() {
 }
 
 #[test]
+fn a_crash_before_the_end_of_the_older_execution_is_written_leaves_no_partition_with_two_moves() {
+    let mut shell = killed(setup(FOUR));
+    shell.step();
+    let mut newer = shell.store["executions/1"].clone();
+    newer["id"] = 2.into();
+    shell.store.insert("executions/2".to_owned(), newer);
+    shell.crash();
+    let open = |execution: &Execution| execution.moves().iter().filter(|m| !m.phase.is_final()).count();
+    assert_eq!(shell.memory.executions.iter().map(|e| open(e)).collect::<Vec<_>>(), [2, 0]);
+    shell.quiet(5);
+    assert_eq!(shell.world.reassignments.len(), 2);
+    let running = shell.memory.executions.iter().filter(|execution| execution.is_running());
+    assert_eq!(running.map(|execution| execution.id.0).collect::<Vec<_>>(), [1]);
+}
+
+#[test]
 fn finds_what_was_completed_while_it_was_down() {
     let mut shell = killed(setup(FOUR));
     shell.turn();

@@ -4,14 +4,14 @@
 //! in the state dir, bounded, and written when the topic is back, also by the next process.
 
 mod spool;
+pub(crate) mod topic;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use brokerstats::{Codec, OperatorAction};
-use cluster::{BoxFuture, ClientError, NewRecord, NewTopic};
+use cluster::{BoxFuture, ClientError, NewRecord};
 use control::{ActError, Action, Done, Event, Record};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
@@ -215,7 +215,7 @@ impl Writing {
         let written = self.connection.log_writer.append(&self.config.topic, record.clone()).await;
         match written {
             Err(ClientError::UnknownTopic { .. }) if self.config.create_topic => {
-                self.create_topic().await?;
+                topic::create(&*self.connection.writer, &self.config.topic).await?;
                 self.connection.log_writer.append(&self.config.topic, record).await?;
             }
             other => other?,
@@ -225,26 +225,6 @@ impl Writing {
             let _ = written.send(());
         }
         Ok(())
-    }
-
-    /// Creates the topic with as many replicas as the cluster has brokers, at most three.
-    async fn create_topic(&self) -> Result<(), ClientError> {
-        let mut last = Ok(());
-        for replication_factor in [3, 2, 1] {
-            let topic = NewTopic {
-                name: self.config.topic.as_str().into(),
-                partitions: 1,
-                replication_factor,
-                configs: BTreeMap::new(),
-            };
-            last = self.connection.writer.create_topic(&topic).await;
-            match &last {
-                Err(ClientError::Refused { code, .. })
-                    if code.to_ascii_uppercase().contains("REPLICATION") => {}
-                _ => return last,
-            }
-        }
-        last
     }
 }
 

@@ -15,6 +15,7 @@ use control::{Contribution, Finding, Liveness, Now, Severity, State, Target, Tic
 use tokio::task::JoinHandle;
 
 use crate::plugin::{Clock, Connection, Source};
+use crate::plugins::report_operation::topic;
 
 /// The kind of the record that is a heartbeat.
 pub const HEARTBEAT: &str = "heartbeat";
@@ -42,6 +43,11 @@ pub(crate) struct Setup {
     pub(crate) instance: String,
     /// The actions topic.
     pub(crate) topic: String,
+    /// Whether this service writes there, or only reads, as in a dry run.
+    pub(crate) writes: bool,
+    /// Whether the topic is created when it is missing. That is done at the start, while the cluster is whole: one that
+    /// is created in an outage gets a replica on a dead broker where Kafka finds too few others.
+    pub(crate) create_topic: bool,
     /// The cluster that has it.
     pub(crate) connection: Connection,
     /// The clock.
@@ -141,7 +147,9 @@ impl Looking {
             if let Err(error) = self.read(&id).await {
                 tracing::debug!(cluster = %self.setup.cluster, %error, "heartbeats cannot be read");
             }
-            if let Err(error) = self.write(&id, &who).await {
+            if self.setup.writes
+                && let Err(error) = self.write(&id, &who).await
+            {
                 tracing::debug!(cluster = %self.setup.cluster, %error, "no heartbeat can be written");
             }
             tokio::time::sleep(EVERY).await;
@@ -159,7 +167,14 @@ impl Looking {
             value,
             headers: vec![(brokerstats::VERSION_HEADER.to_owned(), version)],
         };
-        self.setup.connection.log_writer.append(&self.setup.topic, record).await
+        let Setup { topic, connection, .. } = &self.setup;
+        match connection.log_writer.append(topic, record.clone()).await {
+            Err(ClientError::UnknownTopic { .. }) if self.setup.create_topic => {
+                topic::create(&*connection.writer, topic).await?;
+                connection.log_writer.append(topic, record).await
+            }
+            other => other,
+        }
     }
 
     async fn read(&mut self, id: &str) -> Result<(), ClientError> {
@@ -263,6 +278,8 @@ mod tests {
             cluster: "test".into(),
             instance: instance.to_owned(),
             topic: "actions".to_owned(),
+            writes: true,
+            create_topic: true,
             connection,
             clock: Arc::new(Still),
         };

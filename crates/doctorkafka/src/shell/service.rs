@@ -229,6 +229,8 @@ impl Parts {
             cluster: Arc::clone(&cluster.name),
             instance,
             topic: config.topic,
+            writes: !entry.dry_run,
+            create_topic: config.create_topic,
             connection: self.connect.connect(&endpoint)?,
             clock: Arc::clone(&self.clock),
         };
