@@ -2,12 +2,12 @@
 
 use std::env;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::Value;
 
@@ -24,111 +24,132 @@ pub(crate) struct Test {
 struct Binary {
     package: String,
     name: String,
+    /// The folder of its package, in which it runs.
+    folder: PathBuf,
+    file: PathBuf,
     /// Whether it starts real brokers.
     brokers: bool,
 }
 
-/// What has been run.
-#[derive(Debug, Default)]
-struct Tally {
+/// One part of the run, and what came of it.
+#[derive(Debug)]
+struct Part {
+    name: String,
+    took: Duration,
+    fine: bool,
     passed: u64,
     failed: u64,
-    parts: Vec<(String, Duration, bool)>,
 }
 
 impl Test {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let binaries = binaries()?;
-        let mut tally = Tally::default();
-        tally.part("format", &["fmt", "--all", "--", "--check"], &[]);
-        tally.part("lints", &["clippy", "-q", "--workspace", "--all-targets", "--", "-D", "warnings"], &[]);
-        // Tests run the binaries of other packages, too.
-        tally.part("build", &["build", "-q", "--workspace", "--bins"], &[]);
-        tally.part(
-            "build tests",
-            &["test", "-q", "--workspace", "--no-run", "--lib", "--bins", "--tests"],
-            &[],
-        );
-        tally.part("unit tests", &["test", "--workspace", "--no-fail-fast", "--lib", "--bins"], &[]);
-        for binary in binaries.iter().filter(|binary| !binary.brokers) {
-            let part = format!("{} {}", binary.package, binary.name);
-            tally.part(&part, &["test", "-p", &binary.package, "--test", &binary.name], &[]);
-        }
-        tally.part("tests in docs", &["test", "-q", "--workspace", "--doc"], &[]);
-        tally.part(
-            "docs",
-            &["doc", "-q", "--workspace", "--no-deps", "--document-private-items"],
-            &[("RUSTDOCFLAGS", "-D warnings")],
-        );
+        let start = Instant::now();
+        let mut parts = vec![
+            part("format", &["fmt", "--all", "--", "--check"]),
+            part("lints", &["clippy", "-q", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+            // Tests run the binaries of other packages, too.
+            part("build", &["build", "-q", "--workspace", "--bins"]),
+        ];
+        let built = Instant::now();
+        let binaries = binaries();
+        parts.push(Part::done("build tests", built, binaries.is_ok()));
+        let binaries = binaries.unwrap_or_else(|error| {
+            println!("{error:#}");
+            Vec::new()
+        });
+        let (brokers, quick): (Vec<&Binary>, Vec<&Binary>) = binaries.iter().partition(|b| b.brokers);
+        parts.extend(quick.iter().map(|binary| binary.run()));
+        parts.push(part("tests in docs", &["test", "-q", "--workspace", "--doc"]));
+        let docs = ["doc", "-q", "--workspace", "--no-deps", "--document-private-items"];
+        parts.push(Part::of("docs", Command::new(cargo()).args(docs).env("RUSTDOCFLAGS", "-D warnings")));
         if !self.unit {
-            tally.part("fetch Kafka", &["run", "-q", "-p", "lab", "--", "fetch"], &[]);
-            // One at a time: a broker takes a core and 256 MB until it is up.
-            for binary in binaries.iter().filter(|binary| binary.brokers) {
-                let part = format!("{} {} (brokers)", binary.package, binary.name);
-                let arguments =
-                    ["test", "-p", &binary.package, "--test", &binary.name, "--", "--test-threads=1"];
-                tally.part(&part, &arguments, &[]);
-            }
+            parts.push(part("fetch Kafka", &["run", "-q", "-p", "lab", "--", "fetch"]));
+            parts.extend(in_two_lanes(&brokers));
         }
-        Ok(tally.end())
+        Ok(end(&parts, start.elapsed()))
     }
 }
 
-impl Tally {
-    /// Runs cargo, passes on what it prints, and counts the tests.
-    fn part(&mut self, name: &str, arguments: &[&str], variables: &[(&str, &str)]) {
-        println!("\n== {name}: cargo {}", arguments.join(" "));
+/// Runs the tests that start real brokers: within a binary one at a time, because a broker takes a core and 256 MB until
+/// it is up. The service's own take as long as all others, and mostly wait, so that the others go beside them.
+fn in_two_lanes(binaries: &[&Binary]) -> Vec<Part> {
+    let (service, others): (Vec<&Binary>, Vec<&Binary>) =
+        binaries.iter().copied().partition(|binary| binary.package == "doctorkafka");
+    let lane = |binaries: Vec<&Binary>| binaries.into_iter().map(Binary::run).collect::<Vec<Part>>();
+    thread::scope(|scope| {
+        let others = scope.spawn(move || lane(others));
+        let mut parts = lane(service);
+        match others.join() {
+            Ok(others) => parts.extend(others),
+            Err(_) => parts.push(Part::done("the second lane", Instant::now(), false)),
+        }
+        parts
+    })
+}
+
+impl Binary {
+    fn run(&self) -> Part {
+        let mut command = Command::new(&self.file);
+        command.current_dir(&self.folder);
+        let mut name = format!("{} {}", self.package, self.name);
+        if self.brokers {
+            command.arg("--test-threads=1");
+            name.push_str(" (brokers)");
+        }
+        Part::of(&name, &mut command)
+    }
+}
+
+/// Runs cargo.
+fn part(name: &str, arguments: &[&str]) -> Part {
+    Part::of(name, Command::new(cargo()).args(arguments))
+}
+
+impl Part {
+    /// Runs a command in the folder of the workspace unless it says otherwise, and prints at its end what it printed.
+    fn of(name: &str, command: &mut Command) -> Self {
+        println!("\n== {name}: started");
+        if command.get_current_dir().is_none() {
+            command.current_dir(root());
+        }
         let start = Instant::now();
-        let fine = match self.cargo(arguments, variables) {
-            Ok(fine) => fine,
-            Err(error) => {
-                println!("{error:#}");
-                false
+        let (fine, text) = match command.stdin(Stdio::null()).output() {
+            Ok(out) => {
+                let text = [out.stdout, out.stderr].concat();
+                (out.status.success(), String::from_utf8_lossy(&text).into_owned())
             }
+            Err(error) => (false, format!("{command:?} cannot be started: {error}\n")),
         };
-        let took = start.elapsed();
-        println!("== {name}: {} in {:.1} s", if fine { "passed" } else { "FAILED" }, took.as_secs_f64());
-        self.parts.push((name.to_owned(), took, fine));
+        let mut part = Self::done(name, start, fine);
+        for (passed, failed) in text.lines().filter_map(totals) {
+            part.passed += passed;
+            part.failed += failed;
+        }
+        let end = if fine { "passed" } else { "FAILED" };
+        println!("\n{text}== {name}: {end} in {:.1} s", part.took.as_secs_f64());
+        part
     }
 
-    fn cargo(&mut self, arguments: &[&str], variables: &[(&str, &str)]) -> Result<bool> {
-        let mut child = Command::new(cargo())
-            .args(arguments)
-            .envs(variables.iter().copied())
-            .current_dir(root())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot start cargo")?;
-        let out = child.stdout.take().context("cargo has no output")?;
-        for line in BufReader::new(out).split(b'\n') {
-            let line = line.context("cannot read what cargo prints")?;
-            let line = String::from_utf8_lossy(&line);
-            println!("{line}");
-            if let Some((passed, failed)) = totals(&line) {
-                self.passed += passed;
-                self.failed += failed;
-            }
-        }
-        Ok(child.wait().context("cannot wait for cargo")?.success())
+    fn done(name: &str, start: Instant, fine: bool) -> Self {
+        Self { name: name.to_owned(), took: start.elapsed(), fine, passed: 0, failed: 0 }
     }
+}
 
-    /// Prints the times, and the totals as the last line. A part can fail without a test: a lint, a build.
-    fn end(self) -> ExitCode {
-        println!("\n== times");
-        for (name, took, fine) in &self.parts {
-            println!("{:>8.1} s  {name}{}", took.as_secs_f64(), if *fine { "" } else { "  FAILED" });
-        }
-        let whole: Duration = self.parts.iter().map(|(_, took, _)| *took).sum();
-        println!("{:>8.1} s  in all", whole.as_secs_f64());
-        let failed: Vec<&str> =
-            self.parts.iter().filter(|(_, _, fine)| !fine).map(|(name, ..)| name.as_str()).collect();
-        if !failed.is_empty() {
-            println!("\nfailed: {}", failed.join(", "));
-        }
-        println!("\n{} passed, {} failed", self.passed, self.failed);
-        if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+/// Prints the times, and the totals as the last line. A part can fail without a test: a lint, a build.
+fn end(parts: &[Part], whole: Duration) -> ExitCode {
+    println!("\n== times");
+    for part in parts {
+        let mark = if part.fine { "" } else { "  FAILED" };
+        println!("{:>8.1} s  {}{mark}", part.took.as_secs_f64(), part.name);
     }
+    println!("{:>8.1} s  in all", whole.as_secs_f64());
+    let failed: Vec<&str> = parts.iter().filter(|part| !part.fine).map(|part| part.name.as_str()).collect();
+    if !failed.is_empty() {
+        println!("\nfailed: {}", failed.join(", "));
+    }
+    let sum = |count: fn(&Part) -> u64| parts.iter().map(count).sum::<u64>();
+    println!("\n{} passed, {} failed", sum(|part| part.passed), sum(|part| part.failed));
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// The numbers of passed and failed tests in `test result: ok. 3 passed; 0 failed; …`.
@@ -141,31 +162,37 @@ fn totals(line: &str) -> Option<(u64, u64)> {
     Some((count("passed")?, count("failed")?))
 }
 
-/// The binaries of integration tests of all packages, by name.
+/// Builds all tests, and gives their binaries by name: unit tests first, because they end soonest.
 fn binaries() -> Result<Vec<Binary>> {
     let out = Command::new(cargo())
-        .args(["metadata", "--format-version", "1", "--no-deps"])
+        .args(["test", "-q", "--workspace", "--no-run", "--lib", "--bins", "--tests"])
+        .args(["--message-format", "json-render-diagnostics"])
         .current_dir(root())
+        .stderr(Stdio::inherit())
         .output()
-        .context("cannot start cargo metadata")?;
-    let metadata: Value = serde_json::from_slice(&out.stdout).context("cannot read cargo metadata")?;
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        .context("cannot start cargo test")?;
+    ensure!(out.status.success(), "the tests cannot be built");
     let mut binaries = Vec::new();
-    for package in list(&metadata["packages"]) {
-        for target in list(&package["targets"]) {
-            if list(&target["kind"]).iter().any(|kind| kind == "test") {
-                let source = PathBuf::from(text(&target["src_path"]));
-                binaries.push(Binary {
-                    package: text(&package["name"]),
-                    name: text(&target["name"]),
-                    brokers: uses_lab(&source)?,
-                });
-            }
-        }
+    for line in String::from_utf8_lossy(&out.stdout).lines() {
+        let message: Value = serde_json::from_str(line).context("cannot read what cargo prints")?;
+        binaries.extend(binary(&message)?);
     }
-    binaries.sort_by(|a, b| (&a.package, &a.name).cmp(&(&b.package, &b.name)));
-    Ok(binaries)
+    binaries.sort_by_key(|(unit, binary)| (!unit, binary.package.clone(), binary.name.clone()));
+    Ok(binaries.into_iter().map(|(_, binary)| binary).collect())
+}
+
+/// The test binary that a message of cargo is about, and whether it holds unit tests.
+fn binary(message: &Value) -> Result<Option<(bool, Binary)>> {
+    let is_test = message["profile"]["test"].as_bool() == Some(true);
+    let Some(file) = message["executable"].as_str().filter(|_| is_test) else { return Ok(None) };
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let folder = PathBuf::from(text(&message["manifest_path"])).parent().map(Path::to_owned);
+    let folder = folder.context("cargo names no package")?;
+    let package = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let unit = message["target"]["kind"][0] != "test";
+    let name = if unit { "unit tests".to_owned() } else { text(&message["target"]["name"]) };
+    let brokers = !unit && uses_lab(Path::new(&text(&message["target"]["src_path"])))?;
+    Ok(Some((unit, Binary { package, name, folder, file: file.into(), brokers })))
 }
 
 /// Whether the test with this source starts real brokers: it uses crate `lab`, by itself or in the modules beside it.
@@ -226,11 +253,9 @@ mod tests {
 
     #[test]
     fn tells_tests_with_brokers_from_others() {
-        let binaries = binaries().unwrap();
-        let brokers = |package: &str, name: &str| {
-            binaries.iter().find(|b| b.package == package && b.name == name).map(|b| b.brokers)
-        };
-        assert_eq!(brokers("kafka", "kraft"), Some(true));
-        assert_eq!(brokers("brokerstats", "laws"), Some(false));
+        let brokers = |test: &str| uses_lab(&root().join("crates").join(test)).unwrap();
+        assert!(brokers("kafka/tests/kraft.rs"));
+        assert!(brokers("doctorkafka/tests/e2e/main.rs"));
+        assert!(!brokers("brokerstats/tests/laws.rs"));
     }
 }
