@@ -45,10 +45,11 @@ pub mod names {
 }
 
 /// How often an event that is emitted again in every cycle is delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Repeat {
     /// Each time. The emitter sees to it that it does not ask twice for the same.
+    #[default]
     Always,
     /// Once for its cause, until the incident is over.
     OncePerIncident,
@@ -66,12 +67,16 @@ pub struct Event {
     /// Why, in a sentence.
     pub reason: String,
     /// The incident that is the cause, where there is one.
+    #[serde(default)]
     pub cause: Option<IncidentKey>,
     /// The order itself.
+    #[serde(default)]
     pub payload: serde_json::Value,
-    /// How often it may be delivered.
+    /// How often it may be delivered: each time, where a script does not say.
+    #[serde(default)]
     pub repeat: Repeat,
     /// Whether it follows from a dry act: nothing has really been done.
+    #[serde(default)]
     pub dry_run: bool,
 }
 

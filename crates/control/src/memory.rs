@@ -1,6 +1,6 @@
 //! What the core remembers from cycle to cycle. All of it that must outlive the process is in the state store.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::effect::Effect;
-use crate::execution::{Execution, ExecutionId, MovePhase, MoveState, Work};
+use crate::execution::{Execution, ExecutionId, MovePhase, Work};
 use crate::incident::Incidents;
 use crate::order::Wishes;
 use crate::time::{Tick, Timestamp};
@@ -156,26 +156,7 @@ impl Memory {
             in_doubt: false,
             moments_at: Tick::default(),
         };
-        memory.one_move_per_partition();
         Ok(memory)
-    }
-
-    /// Executions are written newest first, so that a crash between two writes may leave a move of the newer one beside
-    /// the older one's of the same partition, whose end was not written any more. The older one was submitted, or is
-    /// being taken back; the newer one was not, because acts come after all writes. It is planned again when the older
-    /// one has ended.
-    fn one_move_per_partition(&mut self) {
-        let mut open = BTreeSet::new();
-        for execution in Arc::make_mut(&mut self.executions).iter_mut().filter(|e| e.is_running()) {
-            let is_twice = |m: &MoveState| !m.phase.is_final() && open.contains(&m.order.partition);
-            if execution.moves().iter().any(is_twice)
-                && let Work::Reassign(work) = &mut Arc::make_mut(execution).work
-            {
-                work.moves.retain(|m| !is_twice(m));
-            }
-            let running = execution.moves().iter().filter(|m| !m.phase.is_final());
-            open.extend(running.map(|m| m.order.partition.clone()));
-        }
     }
 
     /// To be called when writing to the store failed: everything is written again with the next step.
@@ -186,8 +167,8 @@ impl Memory {
     }
 
     /// What must be written to the store, in the order in which a crash between two of the writes does no harm:
-    /// an execution that follows from another one before the end of that other one (an event may arrive twice, but
-    /// must not be lost), and what was done for an incident after the execution that does it.
+    /// executions as [`Memory::changed_executions`] says, and what was done for an incident after the execution that
+    /// does it.
     pub(crate) fn changes(&mut self, now: Tick) -> Vec<Effect> {
         let mut effects = Vec::new();
         let in_doubt = std::mem::take(&mut self.saved.in_doubt);
@@ -223,11 +204,28 @@ impl Memory {
         effects
     }
 
+    /// Writes executions in this order: new single calls, so that an event that follows from another execution is
+    /// not lost when that one's end is known (it may arrive twice); moves that have ended, before new moves of the
+    /// same partitions, so that no partition ever has two in the store; at last the single calls from which others
+    /// followed.
     fn changed_executions(&mut self, now: Tick, in_doubt: bool, effects: &mut Vec<Effect>) {
         let saved = &mut self.saved.executions;
-        for execution in self.executions.iter().rev() {
+        let is_new = |execution: &Execution| !saved.contains_key(&execution.id);
+        let mut order: Vec<(u8, &Arc<Execution>)> = Vec::with_capacity(self.executions.len());
+        for execution in self.executions.iter() {
+            let place = match (&execution.work, is_new(execution)) {
+                (Work::Once(_), true) => 0,
+                (Work::Reassign(_), false) => 1,
+                (Work::Reassign(_), true) => 2,
+                (Work::Once(_), false) => 3,
+            };
+            order.push((place, execution));
+        }
+        order.sort_by_key(|(place, execution)| (*place, execution.id));
+        let new_moves = order.iter().any(|(place, _)| *place == 2);
+        for (_, execution) in order {
             let same = saved.get(&execution.id).is_some_and(|(saved, at)| {
-                let progress = now.since(*at) >= PROGRESS_EVERY;
+                let progress = new_moves || now.since(*at) >= PROGRESS_EVERY;
                 Arc::ptr_eq(saved, execution) || same_execution(saved, execution, progress)
             });
             if in_doubt || !same {

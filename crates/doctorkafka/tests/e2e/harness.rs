@@ -42,6 +42,13 @@ pub(crate) fn four_brokers(version: Version, mode: Mode, racks: usize) -> Result
     Ok(cluster)
 }
 
+/// A binary of the workspace: they lie side by side, and `cargo build --workspace` makes them all.
+pub(crate) fn sibling(name: &str) -> Result<PathBuf> {
+    let path = Path::new(DOCTOR).with_file_name(name);
+    ensure!(path.exists(), "{} is missing: cargo build --workspace --bins", path.display());
+    Ok(path)
+}
+
 /// A running service.
 pub(crate) struct Doctor {
     child: Child,
@@ -65,11 +72,21 @@ impl Doctor {
 
     /// `doctorkafka run --config …` with this text as the file.
     pub(crate) fn configured(bootstrap: &str, state_dir: &Path, config: &str) -> Result<Doctor> {
+        Self::configured_in(Command::new(DOCTOR), bootstrap, state_dir, config)
+    }
+
+    /// The same with another binary.
+    pub(crate) fn configured_in(
+        command: Command,
+        bootstrap: &str,
+        state_dir: &Path,
+        config: &str,
+    ) -> Result<Doctor> {
         std::fs::create_dir_all(state_dir)?;
         let file = state_dir.with_extension("yaml");
         std::fs::write(&file, config)?;
         let file = file.to_str().context("path")?.to_owned();
-        Self::spawn(Command::new(DOCTOR), bootstrap, state_dir, &["run", "--config", &file])
+        Self::spawn(command, bootstrap, state_dir, &["run", "--config", &file])
     }
 
     /// The service through `command` (the binary itself, or something that enters a namespace first).

@@ -9,4 +9,5 @@ mod heal;
 mod mass_failure;
 mod no_act;
 mod others;
+mod plugins;
 mod wrong_start;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use lab::{Cluster, TrafficConfig};
 
-use crate::harness::{Doctor, wait};
+use crate::harness::{Doctor, healed, sibling, wait};
 
 #[test]
 fn a_second_persons_reassignment_is_neither_cancelled_nor_disturbed() -> Result<()> {
@@ -56,7 +56,10 @@ fn healing_needs_no_agent_and_no_stats_topic() -> Result<()> {
     doctor.ready()?;
     doctor.incident("stats_topic_unreadable", Duration::from_secs(40))?;
     cluster.kill(1)?;
-    crate::harness::healed(&cluster, Duration::from_secs(60)).with_context(|| doctor.output())?;
+    doctor.line("submitting", Duration::from_secs(40))?;
+    healed(&cluster, Duration::from_secs(60)).with_context(|| doctor.output())?;
+    let on_victim = cluster.partitions_of("orders")?.into_iter().filter(|p| p.replicas.contains(&1)).count();
+    ensure!(on_victim == 0, "{on_victim} partitions are still on the dead broker");
     doctor.stop()
 }
 
@@ -93,10 +96,7 @@ struct Agent(std::process::Child);
 
 impl Agent {
     fn start(cluster: &Cluster, broker: &str) -> Result<Agent> {
-        // The workspace's binaries lie side by side; `cargo test --workspace` makes them all.
-        let agent = std::path::Path::new(crate::harness::DOCTOR).with_file_name("kafkastats");
-        ensure!(agent.exists(), "{} is missing: cargo build -p kafkastats", agent.display());
-        let child = std::process::Command::new(agent)
+        let child = std::process::Command::new(sibling("kafkastats")?)
             .args([
                 "run",
                 "--bootstrap-servers",
