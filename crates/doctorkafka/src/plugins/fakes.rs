@@ -1,4 +1,4 @@
-//! A made-up cluster for the tests of plugins: it answers as it is told, and writes down every change.
+//! A made-up cluster for the tests of plugins and the shell: it answers as it is told, and writes down every change.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -18,12 +18,12 @@ use crate::shell::connect::RealConnect;
 
 /// Its brokers swallow every probe; its topics are those given; it has one log, of one partition.
 #[derive(Default)]
-pub(super) struct Fake {
-    pub(super) topics: TopicTable,
+pub(crate) struct Fake {
+    pub(crate) topics: TopicTable,
     /// The records of the log, whose offsets count from 0. `None`: whoever asks for it never gets an answer.
-    pub(super) log: Mutex<Option<Vec<StoredRecord>>>,
+    pub(crate) log: Mutex<Option<Vec<StoredRecord>>>,
     /// The changes that were asked for.
-    pub(super) changes: Mutex<Vec<&'static str>>,
+    pub(crate) changes: Mutex<Vec<&'static str>>,
 }
 
 impl Fake {
@@ -45,7 +45,7 @@ impl Fake {
     }
 
     /// Adds a record to the log.
-    pub(super) fn append(&self, timestamp_ms: i64, value: Vec<u8>) {
+    pub(crate) fn append(&self, timestamp_ms: i64, value: Vec<u8>) {
         let mut log = self.log.lock().unwrap();
         let log = log.get_or_insert_default();
         let offset = i64::try_from(log.len()).unwrap();
@@ -189,7 +189,7 @@ impl Clock for Virtual {
 }
 
 /// What a plugin of the cluster `test` is given, with `fake` behind every connection.
-pub(super) fn context(fake: &Arc<Fake>) -> BuildContext {
+pub(crate) fn context(fake: &Arc<Fake>) -> BuildContext {
     BuildContext {
         cluster: "test".into(),
         name: "plugin".to_owned(),
@@ -209,7 +209,7 @@ pub(super) fn context(fake: &Arc<Fake>) -> BuildContext {
 }
 
 /// Waits, on virtual time, until it holds.
-pub(super) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     for _ in 0..10_000 {
         if holds() {
             return;

@@ -6,7 +6,7 @@ pub mod core;
 pub mod elect_leaders;
 mod endpoint;
 #[cfg(test)]
-mod fakes;
+pub(crate) mod fakes;
 pub mod kafka_metadata;
 pub mod reassign_partitions;
 pub mod report_operation;
