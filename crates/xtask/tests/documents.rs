@@ -1,5 +1,7 @@
 //! Holds the documents to the sources: what a document names, exists, and what is public, stands in a document.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panic, in its helpers too")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
