@@ -267,6 +267,27 @@ fn drk_1_a_broker_that_was_never_seen_is_dead_only_after_a_watched_grace() {
 }
 
 #[test]
+fn drk_2_and_15_failure_reports_neither_kill_a_broker_nor_hide_its_death() {
+    let failing = |ids: &[i32]| {
+        let mut reports = crate::BrokerReports::from(BrokerReportsOf(ids));
+        for report in reports.brokers.values_mut() {
+            report.failure = Some("JmxConnectionFailure".to_owned());
+        }
+        reports
+    };
+    let mut world = World::new(THREE);
+    world.reports = Some(failing(&[1, 2, 3]));
+    assert_eq!(
+        world.watch(400).dead(),
+        Some(vec![]),
+        "a live broker whose agent reports nothing but failures"
+    );
+    world.becomes(THIRD_DROPPED);
+    assert_eq!(world.watch(299).dead(), Some(vec![]));
+    assert_eq!(world.watch(1).dead(), Some(vec![3]), "its agent lives on, and makes no difference");
+}
+
+#[test]
 fn drk_6_a_broker_that_never_sent_stats_is_judged_like_any_other() {
     let mut world = third_dropped();
     world.reports = Some(BrokerReportsOf(&[1, 2]).into());

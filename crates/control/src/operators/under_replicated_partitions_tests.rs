@@ -352,3 +352,19 @@ fn drk_63_waiting_and_moving_are_no_failures() {
         assert_eq!(found(&cycle, kinds::CANNOT_HEAL), "");
     }
 }
+
+#[test]
+fn drk_67_a_broker_at_the_edge_of_its_grace_keeps_nothing_of_another_from_being_healed() {
+    let mut world = World::new("b1\nb2\nb3\nb4\nt-0: 1* 3\nt-1: 2* 3 4\nt-2: 1* 4");
+    world.becomes("b1\nb2\nb3 dead\nb4\nt-0: 1* 3~\nt-1: 2* 3~ 4\nt-2: 1* 4");
+    let _ = world.watch(9);
+    world.becomes("b1\nb2\nb3 dead\nb4 dead\nt-0: 1* 3~\nt-1: 2* 3~ 4~\nt-2: 1* 4~");
+    let moved = |cycle: &Cycle| {
+        let moves = cycle.order().map_or(Vec::new(), |order| order.moves);
+        moves.into_iter().map(|m| (m.partition.to_string(), m.dead)).collect::<Vec<_>>()
+    };
+    assert_eq!(moved(&world.watch(289)), []);
+    // Broker 3 is dead, broker 4 will be in ten seconds.
+    let third = vec![BrokerId(3)];
+    assert_eq!(moved(&world.watch(1)), [("t-0".to_owned(), third.clone()), ("t-1".to_owned(), third)]);
+}

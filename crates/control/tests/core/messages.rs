@@ -115,3 +115,18 @@ fn says_nothing_of_an_incident_that_is_snoozed() {
     }
     assert!(shell.step().contains("ACT 2.1 mail"));
 }
+
+#[test]
+fn drk_50_an_event_that_nobody_hears_is_said_once_and_stops_nothing() {
+    let mut setup = setup("brokers: 1 2 3\n t-0: 1 2\n t-1: 1 3");
+    setup.actions.clear();
+    let mut shell = setup.also("mail", names::NOTIFY_MAINTENANCE_MODE).start();
+    shell.quiet(2);
+    shell.world.kill(2);
+    let text: String = (0..20).map(|_| shell.turn()).collect();
+    let unheard = "decision healer reassign_partitions cluster: admitted, but no action subscribes to it";
+    assert_eq!(text.matches(unheard).count(), 1, "{text}");
+    // What somebody does hear is delivered as before.
+    shell.order(order::OrderKind::MaintenanceOn { scope: Scope::Cluster, until: None });
+    assert!(shell.turn().contains("mail notify_maintenance_mode"), "{text}");
+}

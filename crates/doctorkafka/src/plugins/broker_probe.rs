@@ -185,3 +185,43 @@ impl Prober {
         *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = Some((Arc::new(probes), oldest));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cluster::Broker;
+    use control::memory::KnownBroker;
+    use control::{Attribute, Timestamp};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::plugins::fakes::{Fake, context, until};
+
+    #[tokio::test(start_paused = true)]
+    async fn drk_9_a_rack_that_swallows_every_packet_costs_one_timeout() {
+        let context = context(&Arc::new(Fake::default()));
+        let config = BrokerProbeConfig::default();
+        let MonitorPlugin::Source(monitor) = config.build(&context).unwrap() else {
+            panic!("a probe is a source");
+        };
+        let known = (1..=30).map(|id| {
+            let address = BrokerAddress { host: format!("b{id}").into(), port: 9092 };
+            let broker = Broker { id: BrokerId(id), address, rack: None };
+            (BrokerId(id), KnownBroker { broker, last_live: Timestamp(0) })
+        });
+        let now = context.clock.now();
+        let mut state = State::new("test".into(), now, Arc::default(), Arc::default(), Arc::default());
+        state.put(KnownBrokers(Arc::new(known.collect())), now.tick);
+        let begun = Instant::now();
+        monitor.after_cycle(&state);
+        let failed = || {
+            let contribution = monitor.latest(context.clock.now());
+            let mut probes =
+                contribution.attributes.iter().filter(|attribute| attribute.name == Probes::NAME);
+            let probes =
+                probes.next().and_then(|probes| probes.value.as_ref().as_any().downcast_ref::<Probes>());
+            probes.map_or(0, |probes| probes.0.values().filter(|probe| probe.failure.is_some()).count())
+        };
+        until("every broker was probed", || failed() == 30).await;
+        assert!(begun.elapsed() < config.timeout.0 * 2, "it took {:?}", begun.elapsed());
+    }
+}

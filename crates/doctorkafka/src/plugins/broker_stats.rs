@@ -290,6 +290,7 @@ fn take_report(gathered: &mut Gathered, stats: &BrokerStats, appended_ms: i64, n
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plugins::fakes::{Fake, context, until};
 
     fn now(wall: i64) -> Now {
         Now { tick: Tick(1_000), wall: Timestamp(wall) }
@@ -317,5 +318,45 @@ mod tests {
         take_report(&mut gathered, &other, 5_000, now(9_000));
         take_report(&mut gathered, &stats(-1, 5_000), 5_000, now(9_000));
         assert!(gathered.brokers.is_empty());
+    }
+
+    fn start(fake: &Arc<Fake>) -> (Arc<dyn Source>, impl Fn() -> Option<BrokerReports>) {
+        let context = context(fake);
+        let MonitorPlugin::Source(monitor) = BrokerStatsConfig::default().build(&context).unwrap() else {
+            panic!("it collects in a task of its own");
+        };
+        let seen = Arc::clone(&monitor);
+        let reports = move || {
+            let contribution = seen.latest(context.clock.now());
+            let value = contribution.attributes.first()?.value.as_ref().as_any();
+            value.downcast_ref::<BrokerReports>().cloned()
+        };
+        (monitor, reports)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn drk_41_an_empty_partition_is_caught_up_with_and_nothing_that_comes_then_is_missed() {
+        let fake = Arc::new(Fake { log: Mutex::new(Some(Vec::new())), ..Fake::default() });
+        let (_monitor, reports) = start(&fake);
+        until("caught up", || reports().is_some_and(|reports| reports.caught_up)).await;
+        assert_eq!(reports().unwrap().brokers.len(), 0);
+        let codec = Codec::new().unwrap();
+        let at = 1_700_000_000_000;
+        fake.append(at, b"no report at all".to_vec());
+        fake.append(at, codec.encode_stats(&stats(1, at)).unwrap());
+        fake.append(at, codec.encode_stats(&stats(2, at)).unwrap());
+        until("both reports are in", || reports().is_some_and(|reports| reports.brokers.len() == 2)).await;
+        assert_eq!(reports().unwrap().unreadable, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn drk_54_a_stats_topic_that_never_answers_holds_nothing_up() {
+        let fake = Arc::new(Fake::default());
+        let (_monitor, reports) = start(&fake);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(reports(), None, "not known, which is not the same as nobody reporting");
+        *fake.log.lock().unwrap() = Some(Vec::new());
+        let (_another, reports) = start(&fake);
+        until("caught up", || reports().is_some_and(|reports| reports.caught_up)).await;
     }
 }

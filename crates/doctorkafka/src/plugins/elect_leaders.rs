@@ -104,13 +104,33 @@ fn preferred_can_lead(topics: &TopicTable, at: &TopicPartition) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plugins::fakes::{Fake, context};
     use cluster::{BrokerId, Partition, Topic};
+    use control::Target;
+    use control::event::names;
 
-    fn able(leader: i32, replicas: &[i32], isr: &[i32]) -> bool {
+    fn topics(leader: i32, replicas: &[i32], isr: &[i32]) -> TopicTable {
         let ids = |ids: &[i32]| ids.iter().copied().map(BrokerId).collect::<Box<[_]>>();
         let partition = Partition { leader: Some(BrokerId(leader)), replicas: ids(replicas), isr: ids(isr) };
-        let topics = [("t".into(), Topic { internal: false, partitions: vec![partition] })].into();
-        preferred_can_lead(&topics, &TopicPartition::new("t", 0))
+        [("t".into(), Topic { internal: false, partitions: vec![partition] })].into()
+    }
+
+    fn able(leader: i32, replicas: &[i32], isr: &[i32]) -> bool {
+        preferred_can_lead(&topics(leader, replicas, isr), &TopicPartition::new("t", 0))
+    }
+
+    #[tokio::test]
+    async fn drk_28_a_dry_run_elects_nobody() {
+        let fake = Arc::new(Fake { topics: topics(2, &[1, 2, 3], &[1, 2]), ..Fake::default() });
+        let action = ElectLeadersConfig {}.build(&context(&fake)).unwrap();
+        let order = ElectLeaders { partitions: vec![TopicPartition::new("t", 0)] };
+        let event =
+            Event::new(names::ELECT_LEADERS, Target::Cluster, "the first replica was replaced", &order);
+        let dry = action.execute(&event, true).await.unwrap();
+        assert_eq!(dry.summary, "would elect 1 preferred leaders");
+        assert_eq!(*fake.changes.lock().unwrap(), Vec::<&str>::new());
+        action.execute(&event, false).await.unwrap();
+        assert_eq!(*fake.changes.lock().unwrap(), ["elect"]);
     }
 
     #[test]

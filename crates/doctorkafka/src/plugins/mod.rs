@@ -5,6 +5,8 @@ pub mod broker_stats;
 pub mod core;
 pub mod elect_leaders;
 mod endpoint;
+#[cfg(test)]
+pub(crate) mod fakes;
 pub mod kafka_metadata;
 pub mod reassign_partitions;
 pub mod report_operation;

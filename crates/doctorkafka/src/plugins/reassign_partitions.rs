@@ -390,4 +390,31 @@ mod tests {
         let gone = check(&order(), &Reassignments::new(), &TopicTable::new());
         assert_eq!(gone, Check::Skip("it no longer exists".to_owned()));
     }
+
+    #[tokio::test]
+    async fn drk_28_no_step_of_a_dry_run_changes_anything() {
+        use crate::plugins::fakes::{Fake, context};
+
+        let fake = Arc::new(Fake { topics: topics(&[1, 2, 3]), ..Fake::default() });
+        let action = ReassignPartitionsConfig {}.build(&context(&fake)).unwrap();
+        let throttle =
+            Throttle { bytes_per_second: 1, brokers: ids(&[1]), topics: vec!["orders".to_owned()] };
+        let steps = [
+            ReassignStep::SetThrottle(throttle.clone()),
+            ReassignStep::Submit { moves: vec![order()] },
+            ReassignStep::Cancel { moves: vec![order()] },
+            ReassignStep::ClearThrottle(throttle),
+        ];
+        let event = |step: &ReassignStep| {
+            let name = control::event::names::REASSIGN_PARTITIONS;
+            Event::new(name, control::Target::Cluster, "broker 3 is dead", step)
+        };
+        for step in &steps {
+            let dry = action.execute(&event(step), true).await.unwrap();
+            assert!(dry.summary.starts_with("would "), "{}", dry.summary);
+        }
+        assert_eq!(*fake.changes.lock().unwrap(), Vec::<&str>::new());
+        action.execute(&event(&steps[1]), false).await.unwrap();
+        assert_eq!(*fake.changes.lock().unwrap(), ["reassign"]);
+    }
 }

@@ -260,6 +260,7 @@ mod tests {
 
     use super::*;
     use crate::plugin::{Connect, Endpoint};
+    use crate::plugins::fakes::{Fake, context};
     use crate::shell::connect::RealConnect;
 
     struct Still;
@@ -309,6 +310,27 @@ mod tests {
         assert!(findings[0].message.contains("host b, pid 7"), "{}", findings[0].message);
         let later = Now { tick: now.tick.plus(Duration::from_secs(101)), ..now };
         assert_eq!(ours.seen.findings(later), []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dry_run_looks_for_others_and_leaves_no_heartbeat() {
+        for (writes, written) in [(true, vec!["append"]), (false, vec![])] {
+            let fake = Arc::new(Fake { log: Mutex::new(Some(Vec::new())), ..Fake::default() });
+            let context = context(&fake);
+            let setup = Setup {
+                cluster: context.cluster,
+                instance: "one".to_owned(),
+                topic: "actions".to_owned(),
+                writes,
+                create_topic: true,
+                connection: context.connection,
+                clock: context.clock,
+            };
+            let neighbours = Neighbours::start(setup).unwrap();
+            *neighbours.seen.cluster_id.lock().unwrap() = Some("abc".to_owned());
+            tokio::time::sleep(EVERY / 2).await;
+            assert_eq!(*fake.changes.lock().unwrap(), written);
+        }
     }
 
     #[test]

@@ -152,4 +152,23 @@ mod tests {
         let failed = action(serde_json::json!({"command": shell("exit 1")})).execute(&event(), false).await;
         assert!(failed.is_err_and(|e| e.maybe_applied && !e.retry));
     }
+
+    #[tokio::test]
+    async fn drk_39_names_reach_a_script_as_json_and_no_shell_reads_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let (witness, input) = (folder.path().join("witness"), folder.path().join("input"));
+        let touch = format!("touch {}", witness.display());
+        let name = format!("\"; {touch} #$({touch})`{touch}`'; {touch}'\n{touch}");
+        let event = Event::new(
+            "page_someone",
+            Target::LogDir(cluster::BrokerId(3), name.as_str().into()),
+            &name,
+            &name,
+        );
+        let text = format!("cat > {}", input.display());
+        action(serde_json::json!({"command": shell(&text)})).execute(&event, false).await.unwrap();
+        let read: serde_json::Value = serde_json::from_slice(&std::fs::read(&input).unwrap()).unwrap();
+        assert_eq!(read["event"]["payload"], name);
+        assert!(!witness.exists());
+    }
 }

@@ -207,4 +207,14 @@ mod tests {
         let failed = run(&["/no/such/program".to_owned()], &serde_json::Value::Null, &limits()).await;
         assert!(failed.is_err_and(|e| e.to_string().starts_with("cannot start /no/such/program")));
     }
+
+    #[tokio::test]
+    async fn drk_33_and_61_full_pipes_in_all_directions_hang_nothing() {
+        // More than any pipe holds: the script leaves its input unread and says much on the wrong stream.
+        let much = 1 << 20;
+        let input = serde_json::json!("x".repeat(much));
+        let command = shell(&format!("head -c {much} /dev/zero >&2; echo 1"));
+        let answer = run(&command, &input, &limits()).await.map_err(|e| e.to_string());
+        assert_eq!(answer, Ok(serde_json::json!(1)));
+    }
 }
