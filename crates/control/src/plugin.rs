@@ -1,5 +1,7 @@
 //! The plugins: monitors, operators, actions.
 
+use std::time::Duration;
+
 use cluster::BoxFuture;
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +75,10 @@ pub trait Action: Send + Sync {
     /// The names of the events that it may emit.
     fn emits(&self) -> Vec<String> {
         Vec::new()
+    }
+    /// How long it may take for one event, where that is not the usual time. What it was doing is dropped then.
+    fn time_limit(&self) -> Option<Duration> {
+        None
     }
     /// Executes one event. With `dry_run` nothing outside is changed, and what would have been done is said.
     fn execute<'a>(&'a self, event: &'a Event, dry_run: bool) -> BoxFuture<'a, Result<Done, ActError>>;

@@ -192,3 +192,44 @@ fn says_so_where_no_service_runs() {
     assert_eq!(bad.status.code(), Some(1));
     assert!(text(&bad.stderr).contains("nonsense"), "{}", text(&bad.stderr));
 }
+
+#[test]
+fn init_writes_a_configuration_that_check_config_accepts() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("doctorkafka.yaml");
+    let file = file.to_str().unwrap();
+    assert_eq!(run(&["init", file]).status.code(), Some(0));
+    let checked = run(&["check-config", file]);
+    assert_eq!(checked.status.code(), Some(0), "{}", text(&checked.stderr));
+    assert!(text(&checked.stdout).contains("- localhost:9092"), "{}", text(&checked.stdout));
+    let again = run(&["init", file]);
+    assert_eq!(again.status.code(), Some(1), "it must not be overwritten");
+}
+
+#[test]
+fn check_config_tells_all_problems_with_their_places_and_shows_no_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("wrong.yaml");
+    let config = "\
+monitors:
+  - type: kafka_metadat
+  - type: dead_brokers
+    grace: soon
+kafkaclusters:
+  - name: main
+    bootstrap_servers: localhost
+  - name: main
+    bootstrap_servers: localhost:9092
+";
+    std::fs::write(&file, config).unwrap();
+    let checked = run(&["check-config", file.to_str().unwrap()]);
+    assert_eq!(checked.status.code(), Some(1));
+    let said = text(&checked.stdout) + &text(&checked.stderr);
+    for place in [":2:11", ":4:12", ":7:24", ":6:11"] {
+        assert!(said.contains(place), "{place} is not in {said}");
+    }
+    // The service does not start with it either, and says the same.
+    let refused = run(&["run", "--config", file.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains(":2:11"), "{}", text(&refused.stderr));
+}

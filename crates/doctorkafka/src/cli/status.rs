@@ -215,23 +215,21 @@ fn wishes(out: &mut String, cluster: &ClusterStatus, with_name: &str, zone: &Tim
         let until = wish.until.map(|until| format!(" until {}", moment(until.0, zone))).unwrap_or_default();
         let why = if wish.reason.is_empty() { String::new() } else { format!(" ({})", wish.reason) };
         let since = moment(wish.since.0, zone);
-        lines.push(format!(
-            "  {what} by {} since {since}{until}{why}; end it with: doctorkafka {end}{with_name}",
-            wish.by
-        ));
+        lines.push(format!("  {what} by {} since {since}{until}{why}; {end}{with_name}", wish.by));
     };
     if let Some(wish) = &wishes.paused {
-        add(wish, "paused", "resume");
+        add(wish, "paused", "end it with: doctorkafka resume");
     }
     if let Some(wish) = &wishes.maintenance {
-        add(wish, "maintenance of the cluster", "maintenance off");
+        add(wish, "maintenance of the cluster", "end it with: doctorkafka maintenance off");
     }
     for (broker, wish) in &wishes.broker_maintenance {
-        let end = format!("maintenance off --broker {broker}");
+        let end = format!("end it with: doctorkafka maintenance off --broker {broker}");
         add(wish, &format!("maintenance of broker {broker}"), &end);
     }
     if let Some(wish) = &wishes.approved {
-        add(wish, "healing of many dead brokers approved", "pause");
+        let end = "ends with the mass failure; hold it with: doctorkafka pause";
+        add(wish, "healing of many dead brokers approved", end);
     }
     if !lines.is_empty() {
         let _ = writeln!(out, "asked for\n{}", lines.join("\n"));

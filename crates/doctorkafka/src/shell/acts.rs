@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc};
 /// Bounds of the acts of one cluster.
 #[derive(Clone, Copy, Debug)]
 pub struct ActLimits {
-    /// How long an action may take for one event. What it was doing is dropped then.
+    /// How long an action may take for one event, unless it says otherwise. What it was doing is dropped then.
     pub time: Duration,
     /// How many events one action works on at once; others wait for their turn. A hanging action does not take the
     /// turns of another.
@@ -86,7 +86,8 @@ impl Acts {
         let (action, turns) = (Arc::clone(&slot.action), Arc::clone(&slot.turns));
         self.under_way.fetch_add(1, Ordering::Relaxed);
         let counted = Counted(Arc::clone(&self.under_way));
-        let (outcomes, limit) = (self.outcomes.clone(), self.limits.time);
+        let limit = action.time_limit().unwrap_or(self.limits.time);
+        let outcomes = self.outcomes.clone();
         tokio::spawn(async move {
             let result = in_turn(action, turns, event, dry_run, limit).await;
             // Nobody listens any more when the loop has ended: the journal says that the act was under way.
@@ -129,5 +130,50 @@ async fn in_turn(
             let message = format!("the action {name} took longer than {} s", limit.as_secs());
             Err(ActError { message, maybe_applied: true, retry: true })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cluster::BoxFuture;
+    use control::{ExecutionId, Target};
+
+    use super::*;
+
+    /// Takes ten seconds.
+    struct Slow(Option<Duration>);
+
+    impl Action for Slow {
+        fn name(&self) -> &str {
+            "slow"
+        }
+
+        fn time_limit(&self) -> Option<Duration> {
+            self.0
+        }
+
+        fn execute<'a>(&'a self, _: &'a Event, _: bool) -> BoxFuture<'a, Result<Done, ActError>> {
+            Box::pin(async {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+                Ok(Done::default())
+            })
+        }
+    }
+
+    async fn outcome(of: Slow) -> Result<Done, ActError> {
+        let limits = ActLimits { time: Duration::from_secs(5), ..ActLimits::default() };
+        let (acts, mut outcomes) = Acts::new(vec![Arc::new(of)], limits);
+        let event = Event::new("anything", Target::Cluster, "why not", &());
+        let (execution, action) = (ExecutionId(1), "slow".to_owned());
+        acts.start(Effect::Act { execution, sequence: 1, action, event, dry_run: false });
+        outcomes.recv().await.unwrap().result
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_action_has_the_usual_time_or_its_own() {
+        let late = outcome(Slow(None)).await.unwrap_err();
+        assert_eq!(late.message, "the action slow took longer than 5 s");
+        assert!(late.maybe_applied);
+        outcome(Slow(Some(Duration::from_secs(11)))).await.unwrap();
     }
 }

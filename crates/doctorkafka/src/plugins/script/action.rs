@@ -1,6 +1,7 @@
 //! An action in any language.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cluster::BoxFuture;
 use control::config::{ByteSize, HumanDuration};
@@ -72,6 +73,9 @@ struct Answer {
     events: Vec<Event>,
 }
 
+/// What ending a script with all that it has started takes at most.
+const MARGIN: Duration = Duration::from_secs(5);
+
 struct ScriptAction {
     name: String,
     cluster: String,
@@ -85,6 +89,11 @@ impl Action for ScriptAction {
 
     fn emits(&self) -> Vec<String> {
         self.config.emits.clone()
+    }
+
+    fn time_limit(&self) -> Option<Duration> {
+        // Its own limit comes first, and says more.
+        Some(self.config.timeout.0 + MARGIN)
     }
 
     fn execute<'a>(&'a self, event: &'a Event, dry_run: bool) -> BoxFuture<'a, Result<Done, ActError>> {
@@ -145,6 +154,12 @@ mod tests {
         assert!(!witness.exists());
         assert_eq!(script.execute(&event(), false).await.unwrap().summary, "ran touch");
         assert!(witness.exists());
+    }
+
+    #[test]
+    fn has_as_much_time_as_its_configuration_gives() {
+        let script = action(serde_json::json!({"command": shell("true"), "timeout": "10m"}));
+        assert_eq!(script.time_limit(), Some(Duration::from_secs(605)));
     }
 
     #[tokio::test]
