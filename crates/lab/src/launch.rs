@@ -9,7 +9,8 @@ use anyhow::{Context, Result};
 use crate::cluster::{Cluster, ZOOKEEPER};
 use crate::node::{Node, Role};
 use crate::properties::{self, NodeConfig};
-use crate::security;
+use crate::security::{self, ALLOWED_URLS, Security};
+use crate::tokens;
 use crate::version::Mode;
 
 impl Cluster {
@@ -43,6 +44,10 @@ impl Cluster {
             return Ok(command);
         }
         fs::write(&file, self.node_config(node)?.render()).context("writing the config")?;
+        if self.config.secured.iter().any(|(_, security)| *security == Security::SaslSsl) {
+            let url = tokens::key_url(&self.tls_dir());
+            command.arg(format!("{ALLOWED_URLS}={url}"));
+        }
         if node.ports.jmx != 0 {
             let (host, port) = (self.config.listen, node.ports.jmx);
             command.args(jmx_options(&host.to_string(), port));
@@ -98,8 +103,8 @@ impl Cluster {
             advertised.push(format!("{name}://{}", SocketAddr::new(self.config.listen, *port)));
         }
         protocols.extend(self.config.listeners.iter().map(|(name, protocol)| format!("{name}:{protocol}")));
-        if let Some(security) = self.config.security.filter(|_| node.role.is_broker()) {
-            security::set_listener(config, security, &self.config.users, &self.tls_dir());
+        for (name, security) in self.config.secured.iter().filter(|_| node.role.is_broker()) {
+            security::set_listener(config, name, *security, &self.config.users, &self.tls_dir());
         }
         if node.ports.controller != 0 {
             listeners.push(format!("CONTROLLER://127.0.0.1:{}", node.ports.controller));
