@@ -10,6 +10,8 @@ pub mod cli;
 
 pub mod config;
 
+mod demo;
+
 pub mod plugin;
 
 pub mod plugin_manager;

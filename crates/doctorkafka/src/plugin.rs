@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster::{BrokerAddress, LogReader, LogWriter, Reader, Writer};
+use cluster::{BoxFuture, BrokerAddress, LogReader, LogWriter, Reader, Writer};
 use control::effect::Contribution;
 use control::{Action, Monitor, Now, Operator, State};
 use serde::Serialize;
@@ -45,6 +45,10 @@ pub trait Connect: Send + Sync {
     /// # Errors
     /// What is wrong with the security settings, in words.
     fn connect(&self, endpoint: &Endpoint) -> Result<Connection, String>;
+
+    /// Waits until everything that was written to any cluster is acknowledged or has failed, at most for `limit` in
+    /// all.
+    fn flush(&self, limit: Duration) -> BoxFuture<'_, ()>;
 }
 
 /// Clocks: the real ones in the service, a virtual one in simulations.

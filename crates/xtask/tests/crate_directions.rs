@@ -41,7 +41,7 @@ const OURS: [(&str, &[&str]); 11] = [
     ("kafka", &["cluster"]),
     ("kafkastats", &["brokerstats", "jmx", "kafka", "cluster"]),
     ("sim", &["cluster", "control", "brokerstats"]),
-    ("doctorkafka", &["planner", "cluster", "control", "brokerstats", "kafka"]),
+    ("doctorkafka", &["planner", "cluster", "control", "brokerstats", "kafka", "sim"]),
     ("lab", &[]),
     ("placement", &["planner"]),
     ("xtask", &["placement", "planner"]),

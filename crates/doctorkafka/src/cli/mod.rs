@@ -3,6 +3,7 @@
 mod actions;
 mod check_config;
 pub(crate) mod client;
+mod demo;
 mod init;
 mod orders;
 mod run;
@@ -43,6 +44,7 @@ enum Command {
     Actions(actions::Actions),
     CheckConfig(check_config::CheckConfig),
     Init(init::Init),
+    Demo(demo::Demo),
 }
 
 /// No service runs where it was sought.
@@ -67,6 +69,7 @@ pub fn main(registry: PluginRegistry) -> ExitCode {
         Command::Actions(command) => command.run(),
         Command::CheckConfig(command) => command.run(&registry),
         Command::Init(command) => command.run(),
+        Command::Demo(command) => command.run(&registry),
     }
 }
 

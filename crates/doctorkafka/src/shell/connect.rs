@@ -5,6 +5,7 @@ use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use cluster::BoxFuture;
 use kafka::{ConnectionConfig, Kafka, Security, client_properties};
 
 use crate::plugin::{Connect, Connection, Endpoint};
@@ -26,22 +27,22 @@ impl Connect for RealConnect {
         known.insert(endpoint.clone(), connection.clone());
         Ok(connection)
     }
-}
 
-impl RealConnect {
-    /// Waits until everything that was written to any cluster is acknowledged or has failed, at most for `limit` in
-    /// all.
-    pub async fn flush(&self, limit: Duration) {
+    fn flush(&self, limit: Duration) -> BoxFuture<'_, ()> {
         let connections: Vec<Connection> =
             self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
         let deadline = tokio::time::Instant::now() + limit;
-        for connection in connections {
-            match tokio::time::timeout_at(deadline, connection.log_writer.flush()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!(%error, "records could not be written before the end"),
-                Err(_elapsed) => tracing::warn!("records could not be written before the end: no answer"),
+        Box::pin(async move {
+            for connection in connections {
+                match tokio::time::timeout_at(deadline, connection.log_writer.flush()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::warn!(%error, "records could not be written before the end"),
+                    Err(_elapsed) => {
+                        tracing::warn!("records could not be written before the end: no answer");
+                    }
+                }
             }
-        }
+        })
     }
 }
 

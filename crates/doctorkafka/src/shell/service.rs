@@ -19,6 +19,7 @@ use super::cluster_manager::{ClusterManager, ClusterSetup, LoopLimits, SHELL_SOU
 use super::connect::RealConnect;
 use super::journal::Journal;
 use super::neighbours::{NEIGHBOURS_SOURCE, Neighbours, Setup, new_instance};
+use super::snapshot::ClusterHandle;
 use crate::api::{Api, CONTROL_SOCKET, ListenError, Listening, bind_control_socket, bind_tcp};
 use crate::config::Config;
 use crate::config::resolved::ClusterConfig;
@@ -72,60 +73,20 @@ pub enum ServiceError {
     },
 }
 
-/// Runs the service until it is told to end by SIGTERM or SIGINT. A second signal ends the process at once.
+/// Runs the service on real clusters until it is told to end by SIGTERM or SIGINT. A second signal ends the process at
+/// once.
 ///
 /// # Errors
 /// It could not be started.
 pub async fn run(config: Config) -> Result<(), ServiceError> {
     // First of all, so that a signal during the start is not lost.
     let mut signals = Signals::new().map_err(|source| ServiceError::Signals { source })?;
-    let state_dir = config.service.state_dir.clone();
-    make_dir(&state_dir)?;
-    // Its lock is what keeps a second service out of this state dir.
-    let store: Arc<dyn StateStore> = Arc::new(FileStore::open(&state_dir.join("store"))?);
-    let control = bind_control_socket(&state_dir).await?;
-    let public = match &config.service.listen {
-        Some(address) => Some(bind_tcp(address).await?),
-        None => None,
-    };
-    let connect = Arc::new(RealConnect::default());
-    let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
-    let plugins = PluginManager::new(connect.clone(), Arc::clone(&clock), &state_dir);
-    let instance = instance(&*store).await;
-    let parts =
-        Parts { state_dir, store, plugins, connect: connect.clone(), clock: Arc::clone(&clock), instance };
-    let mut managers = Vec::new();
-    let mut handles = Vec::new();
-    for cluster in &config.clusters {
-        let (manager, handle) = parts.build(cluster)?;
-        managers.push(manager);
-        handles.push(handle);
-    }
-    let mut sockets = JoinSet::new();
-    let api = Api::new(handles, clock);
-    sockets.spawn(control.serve(api.control_router()));
-    if let Some(public) = public {
-        sockets.spawn(serve_public(public, api));
-    }
-    let (stop, stopped) = watch::channel(false);
-    let mut loops = JoinSet::new();
-    for manager in managers {
-        loops.spawn(manager.run(stopped.clone()));
-    }
-    tracing::info!(
-        state_dir = %parts.state_dir.display(), clusters = config.clusters.len(), pid = std::process::id(),
-        "started"
-    );
+    let service =
+        Service::start(config, Arc::new(RealConnect::default()), Arc::new(RealClock::new())).await?;
     let signal = signals.next().await;
     tracing::info!(signal, "ending");
-    let end = end(stop, loops, connect);
     tokio::select! {
-        () = end => {
-            sockets.shutdown().await;
-            // One that is left over does no harm: the next service replaces it.
-            let _ = std::fs::remove_file(parts.state_dir.join(CONTROL_SOCKET));
-            Ok(())
-        }
+        () = service.end() => Ok(()),
         signal = signals.next() => {
             tracing::warn!(signal, "ended at once; what was under way is looked up at the next start");
             // Whatever is in the way of an orderly end is in the way of returning, too.
@@ -134,22 +95,90 @@ pub async fn run(config: Config) -> Result<(), ServiceError> {
     }
 }
 
+/// A service that runs.
+pub(crate) struct Service {
+    state_dir: PathBuf,
+    handles: Vec<ClusterHandle>,
+    connect: Arc<dyn Connect>,
+    stop: watch::Sender<bool>,
+    loops: JoinSet<()>,
+    sockets: JoinSet<()>,
+}
+
+impl Service {
+    /// Starts everything that the configuration names. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub(crate) async fn start(
+        config: Config,
+        connect: Arc<dyn Connect>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, ServiceError> {
+        let state_dir = config.service.state_dir.clone();
+        make_dir(&state_dir)?;
+        // Its lock is what keeps a second service out of this state dir.
+        let store: Arc<dyn StateStore> = Arc::new(FileStore::open(&state_dir.join("store"))?);
+        let control = bind_control_socket(&state_dir).await?;
+        let public = match &config.service.listen {
+            Some(address) => Some(bind_tcp(address).await?),
+            None => None,
+        };
+        let plugins = PluginManager::new(Arc::clone(&connect), Arc::clone(&clock), &state_dir);
+        let instance = instance(&*store).await;
+        let parts =
+            Parts { store, plugins, connect: Arc::clone(&connect), clock: Arc::clone(&clock), instance };
+        let mut managers = Vec::new();
+        let mut handles = Vec::new();
+        for cluster in &config.clusters {
+            let (manager, handle) = parts.build(cluster)?;
+            managers.push(manager);
+            handles.push(handle);
+        }
+        let mut sockets = JoinSet::new();
+        let api = Api::new(handles.clone(), clock);
+        sockets.spawn(control.serve(api.control_router()));
+        if let Some(public) = public {
+            sockets.spawn(serve_public(public, api));
+        }
+        let (stop, stopped) = watch::channel(false);
+        let mut loops = JoinSet::new();
+        for manager in managers {
+            loops.spawn(manager.run(stopped.clone()));
+        }
+        tracing::info!(
+            state_dir = %state_dir.display(), clusters = config.clusters.len(), pid = std::process::id(),
+            "started"
+        );
+        Ok(Self { state_dir, handles, connect, stop, loops, sockets })
+    }
+
+    /// Its clusters.
+    pub(crate) fn clusters(&self) -> &[ClusterHandle] {
+        &self.handles
+    }
+
+    /// Ends it: what is under way is left to the next start, what was written is waited for.
+    pub(crate) async fn end(mut self) {
+        // No receiver is left when all loops have ended already.
+        let _ = self.stop.send(true);
+        let all = async { while self.loops.join_next().await.is_some() {} };
+        if tokio::time::timeout(END_LIMIT, all).await.is_err() {
+            tracing::warn!("the loops did not end in time");
+        }
+        self.connect.flush(FLUSH_LIMIT).await;
+        self.sockets.shutdown().await;
+        // One that is left over does no harm: the next service replaces it.
+        let _ = std::fs::remove_file(self.state_dir.join(CONTROL_SOCKET));
+        tracing::info!("ended");
+    }
+}
+
 async fn serve_public(listening: Listening, api: Api) {
     if let Some(port) = listening.port() {
         tracing::info!(port, "serving /metrics and /health");
     }
     listening.serve(api.public_router()).await;
-}
-
-async fn end(stop: watch::Sender<bool>, mut loops: JoinSet<()>, connect: Arc<RealConnect>) {
-    // No receiver is left when all loops have ended already.
-    let _ = stop.send(true);
-    let all = async { while loops.join_next().await.is_some() {} };
-    if tokio::time::timeout(END_LIMIT, all).await.is_err() {
-        tracing::warn!("the loops did not end in time");
-    }
-    connect.flush(FLUSH_LIMIT).await;
-    tracing::info!("ended");
 }
 
 struct Signals {
@@ -172,7 +201,6 @@ impl Signals {
 
 /// What all clusters share.
 struct Parts {
-    state_dir: PathBuf,
     store: Arc<dyn StateStore>,
     plugins: PluginManager,
     connect: Arc<dyn Connect>,
@@ -182,10 +210,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn build(
-        &self,
-        cluster: &ClusterConfig,
-    ) -> Result<(ClusterManager, super::snapshot::ClusterHandle), ServiceError> {
+    fn build(&self, cluster: &ClusterConfig) -> Result<(ClusterManager, ClusterHandle), ServiceError> {
         let wake = Wake::default();
         let plugins = self.plugins.build(cluster, &wake)?;
         let mut config = plugins.core;

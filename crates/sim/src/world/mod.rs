@@ -42,9 +42,12 @@ mod configs;
 
 mod history;
 
+mod panel;
+
 pub use build::Shape;
 pub use history::{Happened, Happening};
 pub use metadata::Client;
+pub use panel::{BrokerPanel, ProcessState};
 
 use agents::AgentStation;
 use broker::BrokerModel;

@@ -37,6 +37,18 @@ pub(super) struct Load {
     over_out: bool,
 }
 
+impl Load {
+    /// Bytes per second that come in.
+    pub(super) fn comes_in(&self) -> u64 {
+        self.produced + self.fetched
+    }
+
+    /// Bytes per second that go out.
+    pub(super) fn goes_out(&self) -> u64 {
+        self.consumed + self.handed_on
+    }
+}
+
 /// How often replicas that are behind are looked at.
 const TICK: Duration = Duration::from_millis(500);
 

@@ -1,0 +1,129 @@
+//! What happens, line by line: to the cluster, and in the service.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use cluster::BrokerId;
+use control::{Record, RecordKind, Severity};
+use sim::Moment;
+use sim::world::{Happened, Happening};
+
+use super::story;
+use crate::shell::audit::sentence;
+use crate::shell::snapshot::ClusterHandle;
+
+/// Who says a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Voice {
+    /// Who tells the story.
+    Narrator,
+    /// The simulated Kafka.
+    Kafka,
+    /// The service.
+    Doctor,
+    /// The service, where something is wrong.
+    Alarm,
+}
+
+/// A line of the story.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    /// When, in the cluster's time; `None` outside of it.
+    pub(super) at: Option<Moment>,
+    /// Who says it.
+    pub(super) voice: Voice,
+    /// What.
+    pub(super) text: String,
+}
+
+impl Line {
+    /// What the narrator says outside of the story's time.
+    pub(super) fn aside(text: impl Into<String>) -> Self {
+        Self { at: None, voice: Voice::Narrator, text: text.into() }
+    }
+
+    /// The moment, as minutes and seconds.
+    pub(super) fn time(&self) -> String {
+        self.at.map_or_else(|| " ".repeat(7), |at| clock(at))
+    }
+
+    /// Who says it.
+    pub(super) fn who(&self) -> &'static str {
+        match self.voice {
+            Voice::Narrator => "",
+            Voice::Kafka => "kafka",
+            Voice::Doctor | Voice::Alarm => "doctor",
+        }
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.voice, self.at) {
+            (Voice::Narrator, None) => f.write_str(&self.text),
+            (Voice::Narrator, Some(_)) => write!(f, "\n{} * {}", self.time(), self.text),
+            _ => write!(f, "{} {:<7} {}", self.time(), self.who(), self.text),
+        }
+    }
+}
+
+/// A moment as minutes and seconds.
+pub(super) fn clock(at: Moment) -> String {
+    format!("{:02}:{:04.1}", at.0 / 60_000, (at.0 % 60_000) as f64 / 1_000.0)
+}
+
+/// Picks out of all that happens what has not been told yet.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    told: Option<u64>,
+    /// Brokers that the service declared dead.
+    pub(super) dead: BTreeSet<BrokerId>,
+}
+
+impl Lines {
+    /// The lines for what has happened since the last call, the cluster's first: it comes before what is done about it.
+    pub(super) fn new_ones(&mut self, happened: &[Happened], clusters: &[ClusterHandle]) -> Vec<Line> {
+        let mut lines: Vec<Line> = happened.iter().filter_map(of_kafka).collect();
+        for cluster in clusters {
+            for record in cluster.shared.audit.newest(usize::MAX) {
+                if self.told.is_none_or(|told| record.sequence > told) {
+                    self.told = Some(record.sequence);
+                    self.count(&record);
+                    lines.extend(of_the_service(&record));
+                }
+            }
+        }
+        lines.sort_by_key(|line| line.at);
+        lines
+    }
+
+    fn count(&mut self, record: &Record) {
+        if record.kind == RecordKind::Incident
+            && record.operation == "broker_dead"
+            && let control::Target::Broker(id) = record.target
+        {
+            self.dead.insert(id);
+        }
+    }
+}
+
+fn of_kafka(happened: &Happened) -> Option<Line> {
+    let line = |voice, text| Some(Line { at: Some(happened.at), voice, text });
+    match &happened.what {
+        Happening::Fault(fault) => line(Voice::Narrator, story::of_fault(fault)),
+        Happening::Note(note) => line(Voice::Kafka, note.clone()),
+        Happening::Dropped(id) => line(Voice::Kafka, format!("the controller has dropped broker {id}")),
+        Happening::Alive(id) => line(Voice::Kafka, format!("broker {id} is alive again")),
+        Happening::DirFailed(id) => {
+            line(Voice::Kafka, format!("broker {id} cannot write to its full disk and ends"))
+        }
+        Happening::DataLost { at, bytes } => line(Voice::Kafka, format!("{at} has lost {bytes} bytes")),
+        Happening::Partition { .. } => None,
+    }
+}
+
+fn of_the_service(record: &Record) -> Option<Line> {
+    let voice = if record.severity == Severity::Info { Voice::Doctor } else { Voice::Alarm };
+    let at = record.timestamp.0.saturating_sub(sim::Settings::default().begins_ms);
+    Some(Line { at: u64::try_from(at).ok().map(Moment), voice, text: sentence(record) })
+}
