@@ -17,14 +17,17 @@
 //! Without a truststore, the public certificate authorities are trusted. Java's key stores and encrypted private keys
 //! are refused with the command that converts them. Everything that is wrong is reported at once, by line.
 
+mod known;
+mod oauth;
+
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::sync::Arc;
 
-use krafka::KrafkaError;
-use krafka::auth::{AuthConfig, OAuthBearerToken, TlsConfig};
+use krafka::auth::{AuthConfig, TlsConfig};
 
 use crate::jaas::{self, LoginModule};
+use crate::oauth::Tokens;
 use crate::properties::{self, Entry};
 use crate::security::Security;
 
@@ -58,7 +61,8 @@ pub fn parse(text: &str) -> Result<Security, Vec<Problem>> {
     if settings.problems.is_empty() {
         let shows_certificate =
             ["ssl.keystore.location", "ssl.keystore.key"].iter().any(|key| settings.get(key).is_some());
-        Ok(Security { auth, shows_certificate, warnings: settings.warnings })
+        settings.warnings.sort_by_key(|p| p.line);
+        Ok(Security { auth, tokens: settings.tokens, shows_certificate, warnings: settings.warnings })
     } else {
         Err(settings.problems)
     }
@@ -73,13 +77,15 @@ struct Settings {
     values: BTreeMap<String, Setting>,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
+    /// What gives the tokens of OAUTHBEARER.
+    tokens: Option<Arc<Tokens>>,
 }
 
 impl Settings {
     fn new(entries: Vec<Entry>, problems: Vec<Problem>) -> Self {
-        let mut settings = Self { values: BTreeMap::new(), problems, warnings: Vec::new() };
+        let mut settings = Self { values: BTreeMap::new(), problems, warnings: Vec::new(), tokens: None };
         for Entry { line, key, value } in entries {
-            if !is_known(&key) {
+            if !known::is_known(&key) {
                 let message = format!("no Kafka client has a setting {:?}: ignored", shortened(&key));
                 settings.warnings.push(Problem { line, message });
             }
@@ -102,6 +108,10 @@ impl Settings {
 
     fn problem(&mut self, line: usize, message: impl Into<String>) {
         self.problems.push(Problem { line, message: message.into() });
+    }
+
+    fn warn(&mut self, line: usize, message: impl Into<String>) {
+        self.warnings.push(Problem { line, message: message.into() });
     }
 
     fn security(&mut self) -> Option<AuthConfig> {
@@ -139,7 +149,7 @@ impl Settings {
             .collect();
         for (line, key) in unused {
             let message = format!("{key} has no effect: security.protocol is PLAINTEXT");
-            self.warnings.push(Problem { line, message });
+            self.warn(line, message);
         }
     }
 
@@ -153,7 +163,7 @@ impl Settings {
         let mechanism = mechanism.to_ascii_uppercase();
         match mechanism.as_str() {
             "PLAIN" | "SCRAM-SHA-256" | "SCRAM-SHA-512" => {}
-            "OAUTHBEARER" => return self.token(),
+            "OAUTHBEARER" => return self.oauthbearer(),
             "GSSAPI" => {
                 self.problem(
                     line,
@@ -204,33 +214,6 @@ impl Settings {
                 None
             }
         }
-    }
-
-    fn token(&mut self) -> Option<AuthConfig> {
-        const KEY: &str = "sasl.oauthbearer.token.endpoint.url";
-        let module = self.login_module("OAuthBearerLoginModule");
-        let Some((line, url)) = self.get(KEY) else {
-            let message = format!("{KEY} is missing: a file: URL of a file that holds the token");
-            self.problem(self.line("sasl.mechanism"), message);
-            return None;
-        };
-        let Some(path) = url.strip_prefix("file:") else {
-            let message =
-                format!("{KEY}: only a file: URL is supported; let a job beside fetch the token into a file");
-            self.problem(line, message);
-            return None;
-        };
-        let path = PathBuf::from(path.strip_prefix("//").unwrap_or(path));
-        module?;
-        Some(AuthConfig::sasl_oauthbearer_provider(move || {
-            let path = path.clone();
-            async move {
-                let token = tokio::fs::read_to_string(&path).await.map_err(|e| {
-                    KrafkaError::auth(format!("cannot read the token file {}: {e}", path.display()))
-                })?;
-                Ok(OAuthBearerToken::new(token.trim()))
-            }
-        }))
     }
 
     fn tls(&mut self) -> TlsConfig {
@@ -324,103 +307,6 @@ const ENCRYPTED_KEY: &str = "encrypted private keys are not supported: decrypt w
 
 fn shortened(text: &str) -> String {
     text.chars().take(80).collect()
-}
-
-/// Settings that Kafka's clients have and that do not concern security, or are not named above: ignored in silence.
-const KNOWN: &[&str] = &[
-    "acks",
-    "allow.auto.create.topics",
-    "auto.offset.reset",
-    "auto.commit.interval.ms",
-    "auto.include.jmx.reporter",
-    "batch.size",
-    "bootstrap.controllers",
-    "bootstrap.servers",
-    "buffer.memory",
-    "check.crcs",
-    "client.dns.lookup",
-    "client.id",
-    "client.rack",
-    "config.providers",
-    "connections.max.idle.ms",
-    "default.api.timeout.ms",
-    "delivery.timeout.ms",
-    "enable.auto.commit",
-    "enable.idempotence",
-    "enable.metrics.push",
-    "exclude.internal.topics",
-    "fetch.max.bytes",
-    "fetch.max.wait.ms",
-    "fetch.min.bytes",
-    "group.id",
-    "group.instance.id",
-    "group.protocol",
-    "group.remote.assignor",
-    "heartbeat.interval.ms",
-    "interceptor.classes",
-    "isolation.level",
-    "key.deserializer",
-    "key.serializer",
-    "linger.ms",
-    "max.block.ms",
-    "max.in.flight.requests.per.connection",
-    "max.partition.fetch.bytes",
-    "max.poll.interval.ms",
-    "max.poll.records",
-    "max.request.size",
-    "metadata.max.age.ms",
-    "metadata.max.idle.ms",
-    "metadata.recovery.rebootstrap.trigger.ms",
-    "metadata.recovery.strategy",
-    "metric.reporters",
-    "metrics.num.samples",
-    "metrics.recording.level",
-    "metrics.sample.window.ms",
-    "partition.assignment.strategy",
-    "partitioner.class",
-    "receive.buffer.bytes",
-    "reconnect.backoff.max.ms",
-    "reconnect.backoff.ms",
-    "request.timeout.ms",
-    "retries",
-    "retry.backoff.max.ms",
-    "retry.backoff.ms",
-    "sasl.jaas.config",
-    "sasl.mechanism",
-    "security.protocol",
-    "security.providers",
-    "send.buffer.bytes",
-    "session.timeout.ms",
-    "socket.connection.setup.timeout.max.ms",
-    "socket.connection.setup.timeout.ms",
-    "transaction.timeout.ms",
-    "transactional.id",
-    "value.deserializer",
-    "value.serializer",
-];
-
-/// Whole families of settings: Kafka has dozens of each, and more with every version.
-const KNOWN_FAMILIES: &[&str] = &[
-    "compression.",
-    "config.providers.",
-    "partitioner.",
-    "sasl.client.",
-    "sasl.kerberos.",
-    "sasl.login.",
-    "sasl.oauthbearer.",
-    "ssl.cipher.",
-    "ssl.enabled.",
-    "ssl.endpoint.",
-    "ssl.engine.",
-    "ssl.key",
-    "ssl.protocol",
-    "ssl.provider",
-    "ssl.secure.",
-    "ssl.trust",
-];
-
-fn is_known(key: &str) -> bool {
-    KNOWN.contains(&key) || KNOWN_FAMILIES.iter().any(|family| key.starts_with(family))
 }
 
 #[cfg(test)]
@@ -521,19 +407,6 @@ mod tests {
             &["line 3: sasl.jaas.config needs username"],
         );
         starts("security.protocol=TLS\n", &["line 1: security.protocol is one of"]);
-    }
-
-    #[test]
-    fn a_token_comes_from_a_file() {
-        let text = "security.protocol=SASL_SSL\nsasl.mechanism=OAUTHBEARER\n\
-                    sasl.jaas.config=o.a.OAuthBearerLoginModule required ;\n\
-                    sasl.oauthbearer.token.endpoint.url=";
-        assert_eq!(parse(&format!("{text}file:///run/token")).expect("parses").protocol(), "SASL_SSL");
-        starts(
-            &format!("{text}https://sso/token"),
-            &["line 4: sasl.oauthbearer.token.endpoint.url: only a file: URL"],
-        );
-        starts(text, &["line 2: sasl.oauthbearer.token.endpoint.url is missing"]);
     }
 
     #[test]

@@ -7,7 +7,29 @@ use cluster::ClientError;
 use krafka::KrafkaError;
 use krafka::error::{ErrorCode, ProtocolErrorKind};
 
+use crate::oauth::TokenError;
 use crate::security::Security;
+
+/// Why a connection is not there, or did not bring an answer.
+#[derive(Clone, Debug)]
+pub(crate) enum Trouble {
+    /// There is no token to log in with.
+    Token(TokenError),
+    /// The client says why.
+    Client(KrafkaError),
+}
+
+impl From<TokenError> for Trouble {
+    fn from(error: TokenError) -> Self {
+        Self::Token(error)
+    }
+}
+
+impl From<KrafkaError> for Trouble {
+    fn from(error: KrafkaError) -> Self {
+        Self::Client(error)
+    }
+}
 
 /// Where and when something failed: all that an error needs to be understood.
 #[derive(Clone, Copy)]
@@ -38,6 +60,19 @@ impl Place<'_> {
 
     fn security(&self, why: impl Into<String>) -> ClientError {
         ClientError::Security { at: self.at.to_owned(), why: why.into() }
+    }
+
+    /// What a trouble means here.
+    pub(crate) fn trouble(&self, trouble: &Trouble) -> ClientError {
+        match trouble {
+            Trouble::Client(error) => self.error(error),
+            Trouble::Token(TokenError::Refused { at, why }) => {
+                ClientError::Security { at: at.clone(), why: why.clone() }
+            }
+            Trouble::Token(TokenError::Unavailable { at, why }) => {
+                ClientError::Unreachable { at: at.clone(), why: why.clone() }
+            }
+        }
     }
 
     /// What an error of the client means here.

@@ -1,7 +1,7 @@
 //! The cluster traits over a real Apache Kafka cluster: the one crate that knows a Kafka client.
 //!
 //! Reading order: [`config`] (whom to talk to, and as whom), [`client_properties`] (the security settings as Kafka's
-//! own tools take them), then [`Kafka`] and, inside, `link` (one kept connection to one broker), `directory` (which
+//! own tools take them; `oauth` gets their tokens), then [`Kafka`] and, inside, `link` (one kept connection to one broker), `directory` (which
 //! broker a call goes to), `read`, `write`, `log_write`, `log_read` (the four traits) and `fail` (what an error means).
 //!
 //! Reading and changing a cluster goes over connections of our own choosing, one per broker and lane: the answer of
@@ -19,6 +19,7 @@ mod link;
 mod log_offsets;
 mod log_read;
 mod log_write;
+mod oauth;
 mod properties;
 mod read;
 mod security;

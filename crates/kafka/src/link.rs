@@ -13,7 +13,8 @@ use krafka::__private::network::{BrokerConnection, ConnectionConfig};
 use krafka::__private::protocol::{ApiKey, VersionedDecode, VersionedEncode};
 use krafka::KrafkaError;
 
-use crate::fail::Place;
+use crate::fail::{Place, Trouble};
+use crate::oauth::Held;
 use crate::security::Security;
 
 /// How long making a connection may take: TCP, and TLS with SASL once more.
@@ -82,48 +83,68 @@ struct Link {
 /// How connections to one cluster are made: shared by all links, so that certificates are read once for all.
 pub(crate) struct Transport {
     pub(crate) security: Security,
-    config: Result<ConnectionConfig, KrafkaError>,
-    certificates_read: tokio::sync::Mutex<Option<Instant>>,
+    client_id: String,
+    settings: tokio::sync::Mutex<Option<Settings>>,
+}
+
+/// What connections are made with.
+struct Settings {
+    config: ConnectionConfig,
+    /// Which token they log in with.
+    token: Option<u64>,
+    certificates_read: Instant,
 }
 
 impl Transport {
     pub(crate) fn new(security: Security, client_id: &str) -> Self {
+        Self { security, client_id: client_id.to_owned(), settings: tokio::sync::Mutex::default() }
+    }
+
+    async fn connect(&self, at: &str) -> Result<BrokerConnection, Trouble> {
+        let token = match &self.security.tokens {
+            Some(tokens) => Some(tokens.get().await?),
+            None => None,
+        };
+        let config = self.config(token.as_ref()).await?;
+        let connected = BrokerConnection::connect(at, config).await;
+        if let (Err(KrafkaError::Auth { .. }), Some(tokens), Some(token)) =
+            (&connected, &self.security.tokens, &token)
+        {
+            tokens.refused(token.generation);
+        }
+        Ok(connected?)
+    }
+
+    /// The settings for a connection that logs in with this token. Files of certificates and keys are read for them,
+    /// and read again if that was long ago: they are renewed under a running service.
+    async fn config(&self, token: Option<&Held>) -> Result<ConnectionConfig, KrafkaError> {
+        let generation = token.map(|held| held.generation);
+        let mut settings = self.settings.lock().await;
+        if let Some(settings) = settings.as_mut().filter(|settings| settings.token == generation) {
+            if self.security.encrypts() && settings.certificates_read.elapsed() >= RELOAD_CERTIFICATES_AFTER {
+                if let Err(e) = settings.config.refresh_tls().await {
+                    tracing::warn!(error = %e, "cannot read the certificates again, keeping those read before");
+                }
+                settings.certificates_read = Instant::now();
+            }
+            return Ok(settings.config.clone());
+        }
         let mut builder = ConnectionConfig::builder()
-            .client_id(client_id)
+            .client_id(&self.client_id)
             .connect_timeout(CONNECT_TIMEOUT)
             .request_timeout(REQUEST_TIMEOUT)
             .max_response_size(MAX_RESPONSE_BYTES)
             .max_in_flight_requests(MAX_IN_FLIGHT);
-        if let Some(auth) = &security.auth {
-            builder = builder.auth(auth.clone());
+        if let Some(auth) = self.security.for_connection(token) {
+            builder = builder.auth(auth);
         }
-        Self { security, config: builder.build(), certificates_read: tokio::sync::Mutex::new(None) }
-    }
-
-    async fn connect(&self, at: &str) -> Result<BrokerConnection, KrafkaError> {
-        let config = self.config.as_ref().map_err(Clone::clone)?;
-        self.read_certificates(config).await?;
-        BrokerConnection::connect(at, config.clone()).await
-    }
-
-    /// Reads the files of certificates and keys for the first time, or again if that was long ago: they are renewed
-    /// under a running service.
-    async fn read_certificates(&self, config: &ConnectionConfig) -> Result<(), KrafkaError> {
-        if !self.security.encrypts() {
-            return Ok(());
+        let config = builder.build()?;
+        if self.security.encrypts() {
+            config.refresh_tls().await?;
         }
-        let mut read = self.certificates_read.lock().await;
-        match *read {
-            Some(at) if at.elapsed() < RELOAD_CERTIFICATES_AFTER => return Ok(()),
-            Some(_) => {
-                if let Err(e) = config.refresh_tls().await {
-                    tracing::warn!(error = %e, "cannot read the certificates again, keeping those read before");
-                }
-            }
-            None => config.refresh_tls().await?,
-        }
-        *read = Some(Instant::now());
-        Ok(())
+        let fresh = Settings { config: config.clone(), token: generation, certificates_read: Instant::now() };
+        *settings = Some(fresh);
+        Ok(config)
     }
 }
 
@@ -184,25 +205,25 @@ impl Links {
                     let answer = request_once(&connection, api, request, limit, &sent).await?;
                     Ok((answer, connection))
                 }
-                other => other.map(|answer| (answer, connection)),
+                other => Ok((other?, connection)),
             }
         };
-        let outcome = tokio::time::timeout(limit, exchange).await;
+        let outcome: Result<Result<_, Trouble>, _> = tokio::time::timeout(limit, exchange).await;
         let sent = sent.load(Ordering::Relaxed);
         match outcome {
             Ok(Ok(answered)) => {
                 link.proven.store(true, Ordering::Relaxed);
                 Ok(answered)
             }
-            Ok(Err(error)) if sent => Err(Failure { error: place.error(&error), sent }),
-            Ok(Err(error)) => Err(Failure { error: connecting(place).error(&error), sent }),
+            Ok(Err(trouble)) if sent => Err(Failure { error: place.trouble(&trouble), sent }),
+            Ok(Err(trouble)) => Err(Failure { error: connecting(place).trouble(&trouble), sent }),
             Err(_) if sent => Err(Failure { error: place.timeout(), sent }),
             Err(_) => Err(Failure { error: Place { limit, ..connecting(place) }.timeout(), sent }),
         }
     }
 
     /// The lane's connection, and whether it was there before.
-    async fn connection(&self, link: &Link, lane: Lane) -> Result<(Connection, bool), KrafkaError> {
+    async fn connection(&self, link: &Link, lane: Lane) -> Result<(Connection, bool), Trouble> {
         let mut held = match lane {
             Lane::Ask => link.ask.lock().await,
             Lane::Work => link.work.lock().await,
@@ -212,10 +233,15 @@ impl Links {
         }
         *held = None;
         if let Some(error) = link.still_refused(Instant::now()) {
-            return Err(error);
+            return Err(error.into());
         }
         let connected = self.transport.connect(&link.at).await;
-        link.remember_refusal(connected.as_ref().err(), Instant::now());
+        // A missing token is no word of this broker's, and is remembered for all of them.
+        let refusal = match &connected {
+            Err(Trouble::Client(error)) => Some(error),
+            _ => None,
+        };
+        link.remember_refusal(refusal, Instant::now());
         let connection = Arc::new(connected?);
         *held = Some(Arc::clone(&connection));
         Ok((connection, false))

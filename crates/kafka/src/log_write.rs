@@ -7,7 +7,7 @@ use cluster::{BoxFuture, ClientError, LogWriter, NewRecord};
 use krafka::producer::Producer;
 use krafka::{Compression, KrafkaError, Record};
 
-use crate::fail::Place;
+use crate::fail::{Place, Trouble};
 use crate::kafka::{Kafka, Shared};
 use crate::link::{CONNECT_TIMEOUT, MAX_RESPONSE_BYTES, REQUEST_TIMEOUT};
 
@@ -99,7 +99,7 @@ impl Appender {
         }
         let place = place(shared, "starting to write records", START_LIMIT, false);
         let started = match tokio::time::timeout(START_LIMIT, start(shared)).await {
-            Ok(started) => started.map_err(|e| match place.error(&e) {
+            Ok(started) => started.map_err(|e| match place.trouble(&e) {
                 ClientError::Denied { doing, .. } => {
                     ClientError::Denied { doing, why: PRODUCER_RIGHT.to_owned() }
                 }
@@ -129,7 +129,10 @@ impl Appender {
     }
 }
 
-async fn start(shared: &Shared) -> Result<Producer, KrafkaError> {
+async fn start(shared: &Shared) -> Result<Producer, Trouble> {
+    if let Some(tokens) = &shared.config.security.tokens {
+        tokens.get().await?;
+    }
     let everyone = shared.directory.everyone(&shared.config.bootstrap, Instant::now());
     let bootstrap: Vec<_> = everyone.iter().take(MAX_BOOTSTRAP).map(ToString::to_string).collect();
     let mut builder = krafka::Kafka::builder(bootstrap.join(","))
@@ -140,11 +143,11 @@ async fn start(shared: &Shared) -> Result<Producer, KrafkaError> {
         // Together with the response size this stays below the client's own bound of 1 GiB.
         .max_in_flight_requests(2)
         .tls_reload_interval(shared.config.security.encrypts().then_some(Duration::from_secs(300)));
-    if let Some(auth) = &shared.config.security.auth {
-        builder = builder.security(auth.clone());
+    if let Some(auth) = shared.config.security.for_client() {
+        builder = builder.security(auth);
     }
     let kafka = builder.connect().await?;
-    kafka
+    let producer = kafka
         .producer()
         .compression(Compression::Lz4)
         .batch_size(BATCH_BYTES)
@@ -154,7 +157,8 @@ async fn start(shared: &Shared) -> Result<Producer, KrafkaError> {
         .delivery_timeout(DELIVERY_TIMEOUT)
         .metrics_push(false)
         .build()
-        .await
+        .await?;
+    Ok(producer)
 }
 
 fn wire_record(topic: &str, record: NewRecord) -> Record {

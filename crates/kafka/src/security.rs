@@ -1,10 +1,12 @@
 //! How we talk to brokers: encryption, and who we say we are.
 
 use std::fmt;
+use std::sync::Arc;
 
 use krafka::auth::AuthConfig;
 
 use crate::client_properties::Problem;
+use crate::oauth::{Held, Tokens};
 
 /// The security settings of a cluster. Made by [`client_properties::parse`](crate::client_properties::parse), or
 /// [`Security::plaintext`]. Its `Debug` shows no secret.
@@ -12,6 +14,8 @@ use crate::client_properties::Problem;
 pub struct Security {
     /// What the client takes; `None` is plaintext.
     pub(crate) auth: Option<AuthConfig>,
+    /// What gives the tokens of OAUTHBEARER.
+    pub(crate) tokens: Option<Arc<Tokens>>,
     /// Whether brokers are shown a client certificate.
     pub(crate) shows_certificate: bool,
     pub(crate) warnings: Vec<Problem>,
@@ -20,7 +24,7 @@ pub struct Security {
 impl Security {
     /// No encryption and no authentication.
     pub fn plaintext() -> Self {
-        Self { auth: None, shows_certificate: false, warnings: Vec::new() }
+        Self { auth: None, tokens: None, shows_certificate: false, warnings: Vec::new() }
     }
 
     /// What was odd in the file that these settings come from but did not hinder us, such as a misspelt key.
@@ -35,6 +39,29 @@ impl Security {
             (true, false) => "SSL",
             (false, true) => "SASL_PLAINTEXT",
             (true, true) => "SASL_SSL",
+        }
+    }
+
+    /// What a client takes that keeps connections of its own. It keeps no token of an earlier client.
+    pub(crate) fn for_client(&self) -> Option<AuthConfig> {
+        let Some(tokens) = self.tokens.clone() else { return self.auth.clone() };
+        Some(self.with_tls(AuthConfig::sasl_oauthbearer_provider(move || Arc::clone(&tokens).for_client())))
+    }
+
+    /// What a connection takes that logs in with this token, if the settings want tokens.
+    pub(crate) fn for_connection(&self, token: Option<&Held>) -> Option<AuthConfig> {
+        match (&self.tokens, token) {
+            (Some(tokens), Some(held)) => {
+                Some(self.with_tls(AuthConfig::sasl_oauthbearer_token(tokens.for_connection(held))))
+            }
+            _ => self.auth.clone(),
+        }
+    }
+
+    fn with_tls(&self, auth: AuthConfig) -> AuthConfig {
+        match self.auth.as_ref().and_then(AuthConfig::tls_config) {
+            Some(tls) => auth.with_tls(tls.clone()),
+            None => auth,
         }
     }
 

@@ -26,7 +26,7 @@ pub struct Builder {
     pub(crate) listeners: Vec<(String, String)>,
     pub(crate) properties: Vec<(String, String)>,
     pub(crate) cluster_id: Option<String>,
-    pub(crate) security: Option<Security>,
+    pub(crate) secured: Vec<(String, Security)>,
     pub(crate) users: Vec<(String, String)>,
     pub(crate) authorizer: bool,
     pub(crate) ready_within: Duration,
@@ -45,7 +45,7 @@ impl Default for Builder {
             listeners: Vec::new(),
             properties: Vec::new(),
             cluster_id: None,
-            security: None,
+            secured: Vec::new(),
             users: Vec::new(),
             authorizer: false,
             ready_within: Duration::from_secs(90),
@@ -118,13 +118,21 @@ impl Builder {
 
     /// Gives every broker a second listener with this security; the plain one stays for the brokers
     /// themselves and for the lab.
-    pub fn security(mut self, security: Security) -> Self {
-        self.security = Some(security);
-        self.listeners.retain(|(name, _)| name != EXTERNAL);
-        self.listener(EXTERNAL, security.protocol())
+    pub fn security(self, security: Security) -> Self {
+        self.secured(EXTERNAL, security)
     }
 
-    /// A user of the secured listener (for the SASL kinds); may log in with PLAIN and with SCRAM-SHA-512.
+    /// As [`Builder::security`], but the listener has the name `name`, so that there may be several.
+    pub fn secured(mut self, name: impl Into<String>, security: Security) -> Self {
+        let name = name.into();
+        self.listeners.retain(|(known, _)| *known != name);
+        self.secured.retain(|(known, _)| *known != name);
+        self.secured.push((name.clone(), security));
+        self.listener(name, security.protocol())
+    }
+
+    /// A user of the secured listeners (for the SASL kinds); may log in with PLAIN and with SCRAM-SHA-512. Tokens
+    /// need no user: see [`Security::Sasl`].
     pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
         self.users.push((name.into(), password.into()));
         self

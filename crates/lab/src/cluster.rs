@@ -58,7 +58,7 @@ impl Cluster {
         let tools = guard.dir().join("tools");
         fs::create_dir_all(&tools).context("creating the directory of the tools")?;
         properties::write_tool_log_config(&tools)?;
-        if config.security.is_some_and(|external| external.has_tls()) {
+        if config.secured.iter().any(|(_, security)| security.has_tls()) {
             security::make_certificates(&guard.dir().join("tls"), config.listen)?;
         }
         let ports = Mutex::new(Ports::new(config.bind()));

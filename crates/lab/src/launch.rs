@@ -98,8 +98,8 @@ impl Cluster {
             advertised.push(format!("{name}://{}", SocketAddr::new(self.config.listen, *port)));
         }
         protocols.extend(self.config.listeners.iter().map(|(name, protocol)| format!("{name}:{protocol}")));
-        if let Some(security) = self.config.security.filter(|_| node.role.is_broker()) {
-            security::set_listener(config, security, &self.config.users, &self.tls_dir());
+        for (name, security) in self.config.secured.iter().filter(|_| node.role.is_broker()) {
+            security::set_listener(config, name, *security, &self.config.users, &self.tls_dir());
         }
         if node.ports.controller != 0 {
             listeners.push(format!("CONTROLLER://127.0.0.1:{}", node.ports.controller));

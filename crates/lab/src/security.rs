@@ -1,4 +1,4 @@
-//! A second, secured listener, and rights by ACLs.
+//! Secured listeners, and rights by ACLs.
 
 use std::fs;
 use std::net::IpAddr;
@@ -12,10 +12,11 @@ use crate::cluster::Cluster;
 use crate::properties::NodeConfig;
 use crate::version::Mode;
 
-/// How the second listener is secured.
+/// How a listener is secured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Security {
-    /// SASL without encryption.
+    /// SASL without encryption: PLAIN, SCRAM-SHA-512, and OAUTHBEARER with Kafka's default validator, which takes any
+    /// token that has no signature, a `sub` and an `exp`.
     Sasl,
     /// TLS; clients need no certificate.
     Ssl,
@@ -35,6 +36,21 @@ pub enum Identity<'a> {
     Plain(&'a str, &'a str),
     /// User and password, by the mechanism SCRAM-SHA-512.
     Scram(&'a str, &'a str),
+    /// User by OAUTHBEARER, by a token that the client makes itself.
+    Token(&'a str),
+    /// Whoever a token in this file names, by OAUTHBEARER.
+    TokenFile(&'a Path),
+    /// Whoever an identity provider says, by OAUTHBEARER.
+    TokenEndpoint {
+        /// The provider's token endpoint.
+        url: &'a str,
+        /// The client's id there.
+        client: &'a str,
+        /// Its secret.
+        secret: &'a str,
+        /// The CA of an `https:` endpoint, as a PEM file.
+        ca: Option<&'a Path>,
+    },
 }
 
 impl Security {
@@ -58,10 +74,17 @@ impl Security {
 impl Cluster {
     /// Writes a `client.properties` as Kafka's own tools take it, for the secured listener.
     pub fn client_properties(&self, identity: Identity<'_>) -> Result<PathBuf> {
+        self.client_properties_of(EXTERNAL, identity)
+    }
+
+    /// As [`Cluster::client_properties`], but for a listener that was opened with
+    /// [`Builder::secured`](crate::Builder::secured).
+    pub fn client_properties_of(&self, listener: &str, identity: Identity<'_>) -> Result<PathBuf> {
         static NEXT: AtomicU32 = AtomicU32::new(1);
-        let Some(security) = self.config.security else {
-            bail!("the cluster was started without a secured listener");
+        let Some((_, security)) = self.config.secured.iter().find(|(name, _)| name == listener) else {
+            bail!("the cluster has no secured listener {listener}");
         };
+        let security = *security;
         let mut config = NodeConfig::default();
         config.set("security.protocol", security.protocol());
         match identity {
@@ -73,6 +96,9 @@ impl Cluster {
             Identity::Scram(user, password) => {
                 config.set("sasl.mechanism", "SCRAM-SHA-512");
                 config.set("sasl.jaas.config", jaas(SCRAM, &credentials(user, password)));
+            }
+            Identity::Token(_) | Identity::TokenFile(_) | Identity::TokenEndpoint { .. } => {
+                set_token(&mut config, identity);
             }
         }
         if security.has_tls() {
@@ -96,7 +122,7 @@ impl Cluster {
     }
 
     pub(crate) fn create_scram_users(&self) -> Result<()> {
-        if !self.config.security.is_some_and(Security::has_sasl) {
+        if !self.config.secured.iter().any(|(_, security)| security.has_sasl()) {
             return Ok(());
         }
         for (user, password) in &self.config.users {
@@ -108,24 +134,57 @@ impl Cluster {
     }
 }
 
-/// The name of the secured listener.
+/// Sets what the identities of OAUTHBEARER need.
+fn set_token(config: &mut NodeConfig, identity: Identity<'_>) {
+    config.set("sasl.mechanism", "OAUTHBEARER");
+    let (url, options) = match identity {
+        Identity::Token(user) => (None, format!(" unsecuredLoginStringClaim_sub=\"{user}\"")),
+        Identity::TokenFile(path) => (Some(format!("file://{}", path.display())), String::new()),
+        Identity::TokenEndpoint { url, client, secret, ca } => {
+            let mut options = format!(" clientId=\"{client}\" clientSecret=\"{secret}\"");
+            if let Some(ca) = ca {
+                let ca = ca.display();
+                options.push_str(&format!(" ssl.truststore.type=\"PEM\" ssl.truststore.location=\"{ca}\""));
+            }
+            (Some(url.to_owned()), options)
+        }
+        Identity::Anonymous | Identity::Plain(..) | Identity::Scram(..) => return,
+    };
+    config.set("sasl.jaas.config", jaas(OAUTHBEARER, &options));
+    if let Some(url) = url {
+        config.set(TOKEN_URL, url);
+        config.set(
+            "sasl.login.callback.handler.class",
+            "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginCallbackHandler",
+        );
+    }
+}
+
+/// The setting that says where a client's tokens come from.
+pub(crate) const TOKEN_URL: &str = "sasl.oauthbearer.token.endpoint.url";
+
+/// The name of the one secured listener, where nothing else was asked for.
 pub(crate) const EXTERNAL: &str = "EXTERNAL";
 const PLAIN: &str = "org.apache.kafka.common.security.plain.PlainLoginModule";
 const SCRAM: &str = "org.apache.kafka.common.security.scram.ScramLoginModule";
+const OAUTHBEARER: &str = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule";
 
 pub(crate) fn set_listener(
     config: &mut NodeConfig,
+    name: &str,
     security: Security,
     users: &[(String, String)],
     tls_dir: &Path,
 ) {
-    let mut set = |key: &str, value: String| config.set(&format!("listener.name.external.{key}"), value);
+    let name = name.to_lowercase();
+    let mut set = |key: &str, value: String| config.set(&format!("listener.name.{name}.{key}"), value);
     if security.has_sasl() {
         let known: String =
             users.iter().map(|(user, password)| format!(" user_{user}=\"{password}\"")).collect();
-        set("sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-512".to_owned());
+        set("sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-512,OAUTHBEARER".to_owned());
         set("plain.sasl.jaas.config", jaas(PLAIN, &known));
         set("scram-sha-512.sasl.jaas.config", jaas(SCRAM, ""));
+        set("oauthbearer.sasl.jaas.config", jaas(OAUTHBEARER, ""));
     }
     if security.has_tls() {
         set("ssl.keystore.type", "PEM".to_owned());

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cluster::Cluster;
 use crate::guard::wait_child;
+use crate::security::TOKEN_URL;
 use crate::version::Version;
 
 /// How long a tool may take before it is killed.
@@ -49,6 +50,10 @@ impl Cluster {
         let run = NEXT.fetch_add(1, Ordering::Relaxed);
         let (out, err) = (dir.join(format!("{run}.out")), dir.join(format!("{run}.err")));
         let mut command = self.kit.tool_command(&self.guard, &dir);
+        if let Some(url) = token_url(args) {
+            // Kafka's tools get tokens from no place that their JVM was not told of.
+            command.arg(format!("-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={url}"));
+        }
         match class(name, self.config.version) {
             Some(class) => {
                 command.arg(class);
@@ -132,6 +137,14 @@ impl Cluster {
     pub fn reassignments(&self) -> Result<String> {
         self.tool("reassign_partitions", &["--list"])?.success()
     }
+}
+
+/// Where the client settings that a tool is given say that tokens come from.
+fn token_url(args: &[&str]) -> Option<String> {
+    let place = args.iter().position(|arg| *arg == "--command-config")?;
+    let settings = fs::read_to_string(args.get(place + 1)?).ok()?;
+    let url = settings.lines().filter_map(|line| line.split_once('=')).find(|(key, _)| *key == TOKEN_URL);
+    url.map(|(_, url)| url.to_owned())
 }
 
 fn join(ids: &[i32], separator: &str) -> String {

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test crate uses a part of it")]
 
+pub(crate) mod endpoint;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
