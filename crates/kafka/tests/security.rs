@@ -5,10 +5,10 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use cluster::{ClientError, NewTopic, Reader as _, Writer as _};
+use cluster::{ClientError, LogWriter as _, NewRecord, NewTopic, Reader as _, Writer as _};
 use common::endpoint::{Endpoint, grants, unsecured_token};
 use common::{SHORT, address, ask, secured};
 use kafka::Kafka;
@@ -36,9 +36,9 @@ fn kafkas_tools_and_we_log_in_with_the_same_file() -> anyhow::Result<()> {
 
 async fn on_a_cluster(cluster: &Cluster) -> anyhow::Result<()> {
     let token = cluster.dir().join("token");
-    std::fs::write(&token, unsecured_token("admin") + "\n")?;
+    std::fs::write(&token, cluster.token("admin")? + "\n")?;
     let endpoint =
-        Endpoint::start(grants(&unsecured_token("admin")), Some(acceptor(&cluster.tls_dir())?)).await;
+        Endpoint::start(grants(&cluster.token("admin")?), Some(acceptor(&cluster.tls_dir())?)).await;
     let url = format!("https://{}/token", endpoint.address);
     let ca = cluster.tls_dir().join("ca.pem");
     let from_endpoint = Identity::TokenEndpoint { url: &url, client: "me", secret: SECRET, ca: Some(&ca) };
@@ -46,7 +46,7 @@ async fn on_a_cluster(cluster: &Cluster) -> anyhow::Result<()> {
         ("LOGIN", Identity::Plain("admin", "admin-secret")),
         ("SAFE", Identity::Scram("admin", "admin-secret")),
         ("SAFE", from_endpoint),
-        ("LOGIN", Identity::TokenFile(&token)),
+        ("SAFE", Identity::TokenFile(&token)),
         ("LOGIN", Identity::Token("admin")),
         ("MUTUAL", Identity::Anonymous),
     ];
@@ -63,8 +63,15 @@ async fn on_a_cluster(cluster: &Cluster) -> anyhow::Result<()> {
             topics.push(name);
         }
         let listed = kafka_topics(cluster, listener, &file)?.success()?;
-        let listed: Vec<_> = listed.lines().filter(|line| !line.starts_with("__")).collect();
+        let listed: Vec<_> =
+            listed.lines().filter(|line| !line.is_empty() && !line.starts_with("__")).collect();
         assert_eq!(listed, if listener == "MUTUAL" { vec![] } else { topics.clone() }, "{identity:?}");
+        // Records are written over connections of another kind.
+        if let Some(name) = topics.last().filter(|_| listener != "MUTUAL") {
+            let record = NewRecord { value: b"v".to_vec(), ..NewRecord::default() };
+            kafka.append(name, record).await.unwrap_or_else(|e| panic!("{identity:?}: {e}"));
+            kafka.flush().await.unwrap_or_else(|e| panic!("{identity:?}: {e}"));
+        }
     }
     assert_eq!(endpoint.requests().len(), 2, "one of ours for all connections, one of the tool");
 
@@ -85,14 +92,13 @@ async fn a_token_says_who_we_are(cluster: &Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Kafka's default validator takes no token that is signed, because it cannot check the signature.
 async fn a_broker_refuses_a_token_that_it_cannot_trust(
     cluster: &Cluster,
     token: &Path,
 ) -> anyhow::Result<()> {
-    std::fs::write(token, unsecured_token("admin") + "c2lnbmF0dXJl")?;
-    let file = cluster.client_properties_of("LOGIN", Identity::TokenFile(token))?;
-    let kafka = client(cluster, "LOGIN", &file)?;
+    std::fs::write(token, unsecured_token("admin"))?;
+    let file = cluster.client_properties_of("SAFE", Identity::TokenFile(token))?;
+    let kafka = client(cluster, "SAFE", &file)?;
     match kafka.ask(&kafka.bootstrap()[0], SHORT).await {
         Err(ClientError::Security { why, .. }) => assert!(why.contains("invalid_token"), "{why}"),
         other => panic!("{other:?}"),
@@ -102,14 +108,14 @@ async fn a_broker_refuses_a_token_that_it_cannot_trust(
 
 /// Another client over the same settings begins with what the file holds by then.
 async fn a_token_file_is_read_again(cluster: &Cluster, token: &Path) -> anyhow::Result<()> {
-    let file = cluster.client_properties_of("LOGIN", Identity::TokenFile(token))?;
+    let file = cluster.client_properties_of("SAFE", Identity::TokenFile(token))?;
     std::fs::remove_file(token)?;
-    let kafka = client(cluster, "LOGIN", &file)?;
+    let kafka = client(cluster, "SAFE", &file)?;
     match kafka.ask(&kafka.bootstrap()[0], SHORT).await {
         Err(ClientError::Security { at, .. }) => assert!(at.contains("the token file"), "{at}"),
         other => panic!("{other:?}"),
     }
-    std::fs::write(token, unsecured_token("admin"))?;
+    std::fs::write(token, cluster.token("admin")?)?;
     // The failure is remembered for two seconds.
     common::eventually("the file is read again", || async {
         kafka.ask(&kafka.bootstrap()[0], SHORT).await.is_ok()
@@ -139,7 +145,7 @@ async fn an_endpoint_of_an_unknown_ca_gets_no_secret(
     Ok(())
 }
 
-fn client(cluster: &Cluster, listener: &str, file: &PathBuf) -> anyhow::Result<Kafka> {
+fn client(cluster: &Cluster, listener: &str, file: &Path) -> anyhow::Result<Kafka> {
     let kafka = secured(&cluster.bootstrap_of(listener)?, &std::fs::read_to_string(file)?);
     assert_eq!(kafka.bootstrap(), [address(&cluster.bootstrap_of(listener)?)]);
     Ok(kafka)

@@ -16,7 +16,8 @@ use crate::launch::random_id;
 use crate::node::{Node, NodePorts, Role};
 use crate::ports::{Ports, turn_to_start};
 use crate::properties;
-use crate::security::{self, EXTERNAL};
+use crate::security::{self, EXTERNAL, Security};
+use crate::tokens;
 use crate::version::Mode;
 use crate::view::{self, Partition, Reassignment, wait_for};
 
@@ -60,6 +61,9 @@ impl Cluster {
         properties::write_tool_log_config(&tools)?;
         if config.secured.iter().any(|(_, security)| security.has_tls()) {
             security::make_certificates(&guard.dir().join("tls"), config.listen)?;
+        }
+        if config.secured.iter().any(|(_, security)| *security == Security::SaslSsl) {
+            tokens::make_key(&guard.dir().join("tls"))?;
         }
         let ports = Mutex::new(Ports::new(config.bind()));
         let cluster_id = match &config.cluster_id {

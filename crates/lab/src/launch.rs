@@ -9,7 +9,8 @@ use anyhow::{Context, Result};
 use crate::cluster::{Cluster, ZOOKEEPER};
 use crate::node::{Node, Role};
 use crate::properties::{self, NodeConfig};
-use crate::security;
+use crate::security::{self, ALLOWED_URLS, Security};
+use crate::tokens;
 use crate::version::Mode;
 
 impl Cluster {
@@ -43,6 +44,10 @@ impl Cluster {
             return Ok(command);
         }
         fs::write(&file, self.node_config(node)?.render()).context("writing the config")?;
+        if self.config.secured.iter().any(|(_, security)| *security == Security::SaslSsl) {
+            let url = tokens::key_url(&self.tls_dir());
+            command.arg(format!("{ALLOWED_URLS}={url}"));
+        }
         if node.ports.jmx != 0 {
             let (host, port) = (self.config.listen, node.ports.jmx);
             command.args(jmx_options(&host.to_string(), port));

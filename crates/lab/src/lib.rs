@@ -34,6 +34,7 @@ mod node;
 mod ports;
 mod properties;
 mod security;
+mod tokens;
 mod tools;
 mod traffic;
 mod version;

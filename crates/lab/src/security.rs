@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cluster::Cluster;
 use crate::properties::NodeConfig;
+use crate::tokens;
 use crate::version::Mode;
 
 /// How a listener is secured.
@@ -22,7 +23,7 @@ pub enum Security {
     Ssl,
     /// TLS; clients must show a certificate of the cluster's CA.
     MutualTls,
-    /// SASL over TLS.
+    /// SASL over TLS, with the same mechanisms; OAUTHBEARER takes tokens that are signed: see [`Cluster::token`].
     SaslSsl,
 }
 
@@ -160,6 +161,8 @@ fn set_token(config: &mut NodeConfig, identity: Identity<'_>) {
     }
 }
 
+/// The option of a JVM that says where Kafka may get tokens and their keys from.
+pub(crate) const ALLOWED_URLS: &str = "-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls";
 /// The setting that says where a client's tokens come from.
 pub(crate) const TOKEN_URL: &str = "sasl.oauthbearer.token.endpoint.url";
 
@@ -176,8 +179,11 @@ pub(crate) fn set_listener(
     users: &[(String, String)],
     tls_dir: &Path,
 ) {
-    let name = name.to_lowercase();
-    let mut set = |key: &str, value: String| config.set(&format!("listener.name.{name}.{key}"), value);
+    let prefix = format!("listener.name.{}.", name.to_lowercase());
+    if security == Security::SaslSsl {
+        tokens::set_validator(config, &prefix, tls_dir);
+    }
+    let mut set = |key: &str, value: String| config.set(&format!("{prefix}{key}"), value);
     if security.has_sasl() {
         let known: String =
             users.iter().map(|(user, password)| format!(" user_{user}=\"{password}\"")).collect();
@@ -259,14 +265,15 @@ pub(crate) fn make_certificates(dir: &Path, listen: IpAddr) -> Result<()> {
     Ok(())
 }
 
-fn openssl(dir: &Path, args: &[&str]) -> Result<()> {
+/// What `openssl` prints.
+pub(crate) fn openssl(dir: &Path, args: &[&str]) -> Result<String> {
     let done = Command::new("openssl")
         .args(args)
         .current_dir(dir)
         .output()
-        .context("running openssl: the secured listener's certificates are made with it")?;
+        .context("running openssl: the keys and certificates of secured listeners are made with it")?;
     if !done.status.success() {
         bail!("openssl {} failed:\n{}", args.join(" "), String::from_utf8_lossy(&done.stderr));
     }
-    Ok(())
+    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
 }

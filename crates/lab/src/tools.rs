@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cluster::Cluster;
 use crate::guard::wait_child;
-use crate::security::TOKEN_URL;
+use crate::security::{ALLOWED_URLS, TOKEN_URL};
 use crate::version::Version;
 
 /// How long a tool may take before it is killed.
@@ -52,7 +52,7 @@ impl Cluster {
         let mut command = self.kit.tool_command(&self.guard, &dir);
         if let Some(url) = token_url(args) {
             // Kafka's tools get tokens from no place that their JVM was not told of.
-            command.arg(format!("-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={url}"));
+            command.arg(format!("{ALLOWED_URLS}={url}"));
         }
         match class(name, self.config.version) {
             Some(class) => {
