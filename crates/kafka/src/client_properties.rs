@@ -6,8 +6,7 @@
 //! |---|---|
 //! | `security.protocol` | `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT`, `SASL_SSL` |
 //! | `sasl.mechanism` | `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512`, `OAUTHBEARER` (not Kerberos) |
-//! | `sasl.jaas.config` | `PlainLoginModule` and `ScramLoginModule` with `username` and `password`; `OAuthBearerLoginModule` |
-//! | `sasl.oauthbearer.token.endpoint.url` | a `file:` URL: the token is read from that file for every new connection |
+//! | `sasl.jaas.config` | `PlainLoginModule` and `ScramLoginModule` with `username` and `password`; `OAuthBearerLoginModule`: see below |
 //! | `ssl.truststore.type`, `ssl.truststore.location` | a PEM file (`type=PEM`) |
 //! | `ssl.truststore.certificates` | PEM text |
 //! | `ssl.keystore.type`, `ssl.keystore.location` | a PEM file with the private key and the certificate chain |
@@ -16,6 +15,31 @@
 //!
 //! Without a truststore, the public certificate authorities are trusted. Java's key stores and encrypted private keys
 //! are refused with the command that converts them. Everything that is wrong is reported at once, by line.
+//!
+//! # OAUTHBEARER
+//!
+//! | key | values |
+//! |---|---|
+//! | `sasl.oauthbearer.token.endpoint.url` | `https:` or `http:`: a token endpoint, asked by the client-credentials grant (RFC 6749, section 4.4); `file:`: a file that holds the token |
+//! | `sasl.oauthbearer.client.credentials.client.id`, `….client.secret`, `sasl.oauthbearer.scope` | who we are at the endpoint; before Kafka 4.1 the options `clientId`, `clientSecret`, `scope` of `sasl.jaas.config`, which work too |
+//! | `sasl.oauthbearer.header.urlencode` | `true`: id, secret and scope are encoded as RFC 6749 says. By default they are sent as they are, as Kafka's clients do |
+//! | `sasl.login.connect.timeout.ms`, `sasl.login.read.timeout.ms` | how long connecting to the endpoint may take, and its whole answer; 10 s each by default |
+//! | `sasl.login.callback.handler.class` | Kafka's `OAuthBearerLoginCallbackHandler`, which its own tools need for a URL; it may be left out here. Or `OAuthBearerUnsecuredLoginCallbackHandler`, Kafka's default without a URL |
+//! | `sasl.oauthbearer.jwt.retriever.class` | `DefaultJwtRetriever`, `ClientCredentialsJwtRetriever` or `FileJwtRetriever`: the URL decides |
+//!
+//! and by option of the `OAuthBearerLoginModule` in `sasl.jaas.config`:
+//!
+//! | option | values |
+//! |---|---|
+//! | `ssl.truststore.…`, `ssl.keystore.…` | TLS with the endpoint, as above. Without a truststore the certificate authorities of this host are trusted, or the public ones where it has none. The file's own `ssl.…` are for brokers alone, as in Kafka |
+//! | `extension_NAME` | a SASL extension that is sent to the brokers beside the token |
+//! | `unsecuredLoginStringClaim_sub` | for brokers of development set-ups: a token without a signature that names this user. Also `unsecuredLoginNumberClaim_NAME`, `…ListClaim_NAME`, `…LifetimeSeconds`, `…PrincipalClaimName`, `…Extension_NAME` |
+//!
+//! A token is kept until shortly before its end (`expires_in`, else the token's own `exp`, else five minutes) and renewed
+//! while the old one is still good. A file is read again every ten seconds at most. Where there is no token, the endpoint
+//! is asked again after 2 s, then later and later up to 30 s (10 s where it does not answer), once for all connections;
+//! `sasl.login.retry.…` and `sasl.login.refresh.…` have no effect. Not supported: client assertions
+//! (`sasl.oauthbearer.assertion.…`), the JWT-bearer grant, Java classes of others.
 
 mod known;
 mod oauth;

@@ -196,7 +196,7 @@ impl Endpoint {
         if let Some(tls) = &self.tls {
             return build_tls_config(tls, self.connect_limit).await.map_err(refused);
         }
-        // A host without authorities of its own (a bare container) trusts the public ones.
+        // A host that has no authorities of its own (a bare container), or odd ones, trusts the public ones.
         let own = build_tls_config(&TlsConfig::new().with_native_roots(), self.connect_limit).await;
         match own {
             Ok(own) => Ok(own),
@@ -358,6 +358,7 @@ fn encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
 
@@ -477,7 +478,43 @@ mod tests {
         }
     }
 
+    /// What comes of an answer, sent over a connection of any kind that is closed after it.
+    fn answered(answer: Vec<u8>) -> Result<Fresh, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            let (ours, mut theirs) = tokio::io::duplex(64 << 10);
+            let serve = async move {
+                // Whoever gives up in the middle of the answer does not hear its end.
+                let _ = theirs.write_all(&answer).await;
+                let _ = theirs.shutdown().await;
+                let _ = theirs.read_to_end(&mut Vec::new()).await;
+            };
+            let endpoint = endpoint(None, false);
+            tokio::join!(endpoint.exchange(Box::new(ours)), serve).0
+        })
+    }
+
+    #[test]
+    fn an_answer_comes_in_chunks_or_at_once() {
+        let answers = [
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{\"access_\r\n9\r\ntoken\":\"t\r\n2\r\n\"}\r\n0\r\n\r\n",
+            "HTTP/1.1 201 Created\r\nContent-Length: 20\r\n\r\n{\"access_token\":\"t\"}",
+            "HTTP/1.0 200 OK\r\n\r\n{\"access_token\":\"t\"}",
+        ];
+        for answer in answers {
+            assert_eq!(answered(answer.into()).map(|fresh| fresh.value), Ok("t".to_owned()), "{answer}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn no_stream_of_bytes_panics(
+            head in "(HTTP/1\\.[01] [0-9]{3} ?(OK)?\r\n((Content-Length: [0-9]{1,4}|Transfer-Encoding: chunked|\\PC{0,12})\r\n){0,3}\r\n)?",
+            body in proptest::collection::vec(any::<u8>(), 0..80),
+        ) {
+            let _ = answered([head.into_bytes(), body].concat()).is_ok();
+        }
+
         #[test]
         fn no_answer_panics(body in proptest::collection::vec(any::<u8>(), 0..80)) {
             let _ = (token(&body).is_ok(), reason(&body));

@@ -42,10 +42,11 @@ impl Endpoint {
                 tokio::spawn(async move {
                     match tls {
                         None => serve(stream, &answer, &kept).await,
-                        Some(tls) => match tls.accept(stream).await {
-                            Ok(stream) => serve(stream, &answer, &kept).await,
-                            Err(_) => return,
-                        },
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve(stream, &answer, &kept).await;
+                            }
+                        }
                     }
                 });
             }
