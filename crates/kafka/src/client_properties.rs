@@ -36,7 +36,8 @@
 //! | `unsecuredLoginStringClaim_sub` | for brokers of development set-ups: a token without a signature that names this user. Also `unsecuredLoginNumberClaim_NAME`, `…ListClaim_NAME`, `…LifetimeSeconds`, `…PrincipalClaimName`, `…Extension_NAME` |
 //!
 //! A token is kept until shortly before its end (`expires_in`, else the token's own `exp`, else five minutes) and renewed
-//! while the old one is still good. A file is read again every ten seconds at most. Where there is no token, the endpoint
+//! while the old one is still good. A file is read again for a new connection when the last
+//! reading is ten seconds old, and at once after a broker has refused the token. Where there is no token, the endpoint
 //! is asked again after 2 s, then later and later up to 30 s (10 s where it does not answer), once for all connections;
 //! `sasl.login.retry.…` and `sasl.login.refresh.…` have no effect. Not supported: client assertions
 //! (`sasl.oauthbearer.assertion.…`), the JWT-bearer grant, Java classes of others.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use cluster::{ClientError, LogWriter as _, NewRecord, NewTopic, Reader as _, Writer as _};
 use common::endpoint::{Endpoint, grants, unsecured_token};
-use common::{SHORT, address, ask, secured};
+use common::{SHORT, address, ask, eventually, secured};
 use kafka::Kafka;
 use lab::{Cluster, Identity, Mode, Security, ToolOutput};
 use tokio_rustls::TlsAcceptor;
@@ -76,8 +76,7 @@ async fn on_a_cluster(cluster: &Cluster) -> anyhow::Result<()> {
     assert_eq!(endpoint.requests().len(), 2, "one of ours for all connections, one of the tool");
 
     a_token_says_who_we_are(cluster).await?;
-    a_broker_refuses_a_token_that_it_cannot_trust(cluster, &token).await?;
-    a_token_file_is_read_again(cluster, &token).await?;
+    a_token_file_is_read_until_the_broker_takes_what_it_holds(cluster, &token).await?;
     an_endpoint_of_an_unknown_ca_gets_no_secret(cluster, &url, &endpoint).await
 }
 
@@ -92,35 +91,27 @@ async fn a_token_says_who_we_are(cluster: &Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_broker_refuses_a_token_that_it_cannot_trust(
+/// What is wrong with the file may be put right under a running client.
+async fn a_token_file_is_read_until_the_broker_takes_what_it_holds(
     cluster: &Cluster,
     token: &Path,
 ) -> anyhow::Result<()> {
-    std::fs::write(token, unsecured_token("admin"))?;
     let file = cluster.client_properties_of("SAFE", Identity::TokenFile(token))?;
     let kafka = client(cluster, "SAFE", &file)?;
+    std::fs::write(token, unsecured_token("admin"))?;
     match kafka.ask(&kafka.bootstrap()[0], SHORT).await {
         Err(ClientError::Security { why, .. }) => assert!(why.contains("invalid_token"), "{why}"),
         other => panic!("{other:?}"),
     }
-    Ok(())
-}
-
-/// Another client over the same settings begins with what the file holds by then.
-async fn a_token_file_is_read_again(cluster: &Cluster, token: &Path) -> anyhow::Result<()> {
-    let file = cluster.client_properties_of("SAFE", Identity::TokenFile(token))?;
     std::fs::remove_file(token)?;
-    let kafka = client(cluster, "SAFE", &file)?;
-    match kafka.ask(&kafka.bootstrap()[0], SHORT).await {
-        Err(ClientError::Security { at, .. }) => assert!(at.contains("the token file"), "{at}"),
-        other => panic!("{other:?}"),
-    }
-    std::fs::write(token, cluster.token("admin")?)?;
-    // The failure is remembered for two seconds.
-    common::eventually("the file is read again", || async {
-        kafka.ask(&kafka.bootstrap()[0], SHORT).await.is_ok()
+    eventually("the missing file is told of, and the token that was refused is not used again", || async {
+        let answer = kafka.ask(&kafka.bootstrap()[0], SHORT).await;
+        matches!(answer, Err(ClientError::Security { at, .. }) if at.contains("the token file"))
     })
     .await;
+    std::fs::write(token, cluster.token("admin")?)?;
+    eventually("the new token is taken", || async { kafka.ask(&kafka.bootstrap()[0], SHORT).await.is_ok() })
+        .await;
     Ok(())
 }
 

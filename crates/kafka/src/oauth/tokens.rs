@@ -28,7 +28,7 @@ const LONGEST_REFUSED_PAUSE: Duration = Duration::from_secs(30);
 /// The longest wait where the provider does not answer; Kafka's default of `sasl.login.retry.backoff.max.ms`.
 const LONGEST_UNAVAILABLE_PAUSE: Duration = Duration::from_secs(10);
 /// A token that a broker has refused is replaced if it is older than this, so that a broker that refuses everything
-/// does not make us ask the provider all the time.
+/// does not make us ask the provider all the time. A file is read again at once.
 const REPLACE_REFUSED_AFTER: Duration = Duration::from_secs(30);
 /// The client asks for a new token this long before the end that it was told.
 const CLIENTS_MARGIN: Duration = Duration::from_secs(30);
@@ -91,7 +91,8 @@ impl Tokens {
                 Step::Fetch(held) => held,
             };
             let over = state.running().unwrap_or_else(|| self.start(&mut state));
-            if let Some(held) = held {
+            // A file is read in no time, and may hold something better.
+            if let Some(held) = held.filter(|_| !self.provider.source.is_file()) {
                 return Ok(held);
             }
             over
@@ -110,7 +111,8 @@ impl Tokens {
 
     /// A broker has refused the token of this generation.
     pub(crate) fn refused(&self, generation: u64) {
-        self.lock().refused(generation, Instant::now());
+        let is_file = self.provider.source.is_file();
+        self.lock().refused(generation, is_file, Instant::now());
     }
 
     /// The token as the client takes it for one connection. How long the connection may live is up to the broker.
@@ -208,9 +210,10 @@ impl State {
         }
     }
 
-    fn refused(&mut self, generation: u64, now: Instant) {
+    fn refused(&mut self, generation: u64, is_file: bool, now: Instant) {
         let replace = |held: &mut Held| {
-            held.generation == generation && now.duration_since(held.since) >= REPLACE_REFUSED_AFTER
+            let is_old = now.duration_since(held.since) >= REPLACE_REFUSED_AFTER;
+            held.generation == generation && (is_file || is_old)
         };
         self.held.take_if(replace);
     }
@@ -315,10 +318,18 @@ mod tests {
         let (mut state, start) = (State::default(), Instant::now());
         state.take(fresh("t", Some(3600)), false, start, start);
         let generation = state.generation;
-        state.refused(generation, start + Duration::from_secs(29));
-        state.refused(generation + 1, start + Duration::from_secs(60));
+        state.refused(generation, false, start + Duration::from_secs(29));
+        state.refused(generation + 1, false, start + Duration::from_secs(60));
         assert_eq!(step(&state, start, 60), "take t");
-        state.refused(generation, start + Duration::from_secs(60));
+        state.refused(generation, false, start + Duration::from_secs(60));
         assert_eq!(step(&state, start, 60), "fetch");
+    }
+
+    #[test]
+    fn a_file_with_a_refused_token_is_read_again_at_once() {
+        let (mut state, start) = (State::default(), Instant::now());
+        state.take(fresh("t", Some(3600)), true, start, start);
+        state.refused(state.generation, true, start);
+        assert_eq!(step(&state, start, 0), "fetch");
     }
 }
