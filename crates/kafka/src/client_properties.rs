@@ -24,7 +24,7 @@
 //! | `sasl.oauthbearer.client.credentials.client.id`, `….client.secret`, `sasl.oauthbearer.scope` | who we are at the endpoint; before Kafka 4.1 the options `clientId`, `clientSecret`, `scope` of `sasl.jaas.config`, which work too |
 //! | `sasl.oauthbearer.header.urlencode` | `true`: id, secret and scope are encoded as RFC 6749 says. By default they are sent as they are, as Kafka's clients do |
 //! | `sasl.login.connect.timeout.ms`, `sasl.login.read.timeout.ms` | how long connecting to the endpoint may take, and its whole answer; 10 s each by default |
-//! | `sasl.login.callback.handler.class` | Kafka's `OAuthBearerLoginCallbackHandler`, which its own tools need for a URL; it may be left out here. Or `OAuthBearerUnsecuredLoginCallbackHandler`, Kafka's default without a URL |
+//! | `sasl.login.callback.handler.class` | Kafka's `OAuthBearerLoginCallbackHandler`, which its own tools need for a URL; it may be left out here, as may the JVM's option `org.apache.kafka.sasl.oauthbearer.allowed.urls`. Or `OAuthBearerUnsecuredLoginCallbackHandler`, Kafka's default without a URL |
 //! | `sasl.oauthbearer.jwt.retriever.class` | `DefaultJwtRetriever`, `ClientCredentialsJwtRetriever` or `FileJwtRetriever`: the URL decides |
 //!
 //! and by option of the `OAuthBearerLoginModule` in `sasl.jaas.config`:
