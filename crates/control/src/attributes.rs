@@ -221,6 +221,9 @@ pub struct DeadBrokers {
     pub suspects: BTreeMap<BrokerId, Suspect>,
     /// Alive for Kafka, but our probe fails.
     pub unreachable: BTreeSet<BrokerId>,
+    /// Those of them whose probe has not failed for long: Kafka may be about to drop them.
+    #[serde(default)]
+    pub newly_unreachable: BTreeSet<BrokerId>,
     /// The grace that was applied.
     pub grace: Duration,
 }

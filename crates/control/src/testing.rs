@@ -221,6 +221,12 @@ impl Cycle {
         Some(event.payload_as().unwrap())
     }
 
+    /// The brokers that do not answer us, and those of them that stopped a moment ago.
+    pub(crate) fn unreachable(&self) -> (BTreeSet<BrokerId>, BTreeSet<BrokerId>) {
+        let dead = self.state.get::<DeadBrokers>().unwrap().value;
+        (dead.unreachable.clone(), dead.newly_unreachable.clone())
+    }
+
     /// The dead brokers; `None` if it is not known.
     pub(crate) fn dead(&self) -> Option<Vec<i32>> {
         let dead = self.state.get::<DeadBrokers>()?;

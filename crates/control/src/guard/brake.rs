@@ -47,7 +47,10 @@ pub(crate) fn assess(state: &State, config: &GuardConfig) -> (Brake, Option<Find
         .filter(|broker| !excused.contains(broker))
         .collect();
     let known = known_brokers(state, &absent);
-    let Some(what) = too_many(&absent, &known, config) else { return (Brake::Off, None) };
+    let Some(what) = too_many(&absent, &known, config) else {
+        let going = dead.value.newly_unreachable.difference(&excused).copied().collect();
+        return (wait_for_the_next(&absent, &going, &known, state, config), None);
+    };
     let brake = release(state, config).map_or_else(|| Brake::On(what.clone()), Brake::Released);
     let waits_for = match (&brake, config.mass_failure_grace) {
         (Brake::On(_), Some(grace)) => Some(format!(
@@ -64,6 +67,29 @@ pub(crate) fn assess(state: &State, config: &GuardConfig) -> (Brake, Option<Find
     let mut finding = Finding::new(MASS_FAILURE, Target::Cluster, Severity::Critical, message);
     finding.waits_for = waits_for;
     (brake, Some(finding))
+}
+
+/// Brokers that die together are dropped by Kafka one after the other, within the time between two signs of life of a
+/// broker. Those whose probe has just begun to fail may be next, so that the first one waits until that is known.
+fn wait_for_the_next(
+    absent: &BTreeSet<BrokerId>,
+    going: &BTreeSet<BrokerId>,
+    known: &BTreeMap<BrokerId, Option<Arc<str>>>,
+    state: &State,
+    config: &GuardConfig,
+) -> Brake {
+    if absent.is_empty() || going.is_empty() || release(state, config).is_some() {
+        return Brake::Off;
+    }
+    if too_many(&absent.union(going).copied().collect(), known, config).is_none() {
+        return Brake::Off;
+    }
+    let ids: Vec<String> = going.iter().take(20).map(ToString::to_string).collect();
+    let more = if going.len() > 20 { ", …" } else { "" };
+    let (ids, s) = (ids.join(", "), if going.len() == 1 { "" } else { "s" });
+    Brake::Unknown(format!(
+        "broker{s} {ids}{more} stopped answering us a moment ago: Kafka may be about to drop more than may be absent"
+    ))
 }
 
 /// The known brokers with their racks.

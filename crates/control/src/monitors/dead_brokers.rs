@@ -222,6 +222,10 @@ impl<'a> Look<'a> {
                 continue;
             }
             seen.unreachable.insert(*id);
+            let since = self.first_seen(kinds::BROKER_UNREACHABLE, *id);
+            if self.state.now().wall.since(since) <= self.config.session_allowance.0 {
+                seen.newly_unreachable.insert(*id);
+            }
             if !self.maintenance.brokers.contains_key(id) {
                 let message = format!(
                     "broker {id} is alive for Kafka, but cannot be reached from here at {}: {failure}",

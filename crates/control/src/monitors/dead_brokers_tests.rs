@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use expect_test::{Expect, expect};
 
 use super::*;
@@ -89,6 +91,15 @@ fn a_failing_probe_alone_makes_no_broker_dead() {
             warning broker_unreachable [broker 3] broker 3 is alive for Kafka, but cannot be reached from here at b3:9092: connection refused -- waits for it to answer; Kafka has not dropped it, so it is not dead
         "]],
     );
+}
+
+#[test]
+fn a_broker_that_does_not_answer_may_be_about_to_be_dropped_for_as_long_as_a_session_lasts() {
+    let mut world = World::new(THREE);
+    world.odd_probes.insert(BrokerId(3));
+    let third = BTreeSet::from([BrokerId(3)]);
+    assert_eq!(world.watch(19).unreachable(), (third.clone(), third.clone()));
+    assert_eq!(world.watch(5).unreachable(), (third, BTreeSet::new()));
 }
 
 #[test]

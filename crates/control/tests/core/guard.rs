@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use cluster::BrokerId;
 use control::event::names;
 use control::order::OrderKind;
 use control::*;
@@ -107,6 +108,32 @@ fn counts_suspects_for_the_brake() {
         reassign_partitions [brake] 2 of 5 brokers are absent (2, 4), at most 1 may be
     "#]],
     );
+}
+
+#[test]
+fn waits_for_brokers_that_stopped_answering_when_the_first_one_of_them_was_dropped() {
+    let mut shell = five();
+    shell.world.kill(2);
+    shell.world.silent.insert(BrokerId(4));
+    shell.turn();
+    check(
+        shell.held(),
+        expect![[r#"
+        reassign_partitions [brake] broker 4 stopped answering us a moment ago: Kafka may be about to drop more than may be absent
+    "#]],
+    );
+    assert!(!shell.open_incidents().contains("mass_failure"), "nobody is woken for what may be a hiccup");
+    // It answers again: there is one dead broker, and its replicas are moved.
+    shell.world.silent.clear();
+    assert!(shell.turn().contains("submit"));
+}
+
+#[test]
+fn brokers_that_stop_answering_while_nobody_is_absent_hold_nothing() {
+    let mut shell = five();
+    shell.world.silent.extend([BrokerId(4), BrokerId(5)]);
+    shell.turn();
+    assert_eq!((shell.held(), shell.open_incidents()), (String::new(), String::new()));
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub(crate) struct World {
     pub(crate) down: BTreeSet<BrokerId>,
     /// Declared dead; the others that are down are suspects.
     pub(crate) dead: BTreeSet<BrokerId>,
+    /// They live for Kafka, and have just stopped answering us.
+    pub(crate) silent: BTreeSet<BrokerId>,
     pub(crate) topics: TopicTable,
     pub(crate) reassignments: Reassignments,
     /// Partitions whose submission is refused.
@@ -41,6 +43,7 @@ impl World {
             racks: BTreeMap::new(),
             down: BTreeSet::new(),
             dead: BTreeSet::new(),
+            silent: BTreeSet::new(),
             topics: BTreeMap::new(),
             reassignments: BTreeMap::new(),
             refuses: BTreeSet::new(),
@@ -371,7 +374,9 @@ impl Shell {
             agreeing: 3,
             capabilities: Capabilities::default(),
         };
-        let mut dead = DeadBrokers::default();
+        let silent = || world.silent.clone();
+        let mut dead =
+            DeadBrokers { unreachable: silent(), newly_unreachable: silent(), ..DeadBrokers::default() };
         for id in &world.down {
             let (since, watched) = (Timestamp(0), Duration::ZERO);
             if world.dead.contains(id) {

@@ -122,7 +122,25 @@ fn of_kafka(happened: &Happened) -> Option<Line> {
     }
 }
 
+/// Incidents that follow from one that is told anyway.
+const ASIDES: [&str; 3] = ["log_dirs_unreadable", "broker_dropped", "metadata_unreadable"];
+/// Incidents whose end is part of the story.
+const ENDS: [&str; 4] = ["under_replicated", "broker_dead", "broker_unreachable", "mass_failure"];
+
+/// The records of the service that move the story on.
+fn is_told(record: &Record) -> bool {
+    let kind = record.operation.as_str();
+    match record.kind {
+        RecordKind::Incident if record.result.starts_with("resolved") => ENDS.contains(&kind),
+        RecordKind::Incident => !ASIDES.contains(&kind),
+        _ => true,
+    }
+}
+
 fn of_the_service(record: &Record) -> Option<Line> {
+    if !is_told(record) {
+        return None;
+    }
     let voice = if record.severity == Severity::Info { Voice::Doctor } else { Voice::Alarm };
     let at = record.timestamp.0.saturating_sub(sim::Settings::default().begins_ms);
     Some(Line { at: u64::try_from(at).ok().map(Moment), voice, text: sentence(record) })

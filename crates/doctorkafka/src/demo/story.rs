@@ -33,7 +33,9 @@ pub(super) fn beginning(demo: &Demo) -> Vec<Line> {
 
 /// A fault as the narrator tells it, with what to watch for.
 pub(super) fn of_fault(fault: &str) -> String {
-    let schedule: Result<sim::Schedule, _> = format!("at 0s {fault}").parse();
+    // How long it lasts is told when it ends.
+    let what = fault.split(" for ").next().unwrap_or(fault);
+    let schedule: Result<sim::Schedule, _> = format!("at 0s {what}").parse();
     let parsed =
         schedule.ok().and_then(|schedule| schedule.0.into_iter().next()).map(|planned| planned.fault);
     let Some(parsed) = parsed else { return fault.to_owned() };
