@@ -100,7 +100,7 @@ impl Demo {
         let settings = Settings {
             seed: self.seed,
             hardware: Hardware { dir_bytes: 100 << 30, ..Hardware::default() },
-            traffic: Some(Traffic { mean_bytes_in: 150_000, consumed_permille: 1_500, hot_permille: 20 }),
+            traffic: Some(Traffic { mean_bytes_in: 100_000, consumed_permille: 1_500, hot_permille: 10 }),
             partition_bytes: 100 << 20,
             min_in_sync: 2,
             agents: Some(Agents {

@@ -7,7 +7,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Style, Stylize};
 use ratatui::text::{Line as Row, Span};
-use ratatui::widgets::{Paragraph, Widget, Wrap};
+use ratatui::widgets::{Paragraph, Widget};
 use ratatui::{Terminal, TerminalOptions, Viewport};
 use sim::Moment;
 use sim::world::{BrokerPanel, ProcessState};
@@ -21,6 +21,8 @@ const HEIGHT: u16 = 16;
 const PROBLEMS: usize = 5;
 /// Width of a broker's bars.
 const BAR: usize = 8;
+/// Width of all that is shown of a broker.
+const CELL: usize = 38;
 
 /// A terminal with the picture on it.
 pub(super) struct Screen(Terminal<CrosstermBackend<Stdout>>);
@@ -38,15 +40,11 @@ impl Screen {
         self.0.show_cursor()
     }
 
-    /// Puts a line above the picture.
+    /// Puts a line above the picture, broken where it does not fit.
     pub(super) fn say(&mut self, line: &Line) -> io::Result<()> {
-        let width = self.0.size()?.width.max(1);
-        let paragraph = Paragraph::new(spoken(line)).wrap(Wrap { trim: false });
-        // A word that does not fit goes to the next line, so that a line may take one more than its length says.
-        let columns = line.to_string().trim_start().chars().count();
-        let rows = u16::try_from(columns.div_ceil(usize::from(width).max(1))).unwrap_or(1).max(1);
-        let rows = if rows > 1 { rows + 1 } else { rows };
-        self.0.insert_before(rows, |buffer| paragraph.render(buffer.area, buffer))
+        let rows = spoken(line, usize::from(self.0.size()?.width));
+        let height = u16::try_from(rows.len()).unwrap_or(u16::MAX);
+        self.0.insert_before(height, |buffer| Paragraph::new(rows).render(buffer.area, buffer))
     }
 
     /// Draws the picture anew.
@@ -62,20 +60,27 @@ impl Screen {
     }
 }
 
-fn spoken(line: &Line) -> Row<'static> {
-    let text = line.text.clone();
-    match line.voice {
-        Voice::Narrator if line.at.is_none() => Row::from(text.bold()),
-        Voice::Narrator => Row::from(vec![format!("{} * ", line.time()).into(), text.bold().cyan()]),
-        voice => {
-            let style = match voice {
-                Voice::Alarm => Style::new().fg(Color::Yellow),
-                Voice::Doctor => Style::new().fg(Color::Green),
-                _ => Style::new().fg(Color::DarkGray),
-            };
-            Row::from(vec![format!("{} {:<7} ", line.time(), line.who()).into(), Span::styled(text, style)])
-        }
-    }
+fn spoken(line: &Line, width: usize) -> Vec<Row<'static>> {
+    let head = match line.voice {
+        Voice::Narrator if line.at.is_none() => String::new(),
+        Voice::Narrator => format!("{} * ", line.time()),
+        _ => format!("{} {:<7} ", line.time(), line.who()),
+    };
+    let style = match line.voice {
+        Voice::Narrator if line.at.is_none() => Style::new().bold(),
+        Voice::Narrator => Style::new().bold().fg(Color::Cyan),
+        Voice::Alarm => Style::new().fg(Color::Yellow),
+        Voice::Doctor => Style::new().fg(Color::Green),
+        Voice::Kafka => Style::new().fg(Color::DarkGray),
+    };
+    let indent = " ".repeat(head.chars().count());
+    let room = width.saturating_sub(indent.len()).max(20);
+    let pieces = textwrap::wrap(&line.text, room);
+    let first = |at: usize| if at == 0 { head.clone() } else { indent.clone() };
+    let row = |(at, piece): (usize, &std::borrow::Cow<'_, str>)| {
+        Row::from(vec![Span::from(first(at)), Span::styled(piece.to_string(), style)])
+    };
+    pieces.iter().enumerate().map(row).collect()
 }
 
 /// The picture, as text in `area`.
@@ -115,12 +120,12 @@ fn brokers(panels: &[BrokerPanel]) -> Vec<Row<'static>> {
     let columns: Vec<Vec<&BrokerPanel>> =
         racks.iter().map(|rack| panels.iter().filter(|panel| panel.rack == *rack).collect()).collect();
     let most = columns.iter().map(Vec::len).max().unwrap_or(0);
-    let mut rows = vec![Row::from(
-        racks
-            .iter()
-            .map(|rack| Span::from(format!("{:<38}", rack.clone().unwrap_or_default())).dim())
-            .collect::<Vec<_>>(),
-    )];
+    let head = |rack: &Option<String>| {
+        let rack = rack.clone().unwrap_or_default();
+        Span::from(format!("{rack:<12}{:<9}{:<9}{:<WIDE$}", "network", "disk", "copies", WIDE = CELL - 30))
+            .dim()
+    };
+    let mut rows = vec![Row::from(racks.iter().map(head).collect::<Vec<_>>())];
     for at in 0..most {
         let cells = columns.iter().flat_map(|column| column.get(at).map_or_else(empty, |panel| cell(panel)));
         rows.push(Row::from(cells.collect::<Vec<_>>()));
@@ -129,7 +134,7 @@ fn brokers(panels: &[BrokerPanel]) -> Vec<Row<'static>> {
 }
 
 fn empty() -> Vec<Span<'static>> {
-    vec![Span::from(" ".repeat(38))]
+    vec![Span::from(" ".repeat(CELL))]
 }
 
 fn cell(panel: &BrokerPanel) -> Vec<Span<'static>> {
@@ -149,7 +154,7 @@ fn cell(panel: &BrokerPanel) -> Vec<Span<'static>> {
     vec![
         Span::from(format!("{name:<4}")).bold(),
         Span::styled(mark, Style::new().fg(color)),
-        Span::from(format!(" {load} {disk} {:>3}    ", panel.replicas)),
+        Span::from(format!(" {load} {disk} {:>3}     ", panel.replicas)),
     ]
 }
 

@@ -46,6 +46,7 @@ fn the_picture_shows_who_is_down_and_fits_its_place() {
         .collect();
     assert!(text[0].starts_with("── DoctorKafka ── 00:30.0 ──"), "{}", text[0]);
     let of = |name: &str| text.iter().find(|row| row.contains(name)).unwrap().clone();
+    assert!(text[1].starts_with("r1          network  disk     copies  r2          network"), "{}", text[1]);
     assert!(of("b3 ").contains("b3  DOWN"), "{text:#?}");
     assert!(of("b4 ").contains("b4  up"), "{text:#?}");
 }
