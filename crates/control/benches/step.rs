@@ -110,6 +110,7 @@ fn core() -> Option<Core> {
             name: "reassign_partitions".to_owned(),
             subscribed: vec!["reassign_partitions".to_owned()],
             dry_run: false,
+            at_most_once: false,
             kind: ActionKind::Reassign,
             emits: Vec::new(),
         }],

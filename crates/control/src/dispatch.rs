@@ -212,7 +212,7 @@ impl Dispatcher<'_> {
         let mut event = event.clone();
         event.dry_run |= dry_run;
         let work = match slot.kind {
-            ActionKind::Once => Work::Once(Once::default()),
+            ActionKind::Once => Work::Once(Once { at_most_once: slot.at_most_once, ..Once::default() }),
             ActionKind::Reassign => {
                 let order: ReassignPartitions = match event.payload_as() {
                     Ok(order) => order,
@@ -281,7 +281,7 @@ impl Dispatcher<'_> {
                 continue;
             }
             let guard = Guard { halt: &self.halt, config: self.guard, state, brake, executions: &executions };
-            let objection = guard.objects_to_any(&shared.event.name);
+            let objection = self.objects_to_going_on(shared).or(guard.objects_to_any(&shared.event.name));
             // Without an objection it can only be the wave before that is waited for.
             let check = objection.as_ref().map_or(Check::Caps, |(check, _)| *check);
             let leave = match objection {
@@ -299,6 +299,19 @@ impl Dispatcher<'_> {
             next.push(if execution == **shared { Arc::clone(shared) } else { Arc::new(execution) });
         }
         self.memory.executions = Arc::new(next);
+    }
+
+    /// Whether an execution was begun under another configuration, which allowed what the present one does not: it is
+    /// followed, and what it set is taken away, but it submits nothing more.
+    fn objects_to_going_on(&self, execution: &Execution) -> Option<(Check, String)> {
+        if execution.dry_run {
+            return None;
+        }
+        match self.actions.iter().find(|slot| slot.name == execution.action) {
+            Some(slot) if !slot.dry_run => None,
+            Some(slot) => Some((Check::DryRun, format!("{} is in a dry run now", slot.name))),
+            None => Some((Check::DryRun, format!("there is no action {} any more", execution.action))),
+        }
     }
 
     /// Takes in what a step of an execution brought.
@@ -332,15 +345,17 @@ impl Dispatcher<'_> {
         }
     }
 
-    /// Forgets the oldest of the executions that have ended.
+    /// Forgets the oldest of the executions that have ended. Single calls are counted by themselves, so that many
+    /// messages do not make it forget which moves have failed or were cancelled a moment ago.
     pub(crate) fn forget_ended(&mut self) {
-        let mut ended = 0;
+        let mut ended = [0, 0];
         let mut moves = 0_usize;
         let mut forget = Vec::new();
         for execution in self.memory.executions.iter().rev().filter(|e| !e.is_running()) {
-            ended += 1;
+            let ended = &mut ended[usize::from(matches!(execution.work, Work::Reassign(_)))];
+            *ended += 1;
             moves = moves.saturating_add(execution.moves().len());
-            if ended > self.limits.keep_ended || (ended > 1 && moves > self.limits.keep_ended_moves) {
+            if *ended > self.limits.keep_ended || (*ended > 1 && moves > self.limits.keep_ended_moves) {
                 forget.push(execution.id);
             }
         }

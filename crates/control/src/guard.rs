@@ -31,6 +31,8 @@ pub enum Check {
     Identity,
     /// Did a person say "no new acts"?
     Paused,
+    /// Was it begun before its action was put into a dry run?
+    DryRun,
     /// Is the cluster, or the broker that it is about, under maintenance?
     Maintenance,
     /// Is what it was decided on known and fresh?
@@ -54,6 +56,7 @@ impl Check {
             Self::Chain => "chain",
             Self::Identity => "identity",
             Self::Paused => "paused",
+            Self::DryRun => "dry_run",
             Self::Maintenance => "maintenance",
             Self::Facts => "facts",
             Self::Brake => "brake",

@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::effect::Effect;
 use crate::execution::{Execution, ExecutionId, MovePhase, Work};
+use crate::guard::brake::Watch;
 use crate::incident::Incidents;
 use crate::order::Wishes;
 use crate::time::{Tick, Timestamp};
@@ -45,6 +46,8 @@ pub struct Memory {
     /// What has been said for events that have no incident, with the moment at which it last applied: so that it is
     /// said once. Not stored: after a restart it is said again.
     pub(crate) said: BTreeMap<String, Tick>,
+    /// Who was absent, as the brake saw it. Not stored.
+    pub(crate) brake: Watch,
     /// What is in the store.
     saved: Saved,
 }

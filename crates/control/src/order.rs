@@ -1,6 +1,6 @@
 //! What people want: orders as they come in, wishes as they are kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cluster::BrokerId;
 use serde::{Deserialize, Serialize};
@@ -83,6 +83,9 @@ pub struct Wishes {
     pub broker_maintenance: BTreeMap<BrokerId, Wish>,
     /// Healing in spite of many dead brokers; goes with the incident.
     pub approved: Option<Wish>,
+    /// Those that were absent when it was approved: the approval is for them alone.
+    #[serde(default)]
+    pub approved_brokers: Option<BTreeSet<BrokerId>>,
     /// When somebody last said that acts are allowed again. What was cancelled before may be done again at once.
     #[serde(default)]
     pub resumed: Option<Timestamp>,

@@ -55,6 +55,7 @@ fn apply_one(
         }
         OrderKind::Approve => {
             wishes.approved = Some(wish(None));
+            wishes.approved_brokers = None;
             ("approve", Target::Cluster, "approved".to_owned())
         }
         OrderKind::Cancel { execution } => {

@@ -16,7 +16,7 @@ use crate::execution::{ExecutionId, ExecutionLimits, Work, once, progress, reass
 use crate::finding::{Finding, Severity, Target};
 use crate::guard::brake::{self, MASS_FAILURE};
 use crate::guard::{GuardConfig, Halt, Held};
-use crate::incident::{Change, FoldLimits, Incidents, Look, fold};
+use crate::incident::{Change, FoldLimits, IncidentKey, Incidents, Look, fold};
 use crate::memory::{KnownBroker, Memory};
 use crate::orders;
 use crate::plugin::{Flow, Monitor, Operator};
@@ -53,6 +53,9 @@ pub struct ActionSlot {
     pub dry_run: bool,
     /// How it is driven.
     pub kind: ActionKind,
+    /// Whether an order of which it is not known whether it was carried out must not be given again. Messages always
+    /// are.
+    pub at_most_once: bool,
     /// The names of the events that it can emit.
     pub emits: Vec<String>,
 }
@@ -211,7 +214,15 @@ impl Core {
         for finding in progress::findings(running, now.wall, &self.limits) {
             state.report(finding);
         }
-        let (brake, mass_failure) = brake::assess(&state, &self.guard);
+        let (brake, mass_failure) = brake::assess(&state, &self.guard, &mut memory.brake);
+        brake::bind_approval(&mut memory.wishes, &state, &memory.brake);
+        if let (true, Some(finding)) = (memory.brake.holds_again, &mass_failure) {
+            // Whoever was told that healing goes on must hear that it does not any more.
+            let incidents = Arc::make_mut(&mut memory.incidents);
+            if let Some(incident) = incidents.open.get_mut(&IncidentKey::from(finding)) {
+                incident.done.remove(names::ALERT_MASS_FAILURE);
+            }
+        }
         let (incidents, changes) = if halt == Halt::No {
             self.remember(memory, &state);
             if let Some(finding) = &mass_failure {
@@ -366,7 +377,8 @@ impl Core {
         changes.extend(more);
         let mass_failure = incidents.get(MASS_FAILURE, &Target::Cluster).is_some();
         if !mass_failure && memory.wishes.approved.is_some() {
-            Arc::make_mut(&mut memory.wishes).approved = None;
+            let wishes = Arc::make_mut(&mut memory.wishes);
+            (wishes.approved, wishes.approved_brokers) = (None, None);
             let line = Line::new(RecordKind::Order, CORE, "approve", &Target::Cluster);
             lines.push(line.because("there is no mass failure").result("the approval is over"));
         }

@@ -51,6 +51,7 @@ impl Site {
             name: name.to_owned(),
             subscribed: vec![event.to_owned()],
             dry_run,
+            at_most_once: false,
             kind,
             emits: Vec::new(),
         };

@@ -165,6 +165,10 @@ pub trait ActionConfig: DeserializeOwned + Serialize + Send + Sync + 'static {
     }
     /// Whether acts change clusters or hosts, so that `dry_run` is `true` unless it is switched off.
     fn changes_things(&self) -> bool;
+    /// Whether an order must not be given again if it is not known whether it was carried out, as after a crash.
+    fn at_most_once(&self) -> bool {
+        false
+    }
     /// The names of the events that the action may emit: the same as [`Action::emits`], known before anything is
     /// made.
     fn emits(&self) -> Vec<String> {
@@ -183,6 +187,10 @@ pub trait Prepared<T>: Send + Sync {
     fn resolved(&self) -> serde_json::Value;
     /// See [`ActionConfig::changes_things`]; `false` for monitors and operators.
     fn changes_things(&self) -> bool;
+    /// See [`ActionConfig::at_most_once`]; `false` for monitors and operators.
+    fn at_most_once(&self) -> bool {
+        false
+    }
     /// The names of the events that the plugin may emit; none for monitors.
     fn emits(&self) -> Vec<String>;
     /// Makes the plugin.
@@ -360,6 +368,10 @@ impl<C: ActionConfig> Prepared<Arc<dyn Action>> for OfAction<C> {
     }
     fn changes_things(&self) -> bool {
         self.0.changes_things()
+    }
+
+    fn at_most_once(&self) -> bool {
+        self.0.at_most_once()
     }
     fn emits(&self) -> Vec<String> {
         self.0.emits()

@@ -167,6 +167,7 @@ fn slot(action: &ActionEntry, known: &BTreeSet<String>) -> ActionSlot {
         subscribed: action.subscribed_events.iter().filter(|event| known.contains(*event)).cloned().collect(),
         dry_run: action.dry_run,
         kind,
+        at_most_once: action.plugin.prepared.at_most_once(),
         emits: action.plugin.prepared.emits(),
     }
 }

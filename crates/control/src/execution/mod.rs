@@ -69,6 +69,9 @@ pub struct Once {
     pub under_way: Option<u32>,
     /// How often it has been tried.
     pub tries: u32,
+    /// Whether it must not be done again if it is not known what became of it.
+    #[serde(default)]
+    pub at_most_once: bool,
     /// Whether the act under way was sent out by this process, so that an answer will come.
     #[serde(skip)]
     pub sent: bool,

@@ -141,7 +141,7 @@ pub(crate) fn objection(m: &MoveState, view: &View<'_>) -> Option<String> {
         let found = ids(&partition.replicas);
         return Some(format!("its replicas are {found}, not {} as planned", ids(&order.from)));
     }
-    if let Some(broker) = order.dead.iter().find(|broker| !view.is_dead(**broker)) {
+    if let Some(broker) = order.dead.iter().find(|broker| view.is_live(**broker)) {
         return Some(format!("broker {broker} is not dead any more"));
     }
     let in_the_way = order.added().find_map(|broker| {
@@ -167,4 +167,11 @@ pub(crate) fn objection(m: &MoveState, view: &View<'_>) -> Option<String> {
 fn ids(brokers: &[BrokerId]) -> String {
     let ids: Vec<String> = brokers.iter().map(ToString::to_string).collect();
     format!("[{}]", ids.join(", "))
+}
+
+/// Why a move that waits must not be submitted yet: its broker is absent, but after a restart, or after a time in which
+/// nobody said who is alive, its grace counts anew.
+pub(crate) fn not_yet(m: &MoveState, view: &View<'_>) -> Option<String> {
+    let broker = m.order.dead.iter().find(|broker| !view.is_dead(**broker))?;
+    Some(format!("the grace of broker {broker} counts anew"))
 }

@@ -8,10 +8,11 @@ use crate::plugin::{ActError, Done};
 use crate::record::{Line, RecordKind};
 use crate::time::Now;
 
-/// Actions are idempotent: an act of which nothing is known is done again. Replacing a host twice is the exception:
-/// the second time would hit the new one.
-fn may_be_repeated(event: &str) -> bool {
-    event != names::REPLACE_INSTANCE
+/// Built-in actions are idempotent: an act of which nothing is known is done again. Replacing a host twice is the
+/// exception: the second time would hit the new one. What a script does is not known, so that it is an exception, too,
+/// unless it only tells people something.
+fn may_be_repeated(event: &str, once: &Once) -> bool {
+    is_message(event) || !(once.at_most_once || event == names::REPLACE_INSTANCE)
 }
 
 /// Takes in what came of the act `sequence`.
@@ -34,7 +35,7 @@ pub(crate) fn settle(
             progressed.follow_ups = done.follow_ups;
             progressed
         }
-        Err(error) if error.maybe_applied && !may_be_repeated(&execution.event.name) => {
+        Err(error) if error.maybe_applied && !may_be_repeated(&execution.event.name, once) => {
             give_up_unknown(execution, now, &error.message)
         }
         Err(error) if error.retry && once.tries < limits.max_tries => {
@@ -59,7 +60,7 @@ pub(crate) fn next_step(execution: &mut Execution, leave: &Leave, now: Now) -> P
     let Work::Once(once) = &mut execution.work else { return Progressed::default() };
     match once.under_way {
         Some(_) if once.sent => return Progressed::default(),
-        Some(_) if !may_be_repeated(&execution.event.name) => {
+        Some(_) if !may_be_repeated(&execution.event.name, once) => {
             return give_up_unknown(execution, now, "the service was stopped before the answer came");
         }
         _ => {}
@@ -75,7 +76,7 @@ pub(crate) fn next_step(execution: &mut Execution, leave: &Leave, now: Now) -> P
         under_way: Some(execution.sequence),
         tries: once.tries.saturating_add(1),
         sent: true,
-        not_before: once.not_before,
+        ..*once
     };
     let tries = once.tries;
     let result = if tries > 1 { format!("started, try {tries}") } else { "started".to_owned() };

@@ -7,7 +7,7 @@ use cluster::{BrokerId, TopicPartition};
 use crate::event::{
     ElectLeaders, Event, Message, PartitionMove, ReassignResult, ReassignStep, Throttle, names,
 };
-use crate::execution::observe::{View, is_listed_as_ours, objection, observe};
+use crate::execution::observe::{View, is_listed_as_ours, not_yet, objection, observe};
 use crate::execution::wave::{Load, choose};
 use crate::execution::{
     Execution, ExecutionLimits, Leave, MovePhase, MoveState, Progressed, Reassign, StepKind, UnderWay, Work,
@@ -100,9 +100,13 @@ fn next(
     if !work.moves.iter().any(|m| m.phase == MovePhase::Waiting) {
         return Next::Wait(None);
     }
+    let waiting = || work.moves.iter().filter(|m| m.phase == MovePhase::Waiting);
     match leave {
         Leave::OnlyCleaning(reason) => Next::Wait(Some(reason.clone())),
         Leave::Any if !may_act => Next::Wait(None),
+        Leave::Any if waiting().all(|m| not_yet(m, view).is_some()) => {
+            Next::Wait(waiting().find_map(|m| not_yet(m, view)))
+        }
         Leave::Any => next_wave(work, view, limits, load),
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use cluster::BrokerId;
 
+use crate::execution::observe::not_yet;
 use crate::execution::{ExecutionLimits, MovePhase, MoveState, View};
 
 /// What is in flight at each broker.
@@ -67,6 +68,10 @@ fn concerned(m: &MoveState, view: &View<'_>) -> Vec<BrokerId> {
     brokers
 }
 
+fn is_ready(m: &MoveState, view: &View<'_>) -> bool {
+    m.phase == MovePhase::Waiting && not_yet(m, view).is_none()
+}
+
 /// The positions of the waiting moves that may go out: those with the fewest in-sync replicas first, then in the
 /// order of the event. `load` grows by them.
 pub(crate) fn choose(
@@ -75,8 +80,7 @@ pub(crate) fn choose(
     view: &View<'_>,
     limits: &ExecutionLimits,
 ) -> Vec<usize> {
-    let mut waiting: Vec<usize> =
-        (0..moves.len()).filter(|index| moves[*index].phase == MovePhase::Waiting).collect();
+    let mut waiting: Vec<usize> = (0..moves.len()).filter(|index| is_ready(&moves[*index], view)).collect();
     waiting.sort_by_key(|index| moves[*index].order.in_sync);
     let mut chosen = Vec::new();
     for index in waiting {

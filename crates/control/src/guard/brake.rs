@@ -12,7 +12,9 @@ use crate::event::{Event, Message, names};
 use crate::finding::{Finding, Severity, Target};
 use crate::guard::{GuardConfig, brokers_in_maintenance, words};
 use crate::incident::IncidentKey;
+use crate::order::Wishes;
 use crate::state::State;
+use crate::time::Tick;
 
 /// The kind of the finding.
 pub const MASS_FAILURE: &str = "mass_failure";
@@ -30,28 +32,50 @@ pub enum Brake {
     Unknown(String),
 }
 
+/// What the brake remembers from cycle to cycle. It is not stored: after a restart the time is watched anew.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Watch {
+    /// Who was absent in the last cycle.
+    absent: BTreeSet<BrokerId>,
+    /// Since when nobody has gone who was not among them.
+    since: Tick,
+    /// Whether healing went on in the last cycle although many were absent.
+    released: bool,
+    /// Whether it is held again, because more have gone.
+    pub(crate) holds_again: bool,
+}
+
+impl Watch {
+    fn see(&mut self, absent: &BTreeSet<BrokerId>, now: Tick) {
+        if !absent.is_subset(&self.absent) {
+            self.since = now;
+        }
+        self.absent.clone_from(absent);
+    }
+}
+
 /// Looks at who is absent. Suspects count: after a lost switch brokers are declared dead one after the other, and the
 /// first of them must not slip through.
-pub(crate) fn assess(state: &State, config: &GuardConfig) -> (Brake, Option<Finding>) {
+pub(crate) fn assess(state: &State, config: &GuardConfig, watch: &mut Watch) -> (Brake, Option<Finding>) {
     let Some(dead) = state.get::<DeadBrokers>() else {
         return (Brake::Unknown("it is not known which brokers are dead".to_owned()), None);
     };
     // A broker that a person has put under maintenance is absent on purpose.
     let excused = brokers_in_maintenance(state);
-    let absent: BTreeSet<BrokerId> = dead
-        .value
-        .dead
-        .keys()
-        .chain(dead.value.suspects.keys())
-        .copied()
-        .filter(|broker| !excused.contains(broker))
-        .collect();
+    let down: BTreeSet<BrokerId> =
+        dead.value.dead.keys().chain(dead.value.suspects.keys()).copied().collect();
+    let absent: BTreeSet<BrokerId> = down.difference(&excused).copied().collect();
+    watch.see(&absent, state.now().tick);
     let known = known_brokers(state, &absent);
-    let Some(what) = too_many(&absent, &known, config) else {
+    let Some(what) = too_many(&absent, &down, &known, config) else {
         let going = dead.value.newly_unreachable.difference(&excused).copied().collect();
-        return (wait_for_the_next(&absent, &going, &known, state, config), None);
+        (watch.released, watch.holds_again) = (false, false);
+        let brake = wait_for_the_next(&absent, &going, &down, &known, config);
+        return (brake.filter(|_| release(state, config, watch).is_none()).unwrap_or(Brake::Off), None);
     };
-    let brake = release(state, config).map_or_else(|| Brake::On(what.clone()), Brake::Released);
+    let brake = release(state, config, watch).map_or_else(|| Brake::On(what.clone()), Brake::Released);
+    watch.holds_again = watch.released && matches!(brake, Brake::On(_));
+    watch.released = matches!(brake, Brake::Released(_));
     let waits_for = match (&brake, config.mass_failure_grace) {
         (Brake::On(_), Some(grace)) => Some(format!(
             "a person to approve (doctorkafka approve), or {} without change",
@@ -74,22 +98,21 @@ pub(crate) fn assess(state: &State, config: &GuardConfig) -> (Brake, Option<Find
 fn wait_for_the_next(
     absent: &BTreeSet<BrokerId>,
     going: &BTreeSet<BrokerId>,
+    down: &BTreeSet<BrokerId>,
     known: &BTreeMap<BrokerId, Option<Arc<str>>>,
-    state: &State,
     config: &GuardConfig,
-) -> Brake {
-    if absent.is_empty() || going.is_empty() || release(state, config).is_some() {
-        return Brake::Off;
+) -> Option<Brake> {
+    if absent.is_empty() || going.is_empty() {
+        return None;
     }
-    if too_many(&absent.union(going).copied().collect(), known, config).is_none() {
-        return Brake::Off;
-    }
+    let with = |some: &BTreeSet<BrokerId>| some.union(going).copied().collect::<BTreeSet<BrokerId>>();
+    too_many(&with(absent), &with(down), known, config)?;
     let ids: Vec<String> = going.iter().take(20).map(ToString::to_string).collect();
     let more = if going.len() > 20 { ", …" } else { "" };
     let (ids, s) = (ids.join(", "), if going.len() == 1 { "" } else { "s" });
-    Brake::Unknown(format!(
+    Some(Brake::Unknown(format!(
         "broker{s} {ids}{more} stopped answering us a moment ago: Kafka may be about to drop more than may be absent"
-    ))
+    )))
 }
 
 /// The known brokers with their racks.
@@ -104,9 +127,11 @@ fn known_brokers(state: &State, absent: &BTreeSet<BrokerId>) -> BTreeMap<BrokerI
     known
 }
 
-/// Says what is too much, if it is: more than a tenth (or one) of the brokers, or a whole rack of two or more.
+/// Says what is too much, if it is: more than a tenth (or one) of the brokers, or a whole rack of two or more. Of a rack
+/// those count, too, that are `down` on purpose.
 fn too_many(
     absent: &BTreeSet<BrokerId>,
+    down: &BTreeSet<BrokerId>,
     known: &BTreeMap<BrokerId, Option<Arc<str>>>,
     config: &GuardConfig,
 ) -> Option<String> {
@@ -121,28 +146,47 @@ fn too_many(
             ids.join(", "),
         ));
     }
-    let mut racks = BTreeMap::<&Arc<str>, (usize, usize)>::new();
+    #[derive(Default)]
+    struct Rack {
+        all: usize,
+        down: usize,
+        absent: usize,
+    }
+    let mut racks = BTreeMap::<&Arc<str>, Rack>::new();
     for (id, rack) in known {
         let Some(rack) = rack else { continue };
-        let (all, gone) = racks.entry(rack).or_default();
-        *all += 1;
-        *gone += usize::from(absent.contains(id));
+        let rack = racks.entry(rack).or_default();
+        rack.all += 1;
+        rack.down += usize::from(down.contains(id));
+        rack.absent += usize::from(absent.contains(id));
     }
     racks
         .into_iter()
-        .find(|(_, (all, gone))| *all >= 2 && all == gone)
-        .map(|(rack, (all, _))| format!("the whole rack {rack} is absent ({all} brokers)"))
+        .find(|(_, rack)| rack.all >= 2 && rack.all == rack.down && rack.absent > 0)
+        .map(|(name, rack)| format!("the whole rack {name} is absent ({} brokers)", rack.all))
 }
 
-/// Why healing may go on all the same.
-fn release(state: &State, config: &GuardConfig) -> Option<String> {
-    if let Some(wish) = &state.wishes().approved {
+/// Why healing may go on all the same. An approval, and the time, are for those that are absent: they know nothing of
+/// brokers that go afterwards.
+fn release(state: &State, config: &GuardConfig, watch: &Watch) -> Option<String> {
+    if let Some(wish) = &state.wishes().approved
+        && state.wishes().approved_brokers.as_ref().is_none_or(|approved| watch.absent.is_subset(approved))
+    {
         return Some(format!("approved{}", words(wish)));
     }
     let incident = state.incidents().get(MASS_FAILURE, &Target::Cluster)?;
-    let watched = state.now().tick.since(incident.watched_since?);
+    let now = state.now().tick;
+    let watched = now.since(incident.watched_since?).min(now.since(watch.since));
     let grace = config.mass_failure_grace?;
     (watched >= grace).then(|| format!("it has lasted for {}", duration_words(grace)))
+}
+
+/// Whom an approval that was just given is for: those that are absent now, once that is known.
+pub(crate) fn bind_approval(wishes: &mut Arc<Wishes>, state: &State, watch: &Watch) {
+    let known = state.get::<DeadBrokers>().is_some();
+    if known && wishes.approved.is_some() && wishes.approved_brokers.is_none() {
+        Arc::make_mut(wishes).approved_brokers = Some(watch.absent.clone());
+    }
 }
 
 /// The alert that goes out when the brake holds.

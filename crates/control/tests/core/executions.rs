@@ -351,6 +351,53 @@ fn the_end_of_a_move_is_written_before_the_next_move_of_its_partition() {
 }
 
 #[test]
+fn submits_nothing_more_when_it_is_started_again_in_a_dry_run() {
+    let batches = |dry_run: bool| {
+        let mut setup = setup(FOUR);
+        setup.limits.batch = 1;
+        setup.throttle = Some(1_000);
+        setup.actions[0].dry_run = dry_run;
+        setup
+    };
+    let mut shell = killed(batches(false));
+    shell.quiet(2);
+    assert_eq!(shell.world.reassignments.len(), 1);
+    let mut dry = batches(true).start();
+    (dry.world, dry.store) = (shell.world.clone(), shell.store.clone());
+    dry.crash();
+    dry.quiet(2);
+    dry.world.complete();
+    dry.quiet(20);
+    assert!(dry.world.reassignments.is_empty(), "nothing more is submitted");
+    assert!(dry.held().contains("[dry_run] reassign is in a dry run now"), "{}", dry.held());
+    assert_eq!(dry.memory.executions[0].moves().iter().filter(|m| m.phase.is_final()).count(), 1);
+    // A person who does not want the rest has the throttle taken away.
+    dry.order(OrderKind::Cancel { execution: None });
+    dry.quiet(5);
+    assert!(!dry.world.throttled);
+}
+
+#[test]
+fn moves_that_wait_outlive_a_restart_in_which_the_grace_counts_anew() {
+    let mut setup = setup(FOUR);
+    setup.limits.batch = 1;
+    let mut shell = killed(setup);
+    shell.turn();
+    shell.crash();
+    // After the restart the broker is absent, but not dead yet.
+    shell.world.dead.clear();
+    shell.quiet(2);
+    shell.world.complete();
+    shell.quiet(5);
+    assert!(shell.world.reassignments.is_empty(), "nothing is submitted before the grace is over");
+    assert!(shell.held().contains("the grace of broker 3 counts anew"), "{}", shell.held());
+    shell.world.dead.insert(BrokerId(3));
+    shell.quiet(2);
+    assert_eq!(shell.world.reassignments.len(), 1);
+    assert_eq!(shell.memory.executions.len(), 1, "it is the same execution that goes on");
+}
+
+#[test]
 fn finds_what_was_completed_while_it_was_down() {
     let mut shell = killed(setup(FOUR));
     shell.turn();

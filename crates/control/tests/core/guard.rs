@@ -29,6 +29,12 @@ const FIVE: &str = "
     t-1: 2 3 1
 ";
 
+const SIX: &str = "
+    brokers: 1@a 2@a 3@b 4@b 5@c 6@c
+    t-0: 1 2 3
+    t-1: 2 3 1
+";
+
 fn five() -> Shell {
     let mut shell = setup(FIVE).also("mail", names::ALERT_MASS_FAILURE).start();
     shell.quiet(2);
@@ -182,6 +188,70 @@ fn goes_on_when_a_person_approves_and_forgets_it_with_the_incident() {
     "#]],
     );
     assert!(shell.memory.wishes.approved.is_none());
+}
+
+#[test]
+fn an_approval_is_for_those_that_were_absent_when_it_was_given() {
+    let mut shell = setup(SIX).also("mail", names::ALERT_MASS_FAILURE).start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    shell.world.drop_broker(4);
+    shell.quiet(2);
+    shell.order(OrderKind::Approve);
+    assert!(shell.turn().contains("submit"));
+    shell.quiet(2);
+    shell.world.complete();
+    shell.quiet(5);
+    assert_eq!(shell.held(), "");
+    // One more goes: nobody has approved that.
+    shell.world.kill(2);
+    let text = shell.turn();
+    assert!(!text.contains("submit"), "{text}");
+    assert!(text.contains("ACT 3.1 mail alert_mass_failure cluster"), "it is told again: {text}");
+    check(
+        shell.held(),
+        expect![[r#"
+        reassign_partitions [brake] 3 of 6 brokers are absent (2, 3, 4), at most 1 may be
+    "#]],
+    );
+    shell.crash();
+    assert!(!shell.turn().contains("submit"), "also after a restart");
+    shell.order(OrderKind::Approve);
+    assert!(shell.turn().contains("submit"));
+}
+
+#[test]
+fn the_grace_for_mass_failures_counts_anew_when_more_brokers_go() {
+    let mut setup = setup(FIVE);
+    setup.guard.mass_failure_grace = Some(Duration::from_secs(10));
+    let mut shell = setup.start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    shell.world.drop_broker(1);
+    shell.quiet(9);
+    shell.world.drop_broker(4);
+    shell.quiet(10);
+    assert_eq!(shell.held.len(), 1);
+    assert!(shell.turn().contains("submitting 2 moves"));
+}
+
+#[test]
+fn a_rack_counts_as_lost_although_one_of_its_brokers_is_down_for_maintenance() {
+    let mut shell = setup(SIX).start();
+    shell.quiet(2);
+    let scope = control::order::Scope::Broker(BrokerId(4));
+    shell.order(OrderKind::MaintenanceOn { scope, until: None });
+    shell.world.drop_broker(4);
+    shell.quiet(2);
+    assert_eq!(shell.held(), "");
+    shell.world.kill(3);
+    shell.turn();
+    check(
+        shell.held(),
+        expect![[r#"
+        reassign_partitions [brake] the whole rack b is absent (2 brokers)
+    "#]],
+    );
 }
 
 #[test]

@@ -61,6 +61,31 @@ fn repeats_a_message_that_was_under_way_when_it_crashed() {
 }
 
 #[test]
+fn never_repeats_an_order_of_which_a_script_may_have_done_its_part() {
+    let start = |name: &str| {
+        let mut setup = setup("brokers: 1 2 3 4 5\n t-0: 3 1 2").also("page", names::ELECT_LEADERS);
+        setup.actions[1].at_most_once = true;
+        let mut shell = setup.start();
+        shell.quiet(2);
+        shell.world.kill(3);
+        shell.quiet(2);
+        shell.world.complete();
+        shell.world.partition(&cluster::TopicPartition::new("t", 0)).leader = Some(cluster::BrokerId(1));
+        let text = shell.turn();
+        assert!(text.contains("ACT 2.1 page elect_leaders cluster"), "{text}");
+        let stored = shell.store.get_mut("executions/2").unwrap();
+        stored["event"]["name"] = name.into();
+        shell.crash();
+        shell.step()
+    };
+    let text = start(names::ELECT_LEADERS);
+    assert!(text.contains("elect_leaders cluster: unknown: the service was stopped"), "{text}");
+    assert!(!text.contains("ACT 2.2"), "{text}");
+    // What only tells people something is told again rather than not at all.
+    assert!(start(names::NOTIFY_REASSIGNMENT).contains("ACT 2.2 page notify_reassignment"));
+}
+
+#[test]
 fn never_repeats_the_replacement_of_a_host() {
     let mut shell = messenger();
     // As if the execution in the store were one that replaces a host.

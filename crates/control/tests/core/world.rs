@@ -277,6 +277,7 @@ pub(crate) fn slot(name: &str, event: &str, kind: ActionKind) -> ActionSlot {
         name: name.to_owned(),
         subscribed: vec![event.to_owned()],
         dry_run: false,
+        at_most_once: false,
         kind,
         emits: Vec::new(),
     }

@@ -161,6 +161,7 @@ fn core(config: &DriverConfig) -> Result<Core, Vec<ConfigProblem>> {
         name: name.to_owned(),
         subscribed: subscribed.iter().map(|event| (*event).to_owned()).collect(),
         dry_run,
+        at_most_once: false,
         kind,
         emits: Vec::new(),
     };

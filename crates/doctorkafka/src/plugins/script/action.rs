@@ -47,6 +47,10 @@ impl ActionConfig for ScriptActionConfig {
         true
     }
 
+    fn at_most_once(&self) -> bool {
+        true
+    }
+
     fn emits(&self) -> Vec<String> {
         self.emits.clone()
     }

@@ -137,6 +137,7 @@ fn start(store: &Arc<impl StateStore + 'static>, world: &Arc<World>) -> Loop {
         name: name.to_owned(),
         subscribed: events.iter().map(|event| (*event).to_owned()).collect(),
         dry_run: false,
+        at_most_once: false,
         kind: ActionKind::Once,
         emits: Vec::new(),
     };
