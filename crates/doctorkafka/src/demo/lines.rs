@@ -44,7 +44,7 @@ impl Line {
 
     /// The moment, as minutes and seconds.
     pub(super) fn time(&self) -> String {
-        self.at.map_or_else(|| " ".repeat(7), |at| clock(at))
+        self.at.map_or_else(|| " ".repeat(7), clock)
     }
 
     /// Who says it.
