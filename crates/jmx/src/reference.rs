@@ -215,4 +215,42 @@ mod tests {
         let items = [Content::Block(id.to_bytes().to_vec())];
         assert_eq!(ObjId::read(&mut Annotation::new(&items)), Some(id));
     }
+
+    #[test]
+    fn stubs_are_read_with_the_sockets_that_they_want() {
+        // A stub whose annotation is: kind of reference, [whether there is a socket factory], host, port, [the
+        // factory], number, end.
+        let stub = |kind: &str, factory: &str| {
+            let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+            let class = |name: &str, flags: &str, superclass: &str| {
+                format!("72{:04x}{}0000000000000001{flags}000078{superclass}", name.len(), hex(name))
+            };
+            let object = class("java.rmi.server.RemoteObject", "03", "70");
+            let text = |text: &str| format!("{:04x}{}", text.len(), hex(text));
+            let before = match kind {
+                "UnicastRef2" => format!("{}{:02x}", text(kind), u8::from(!factory.is_empty())),
+                _ => text(kind),
+            };
+            let before = format!("{before}{}00001234", text("h"));
+            let factory = match factory {
+                "" => String::new(),
+                name => format!("73{}", class(name, "02", "70")),
+            };
+            let after = format!("77 16 {}", "00".repeat(21) + "07");
+            let block = format!("77{:02x}{before}", before.len() / 2);
+            let hex = format!("aced000573{}{block}{factory}{after}78", class("S", "02", &object));
+            let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
+            let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+            digits.chunks(2).map(byte).collect::<Vec<u8>>()
+        };
+        for (kind, factory, expected) in
+            [("UnicastRef", "", None), ("UnicastRef2", "", None), ("UnicastRef2", "a.B", Some("a.B"))]
+        {
+            let reference = RemoteRef::from_bytes(&stub(kind, factory)).unwrap();
+            assert_eq!((reference.host.as_str(), reference.port), ("h", 0x1234));
+            assert_eq!(reference.id.space.count, 7);
+            assert_eq!(reference.socket_factory.as_deref(), expected);
+        }
+        assert!(RemoteRef::from_bytes(&stub("ActivatableRef", "")).is_err());
+    }
 }

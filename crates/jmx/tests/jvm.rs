@@ -192,6 +192,9 @@ fn errors_tell_what_happened_and_the_session_goes_on() {
     let mut client = jvm.connector().timeouts(timeouts).limits(limits).connect().unwrap();
     let values = name("test:type=Values");
     let none = name("kafka.server:type=NoSuch");
+    let elsewhere = format!("service:jmx:rmi:///jndi/rmi://127.0.0.1:{}/nothing", jvm.address().port());
+    let error = Connector::new(elsewhere.parse().unwrap()).connect().unwrap_err();
+    assert!(matches!(&error, Error::NotBound { name } if name == "nothing"), "{error}");
     let error = client.attribute(&none, "Count").unwrap_err();
     assert!(matches!(&error, Error::NoSuchMBean { name } if *name == none.to_string()), "{error}");
     assert!(matches!(client.attributes(&none, &["Count"]), Err(Error::NoSuchMBean { .. })));
@@ -388,7 +391,11 @@ fn leases_keep_a_session_and_only_while_they_are_renewed() {
         assert!(busy.mbean_count().unwrap() > 0, "the busy session's lease is renewed");
         jvm.threads_named(SESSION_THREAD) == 1
     });
-    assert!(busy.mbean_count().unwrap() > 0);
+    let began = Instant::now();
+    until("the time of some more leases to pass", || {
+        assert!(busy.mbean_count().unwrap() > 0, "the busy session's lease is renewed again and again");
+        began.elapsed() > Duration::from_secs(4)
+    });
     let error = idle.mbean_count().unwrap_err();
     assert!(matches!(error, Error::SessionEnded), "{error}");
     idle.close().unwrap();
