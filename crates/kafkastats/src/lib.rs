@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod cli;
 pub mod gather;
+pub mod jvm;
 pub mod measure;
 pub mod publish;
 pub mod rates;
