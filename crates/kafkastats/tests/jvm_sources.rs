@@ -61,7 +61,9 @@ macro_rules! capture {
 
 #[test]
 fn strimzi() {
-    check(capture!("strimzi020.prom"), expect![[r#"
+    check(
+        capture!("strimzi020.prom"),
+        expect![[r#"
         bytes in of orders 190858
         bytes in 228761
         bytes out of orders 192480
@@ -78,8 +80,11 @@ fn strimzi() {
         state 3
         cpu load -
         cpu seconds 4.98
-    "#]]);
-    check(capture!("strimzi101.prom"), expect![[r#"
+    "#]],
+    );
+    check(
+        capture!("strimzi101.prom"),
+        expect![[r#"
         bytes in of orders 192401
         bytes in 234667
         bytes out of orders 194053
@@ -96,12 +101,15 @@ fn strimzi() {
         state 3
         cpu load -
         cpu seconds 5.17
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn examples_of_the_exporter() {
-    check(capture!("ex2_020.prom"), expect![[r#"
+    check(
+        capture!("ex2_020.prom"),
+        expect![[r#"
         bytes in of orders 198980
         bytes in 238745
         bytes out of orders 200632
@@ -118,8 +126,11 @@ fn examples_of_the_exporter() {
         state 3
         cpu load -
         cpu seconds 6.81
-    "#]]);
-    check(capture!("exkraft101.prom"), expect![[r#"
+    "#]],
+    );
+    check(
+        capture!("exkraft101.prom"),
+        expect![[r#"
         bytes in of orders 195860
         bytes in 238598
         bytes out of orders 197534
@@ -136,12 +147,15 @@ fn examples_of_the_exporter() {
         state 3
         cpu load -
         cpu seconds 5.5
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn confluent() {
-    check(capture!("confluent020.prom"), expect![[r#"
+    check(
+        capture!("confluent020.prom"),
+        expect![[r#"
         bytes in of orders 192486
         bytes in 237348
         bytes out of orders 194160
@@ -158,8 +172,11 @@ fn confluent() {
         state 3
         cpu load -
         cpu seconds 4.98
-    "#]]);
-    check(capture!("confluent101.prom"), expect![[r#"
+    "#]],
+    );
+    check(
+        capture!("confluent101.prom"),
+        expect![[r#"
         bytes in of orders 182721
         bytes in 225057
         bytes out of orders 184361
@@ -176,12 +193,15 @@ fn confluent() {
         state 3
         cpu load -
         cpu seconds 5.4
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn bitnami() {
-    check(capture!("bitnami020.prom"), expect![[r#"
+    check(
+        capture!("bitnami020.prom"),
+        expect![[r#"
         bytes in of orders 182609
         bytes in 222028
         bytes out of orders 184261
@@ -198,8 +218,11 @@ fn bitnami() {
         state 3
         cpu load 0
         cpu seconds 5.84
-    "#]]);
-    check(capture!("bitnami101.prom"), expect![[r#"
+    "#]],
+    );
+    check(
+        capture!("bitnami101.prom"),
+        expect![[r#"
         bytes in of orders 190857
         bytes in 233223
         bytes out of orders 192530
@@ -216,12 +239,15 @@ fn bitnami() {
         state 3
         cpu load 0
         cpu seconds 5.43
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn without_rules() {
-    check(capture!("default020.prom"), expect![[r#"
+    check(
+        capture!("default020.prom"),
+        expect![[r#"
         bytes in of orders 182697
         bytes in 220871
         bytes out of orders 184337
@@ -238,8 +264,11 @@ fn without_rules() {
         state 3
         cpu load 0
         cpu seconds 5.68
-    "#]]);
-    check(capture!("default101.prom"), expect![[r#"
+    "#]],
+    );
+    check(
+        capture!("default101.prom"),
+        expect![[r#"
         bytes in of orders 190910
         bytes in 231128
         bytes out of orders 192583
@@ -256,12 +285,15 @@ fn without_rules() {
         state 3
         cpu load 0
         cpu seconds 5.78
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn without_rules_in_lower_case() {
-    check(capture!("defaultlc101.prom"), expect![[r#"
+    check(
+        capture!("defaultlc101.prom"),
+        expect![[r#"
         bytes in of orders 194118
         bytes in 234117
         bytes out of orders 195758
@@ -278,12 +310,15 @@ fn without_rules_in_lower_case() {
         state 3
         cpu load 0
         cpu seconds 4.84
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn koperator() {
-    check(capture!("koperator101.prom"), expect![[r#"
+    check(
+        capture!("koperator101.prom"),
+        expect![[r#"
         bytes in of orders -
         bytes in 242508
         bytes out of orders -
@@ -300,7 +335,8 @@ fn koperator() {
         state -
         cpu load -
         cpu seconds 4.78
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -361,7 +397,8 @@ fn jolokia_s_answer_is_read() {
         state -
         cpu load 0
         cpu seconds -
-    "#]].assert_eq(&show(&readings));
+    "#]]
+    .assert_eq(&show(&readings));
 }
 
 #[test]

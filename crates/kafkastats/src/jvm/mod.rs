@@ -4,10 +4,14 @@
 //! all of these give [`Readings`], and only [`readings`] knows which MBeans are wanted.
 
 pub mod exposition;
+pub mod http;
 pub mod jolokia;
 pub mod names;
 pub mod over_jmx;
 pub mod prometheus;
 pub mod readings;
+pub mod source;
 
+pub use over_jmx::Identity;
 pub use readings::{Attribute, Metric, Readings, Scope};
+pub use source::{Outcome, Source, Way};

@@ -87,6 +87,8 @@ fn stem(name: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use expect_test::expect;
+
     use super::*;
     use crate::jvm::exposition::parse;
 
@@ -98,131 +100,55 @@ mod tests {
 
     #[test]
     fn names_of_all_schemes_are_understood() {
-        let topic = || Scope::Topic("t".to_owned());
-        for (line, metric, attribute, scope) in [
-            (
-                r#"kafka_server_brokertopicmetrics_bytesout_total{topic="t",} 1"#,
-                Metric::BytesOut,
-                Attribute::Count,
-                topic(),
-            ),
-            (
-                r#"kafka_server_brokertopicmetrics_bytesoutpersec{topic="t"} 1"#,
-                Metric::BytesOut,
-                Attribute::Count,
-                topic(),
-            ),
-            (
-                "kafka_server_brokertopicmetrics_bytesoutpersec_oneminuterate_alltopics 1",
-                Metric::BytesOut,
-                Attribute::OneMinuteRate,
-                Scope::Broker,
-            ),
-            (
-                r#"kafka_server_brokertopicmetrics_bytesoutpersec_count{topic="t"} 1"#,
-                Metric::BytesOut,
-                Attribute::Count,
-                topic(),
-            ),
-            (
-                "kafka_server_brokertopicmetrics_total_bytesoutpersec_count 1",
-                Metric::BytesOut,
-                Attribute::Count,
-                Scope::Broker,
-            ),
-            (
-                r#"kafka_server_BrokerTopicMetrics_Count{name="BytesOutPerSec",topic="t"} 1"#,
-                Metric::BytesOut,
-                Attribute::Count,
-                topic(),
-            ),
-            (
-                r#"kafka_server_brokertopicmetrics_fiveminuterate{name="BytesOutPerSec"} 1"#,
-                Metric::BytesOut,
-                Attribute::FiveMinuteRate,
-                Scope::Broker,
-            ),
-            (
-                "kafka_server_brokertopicmetrics_bytesoutpersec_alltopics_oneminuterate 1",
-                Metric::BytesOut,
-                Attribute::OneMinuteRate,
-                Scope::Broker,
-            ),
-            (
-                r#"kafka_server_brokertopicmetrics_bytesoutpersec_total{topic="t"} 1"#,
-                Metric::BytesOut,
-                Attribute::Count,
-                topic(),
-            ),
-            (
-                r#"kafka_server_BrokerTopicMetrics_BytesOutPerSec_Count{Topic="t"} 1"#,
-                Metric::BytesOut,
-                Attribute::Count,
-                topic(),
-            ),
-            (
-                "kafka_server_brokertopicmetrics_bytesinpersec_rate 1",
-                Metric::BytesIn,
-                Attribute::OneMinuteRate,
-                Scope::Broker,
-            ),
-            (
-                "kafka_server_kafkarequesthandlerpool_requesthandleravgidle_percent 1",
-                Metric::RequestHandlerIdle,
-                Attribute::MeanRate,
-                Scope::Broker,
-            ),
-            (
-                "kafka_server_kafkarequesthandlerpool_requesthandleravgidlepercent_count_total 1",
-                Metric::RequestHandlerIdle,
-                Attribute::Count,
-                Scope::Broker,
-            ),
-            (
-                "kafka_server_kafkarequesthandlerpool_requesthandleravgidlepercent_total 1",
-                Metric::RequestHandlerIdle,
-                Attribute::Count,
-                Scope::Broker,
-            ),
-            (
-                "kafka_server_kafkarequesthandlerpool_total_brokerrequesthandleravgidlepercent_count 1",
-                Metric::BrokerRequestHandlerIdle,
-                Attribute::Count,
-                Scope::Broker,
-            ),
-            (
-                "kafka_network_socketserver_networkprocessoravgidle_percent 1",
-                Metric::NetworkProcessorIdle,
-                Attribute::Value,
-                Scope::Broker,
-            ),
-            (
-                "kafka_network_requestchannel_requestqueuesize 1",
-                Metric::RequestQueueSize,
-                Attribute::Value,
-                Scope::Broker,
-            ),
-            (
-                r#"kafka_log_logmanager_remaininglogstorecover{dir="\"/d\""} 1"#,
-                Metric::LogsToRecover,
-                Attribute::Value,
-                Scope::Broker,
-            ),
-            (
-                r#"kafka_log_Log_Value{name="Size",topic="t",partition="3"} 1"#,
-                Metric::LogSize,
-                Attribute::Value,
-                Scope::Partition("t".to_owned(), 3),
-            ),
-            (
-                "kafka_server_replicamanager_total_underreplicatedpartitions_value 1",
-                Metric::UnderReplicated,
-                Attribute::Value,
-                Scope::Broker,
-            ),
-        ] {
-            assert_eq!(meaning_of(line), Some((metric, attribute, scope)), "{line}");
-        }
+        let lines = r#"
+kafka_server_brokertopicmetrics_bytesout_total{topic="t",} 1
+kafka_server_brokertopicmetrics_bytesoutpersec{topic="t"} 1
+kafka_server_brokertopicmetrics_bytesoutpersec_oneminuterate_alltopics 1
+kafka_server_brokertopicmetrics_bytesoutpersec_count{topic="t"} 1
+kafka_server_brokertopicmetrics_total_bytesoutpersec_count 1
+kafka_server_BrokerTopicMetrics_Count{name="BytesOutPerSec",topic="t"} 1
+kafka_server_brokertopicmetrics_fiveminuterate{name="BytesOutPerSec"} 1
+kafka_server_brokertopicmetrics_bytesoutpersec_alltopics_oneminuterate 1
+kafka_server_brokertopicmetrics_bytesoutpersec_total{topic="t"} 1
+kafka_server_BrokerTopicMetrics_BytesOutPerSec_Count{Topic="t"} 1
+kafka_server_brokertopicmetrics_bytesinpersec_rate 1
+kafka_server_kafkarequesthandlerpool_requesthandleravgidle_percent 1
+kafka_server_kafkarequesthandlerpool_requesthandleravgidlepercent_count_total 1
+kafka_server_kafkarequesthandlerpool_requesthandleravgidlepercent_total 1
+kafka_server_kafkarequesthandlerpool_total_brokerrequesthandleravgidlepercent_count 1
+kafka_network_socketserver_networkprocessoravgidle_percent 1
+kafka_network_requestchannel_requestqueuesize 1
+kafka_log_logmanager_remaininglogstorecover{dir="\"/d\""} 1
+kafka_log_Log_Value{name="Size",topic="t",partition="3"} 1
+kafka_server_replicamanager_total_underreplicatedpartitions_value 1
+"#;
+        let meanings = lines.lines().filter(|line| !line.is_empty()).map(|line| match meaning_of(line) {
+            Some((metric, attribute, scope)) => format!("{metric:?} {attribute:?} {scope:?}\n"),
+            None => "none\n".to_owned(),
+        });
+        expect![[r#"
+            BytesOut Count Topic("t")
+            BytesOut Count Topic("t")
+            BytesOut OneMinuteRate Broker
+            BytesOut Count Topic("t")
+            BytesOut Count Broker
+            BytesOut Count Topic("t")
+            BytesOut FiveMinuteRate Broker
+            BytesOut OneMinuteRate Broker
+            BytesOut Count Topic("t")
+            BytesOut Count Topic("t")
+            BytesIn OneMinuteRate Broker
+            RequestHandlerIdle MeanRate Broker
+            RequestHandlerIdle Count Broker
+            RequestHandlerIdle Count Broker
+            BrokerRequestHandlerIdle Count Broker
+            NetworkProcessorIdle Value Broker
+            RequestQueueSize Value Broker
+            LogsToRecover Value Broker
+            LogSize Value Partition("t", 3)
+            UnderReplicated Value Broker
+        "#]]
+        .assert_eq(&meanings.collect::<String>());
     }
 
     #[test]

@@ -6,18 +6,80 @@ use super::readings::{
     Attribute, MBEANS, MBean, Metric, OPERATING_SYSTEM, PROCESS_CPU_LOAD, Readings, Scope, meaning,
 };
 
+/// The MBean that says of which cluster a broker is.
+const CLUSTER_ID: &str = "kafka.server:type=KafkaServer,name=ClusterId";
+
+/// Which broker is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The id of its cluster.
+    pub cluster: String,
+    /// Its own id.
+    pub broker: i32,
+}
+
+/// Why there are no readings over JMX.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JmxError {
+    /// The session failed.
+    #[error("{0}")]
+    Jmx(#[from] Error),
+    /// The JVM has no JMX server.
+    #[error("the JVM has no JMX server: start the broker with -Dcom.sun.management.jmxremote")]
+    NoServer,
+    /// The JVM is no broker.
+    #[error("the JVM is no Kafka broker, or does not run yet")]
+    NoBroker,
+    /// The JVM is another broker.
+    #[error("the JVM is broker {found}, and broker {wanted} is meant")]
+    OtherBroker {
+        /// Which it is.
+        found: String,
+        /// Which is meant.
+        wanted: i32,
+    },
+    /// The broker is of another cluster.
+    #[error("the JVM is of cluster {found}, and {wanted} is meant")]
+    OtherCluster {
+        /// Which it is.
+        found: String,
+        /// Which is meant.
+        wanted: String,
+    },
+}
+
 /// Reads a broker's MBeans. Waits as long as the connector's time limits allow: to be called on a thread of its own.
 ///
 /// Also tells which MBeans could not be read, in words: one that fails costs its figure alone.
 ///
 /// # Errors
-/// Those of the network, of the protocol and of the login.
-pub fn read(connector: &Connector) -> Result<(Readings, Vec<String>), Error> {
+/// Those of the network, of the protocol and of the login; and if it is not the broker that is meant.
+pub fn read(connector: &Connector, broker: &Identity) -> Result<(Readings, Vec<String>), JmxError> {
     let mut client = connector.connect()?;
+    check(&mut client, broker)?;
     let mut problems = Vec::new();
     let readings = read_all(&mut client, &mut problems)?;
     client.close()?;
     Ok((readings, problems))
+}
+
+/// Makes sure that this is the broker: a port may be another's, and many brokers may run on one host.
+fn check(client: &mut Client, broker: &Identity) -> Result<(), JmxError> {
+    let cluster = match client.attribute(&ObjectName::new(CLUSTER_ID)?, "Value") {
+        Ok(value) => value.as_str().unwrap_or_default().to_owned(),
+        Err(Error::NoSuchMBean { .. }) => return Err(JmxError::NoBroker),
+        Err(error) => return Err(error.into()),
+    };
+    if cluster != broker.cluster {
+        return Err(JmxError::OtherCluster { found: cluster, wanted: broker.cluster.clone() });
+    }
+    let ids = client.names(&ObjectName::new("kafka.server:type=app-info,id=*")?)?;
+    let ids: Vec<_> = ids.iter().filter_map(|name| name.get("id")).collect();
+    if ids.iter().any(|id| *id == broker.broker.to_string()) {
+        return Ok(());
+    }
+    Err(JmxError::OtherBroker { found: ids.join(", "), wanted: broker.broker })
 }
 
 fn read_all(client: &mut Client, problems: &mut Vec<String>) -> Result<Readings, Error> {
