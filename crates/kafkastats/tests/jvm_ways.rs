@@ -15,7 +15,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use jmx::Connector;
 use kafkastats::jvm::http::{Endpoint, HttpError};
-use kafkastats::jvm::{Attribute, Identity, Metric, Outcome, Readings, Scope, Source, Way};
+use kafkastats::jvm::{Attribute, Found, Identity, Metric, Outcome, Readings, Scope, Source, Way};
 
 const CAPTURE: &str = include_str!("fixtures/strimzi101.prom");
 const JOLOKIA: &str = include_str!("fixtures/jolokia-bulk.json");
@@ -78,7 +78,7 @@ async fn an_exporter_is_scraped_packed_or_not() {
         let (url, server) = serve(body);
         let way = Way::Prometheus(endpoint(&url).login("user", "secret"), vec![]);
         let outcome = Source::new(vec![way]).read(&identity(1)).await;
-        let (way, readings) = outcome.readings.unwrap();
+        let Found { way, readings, .. } = outcome.found.unwrap();
         assert_eq!((way, leaders(&readings)), ("prometheus", Some(5.0)));
         let asked = server.join().unwrap().to_ascii_lowercase();
         assert!(asked.starts_with("get /metrics http/1.1\r\n"), "{asked}");
@@ -91,7 +91,7 @@ async fn an_exporter_is_scraped_packed_or_not() {
 async fn jolokia_is_asked_once_for_all() {
     let (url, server) = serve(answer("200 OK", "Content-Type: text/plain\r\n", JOLOKIA.as_bytes()));
     let outcome = Source::new(vec![Way::Jolokia(endpoint(&url))]).read(&identity(1)).await;
-    let (way, readings) = outcome.readings.unwrap();
+    let Found { way, readings, .. } = outcome.found.unwrap();
     assert_eq!((way, leaders(&readings)), ("jolokia", Some(336.0)));
     let asked = server.join().unwrap();
     assert!(asked.starts_with("POST /metrics?includeStackTrace=false&"), "{asked}");
@@ -114,7 +114,7 @@ async fn the_first_way_that_leads_somewhere_is_taken_and_the_others_are_told() {
         Way::Prometheus(endpoint(&good), vec![]),
     ]);
     let outcome = source.read(&identity(1)).await;
-    assert!(outcome.readings.is_some(), "{:?}", outcome.problems);
+    assert!(outcome.found.is_some(), "{:?}", outcome.problems);
     let problems = outcome.problems.join("\n");
     for why in [
         "jolokia: connecting to",
@@ -127,8 +127,8 @@ async fn the_first_way_that_leads_somewhere_is_taken_and_the_others_are_told() {
         server.join().unwrap();
     }
     // All servers are gone: every way is told, and the last good one is tried first.
-    let Outcome { readings, problems } = source.read(&identity(1)).await;
-    assert!(readings.is_none());
+    let Outcome { found, problems } = source.read(&identity(1)).await;
+    assert!(found.is_none());
     assert_eq!(problems.len(), 4, "{problems:?}");
     assert!(problems[0].starts_with("prometheus: connecting"), "{problems:?}");
 }
@@ -161,10 +161,10 @@ fn what_is_no_url_is_refused() {
 struct FakeBroker(Child);
 
 impl FakeBroker {
-    fn start(broker: &str, topics: &str, options: &[&str]) -> Option<FakeBroker> {
+    fn start(broker: &str, topics: &str, options: &[&str], more: &[&str]) -> Option<FakeBroker> {
         let mut command = Command::new(tool("java")?);
         command.args(["-Xmx64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]).args(options);
-        command.arg("-cp").arg(classes()?).args(["FakeKafka", CLUSTER, broker, topics]);
+        command.arg("-cp").arg(classes()?).args(["FakeKafka", CLUSTER, broker, topics]).args(more);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let output = child.stdout.take().unwrap();
         let jvm = FakeBroker(child);
@@ -212,13 +212,14 @@ const LOCAL: [&str; 1] = ["-Dcom.sun.management.jmxremote"];
 
 #[tokio::test]
 async fn the_right_broker_of_this_host_is_read() {
-    let Some(_one) = FakeBroker::start("101", "3", &LOCAL) else { return };
-    let Some(_two) = FakeBroker::start("102", "5", &LOCAL) else { return };
+    let Some(_one) = FakeBroker::start("101", "3", &LOCAL, &[]) else { return };
+    let Some(_two) = FakeBroker::start("102", "5", &LOCAL, &[]) else { return };
     for (broker, topics) in [(101, 3), (102, 5)] {
         let mut source = Source::new(vec![Way::JmxLocal { attach: false }]);
         let outcome = source.read(&identity(broker)).await;
-        let (way, readings) = outcome.readings.unwrap_or_else(|| panic!("{:?}", outcome.problems));
-        assert_eq!(way, "jmx-local");
+        let Found { way, readings, lacking } =
+            outcome.found.unwrap_or_else(|| panic!("{:?}", outcome.problems));
+        assert_eq!((way, lacking), ("jmx-local", vec![]));
         assert_eq!(readings.of_topics(Metric::BytesOut, Attribute::Count).count(), topics);
         let t2 = Scope::Topic("t2".to_owned());
         assert_eq!(readings.get(Metric::BytesOut, Attribute::Count, &t2), Some(4.0));
@@ -241,10 +242,10 @@ async fn the_right_broker_of_this_host_is_read() {
 
 #[tokio::test]
 async fn another_broker_is_not_taken_for_ours() {
-    let Some(_jvm) = FakeBroker::start("103", "0", &LOCAL) else { return };
+    let Some(_jvm) = FakeBroker::start("103", "0", &LOCAL, &[]) else { return };
     let mut source = Source::new(vec![Way::JmxLocal { attach: false }]);
     let outcome = source.read(&identity(104)).await;
-    assert!(outcome.readings.is_none());
+    assert!(outcome.found.is_none());
     let problems = outcome.problems.join("\n");
     assert!(problems.contains("the JVM is broker 103, and broker 104 is meant"), "{problems}");
     let other = Identity { cluster: "other".to_owned(), broker: 103 };
@@ -257,12 +258,23 @@ async fn another_broker_is_not_taken_for_ours() {
 
 #[tokio::test]
 async fn a_broker_without_a_jmx_server_is_read_only_where_attaching_is_switched_on() {
-    let Some(jvm) = FakeBroker::start("105", "1", &[]) else { return };
+    // A file of properties on the command line tells which broker it is before anything is changed in it.
+    let directory = tempfile::tempdir().unwrap();
+    let properties = directory.path().join("server.properties");
+    std::fs::write(&properties, "process.roles=broker\nnode.id=105\n").unwrap();
+    let Some(ours) = FakeBroker::start("105", "1", &[], &[properties.to_str().unwrap()]) else { return };
+    let Some(other) = FakeBroker::start("106", "1", &[], &[]) else { return };
     let outcome = Source::new(vec![Way::JmxLocal { attach: false }]).read(&identity(105)).await;
-    assert!(outcome.readings.is_none());
+    assert!(outcome.found.is_none());
     let problems = outcome.problems.join("\n");
-    assert!(problems.contains(&format!("process {}: the JVM has no JMX server", jvm.pid())), "{problems}");
-    let address = jmx::local::start_agent(jvm.pid(), Duration::from_secs(20)).unwrap();
-    let mut source = Source::new(vec![Way::Jmx(Connector::new(address)), Way::JmxLocal { attach: true }]);
-    assert_eq!(source.read(&identity(105)).await.readings.unwrap().0, "jmx");
+    assert!(problems.contains(&format!("process {}: the JVM has no JMX server", ours.pid())), "{problems}");
+    let outcome = Source::new(vec![Way::JmxLocal { attach: true }]).read(&identity(105)).await;
+    assert!(outcome.found.is_some(), "{:?}", outcome.problems);
+    let found = jmx::local::find_jvms();
+    let jvm = |pid: u32| found.jvms.iter().find(|jvm| jvm.pid == pid).unwrap();
+    assert!(jvm(ours.pid()).local_address().is_some());
+    assert!(jvm(other.pid()).local_address().is_none(), "what may be another broker is left as it was");
+    let address = jvm(ours.pid()).local_address().unwrap().unwrap();
+    let outcome = Source::new(vec![Way::Jmx(Connector::new(address))]).read(&identity(105)).await;
+    assert_eq!(outcome.found.unwrap().way, "jmx");
 }

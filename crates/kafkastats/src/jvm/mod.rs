@@ -4,14 +4,18 @@
 //! all of these give [`Readings`], and only [`readings`] knows which MBeans are wanted.
 
 pub mod exposition;
+pub mod figures;
 pub mod http;
 pub mod jolokia;
+mod local;
 pub mod names;
+pub mod options;
 pub mod over_jmx;
 pub mod prometheus;
 pub mod readings;
 pub mod source;
 
+pub use figures::Figures;
 pub use over_jmx::Identity;
 pub use readings::{Attribute, Metric, Readings, Scope};
-pub use source::{Outcome, Source, Way};
+pub use source::{Found, Outcome, Source, Way};

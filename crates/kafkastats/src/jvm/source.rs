@@ -2,19 +2,17 @@
 
 use std::time::Duration;
 
-use jmx::local::{Jvm, find_jvms, start_agent};
-use jmx::{Address, Connector};
+use jmx::Connector;
 
 use super::http::{Endpoint, HttpError};
 use super::jolokia::{self, JolokiaError};
+use super::local;
 use super::over_jmx::{self, Identity, JmxError};
 use super::prometheus::{self, Override, PrometheusError};
 use super::readings::Readings;
 
 /// How long an exporter may take. With 12,000 MBeans, jmx_exporter takes four seconds.
 const SCRAPE_LIMIT: Duration = Duration::from_secs(20);
-/// How long a JVM may take to start its JMX server.
-const ATTACH_LIMIT: Duration = Duration::from_secs(10);
 /// Prometheus' own format, so that names come as they are written here.
 const ACCEPT: &str = "text/plain;version=0.0.4";
 
@@ -84,10 +82,21 @@ fn none_is_it(tried: &[String]) -> String {
 /// What came of a reading.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The figures and the way that they came, if any way led to them.
-    pub readings: Option<(&'static str, Readings)>,
-    /// What could not be read, and the ways that led nowhere, in words.
+    /// The figures, if any way led to them.
+    pub found: Option<Found>,
+    /// The ways that led nowhere, with the reason, in words.
     pub problems: Vec<String>,
+}
+
+/// Figures, and how they came.
+#[derive(Debug)]
+pub struct Found {
+    /// The name of the way.
+    pub way: &'static str,
+    /// The figures.
+    pub readings: Readings,
+    /// What could not be read, in words.
+    pub lacking: Vec<String>,
 }
 
 /// Reads the figures of one broker, by the first way that leads to them.
@@ -104,6 +113,11 @@ impl Source {
         Source { ways, last: 0 }
     }
 
+    /// The names of the ways, in their order.
+    pub fn names(&self) -> Vec<&'static str> {
+        self.ways.iter().map(Way::name).collect()
+    }
+
     /// Reads the figures of `broker`. First by the way that was the right one the last time, then by the others in
     /// their order.
     pub async fn read(&mut self, broker: &Identity) -> Outcome {
@@ -115,18 +129,18 @@ impl Source {
             match read_by(way, broker).await {
                 Ok((readings, lacking)) => {
                     self.last = number;
-                    problems.extend(lacking);
-                    return Outcome { readings: Some((way.name(), readings)), problems };
+                    let found = Found { way: way.name(), readings, lacking };
+                    return Outcome { found: Some(found), problems };
                 }
                 Err(error) => problems.push(format!("{}: {}", way.name(), in_words(&error))),
             }
         }
-        Outcome { readings: None, problems }
+        Outcome { found: None, problems }
     }
 }
 
 /// An error with its causes, in one line.
-fn in_words(error: &dyn std::error::Error) -> String {
+pub(super) fn in_words(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(source) = cause {
@@ -141,13 +155,14 @@ fn in_words(error: &dyn std::error::Error) -> String {
     text
 }
 
-type Read = (Readings, Vec<String>);
+/// Figures, and what could not be read.
+pub(super) type Read = (Readings, Vec<String>);
 
 async fn read_by(way: &Way, broker: &Identity) -> Result<Read, WayError> {
     match way {
         Way::JmxLocal { attach } => {
             let (attach, broker) = (*attach, broker.clone());
-            on_a_thread(move || read_local(attach, &broker)).await
+            on_a_thread(move || local::read(attach, &broker)).await
         }
         Way::Jmx(connector) => {
             let (connector, broker) = (connector.clone(), broker.clone());
@@ -171,42 +186,4 @@ async fn on_a_thread(
     read: impl FnOnce() -> Result<Read, WayError> + Send + 'static,
 ) -> Result<Read, WayError> {
     tokio::task::spawn_blocking(read).await.unwrap_or(Err(WayError::BrokenOff))
-}
-
-/// Looks for the broker among the JVMs of this host. They say themselves which broker they are.
-fn read_local(attach: bool, broker: &Identity) -> Result<Read, WayError> {
-    let found = find_jvms();
-    let mut tried: Vec<String> = Vec::new();
-    let mut jvms = found.jvms;
-    // Those that look like brokers first, so that others are not even asked.
-    jvms.sort_by_key(|jvm| !looks_like_a_broker(jvm));
-    for jvm in jvms {
-        let read = local_address(&jvm, attach)
-            .and_then(|address| Ok(over_jmx::read(&Connector::new(address), broker)?));
-        match read {
-            Ok(read) => return Ok(read),
-            Err(error) if looks_like_a_broker(&jvm) => {
-                tried.push(format!("process {}: {}", jvm.pid, in_words(&error)));
-            }
-            Err(_) => {}
-        }
-    }
-    tried.extend(found.problems.iter().map(|problem| in_words(problem)));
-    Err(WayError::NoJvm { tried })
-}
-
-/// Kafka's main class, or that of a maker who wraps it.
-fn looks_like_a_broker(jvm: &Jvm) -> bool {
-    jvm.main_class().is_some_and(|class| class.to_ascii_lowercase().contains("kafka"))
-}
-
-fn local_address(jvm: &Jvm, attach: bool) -> Result<Address, WayError> {
-    match jvm.local_address() {
-        Some(address) => Ok(address.map_err(JmxError::Jmx)?),
-        // Whatever else runs on this host is left as it is.
-        None if attach && looks_like_a_broker(jvm) => {
-            Ok(start_agent(jvm.pid, ATTACH_LIMIT).map_err(JmxError::Jmx)?)
-        }
-        None => Err(JmxError::NoServer.into()),
-    }
 }
