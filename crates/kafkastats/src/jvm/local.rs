@@ -74,7 +74,7 @@ fn id_in(properties: &str) -> Option<i32> {
         values
             .filter(|(key, _)| key.trim() == wanted)
             .filter_map(|(_, value)| value.trim().parse().ok())
-            .last()
+            .next_back()
     };
     value("node.id").or_else(|| value("broker.id"))
 }
