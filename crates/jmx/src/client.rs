@@ -399,7 +399,7 @@ impl Client {
             Err(Error::SessionEnded) => return Ok(()),
             other => other,
         };
-        // The JVM forgets the lease with what it is of; where closing failed, this lets it forget the session.
+        // Closing takes the session out of the lease; where that failed, this lets the JVM forget the session.
         if self.connection.is_usable()
             && let Some(lease) = self.lease.take()
         {

@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::Error;
@@ -53,19 +54,28 @@ const BYTES: ClassSpec =
 pub(crate) struct Lease {
     object: ObjId,
     holder: Holder,
-    /// Each message of a holder has a higher number than the one before, so that a late one does no harm.
+    /// Each message of a holder about an object has a higher number than the one before, so that a late one does no
+    /// harm.
     sequence: i64,
     renew_at: Instant,
 }
 
-/// Who holds a lease: what a JVM calls its VMID. Each session has one of its own.
-#[derive(Debug, Clone, Copy)]
+/// Who holds leases: what a JVM calls its VMID.
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Holder {
     address: [u8; 8],
     uid: Uid,
 }
 
 impl Holder {
+    /// The one holder of this process, as each JVM is one. The other side keeps an entry for every holder until its
+    /// lease is over, ten minutes, whatever is given back before: a holder for each session would leave one behind with
+    /// each.
+    fn of_this_process() -> Holder {
+        static HOLDER: OnceLock<Holder> = OnceLock::new();
+        *HOLDER.get_or_init(Holder::new)
+    }
+
     fn new() -> Holder {
         // The hasher's keys are random, and so is what it makes of nothing.
         let random = || RandomState::new().build_hasher().finish();
@@ -79,7 +89,8 @@ impl Holder {
 impl Lease {
     /// Takes a lease of `object`.
     pub(crate) fn take(connection: &mut Connection, object: ObjId) -> Result<Lease, Error> {
-        let mut lease = Lease { object, holder: Holder::new(), sequence: 0, renew_at: Instant::now() };
+        let mut lease =
+            Lease { object, holder: Holder::of_this_process(), sequence: 0, renew_at: Instant::now() };
         lease.renew(connection)?;
         Ok(lease)
     }
@@ -189,7 +200,8 @@ mod tests {
     }
 
     #[test]
-    fn holders_differ() {
+    fn a_process_is_one_holder_unlike_any_other() {
+        assert_eq!(Holder::of_this_process(), Holder::of_this_process());
         assert_ne!(Holder::new().address, Holder::new().address);
     }
 }

@@ -47,30 +47,43 @@ impl std::fmt::Display for Endpoint {
 pub(crate) struct Timed {
     tcp: TcpStream,
     deadline: Instant,
+    /// What the socket has as its limits; zero before the first.
+    read_limit: Duration,
+    write_limit: Duration,
 }
 
 impl Timed {
-    /// The time that is left, at least a little: the system takes zero for "for ever".
-    fn left(&self) -> io::Result<Duration> {
+    /// What the limit of the socket must be set to, given what it is; `None` if it is near enough.
+    ///
+    /// Setting it costs as much as a small read, and thousands of calls follow each other. A limit that is too long by
+    /// a tenth lets a deadline pass by no more than that.
+    fn new_limit(&self, present: Duration) -> io::Result<Option<Duration>> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            Err(io::ErrorKind::TimedOut.into())
-        } else {
-            Ok(left.max(Duration::from_millis(1)))
+            return Err(io::ErrorKind::TimedOut.into());
         }
+        let is_near = present <= left + left / 10 && left <= present + present / 10;
+        // The system takes zero for "for ever".
+        Ok((!is_near).then_some(left.max(Duration::from_millis(1))))
     }
 }
 
 impl Read for Timed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.tcp.set_read_timeout(Some(self.left()?))?;
+        if let Some(limit) = self.new_limit(self.read_limit)? {
+            self.tcp.set_read_timeout(Some(limit))?;
+            self.read_limit = limit;
+        }
         self.tcp.read(buffer).map_err(as_timeout)
     }
 }
 
 impl Write for Timed {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.tcp.set_write_timeout(Some(self.left()?))?;
+        if let Some(limit) = self.new_limit(self.write_limit)? {
+            self.tcp.set_write_timeout(Some(limit))?;
+            self.write_limit = limit;
+        }
         self.tcp.write(buffer).map_err(as_timeout)
     }
 
@@ -103,7 +116,7 @@ impl Channel {
         let name = endpoint.to_string();
         let lost = |source| Error::Lost { endpoint: name.clone(), doing: "connecting", source };
         tcp.set_nodelay(true).map_err(lost)?;
-        let mut timed = Timed { tcp, deadline };
+        let mut timed = Timed { tcp, deadline, read_limit: Duration::ZERO, write_limit: Duration::ZERO };
         let Some(config) = tls else { return Ok(Channel::Plain(timed)) };
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::TimedOut => {

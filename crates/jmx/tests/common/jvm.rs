@@ -72,6 +72,19 @@ impl Jvm {
         self.threads_named("")
     }
 
+    /// How many objects of a class are in its heap and in use.
+    pub(crate) fn objects(&self, class: &str) -> usize {
+        let mut command = Command::new(tool("jcmd").unwrap());
+        let out = command.args([&self.pid().to_string(), "GC.class_histogram"]).output().unwrap();
+        let text = String::from_utf8_lossy(&out.stdout);
+        assert!(text.contains("java.lang.String"), "{text}");
+        // A line is: number, instances, bytes, class, and the module in parentheses.
+        let of_class = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let mut counts =
+            of_class.filter(|words| words.get(3) == Some(&class)).map(|words| words[1].parse().unwrap());
+        counts.next().unwrap_or(0)
+    }
+
     /// How many open files and sockets it has.
     pub(crate) fn open_files(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
