@@ -21,14 +21,28 @@ use crate::rates::Rates;
 /// Puts readings into reports; remembers what the next ones are compared with.
 #[derive(Debug, Default)]
 pub struct Figures {
-    read_at: Option<Duration>,
     topics: BTreeMap<String, Counter>,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+/// The count of a topic when it was last read.
+#[derive(Debug, Clone, Copy)]
 struct Counter {
     count: f64,
+    at: Duration,
     rates: Rates,
+}
+
+impl Counter {
+    fn next(before: Option<Counter>, count: f64, at: Duration) -> Counter {
+        let mut rates = Rates::default();
+        if let Some(before) = before {
+            rates = before.rates;
+            let new = if count >= before.count { count - before.count } else { count };
+            // A float converts to an integer by saturation.
+            rates.update(new as u64, at.saturating_sub(before.at));
+        }
+        Counter { count, at, rates }
+    }
 }
 
 /// The figures of three rates.
@@ -77,24 +91,20 @@ impl Figures {
         // Totals alone, as some rules export them, say nothing of topics; a total of zero does.
         if counts.is_empty() && of_broker != Some(0.0) {
             self.topics.clear();
-            self.read_at = None;
             return BTreeMap::new();
         }
-        let interval = self.read_at.map(|before| at.saturating_sub(before));
         let mut topics = BTreeMap::new();
         for topic in led.keys() {
-            let count = counts.get(topic.as_str()).copied().unwrap_or(0.0);
-            let mut counter = self.topics.get(topic).copied();
-            if let (Some(counter), Some(interval)) = (&mut counter, interval) {
-                let new = if count >= counter.count { count - counter.count } else { count };
-                // A float converts to an integer by saturation.
-                counter.rates.update(new as u64, interval);
-            }
-            let rates = counter.map(|counter| counter.rates).unwrap_or_default();
-            topics.insert(topic.clone(), Counter { count, rates });
+            let before = self.topics.get(topic).copied();
+            let counter = match (counts.get(topic.as_str()), before) {
+                (Some(count), before) => Counter::next(before, *count, at),
+                // Its MBean could not be read this time: such do not go while the topic is here.
+                (None, Some(before)) if before.count > 0.0 => before,
+                (None, before) => Counter::next(before, 0.0, at),
+            };
+            topics.insert(topic.clone(), counter);
         }
         self.topics = topics;
-        self.read_at = Some(at);
         let known = self
             .topics
             .iter()
@@ -192,10 +202,9 @@ mod tests {
         before: &Readings,
         now: &Readings,
     ) -> (Vec<i64>, Vec<Quality>, i64) {
-        let start = figures.read_at.map_or(Duration::ZERO, |at| at + MINUTE);
-        figures.put(&mut report(leaders), before, start);
+        figures.put(&mut report(leaders), before, MINUTE);
         let mut stats = report(leaders);
-        figures.put(&mut stats, now, start + MINUTE);
+        figures.put(&mut stats, now, 2 * MINUTE);
         let rates = stats.leader_replica_stats.iter().map(|leader| leader.bytes_out_1_min_mean_rate);
         (rates.collect(), stats.leader_bytes_out_quality, stats.leaders_bytes_out_1_min_rate)
     }
@@ -225,6 +234,22 @@ mod tests {
         let (before, now) = (readings(9e6, &[("t", 9e6)]), readings(600.0, &[("t", 600.0)]));
         let (rates, _, _) = after(&mut Figures::default(), &[("t", 1)], &before, &now);
         assert_eq!(rates, [10]);
+    }
+
+    #[test]
+    fn a_count_that_is_missing_for_once_makes_neither_a_gap_nor_a_peak() {
+        let leaders = [("t", 1)];
+        let mut figures = Figures::default();
+        let (before, now) = (readings(0.0, &[("t", 6e6)]), readings(0.0, &[("t", 6e6 + 600.0)]));
+        let (rates, _, _) = after(&mut figures, &leaders, &before, &now);
+        assert_eq!(rates, [10]);
+        let mut at = 2 * MINUTE;
+        for now in [readings(1.0, &[("u", 1.0)]), readings(1.0, &[("t", 6e6 + 1_800.0)])] {
+            at += MINUTE;
+            let mut stats = report(&leaders);
+            figures.put(&mut stats, &now, at);
+            assert_eq!(stats.leader_replica_stats[0].bytes_out_1_min_mean_rate, 10);
+        }
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! Readings over JMX: a session for each reading, so that between readings nothing of us is in the broker.
 
+use std::time::{Duration, Instant};
+
 use jmx::{Client, Connector, Error, ObjectName, Value};
 
 use super::readings::{
     Attribute, MBEANS, MBean, Metric, OPERATING_SYSTEM, PROCESS_CPU_LOAD, Readings, Scope, meaning,
 };
 
+/// How long a whole reading may take. A thousand topics take a third of a second.
+const READ_LIMIT: Duration = Duration::from_secs(30);
 /// The MBean that says of which cluster a broker is.
 const CLUSTER_ID: &str = "kafka.server:type=KafkaServer,name=ClusterId";
 
@@ -25,6 +29,9 @@ pub enum JmxError {
     /// The session failed.
     #[error("{0}")]
     Jmx(#[from] Error),
+    /// It took too long.
+    #[error("reading the MBeans took longer than {} s", READ_LIMIT.as_secs())]
+    TooSlow,
     /// The JVM has no JMX server.
     #[error("the JVM has no JMX server: start the broker with -Dcom.sun.management.jmxremote")]
     NoServer,
@@ -60,7 +67,10 @@ pub fn read(connector: &Connector, broker: &Identity) -> Result<(Readings, Vec<S
     check(&mut client, broker)?;
     let mut problems = Vec::new();
     let readings = read_all(&mut client, &mut problems)?;
-    client.close()?;
+    // The figures are there; what is left of the session ends by itself.
+    if let Err(error) = client.close() {
+        problems.push(error.to_string());
+    }
     Ok((readings, problems))
 }
 
@@ -82,12 +92,17 @@ fn check(client: &mut Client, broker: &Identity) -> Result<(), JmxError> {
     Err(JmxError::OtherBroker { found: ids.join(", "), wanted: broker.broker })
 }
 
-fn read_all(client: &mut Client, problems: &mut Vec<String>) -> Result<Readings, Error> {
+/// Reads all or nothing: half of the topics would look like topics that nobody consumes.
+fn read_all(client: &mut Client, problems: &mut Vec<String>) -> Result<Readings, JmxError> {
+    let began = Instant::now();
     let mut readings = Readings::default();
     // Of topics, only what consumers took: what producers sent is known better from the logs.
     let wanted = MBEANS.iter().filter(|bean| bean.metric != Metric::LogSize);
     for bean in wanted {
         for name in names(client, bean)? {
+            if began.elapsed() > READ_LIMIT {
+                return Err(JmxError::TooSlow);
+            }
             let Some((_, scope)) = meaning(&name) else { continue };
             let Some(values) = lenient(client.attributes(&name, bean.attributes()), problems)? else {
                 continue;
