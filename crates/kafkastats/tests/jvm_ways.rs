@@ -258,12 +258,13 @@ async fn another_broker_is_not_taken_for_ours() {
 
 #[tokio::test]
 async fn a_broker_without_a_jmx_server_is_read_only_where_attaching_is_switched_on() {
+    // The other one first: JVMs are looked at in the order of their numbers.
+    let Some(other) = FakeBroker::start("106", "1", &[], &[]) else { return };
     // A file of properties on the command line tells which broker it is before anything is changed in it.
     let directory = tempfile::tempdir().unwrap();
     let properties = directory.path().join("server.properties");
     std::fs::write(&properties, "process.roles=broker\nnode.id=105\n").unwrap();
     let Some(ours) = FakeBroker::start("105", "1", &[], &[properties.to_str().unwrap()]) else { return };
-    let Some(other) = FakeBroker::start("106", "1", &[], &[]) else { return };
     let outcome = Source::new(vec![Way::JmxLocal { attach: false }]).read(&identity(105)).await;
     assert!(outcome.found.is_none());
     let problems = outcome.problems.join("\n");
