@@ -16,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::agent::{self, Agent};
 use crate::gather::{Gatherer, broker_at_bootstrap};
+use crate::jvm::options::Options;
 use crate::publish::{CAPACITY, Destination, Outbox, Publisher};
 
 /// The name under which brokers log and meter us.
@@ -68,6 +69,8 @@ struct Run {
     /// Client settings for that cluster. Without them it is talked to as the broker's own cluster is.
     #[arg(long, value_name = "FILE", requires = "stats_bootstrap_servers")]
     stats_command_config: Option<PathBuf>,
+    #[command(flatten)]
+    jvm: Options,
 }
 
 #[derive(Debug, Args)]
@@ -83,6 +86,8 @@ struct Once {
     /// Print JSON in the field names of the Avro record.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    jvm: Options,
 }
 
 fn parse_interval(text: &str) -> Result<Duration, String> {
@@ -150,7 +155,8 @@ async fn run(args: Run) -> Result<()> {
     };
     let outbox = Arc::new(Outbox::new(CAPACITY));
     let publisher = Publisher::new(destination, Codec::new()?, Arc::clone(&outbox));
-    let agent = Agent::new(Gatherer::new(kafka.clone(), kafka, BrokerId(args.broker_id)));
+    let agent =
+        with_jvm(Agent::new(Gatherer::new(kafka.clone(), kafka, BrokerId(args.broker_id))), &args.jvm)?;
     tracing::info!(
         broker = args.broker_id,
         topic = %args.topic,
@@ -168,7 +174,7 @@ async fn once(args: Once) -> Result<()> {
         Some(id) => BrokerId(id),
         None => broker_at_bootstrap(&*kafka).await.context("name one with --broker-id")?,
     };
-    let mut agent = Agent::new(Gatherer::new(kafka.clone(), kafka, broker));
+    let mut agent = with_jvm(Agent::new(Gatherer::new(kafka.clone(), kafka, broker)), &args.jvm)?;
     agent.measure().await?;
     tokio::select! {
         () = tokio::time::sleep(args.interval) => {}
@@ -181,6 +187,13 @@ async fn once(args: Once) -> Result<()> {
         print!("{}", for_people(&stats));
     }
     Ok(())
+}
+
+fn with_jvm(agent: Agent, options: &Options) -> Result<Agent> {
+    Ok(match options.source()? {
+        Some(source) => agent.with_jvm(source, options.are_asked_for()),
+        None => agent,
+    })
 }
 
 /// Ends at the first SIGTERM or Ctrl-C.

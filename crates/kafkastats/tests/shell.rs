@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panic, in its helpers too")]
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use brokerstats::{BrokerError, BrokerStats, Codec, VERSION_HEADER};
+use brokerstats::{BrokerError, BrokerStats, Codec, Quality, VERSION_HEADER};
 use cluster::{
     BoxFuture, Broker, BrokerAddress, BrokerAnswer, BrokerId, Capabilities, ClientError, ClusterId,
     ConfigChange, ConfigResource, LogDir, LogDirReplica, LogReader, LogWriter, NewRecord, NewTopic, OffsetAt,
@@ -16,6 +18,8 @@ use cluster::{
 };
 use kafkastats::agent::Agent;
 use kafkastats::gather::{Gatherer, broker_at_bootstrap};
+use kafkastats::jvm::http::Endpoint;
+use kafkastats::jvm::{Source, Way};
 use kafkastats::publish::{Destination, Outbox, Publisher};
 
 /// A cluster of brokers 1 and 2 that listen at `b1:1` and `b2:2`; broker 1 leads `t-0` of 100 bytes and 10 offsets.
@@ -218,6 +222,58 @@ async fn a_broker_that_answers_is_reported_whole() {
     assert_eq!((stats.id, stats.name.as_deref(), stats.num_leaders), (1, Some("b1"), 1));
     let replica = &stats.leader_replica_stats[0];
     assert_eq!((replica.log_size_in_bytes, replica.start_offset, replica.end_offset), (100, 0, 10));
+}
+
+/// An exporter that answers each request in turn with the next text, and then is gone.
+fn exporter(texts: Vec<String>) -> Endpoint {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/metrics", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for text in texts {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                asked.extend(byte);
+            }
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len()).unwrap();
+        }
+    });
+    url.parse().unwrap()
+}
+
+#[tokio::test]
+async fn bytes_out_come_from_the_jvm_and_a_jvm_out_of_reach_costs_nothing_else() {
+    let text =
+        |count: u64| format!("kafka_server_brokertopicmetrics_bytesout_total{{topic=\"t\"}} {count}\n");
+    let source =
+        || Source::new(vec![Way::Prometheus(exporter(vec![text(1_000), text(1_000_000_000_000)]), vec![])]);
+    let fake = Arc::default();
+    let mut agent = agent(&fake).with_jvm(source(), true);
+    let first = agent.report().await;
+    assert_eq!(
+        (first.leaders_bytes_out_1_min_rate, first.leader_bytes_out_quality),
+        (-1, vec![Quality::Unknown])
+    );
+    let second = agent.report().await;
+    assert_eq!(second.failure_detail, None);
+    assert_eq!(second.leader_bytes_out_quality, [Quality::Exact], "the only replica of its topic");
+    let rate = second.leader_replica_stats[0].bytes_out_1_min_mean_rate;
+    assert!(rate > 1_000_000, "{rate}");
+    assert_eq!(second.topics_bytes_out_1_min_rate.get("t"), Some(&rate));
+    assert_eq!(second.leaders_bytes_out_1_min_rate, rate);
+
+    let third = agent.report().await;
+    assert!(!third.has_failure);
+    assert_eq!(third.num_leaders, 1);
+    assert_eq!(third.leader_replica_stats[0].bytes_out_1_min_mean_rate, -1);
+    let detail = third.failure_detail.unwrap();
+    assert!(detail.starts_with("prometheus: "), "{detail}");
+    // Where nobody asked for these figures, their absence is nothing to tell.
+    let nowhere = Source::new(vec![Way::Prometheus(exporter(vec![]), vec![])]);
+    let stats = self::agent(&fake).with_jvm(nowhere, false).report().await;
+    assert_eq!(stats.failure_detail, None);
 }
 
 #[tokio::test]

@@ -33,12 +33,13 @@ fn set(names: &[&str]) -> BTreeSet<String> {
 }
 
 /// Those of ours that each crate may use.
-const OURS: [(&str, &[&str]); 11] = [
+const OURS: [(&str, &[&str]); 12] = [
     ("planner", &[]),
     ("cluster", &[]),
     ("control", &["planner", "cluster"]),
     ("brokerstats", &[]),
     ("kafka", &["cluster"]),
+    ("jmx", &[]),
     ("kafkastats", &["brokerstats", "jmx", "kafka", "cluster"]),
     ("sim", &["cluster", "control", "brokerstats"]),
     ("doctorkafka", &["planner", "cluster", "control", "brokerstats", "kafka", "sim"]),

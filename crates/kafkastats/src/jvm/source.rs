@@ -1,0 +1,189 @@
+//! Where the JVM's figures come from, and how that is found out.
+
+use std::time::Duration;
+
+use jmx::Connector;
+
+use super::http::{Endpoint, HttpError};
+use super::jolokia::{self, JolokiaError};
+use super::local;
+use super::over_jmx::{self, Identity, JmxError};
+use super::prometheus::{self, Override, PrometheusError};
+use super::readings::Readings;
+
+/// How long an exporter may take. With 12,000 MBeans, jmx_exporter takes four seconds.
+const SCRAPE_LIMIT: Duration = Duration::from_secs(20);
+/// Prometheus' own format, so that names come as they are written here.
+const ACCEPT: &str = "text/plain;version=0.0.4";
+
+/// A way to the figures.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Way {
+    /// The JMX server that the JVM has for its own host.
+    JmxLocal {
+        /// Whether a JVM without one is told to start one, which then stays.
+        attach: bool,
+    },
+    /// A JMX server that other hosts can reach.
+    Jmx(Connector),
+    /// A Prometheus endpoint.
+    Prometheus(Endpoint, Vec<Override>),
+    /// Jolokia.
+    Jolokia(Endpoint),
+}
+
+impl Way {
+    /// Its name in configuration and messages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Way::JmxLocal { .. } => "jmx-local",
+            Way::Jmx(_) => "jmx",
+            Way::Prometheus(..) => "prometheus",
+            Way::Jolokia(_) => "jolokia",
+        }
+    }
+}
+
+/// Why a way leads nowhere.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WayError {
+    /// Over JMX.
+    #[error("{0}")]
+    Jmx(#[from] JmxError),
+    /// Over HTTP.
+    #[error("{0}")]
+    Http(#[from] HttpError),
+    /// What the endpoint of an exporter says.
+    #[error("{0}")]
+    Prometheus(#[from] PrometheusError),
+    /// What Jolokia says.
+    #[error("{0}")]
+    Jolokia(#[from] JolokiaError),
+    /// No JVM of this host is the broker.
+    #[error("{}", none_is_it(tried))]
+    NoJvm {
+        /// Each JVM that was looked at, and why it is not the broker.
+        tried: Vec<String>,
+    },
+    /// The reading was broken off.
+    #[error("the reading was broken off")]
+    BrokenOff,
+}
+
+fn none_is_it(tried: &[String]) -> String {
+    match tried {
+        [] => "no JVM of this host can be looked at: run as the broker's user, on its host".to_owned(),
+        tried => format!("none of the JVMs of this host is the broker: {}", tried.join("; ")),
+    }
+}
+
+/// What came of a reading.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The figures, if any way led to them.
+    pub found: Option<Found>,
+    /// The ways that led nowhere, with the reason, in words.
+    pub problems: Vec<String>,
+}
+
+/// Figures, and how they came.
+#[derive(Debug)]
+pub struct Found {
+    /// The name of the way.
+    pub way: &'static str,
+    /// The figures.
+    pub readings: Readings,
+    /// What could not be read, in words.
+    pub lacking: Vec<String>,
+}
+
+/// Reads the figures of one broker, by the first way that leads to them.
+#[derive(Debug)]
+pub struct Source {
+    ways: Vec<Way>,
+    /// The number of the way that led to figures the last time.
+    last: usize,
+}
+
+impl Source {
+    /// One that tries `ways` in their order.
+    pub fn new(ways: Vec<Way>) -> Source {
+        Source { ways, last: 0 }
+    }
+
+    /// The names of the ways, in their order.
+    pub fn names(&self) -> Vec<&'static str> {
+        self.ways.iter().map(Way::name).collect()
+    }
+
+    /// Reads the figures of `broker`. First by the way that was the right one the last time, then by the others in
+    /// their order.
+    pub async fn read(&mut self, broker: &Identity) -> Outcome {
+        let mut problems = Vec::new();
+        let mut order: Vec<usize> = (0..self.ways.len()).filter(|way| *way != self.last).collect();
+        order.insert(0, self.last);
+        for number in order {
+            let Some(way) = self.ways.get(number) else { continue };
+            match read_by(way, broker).await {
+                Ok((readings, lacking)) => {
+                    self.last = number;
+                    let found = Found { way: way.name(), readings, lacking };
+                    return Outcome { found: Some(found), problems };
+                }
+                Err(error) => problems.push(format!("{}: {}", way.name(), in_words(&error))),
+            }
+        }
+        Outcome { found: None, problems }
+    }
+}
+
+/// An error with its causes, in one line.
+pub(super) fn in_words(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        let more = source.to_string();
+        // Errors that only pass on another's words have it as their cause too.
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = source.source();
+    }
+    text
+}
+
+/// Figures, and what could not be read.
+pub(super) type Read = (Readings, Vec<String>);
+
+async fn read_by(way: &Way, broker: &Identity) -> Result<Read, WayError> {
+    match way {
+        Way::JmxLocal { attach } => {
+            let (attach, broker) = (*attach, broker.clone());
+            on_a_thread(move || local::read(attach, &broker)).await
+        }
+        Way::Jmx(connector) => {
+            let (connector, broker) = (connector.clone(), broker.clone());
+            on_a_thread(move || Ok(over_jmx::read(&connector, &broker)?)).await
+        }
+        Way::Prometheus(endpoint, overrides) => {
+            let text = endpoint.get(ACCEPT, SCRAPE_LIMIT).await?;
+            let (readings, outcome) = prometheus::read(&text, overrides)?;
+            let bad = outcome.first_bad.map(|line| format!("{} lines like {line:?}", outcome.bad_lines));
+            Ok((readings, bad.into_iter().collect()))
+        }
+        Way::Jolokia(endpoint) => {
+            let body = endpoint.post(jolokia::QUERY, jolokia::request(), SCRAPE_LIMIT).await?;
+            Ok(jolokia::read(&body)?)
+        }
+    }
+}
+
+/// JMX is read with blocking calls.
+async fn on_a_thread(
+    read: impl FnOnce() -> Result<Read, WayError> + Send + 'static,
+) -> Result<Read, WayError> {
+    tokio::task::spawn_blocking(read).await.unwrap_or(Err(WayError::BrokenOff))
+}
