@@ -3,13 +3,14 @@
 use super::cluster::{Cluster, DISK, NETWORK_IN, RESOURCES};
 use super::policy::{Goal, MILLION, Policy, reach};
 
-/// The figures of a broker that goals speak of: the four resources, and
+// The figures of a broker that goals speak of start with the four resources.
+/// Index of the number of replicas.
 pub(crate) const COUNT: usize = 4;
-/// leaders,
+/// Index of the number of leaders.
 pub(crate) const LEADERS: usize = 5;
-/// inbound network of the leaders,
+/// Index of the inbound network of the leaders.
 pub(crate) const LEADER_IN: usize = 6;
-/// outbound network if it led all it holds.
+/// Index of the outbound network if the broker led all that it holds.
 pub(crate) const POTENTIAL: usize = 7;
 /// Number of figures.
 pub(crate) const FIGURES: usize = 8;
@@ -197,8 +198,11 @@ impl Bands {
                 };
             }
         }
-        let topic =
-            topic_limits(cluster, policy, alive.len() as i64, goals.contains(&Goal::TopicDistribution));
+        let topic = if goals.contains(&Goal::TopicDistribution) {
+            topic_limits(cluster, policy, alive.len() as i64)
+        } else {
+            vec![(0, u32::MAX); cluster.topics as usize]
+        };
         Bands { of, topic, alive: alive.len() as i64 }
     }
 
@@ -215,12 +219,12 @@ impl Bands {
 }
 
 /// Fewest and most replicas of each topic on a broker that holds any.
-pub(crate) fn topic_limits(cluster: &Cluster, policy: &Policy, alive: i64, wanted: bool) -> Vec<(u32, u32)> {
+pub(crate) fn topic_limits(cluster: &Cluster, policy: &Policy, alive: i64) -> Vec<(u32, u32)> {
     let mut count = vec![0_i64; cluster.topics as usize];
     for (partition, topic) in cluster.topic.iter().enumerate() {
         count[*topic as usize] += i64::from(cluster.start[partition + 1] - cluster.start[partition]);
     }
-    if !wanted || alive == 0 {
+    if alive == 0 {
         return vec![(0, u32::MAX); count.len()];
     }
     let m = reach(policy.topic_balance);

@@ -147,13 +147,6 @@ impl Default for Policy {
     }
 }
 
-impl Policy {
-    /// Whether a goal counts.
-    pub fn has(&self, goal: Goal) -> bool {
-        self.goals.contains(&goal)
-    }
-}
-
 /// The part of a balance threshold that is used: nine tenths of what is above one, in millionths.
 ///
 /// Cruise Control's `BALANCE_MARGIN`.

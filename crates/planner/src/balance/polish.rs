@@ -95,9 +95,8 @@ fn exchange(state: &mut State<'_>, dice: &mut Dice, replica: u32) -> bool {
         return false;
     }
     // Foreigners came last, so they stand at the end.
-    for i in 0..PARTNERS.min(on.len()) {
+    for _ in 0..PARTNERS.min(on.len()) {
         let back = dice.below(on.len().min(PARTNERS * 4));
-        let _ = i;
         let other = on[on.len() - 1 - back];
         if state.home(other) != home && may_swap(state, replica, other) {
             swap(state, replica, other);

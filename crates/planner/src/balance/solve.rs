@@ -1,9 +1,10 @@
 //! From a cluster to a plan.
 
 use super::cluster::Cluster;
+use super::order::{order, within};
 use super::policy::{Goal, Policy};
 use super::polish::polish;
-use super::score::{Score, score};
+use super::score::{Meter, Score};
 use super::search::{Dice, evacuate, mend, spread_racks};
 use super::state::State;
 
@@ -31,7 +32,8 @@ pub struct Change {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Plan {
-    /// By partition.
+    /// At most one for each partition: what brings replicas off dead brokers first, then what mends racks, then by
+    /// benefit per byte.
     pub changes: Vec<Change>,
     /// Before.
     pub before: Score,
@@ -39,13 +41,52 @@ pub struct Plan {
     pub after: Score,
 }
 
-/// Finds a plan: never worse than what is there, the same for the same input.
-pub fn solve(cluster: &Cluster, policy: &Policy) -> Plan {
-    let goals: &[Goal] = &policy.goals;
-    let before = score(cluster, policy, &cluster.place, &leaders(cluster));
-    if before.is_clean() {
-        return Plan { changes: Vec::new(), after: before.clone(), before };
+impl Plan {
+    /// The cluster once the plan is done.
+    #[must_use]
+    pub fn applied_to(&self, cluster: &Cluster) -> Cluster {
+        let (mut place, mut leader) = (cluster.place.clone(), cluster.leaders());
+        for change in &self.changes {
+            let row = cluster.row(change.partition);
+            leader[change.partition as usize] = row.start as u32 + change.leader;
+            place[row].copy_from_slice(&change.replicas);
+        }
+        cluster.placed(&place, &leader)
     }
+}
+
+/// Rounds of planning on from what the round before has reached. Each makes the score better, so that few are needed.
+const ROUNDS: usize = 64;
+
+/// Finds a plan: never worse than what is there, and the same for the same input. A smaller budget gives a prefix.
+pub fn solve(cluster: &Cluster, policy: &Policy, budget: &Budget) -> Plan {
+    let before = Meter::new(cluster, policy, cluster.place.clone(), cluster.leaders()).score();
+    let mut after = before.clone();
+    let mut reached = cluster.clone();
+    for _ in 0..ROUNDS {
+        if after.is_clean() {
+            break;
+        }
+        let (place, leader) = attempt(&reached, policy);
+        let (place, leader) = settle(cluster, place, &leader);
+        let score = Meter::new(cluster, policy, place.clone(), leader.clone()).score();
+        if score >= after {
+            break;
+        }
+        after = score;
+        reached = cluster.placed(&place, &leader);
+    }
+    let changes = order(cluster, policy, changes(cluster, &reached));
+    if *budget == Budget::default() {
+        return Plan { changes, before, after };
+    }
+    let (changes, after) = within(cluster, policy, budget, &before, changes);
+    Plan { changes, before, after }
+}
+
+/// Searches once: a placement, and the leading replica of each partition.
+fn attempt(cluster: &Cluster, policy: &Policy) -> (Vec<u32>, Vec<u32>) {
+    let goals: &[Goal] = &policy.goals;
     let mut state = State::new(cluster, policy, goals);
     let mut dice = Dice::new(0x9e37_79b9_7f4a_7c15);
     evacuate(&mut state);
@@ -59,25 +100,37 @@ pub fn solve(cluster: &Cluster, policy: &Policy) -> Plan {
         mend(&mut state, &mut dice, steps);
     }
     polish(&mut state, &mut dice);
-    let leader: Vec<u32> = state.leader.clone();
-    let after = score(cluster, policy, &state.place, &leader);
-    if after >= before {
-        return Plan { changes: Vec::new(), after: before.clone(), before };
-    }
-    Plan { changes: changes(cluster, &state.place, &leader), before, after }
+    (state.place, state.leader)
 }
 
-fn leaders(cluster: &Cluster) -> Vec<u32> {
-    (0..cluster.partitions()).map(|p| cluster.row(p).start as u32 + cluster.leader[p as usize]).collect()
-}
-
-fn changes(cluster: &Cluster, place: &[u32], leader: &[u32]) -> Vec<Change> {
-    let change = |partition: u32| {
+/// Puts brokers that a partition keeps back to their positions: Kafka does not exchange the data of two replicas.
+fn settle(cluster: &Cluster, mut place: Vec<u32>, leader: &[u32]) -> (Vec<u32>, Vec<u32>) {
+    let mut settled = leader.to_vec();
+    for partition in 0..cluster.partitions() {
         let row = cluster.row(partition);
-        let position = leader[partition as usize] - row.start as u32;
-        let same = place[row.clone()] == cluster.place[row.clone()]
-            && position == cluster.leader[partition as usize];
-        (!same).then(|| Change { partition, replicas: place[row].to_vec(), leader: position })
+        let (before, after) = (cluster.replicas(partition), &mut place[row.clone()]);
+        let at_home = |(broker, home): (&u32, &u32)| broker == home || !before.contains(broker);
+        if after.iter().zip(before).all(at_home) {
+            continue;
+        }
+        let leading = after[leader[partition as usize] as usize - row.start];
+        let mut new: Vec<u32> = after.iter().copied().filter(|broker| !before.contains(broker)).collect();
+        new.reverse();
+        let kept = after.to_vec();
+        for (broker, home) in after.iter_mut().zip(before) {
+            *broker = if kept.contains(home) { *home } else { new.pop().unwrap_or(*home) };
+        }
+        let position = after.iter().position(|broker| *broker == leading).unwrap_or(0);
+        settled[partition as usize] = (row.start + position) as u32;
+    }
+    (place, settled)
+}
+
+fn changes(before: &Cluster, after: &Cluster) -> Vec<Change> {
+    let change = |partition: u32| {
+        let (replicas, leader) = (after.replicas(partition), after.leader(partition));
+        let same = replicas == before.replicas(partition) && leader == before.leader(partition);
+        (!same).then(|| Change { partition, replicas: replicas.to_vec(), leader })
     };
-    (0..cluster.partitions()).filter_map(change).collect()
+    (0..before.partitions()).filter_map(change).collect()
 }
