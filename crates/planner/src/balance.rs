@@ -15,6 +15,9 @@ mod search;
 
 mod order;
 
+mod audit;
+
+pub use audit::{Violation, audit};
 pub use cluster::{
     Broker, Builder, CPU, Cluster, ClusterError, DISK, Loads, MAX_LOAD, NETWORK_IN, NETWORK_OUT, Partition,
     RESOURCES, Replica,

@@ -167,6 +167,11 @@ impl Cluster {
         self.topics
     }
 
+    /// The broker set that a topic is bound to.
+    pub fn bound_set(&self, topic: u32) -> Option<u32> {
+        self.bound_to_set[topic as usize]
+    }
+
     /// Number of partitions.
     pub fn partitions(&self) -> u32 {
         self.topic.len() as u32

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use super::bands::{COUNT, FIGURES, Figures, LEADER_IN, LEADERS, POTENTIAL};
 use super::cluster::{CPU, Cluster, DISK, NETWORK_IN, NETWORK_OUT};
 use super::policy::Policy;
-use super::score::{Meter, Score};
+use super::score::{Meter, Score, acceptable};
 use super::solve::{Budget, Change};
 use super::state::{State, add};
 
@@ -50,7 +50,7 @@ pub(crate) fn within(
         }
         meter.change(change.partition, &change.replicas, change.leader);
         let score = meter.score();
-        if score <= *before {
+        if acceptable(policy, before, &score) {
             (kept, after) = (index + 1, score);
         }
     }

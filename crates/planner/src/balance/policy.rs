@@ -105,6 +105,8 @@ impl Goal {
 pub struct Policy {
     /// The goals that count, most important first.
     pub goals: Vec<Goal>,
+    /// Those of them that are hard: a plan leaves none of them worse than before, whatever that does for others.
+    pub hard: Vec<Goal>,
     /// Upper limit of each resource, in millionths of its capacity.
     pub capacity: [i64; 4],
     /// Balance threshold of each resource, in millionths: 1,100,000 means 10 % around the mean.
@@ -133,6 +135,7 @@ impl Default for Policy {
     fn default() -> Self {
         Policy {
             goals: DEFAULT_GOALS.to_vec(),
+            hard: DEFAULT_GOALS.into_iter().filter(|goal| goal.is_hard()).collect(),
             capacity: [700_000, 800_000, 800_000, 800_000],
             balance: [1_100_000; 4],
             low_utilization: [0; 4],

@@ -37,6 +37,17 @@ impl Score {
     }
 }
 
+/// Whether a plan may lead from one score to another: not worse, and no hard goal worse. Where replicas come off dead
+/// brokers somebody has to take their load, so that hard goals may get worse; disk never.
+pub(crate) fn acceptable(policy: &Policy, before: &Score, after: &Score) -> bool {
+    let healed = after.offline < before.offline;
+    let holds = |(old, new): (&Distance, &Distance)| {
+        let must = policy.hard.contains(&old.goal) && (!healed || old.goal == Goal::DiskCapacity);
+        !must || new.excess <= old.excess
+    };
+    after <= before && before.goals.iter().zip(&after.goals).all(holds)
+}
+
 /// Keeps the score of a placement while partitions change, one at a time.
 pub(crate) struct Meter<'a> {
     cluster: &'a Cluster,

@@ -4,7 +4,7 @@ use super::cluster::Cluster;
 use super::order::{order, within};
 use super::policy::{Goal, Policy};
 use super::polish::polish;
-use super::score::{Meter, Score};
+use super::score::{Meter, Score, acceptable};
 use super::search::{Dice, evacuate, mend, spread_racks};
 use super::state::State;
 
@@ -70,7 +70,7 @@ pub fn solve(cluster: &Cluster, policy: &Policy, budget: &Budget) -> Plan {
         let (place, leader) = attempt(&reached, policy);
         let (place, leader) = settle(cluster, place, &leader);
         let score = Meter::new(cluster, policy, place.clone(), leader.clone()).score();
-        if score >= after {
+        if score >= after || !acceptable(policy, &after, &score) {
             break;
         }
         after = score;

@@ -1,4 +1,5 @@
-//! Balance plans: what they do, and the laws they keep.
+//! Balance plans: what they do, the laws they keep, and that the audit sees what is wrong with one.
 
 mod clusters;
+mod damage;
 mod laws;

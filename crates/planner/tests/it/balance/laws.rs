@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use planner::balance::{Budget, Cluster, Plan, Policy, solve};
+use planner::balance::{Budget, Cluster, Plan, Policy, audit, solve};
 use proptest::prelude::*;
 
 use super::clusters::{Sketch, policy, sketch};
@@ -40,9 +40,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_plan_makes_anything_worse(sketch in sketch(), policy in policy()) {
+    fn every_plan_passes_the_audit_and_makes_nothing_worse(sketch in sketch(), policy in policy()) {
         let cluster = uneven(sketch);
         let plan = whole(&cluster, &policy);
+        prop_assert_eq!(audit(&cluster, &policy, &Budget::default(), &plan), Ok(()));
         prop_assert!(plan.after <= plan.before);
         prop_assert!(plan.after < plan.before || plan.changes.is_empty());
         let applied = plan.applied_to(&cluster);
@@ -122,6 +123,7 @@ proptest! {
             budget(None, Some(bytes)),
         ] {
             let part = solve(&cluster, &policy, &budget);
+            prop_assert_eq!(audit(&cluster, &policy, &budget, &part), Ok(()));
             prop_assert_eq!(&part.changes[..], &all.changes[..part.changes.len()]);
             prop_assert!(part.after <= part.before);
             prop_assert!(part.changes.len() >= longest, "a larger budget does no less");
