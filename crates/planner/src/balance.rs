@@ -10,6 +10,8 @@ mod score;
 mod solve;
 mod state;
 
+mod arrive;
+mod depart;
 mod polish;
 mod search;
 

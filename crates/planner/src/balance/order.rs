@@ -7,12 +7,11 @@ use super::cluster::{CPU, Cluster, DISK, NETWORK_IN, NETWORK_OUT};
 use super::policy::Policy;
 use super::score::{Meter, Score, acceptable};
 use super::solve::{Budget, Change};
-use super::state::{State, add};
+use super::state::{Brokers, add};
 
 /// Puts changes in order: what brings replicas off dead brokers, then what mends racks, then by benefit per byte, each
 /// judged as if it were done alone.
-pub(crate) fn order(cluster: &Cluster, policy: &Policy, changes: Vec<Change>) -> Vec<Change> {
-    let state = State::new(cluster, policy, &policy.goals);
+pub(crate) fn order(cluster: &Cluster, brokers: &Brokers, changes: Vec<Change>) -> Vec<Change> {
     let mut ranked: Vec<_> = changes
         .into_iter()
         .map(|change| {
@@ -23,7 +22,7 @@ pub(crate) fn order(cluster: &Cluster, policy: &Policy, changes: Vec<Change>) ->
             let offline = dead(before) - dead(&change.replicas);
             let racks = crowded(cluster, before) - crowded(cluster, &change.replicas);
             let bytes = i128::from(disk(cluster, &change)) + 1;
-            let benefit = (i128::from(benefit(&state, &change)) << 40) / bytes;
+            let benefit = (i128::from(benefit(cluster, brokers, &change)) << 40) / bytes;
             (Reverse((offline, racks, benefit)), change.partition, change)
         })
         .collect();
@@ -77,8 +76,7 @@ fn crowded(cluster: &Cluster, brokers: &[u32]) -> i64 {
 }
 
 /// By how much the brokers' costs fall if one change alone is done.
-fn benefit(state: &State<'_>, change: &Change) -> i64 {
-    let cluster = state.cluster;
+fn benefit(cluster: &Cluster, brokers: &Brokers, change: &Change) -> i64 {
     let mut net: Vec<(u32, Figures)> = Vec::new();
     let mut put = |broker: u32, figures: &Figures, sign: i64| {
         let at = net.iter().position(|(other, _)| *other == broker).unwrap_or_else(|| {
@@ -110,7 +108,5 @@ fn benefit(state: &State<'_>, change: &Change) -> i64 {
             put(*to, &leads, 1);
         }
     }
-    net.iter()
-        .map(|(b, figures)| state.cost[*b as usize] - state.cost_with(*b as usize, figures, 1))
-        .fold(0, i64::saturating_add)
+    net.iter().map(|(broker, figures)| brokers.gain(*broker, figures)).fold(0, i64::saturating_add)
 }

@@ -1,10 +1,11 @@
 //! The score of a placement, goal by goal, by the exact formulas.
 
 use super::bands::{
-    COUNT, FIGURES, Figures, LEADER_IN, LEADERS, POTENTIAL, figure, leader_in_limit, limits, topic_limits,
+    COUNT, FIGURES, Figures, LEADER_IN, LEADERS, POTENTIAL, figure, leader_in_limit, limits, overflow,
+    topic_limits,
 };
 use super::cluster::{CPU, Cluster, NETWORK_IN, NETWORK_OUT};
-use super::policy::{Goal, MILLION, Policy};
+use super::policy::{Goal, Policy};
 
 /// How far a placement is from each goal, in the policy's order. Smaller is better, compared goal by goal.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,8 +19,10 @@ pub struct Score {
 /// How far a placement is from one goal. Smaller is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Distance {
-    /// Sum over brokers (or partitions, or topics) of what is outside the limits: millionths of the limit for loads, and
-    /// millions for each replica, leader or partition too many or too few.
+    /// Sum over brokers of what is outside their limits: of loads in the load's own unit, of replicas and leaders their
+    /// number, for racks and topics the number of replicas too many or too few. Where no placement can meet
+    /// [`Goal::PotentialNetworkOut`], which is a matter of sums alone, it is what every placement is beyond: the sum over
+    /// all replicas less all limits.
     pub excess: u128,
     /// The goal.
     pub goal: Goal,
@@ -83,7 +86,7 @@ impl<'a> Meter<'a> {
             sums: vec![[0; FIGURES]; n],
             topic: vec![0; n * cluster.topics as usize],
             offline: 0,
-            excess: vec![0; policy.goals.len()],
+            excess: policy.goals.iter().map(|goal| overflow(cluster, policy, *goal)).collect(),
             cluster,
             policy,
             alive,
@@ -104,6 +107,11 @@ impl<'a> Meter<'a> {
             }
         }
         meter
+    }
+
+    /// Broker of each replica, and the leading replica of each partition.
+    pub(crate) fn placement(self) -> (Vec<u32>, Vec<u32>) {
+        (self.place, self.leader)
     }
 
     /// The score.
@@ -178,8 +186,7 @@ impl<'a> Meter<'a> {
                 let sum = self.sums[*broker as usize][figure];
                 let out = (sum - high).max(low - sum);
                 if out > 0 {
-                    let counted = figure == COUNT || figure == LEADERS;
-                    add(total, if counted { whole(out) } else { beyond(out, *high) }, sign);
+                    add(total, whole(out), sign);
                 }
             }
         }
@@ -223,12 +230,12 @@ impl<'a> Meter<'a> {
     fn leader_in(&self) -> u128 {
         let sum = self.alive.iter().map(|b| self.sums[*b][LEADER_IN]).sum();
         let high = leader_in_limit(self.policy, sum, self.alive.len().max(1) as i64);
-        self.sums.iter().map(|sum| beyond(sum[LEADER_IN] - high, high)).sum()
+        self.sums.iter().map(|sum| whole(sum[LEADER_IN] - high)).sum()
     }
 }
 
 fn limits_of(cluster: &Cluster, policy: &Policy, alive: &[usize], goal: Goal) -> Vec<(i64, i64)> {
-    if figure(goal).is_none() || goal == Goal::LeaderBytesIn {
+    if figure(goal).is_none() || goal == Goal::LeaderBytesIn || overflow(cluster, policy, goal) > 0 {
         return Vec::new();
     }
     let limits = |broker: usize| {
@@ -246,12 +253,7 @@ fn add(total: &mut u128, excess: u128, sign: i32) {
 }
 
 fn whole(count: i64) -> u128 {
-    u128::from(count.max(0).unsigned_abs()) * u128::from(MILLION.unsigned_abs())
-}
-
-/// Millionths of a limit, rounded up.
-fn beyond(excess: i64, limit: i64) -> u128 {
-    whole(excess).div_ceil(u128::from(limit.max(1).unsigned_abs()))
+    u128::from(count.max(0).unsigned_abs())
 }
 
 pub(crate) fn alive_racks(cluster: &Cluster) -> u32 {

@@ -1,11 +1,14 @@
 //! From a cluster to a plan.
 
+use super::arrive::{arrive, hand_over};
+use super::bands::overflow;
 use super::cluster::Cluster;
+use super::depart::depart;
 use super::order::{order, within};
-use super::policy::{Goal, Policy};
+use super::policy::Policy;
 use super::polish::polish;
 use super::score::{Meter, Score, acceptable};
-use super::search::{Dice, evacuate, mend, spread_racks};
+use super::search::{Dice, mend};
 use super::state::State;
 
 /// How much a plan may do.
@@ -61,22 +64,29 @@ const ROUNDS: usize = 64;
 /// Finds a plan: never worse than what is there, and the same for the same input. A smaller budget gives a prefix.
 pub fn solve(cluster: &Cluster, policy: &Policy, budget: &Budget) -> Plan {
     let before = Meter::new(cluster, policy, cluster.place.clone(), cluster.leaders()).score();
+    if is_settled(cluster, policy, &before) {
+        return Plan { changes: Vec::new(), after: before.clone(), before };
+    }
+    let start = State::new(cluster, policy, &policy.goals);
+    let brokers = start.brokers();
+    let (mut place, mut leader) = (cluster.place.clone(), cluster.leaders());
     let mut after = before.clone();
-    let mut reached = cluster.clone();
+    let mut found = attempt(start);
     for _ in 0..ROUNDS {
-        if after.is_clean() {
-            break;
-        }
-        let (place, leader) = attempt(&reached, policy);
-        let (place, leader) = settle(cluster, place, &leader);
-        let score = Meter::new(cluster, policy, place.clone(), leader.clone()).score();
+        let (next, heirs) = settle(cluster, found.0, found.1);
+        let meter = Meter::new(cluster, policy, next, heirs);
+        let score = meter.score();
         if score >= after || !acceptable(policy, &after, &score) {
             break;
         }
         after = score;
-        reached = cluster.placed(&place, &leader);
+        (place, leader) = meter.placement();
+        if is_settled(cluster, policy, &after) {
+            break;
+        }
+        found = attempt(State::new(&cluster.placed(&place, &leader), policy, &policy.goals));
     }
-    let changes = order(cluster, policy, changes(cluster, &reached));
+    let changes = order(cluster, &brokers, changes(cluster, &place, &leader));
     if *budget == Budget::default() {
         return Plan { changes, before, after };
     }
@@ -84,28 +94,30 @@ pub fn solve(cluster: &Cluster, policy: &Policy, budget: &Budget) -> Plan {
     Plan { changes, before, after }
 }
 
+/// Whether every goal is met that can be.
+fn is_settled(cluster: &Cluster, policy: &Policy, score: &Score) -> bool {
+    score.offline == 0 && score.violated().all(|goal| overflow(cluster, policy, goal) > 0)
+}
+
 /// Searches once: a placement, and the leading replica of each partition.
-fn attempt(cluster: &Cluster, policy: &Policy) -> (Vec<u32>, Vec<u32>) {
-    let goals: &[Goal] = &policy.goals;
-    let mut state = State::new(cluster, policy, goals);
+fn attempt(mut state: State<'_>) -> (Vec<u32>, Vec<u32>) {
     let mut dice = Dice::new(0x9e37_79b9_7f4a_7c15);
-    evacuate(&mut state);
-    spread_racks(&mut state);
-    let steps = cluster.replica_count() * 4 + 1000;
+    hand_over(&mut state);
+    let pool = depart(&mut state, &mut dice);
+    arrive(&mut state, &mut dice, pool);
+    let steps = state.cluster.replica_count() * 4 + 1000;
     for _ in 0..6 {
-        if goals.contains(&Goal::LeaderBytesIn) {
-            state.refresh_mean();
-            state.refresh_cost();
+        state.refresh_mean();
+        if !mend(&mut state, &mut dice, steps) {
+            break;
         }
-        mend(&mut state, &mut dice, steps);
     }
     polish(&mut state, &mut dice);
     (state.place, state.leader)
 }
 
 /// Puts brokers that a partition keeps back to their positions: Kafka does not exchange the data of two replicas.
-fn settle(cluster: &Cluster, mut place: Vec<u32>, leader: &[u32]) -> (Vec<u32>, Vec<u32>) {
-    let mut settled = leader.to_vec();
+fn settle(cluster: &Cluster, mut place: Vec<u32>, mut leader: Vec<u32>) -> (Vec<u32>, Vec<u32>) {
     for partition in 0..cluster.partitions() {
         let row = cluster.row(partition);
         let (before, after) = (cluster.replicas(partition), &mut place[row.clone()]);
@@ -121,16 +133,18 @@ fn settle(cluster: &Cluster, mut place: Vec<u32>, leader: &[u32]) -> (Vec<u32>, 
             *broker = if kept.contains(home) { *home } else { new.pop().unwrap_or(*home) };
         }
         let position = after.iter().position(|broker| *broker == leading).unwrap_or(0);
-        settled[partition as usize] = (row.start + position) as u32;
+        leader[partition as usize] = (row.start + position) as u32;
     }
-    (place, settled)
+    (place, leader)
 }
 
-fn changes(before: &Cluster, after: &Cluster) -> Vec<Change> {
+fn changes(cluster: &Cluster, place: &[u32], leader: &[u32]) -> Vec<Change> {
     let change = |partition: u32| {
-        let (replicas, leader) = (after.replicas(partition), after.leader(partition));
-        let same = replicas == before.replicas(partition) && leader == before.leader(partition);
-        (!same).then(|| Change { partition, replicas: replicas.to_vec(), leader })
+        let row = cluster.row(partition);
+        let position = leader[partition as usize] - row.start as u32;
+        let replicas = &place[row];
+        let same = replicas == cluster.replicas(partition) && position == cluster.leader(partition);
+        (!same).then(|| Change { partition, replicas: replicas.to_vec(), leader: position })
     };
-    (0..before.partitions()).filter_map(change).collect()
+    (0..cluster.partitions()).filter_map(change).collect()
 }

@@ -89,7 +89,7 @@ fn distance(placement: &Placement<'_>, policy: &Policy, goal: Goal) -> u128 {
         Goal::MinTopicLeaders => 0,
         Goal::ReplicaCapacity => {
             let most = i128::from(policy.max_replicas);
-            placement.alive().map(|b| times_one(placement.carried[b].replicas - most)).sum()
+            placement.alive().map(|b| over(placement.carried[b].replicas - most)).sum()
         }
         Goal::DiskCapacity => capped(DISK),
         Goal::NetworkInCapacity => capped(NETWORK_IN),
@@ -101,14 +101,7 @@ fn distance(placement: &Placement<'_>, policy: &Policy, goal: Goal) -> u128 {
             |carried| carried.replicas,
             |brokers| brokers.len(),
         ),
-        Goal::PotentialNetworkOut => placement
-            .alive()
-            .map(|b| {
-                let capacity = i128::from(placement.cluster.brokers()[b].capacity[NETWORK_OUT]);
-                let limit = capacity * i128::from(policy.capacity[NETWORK_OUT]) / ONE;
-                parts(placement.carried[b].if_it_led_all - limit, limit)
-            })
-            .sum(),
+        Goal::PotentialNetworkOut => potential(placement, policy),
         Goal::DiskDistribution => shares(DISK),
         Goal::NetworkInDistribution => shares(NETWORK_IN),
         Goal::NetworkOutDistribution => shares(NETWORK_OUT),
@@ -124,19 +117,27 @@ fn distance(placement: &Placement<'_>, policy: &Policy, goal: Goal) -> u128 {
                 brokers += 1;
             }
             let limit = sum * i128::from(policy.balance[NETWORK_IN]) / (brokers.max(1) * ONE);
-            placement.carried.iter().map(|carried| parts(carried.led_in - limit, limit)).sum()
+            placement.carried.iter().map(|carried| over(carried.led_in - limit)).sum()
         }
     }
 }
 
-/// Millionths of a limit, rounded up.
-fn parts(beyond: i128, limit: i128) -> u128 {
-    let (beyond, limit) = (beyond.max(0), limit.max(1));
-    ((beyond * ONE + limit - 1) / limit).unsigned_abs()
+/// What is beyond, if anything is.
+fn over(beyond: i128) -> u128 {
+    beyond.max(0).unsigned_abs()
 }
 
-fn times_one(count: i128) -> u128 {
-    (count.max(0) * ONE).unsigned_abs()
+fn potential(placement: &Placement<'_>, policy: &Policy) -> u128 {
+    let limit = |broker: usize| {
+        let capacity = i128::from(placement.cluster.brokers()[broker].capacity[NETWORK_OUT]);
+        capacity * i128::from(policy.capacity[NETWORK_OUT]) / ONE
+    };
+    let all: i128 = placement.carried.iter().map(|carried| carried.if_it_led_all).sum();
+    let room: i128 = placement.alive().map(limit).sum();
+    if all > room {
+        return over(all - room);
+    }
+    placement.alive().map(|broker| over(placement.carried[broker].if_it_led_all - limit(broker))).sum()
 }
 
 /// Nine tenths of what a threshold is above one, in millionths.
@@ -154,14 +155,14 @@ fn crowded(placement: &Placement<'_>, allowed: impl Fn(usize) -> usize) -> u128 
         }
         extra += by_rack.values().map(|held| held.saturating_sub(allowed(brokers.len()))).sum::<usize>();
     }
-    times_one(extra as i128)
+    over(extra as i128)
 }
 
 fn below_capacity(placement: &Placement<'_>, policy: &Policy, resource: usize) -> u128 {
     let beyond = |broker: usize| {
         let capacity = i128::from(placement.cluster.brokers()[broker].capacity[resource]);
         let limit = capacity * i128::from(policy.capacity[resource]) / ONE;
-        parts(placement.carried[broker].loads[resource] - limit, limit)
+        over(placement.carried[broker].loads[resource] - limit)
     };
     placement.alive().map(beyond).sum()
 }
@@ -178,7 +179,7 @@ fn around_mean(placement: &Placement<'_>, policy: &Policy, resource: usize) -> u
         let fair = capacity(broker) * used / all;
         let (low, high) = (fair * (ONE - reach).max(0) / ONE, fair * (ONE + reach) / ONE);
         let load = placement.carried[broker].loads[resource];
-        parts(load - high, high) + parts(low - load, high)
+        over(load - high) + over(low - load)
     };
     placement.alive().map(beyond).sum()
 }
@@ -199,7 +200,7 @@ fn counts_around_mean(
     let high = (all * (ONE + reach) + brokers * ONE - 1) / (brokers * ONE);
     let beyond = |broker: usize| {
         let count = count(&placement.carried[broker]);
-        times_one(count - high) + times_one(low - count)
+        over(count - high) + over(low - count)
     };
     placement.alive().map(beyond).sum()
 }
@@ -231,7 +232,7 @@ fn topics(placement: &Placement<'_>, policy: &Policy) -> u128 {
         let narrow = all * (ONE - reach).max(0) / (brokers * ONE);
         let high = (above + near).max(wide.min(above + far));
         let low = (below - far).max(0).max(narrow.min((below - near).max(0)));
-        beyond += times_one(held - high) + times_one(low - held);
+        beyond += over(held - high) + over(low - held);
     }
     beyond
 }
