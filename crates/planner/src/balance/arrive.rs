@@ -44,7 +44,8 @@ impl Levels {
         let (bands, sum) = (&state.bands.of[broker], &state.sum[broker]);
         for figure in 0..FIGURES {
             let level = bands[figure].level(sum[figure]) * self.ratio[broker][figure];
-            self.of[broker][figure] = (level >> 10).clamp(-(1 << 27), 1 << 27);
+            let weight = if level > 0 { ABOVE } else { 1 };
+            self.of[broker][figure] = ((level >> 10) * weight).clamp(-(1 << 27), 1 << 27);
         }
     }
 
@@ -58,6 +59,8 @@ impl Levels {
     }
 }
 
+/// What stands above its fair share weighs so much more: the limit is near.
+const ABOVE: i64 = 4;
 /// A replica with a figure above this part of a broker's fair share finds its place while there is choice: 1/64.
 const LARGE: i64 = 1 << (UNIT - 6);
 /// Which brokers have room is looked up anew after so many arrivals.
@@ -120,7 +123,7 @@ fn has_room(state: &State<'_>, broker: usize) -> bool {
     known.alive && known.takes_replicas && state.sum[broker][COUNT] < state.bands.of[broker][COUNT].high
 }
 
-/// Gives brokers that miss replicas but have room for none of half the mean size those that are small enough.
+/// Gives brokers that miss replicas, but lack the room for any of two fifths of the mean size, those that are small enough.
 fn seat_small(state: &mut State<'_>, pool: &mut Vec<u32>) {
     let mut mean = [0; FIGURES];
     for replica in pool.iter() {
@@ -132,7 +135,7 @@ fn seat_small(state: &mut State<'_>, pool: &mut Vec<u32>) {
         let room = |state: &State<'_>, figure: usize| {
             (state.bands.of[broker][figure].high - state.sum[broker][figure]).max(0)
         };
-        let tight = BY_ARRIVALS.iter().any(|f| room(state, *f) / missing(state).max(1) < mean[*f] / 2);
+        let tight = BY_ARRIVALS.iter().any(|f| room(state, *f) / missing(state).max(1) < mean[*f] / 5 * 2);
         if !has_room(state, broker) || missing(state) <= 0 || !tight {
             continue;
         }
