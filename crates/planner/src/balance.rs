@@ -15,6 +15,8 @@ mod depart;
 mod polish;
 mod search;
 
+mod refine;
+
 mod order;
 
 mod audit;

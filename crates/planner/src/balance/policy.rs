@@ -10,7 +10,8 @@ pub const MILLION: i64 = 1_000_000;
 pub enum Goal {
     /// No two replicas of a partition in one rack.
     RackAware,
-    /// Replicas of a partition evenly over racks: at most ⌈replicas ÷ racks⌉ in one.
+    /// Replicas of a partition evenly over racks: at most ⌈replicas ÷ racks⌉ in one, counting racks with a broker that may
+    /// take replicas.
     RackAwareDistribution,
     /// So many leaders of chosen topics on every broker. No topic can be chosen, so it is always met; it keeps its place in
     /// the order of names.

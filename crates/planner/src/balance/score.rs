@@ -1,5 +1,7 @@
 //! The score of a placement, goal by goal, by the exact formulas.
 
+use std::cmp::Ordering;
+
 use super::bands::{
     COUNT, FIGURES, Figures, LEADER_IN, LEADERS, POTENTIAL, figure, leader_in_limit, limits, overflow,
     topic_limits,
@@ -7,8 +9,10 @@ use super::bands::{
 use super::cluster::{CPU, Cluster, NETWORK_IN, NETWORK_OUT};
 use super::policy::{Goal, Policy};
 
-/// How far a placement is from each goal, in the policy's order. Smaller is better, compared goal by goal.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// How far a placement is from each goal, in the policy's order. Smaller is better: replicas on dead brokers are compared
+/// first, then goal by goal whether it is met, then goal by goal the distance. So a goal that can be met is not given up to
+/// come nearer to one that cannot.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Score {
     /// Replicas on dead brokers.
     pub offline: u64,
@@ -26,6 +30,22 @@ pub struct Distance {
     pub excess: u128,
     /// The goal.
     pub goal: Goal,
+}
+
+impl PartialOrd for Score {
+    fn partial_cmp(&self, other: &Score) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Score {
+    fn cmp(&self, other: &Score) -> Ordering {
+        let violated = |score: &Score| score.goals.iter().map(|goal| goal.excess > 0).collect::<Vec<_>>();
+        self.offline
+            .cmp(&other.offline)
+            .then_with(|| violated(self).cmp(&violated(other)))
+            .then_with(|| self.goals.cmp(&other.goals))
+    }
 }
 
 impl Score {
@@ -56,7 +76,7 @@ pub(crate) struct Meter<'a> {
     cluster: &'a Cluster,
     policy: &'a Policy,
     alive: Vec<usize>,
-    alive_racks: u32,
+    open_racks: u32,
     /// By goal, then broker: inclusive limits. Empty for goals that limit no figure of a broker.
     limits: Vec<Vec<(i64, i64)>>,
     topic_limits: Vec<(u32, u32)>,
@@ -80,7 +100,7 @@ impl<'a> Meter<'a> {
         let n = cluster.brokers.len();
         let alive: Vec<usize> = (0..n).filter(|b| cluster.brokers[*b].alive).collect();
         let mut meter = Meter {
-            alive_racks: alive_racks(cluster),
+            open_racks: open_racks(cluster),
             limits: policy.goals.iter().map(|goal| limits_of(cluster, policy, &alive, *goal)).collect(),
             topic_limits: topic_limits(cluster, policy, alive.len() as i64),
             sums: vec![[0; FIGURES]; n],
@@ -107,6 +127,13 @@ impl<'a> Meter<'a> {
             }
         }
         meter
+    }
+
+    /// The brokers of a partition, and the position of its leader.
+    pub(crate) fn list(&self, partition: u32) -> (&[u32], u32) {
+        let row = self.cluster.row(partition);
+        let leader = self.leader[partition as usize] - row.start as u32;
+        (&self.place[row], leader)
     }
 
     /// Broker of each replica, and the leading replica of each partition.
@@ -197,7 +224,7 @@ impl<'a> Meter<'a> {
         for (goal, total) in self.policy.goals.iter().zip(&mut self.excess) {
             let allowed = match goal {
                 Goal::RackAware => 1,
-                Goal::RackAwareDistribution => (row.len() as u32).div_ceil(self.alive_racks.max(1)),
+                Goal::RackAwareDistribution => (row.len() as u32).div_ceil(self.open_racks.max(1)),
                 _ => continue,
             };
             let rack = |replica: usize| self.cluster.brokers[self.place[replica] as usize].rack;
@@ -256,8 +283,10 @@ fn whole(count: i64) -> u128 {
     u128::from(count.max(0).unsigned_abs())
 }
 
-pub(crate) fn alive_racks(cluster: &Cluster) -> u32 {
-    let mut racks: Vec<u32> = cluster.brokers.iter().filter(|b| b.alive).map(|b| b.rack).collect();
+/// Racks over which replicas can be spread: those with a broker that may take some.
+pub(crate) fn open_racks(cluster: &Cluster) -> u32 {
+    let takes = cluster.brokers.iter().filter(|broker| broker.alive && broker.takes_replicas);
+    let mut racks: Vec<u32> = takes.map(|broker| broker.rack).collect();
     racks.sort_unstable();
     racks.dedup();
     racks.len() as u32

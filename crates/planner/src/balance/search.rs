@@ -59,7 +59,7 @@ pub(crate) fn mend(state: &mut State<'_>, dice: &mut Dice, steps: usize) -> bool
     let n = state.cost.len();
     let mut width = vec![SAMPLE; n];
     // A sample that holds everything need not be widened.
-    let widest = state.on.iter().map(Vec::len).max().map_or(0, |longest| (16 * longest).min(WIDEST));
+    let widest = state.on.iter().map(Vec::len).max().map_or(0, |longest| (16 * longest).clamp(WIDE, WIDEST));
     for _ in 0..steps {
         let worst = (0..n)
             .filter(|b| state.cluster.brokers[*b].alive && width[*b] <= widest && is_bad(state, *b))

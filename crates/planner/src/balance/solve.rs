@@ -7,6 +7,7 @@ use super::depart::depart;
 use super::order::{order, within};
 use super::policy::Policy;
 use super::polish::polish;
+use super::refine::refine;
 use super::score::{Meter, Score, acceptable};
 use super::search::{Dice, mend};
 use super::state::State;
@@ -71,7 +72,7 @@ pub fn solve(cluster: &Cluster, policy: &Policy, budget: &Budget) -> Plan {
     let brokers = start.brokers();
     let (mut place, mut leader) = (cluster.place.clone(), cluster.leaders());
     let mut after = before.clone();
-    let mut found = attempt(start);
+    let mut found = refine(cluster, policy, attempt(start));
     for _ in 0..ROUNDS {
         let (next, heirs) = settle(cluster, found.0, found.1);
         let meter = Meter::new(cluster, policy, next, heirs);
@@ -84,7 +85,8 @@ pub fn solve(cluster: &Cluster, policy: &Policy, budget: &Budget) -> Plan {
         if is_settled(cluster, policy, &after) {
             break;
         }
-        found = attempt(State::new(&cluster.placed(&place, &leader), policy, &policy.goals));
+        let reached = cluster.placed(&place, &leader);
+        found = refine(&reached, policy, attempt(State::new(&reached, policy, &policy.goals)));
     }
     let changes = order(cluster, &brokers, changes(cluster, &place, &leader));
     if *budget == Budget::default() {

@@ -3,7 +3,7 @@
 use super::bands::{Band, Bands, COUNT, FIGURES, Figures, LEADER_IN, LEADERS, POTENTIAL, scale};
 use super::cluster::{CPU, Cluster, DISK, NETWORK_IN, NETWORK_OUT};
 use super::policy::{Goal, MILLION, Policy};
-use super::score::alive_racks;
+use super::score::open_racks;
 
 /// What one topic's replica outside its limits costs: as much as a tenth of a fair share of load.
 const TOPIC: i64 = 1 << 21;
@@ -62,7 +62,7 @@ impl<'a> State<'a> {
             racks: if goals.contains(&Goal::RackAware) {
                 Racks::One
             } else if goals.contains(&Goal::RackAwareDistribution) {
-                Racks::Even(alive_racks(cluster).max(1))
+                Racks::Even(open_racks(cluster).max(1))
             } else {
                 Racks::Any
             },

@@ -82,8 +82,9 @@ fn distance(placement: &Placement<'_>, policy: &Policy, goal: Goal) -> u128 {
     match goal {
         Goal::RackAware => crowded(placement, |_| 1),
         Goal::RackAwareDistribution => {
+            let brokers = placement.alive().map(|broker| &placement.cluster.brokers()[broker]);
             let racks: BTreeSet<u32> =
-                placement.alive().map(|b| placement.cluster.brokers()[b].rack).collect();
+                brokers.filter(|broker| broker.takes_replicas).map(|broker| broker.rack).collect();
             crowded(placement, |replicas| replicas.div_ceil(racks.len().max(1)))
         }
         Goal::MinTopicLeaders => 0,
