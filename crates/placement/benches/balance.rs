@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use placement::read_cluster;
-use planner::balance::{Policy, solve};
+use planner::balance::{Budget, Policy, solve};
 
 fn main() {
     divan::main();
@@ -31,5 +31,5 @@ fn folder() -> PathBuf {
 #[divan::bench(args = clusters(), sample_count = 5, sample_size = 1)]
 fn balance(bencher: divan::Bencher<'_, '_>, name: &str) {
     let named = read_cluster(&folder().join(name)).unwrap();
-    bencher.bench_local(|| solve(&named.cluster, &Policy::default()));
+    bencher.bench_local(|| solve(&named.cluster, &Policy::default(), &Budget::default()));
 }

@@ -1,9 +1,10 @@
 //! Clusters and placements as folders of CSV files.
 //!
-//! A cluster is `brokers.csv` (`id,rack,state,cap_cpu,cap_nw_in,cap_nw_out,cap_disk`) and `replicas.csv.gz`
+//! A cluster is `brokers.csv` (`id,rack,state,cap_cpu,cap_nw_in,cap_nw_out,cap_disk`, the state `ALIVE` or `DEAD`) and
+//! `replicas.csv.gz`, or `replicas.csv` where there is no such file
 //! (`topic,partition,position,broker,leader,cpu,nw_in,nw_out,disk,fcpu,fnw_out`, one line per replica in order of
-//! position, partitions together). A placement is `topic,partition,replicas,leader`, brokers joined by `|`.
-//! Plain or gzip. CPU is in percent, network in KB/s, disk in MB.
+//! position, partitions together; the last two are CPU and outbound network if it follows). A placement is
+//! `topic,partition,replicas,leader`, brokers joined by `|`. CPU is in percent, network in KB/s, disk in MB.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -65,7 +66,7 @@ pub struct Named {
 const SCALE: [f64; 4] = [1e9, 1e6, 1e6, 1e6];
 
 /// A figure in the planner's units, if it is one.
-pub fn fixed(resource: usize, figure: f64) -> Option<i64> {
+fn fixed(resource: usize, figure: f64) -> Option<i64> {
     let scaled = (figure * SCALE[resource]).round();
     (0.0..1e17).contains(&scaled).then_some(scaled as i64)
 }
@@ -128,6 +129,7 @@ impl Lines {
 struct Row {
     key: (u32, i32),
     broker: u32,
+    position: usize,
     leads: bool,
     load: Loads,
     leader_cpu: i64,
@@ -142,13 +144,16 @@ pub fn read_cluster(folder: &Path) -> Result<Named, PlacementError> {
     let (brokers, broker_ids) = read_brokers(folder)?;
     let ordinals: BTreeMap<i32, u32> =
         broker_ids.iter().zip(0..).map(|(id, ordinal)| (*id, ordinal)).collect();
-    let mut lines = Lines::open(folder.join("replicas.csv.gz"))?;
+    let zipped = folder.join("replicas.csv.gz");
+    let path = if zipped.exists() { zipped } else { folder.join("replicas.csv") };
+    let mut lines = Lines::open(path)?;
     lines.next()?;
     let mut topics: Vec<String> = Vec::new();
     let mut topic_numbers: BTreeMap<String, u32> = BTreeMap::new();
     let mut rows: Vec<Row> = Vec::new();
     while lines.next()? {
-        let [topic, partition, _, broker, leads, cpu, nw_in, nw_out, disk, fcpu, fout] = lines.fields()?;
+        let [topic, partition, position, broker, leads, cpu, nw_in, nw_out, disk, fcpu, fout] =
+            lines.fields()?;
         let number = match topic_numbers.get(topic) {
             Some(number) => *number,
             None => {
@@ -163,6 +168,7 @@ pub fn read_cluster(folder: &Path) -> Result<Named, PlacementError> {
         rows.push(Row {
             key: (number, lines.number(partition)?),
             broker,
+            position: lines.number(position)?,
             leads: leads == "1",
             load,
             leader_cpu: (lines.load(0, cpu)? - load[0]).max(0),
@@ -177,7 +183,14 @@ pub fn read_cluster(folder: &Path) -> Result<Named, PlacementError> {
     lines.line = 1;
     for group in rows.chunk_by(|one, other| one.key == other.key) {
         lines.line += group.len();
-        let leader = group.iter().position(|row| row.leads).ok_or_else(|| lines.bad("no leader"))?;
+        if group.iter().enumerate().any(|(position, row)| row.position != position) {
+            return Err(lines.bad("the positions of a partition are not 0, 1, 2 and so on"));
+        }
+        let mut leading = group.iter().filter(|row| row.leads);
+        let (Some(leader), None) = (leading.next(), leading.next()) else {
+            return Err(lines.bad("a partition has no leader, or several"));
+        };
+        let leader = leader.position;
         let partition = Partition {
             topic: group[0].key.0,
             replicas: group.iter().map(|row| Replica { broker: row.broker, load: row.load }).collect(),
@@ -200,10 +213,13 @@ fn read_brokers(folder: &Path) -> Result<(Vec<Broker>, Vec<i32>), PlacementError
     while lines.next()? {
         let [id, rack, state, cpu, nw_in, nw_out, disk] = lines.fields()?;
         let next = racks.len() as u32;
-        let alive = state == "ALIVE";
+        let alive = match state {
+            "ALIVE" => true,
+            "DEAD" => false,
+            _ => return Err(lines.bad("the state is neither ALIVE nor DEAD")),
+        };
         brokers.push(Broker {
             rack: *racks.entry(rack.to_owned()).or_insert(next),
-            host: brokers.len() as u32,
             set: None,
             capacity: [
                 lines.load(0, cpu)?,
@@ -215,7 +231,11 @@ fn read_brokers(folder: &Path) -> Result<(Vec<Broker>, Vec<i32>), PlacementError
             takes_replicas: alive,
             takes_leadership: alive,
         });
-        ids.push(lines.number(id)?);
+        let id = lines.number(id)?;
+        if ids.contains(&id) {
+            return Err(lines.bad("the broker was named before"));
+        }
+        ids.push(id);
     }
     Ok((brokers, ids))
 }
@@ -226,15 +246,11 @@ fn read_brokers(folder: &Path) -> Result<(Vec<Broker>, Vec<i32>), PlacementError
 /// What the writer says.
 pub fn write_placement(named: &Named, plan: &Plan, out: &mut impl Write) -> std::io::Result<()> {
     writeln!(out, "topic,partition,replicas,leader")?;
-    let mut changes = plan.changes.iter().peekable();
-    for partition in 0..named.cluster.partitions() {
-        let change = changes.next_if(|change| change.partition == partition);
-        let (brokers, leader) = match change {
-            Some(change) => (change.replicas.as_slice(), change.leader),
-            None => (named.cluster.replicas(partition), named.cluster.leader(partition)),
-        };
+    let after = plan.applied_to(&named.cluster);
+    for partition in 0..after.partitions() {
+        let (brokers, leader) = (after.replicas(partition), after.leader(partition));
         let ids: Vec<String> = brokers.iter().map(|b| named.broker_ids[*b as usize].to_string()).collect();
-        let topic = &named.topics[named.cluster.topic(partition) as usize];
+        let topic = &named.topics[after.topic(partition) as usize];
         let leader = named.broker_ids[brokers[leader as usize] as usize];
         writeln!(out, "{topic},{},{},{leader}", named.partitions[partition as usize], ids.join("|"))?;
     }

@@ -1,14 +1,27 @@
 //! Balance: a placement that meets all goals, with few and small moves.
 
-mod bands;
+// In the order of the story.
 mod cluster;
 mod policy;
-mod polish;
+
+mod bands;
 mod score;
-mod search;
+
 mod solve;
 mod state;
 
+mod arrive;
+mod depart;
+mod polish;
+mod search;
+
+mod refine;
+
+mod order;
+
+mod audit;
+
+pub use audit::{Violation, audit};
 pub use cluster::{
     Broker, Builder, CPU, Cluster, ClusterError, DISK, Loads, MAX_LOAD, NETWORK_IN, NETWORK_OUT, Partition,
     RESOURCES, Replica,

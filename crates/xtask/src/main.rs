@@ -1,5 +1,6 @@
-//! The development tasks of this workspace: `cargo xtask test`.
+//! The development tasks of this workspace: `cargo xtask test`, `cargo xtask planner-cases`.
 
+mod planner_cases;
 mod test;
 
 use std::process::ExitCode;
@@ -18,10 +19,12 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Task {
     Test(test::Test),
+    PlannerCases(planner_cases::PlannerCases),
 }
 
 fn main() -> Result<ExitCode> {
     match Cli::parse().task {
         Task::Test(test) => test.run(),
+        Task::PlannerCases(cases) => cases.run(),
     }
 }

@@ -1,15 +1,16 @@
 //! Where each figure of each broker should lie.
 
-use super::cluster::{Cluster, DISK, NETWORK_IN, RESOURCES};
+use super::cluster::{CPU, Cluster, DISK, NETWORK_IN, NETWORK_OUT, RESOURCES};
 use super::policy::{Goal, MILLION, Policy, reach};
 
-/// The figures of a broker that goals speak of: the four resources, and
+// The figures of a broker that goals speak of start with the four resources.
+/// Index of the number of replicas.
 pub(crate) const COUNT: usize = 4;
-/// leaders,
+/// Index of the number of leaders.
 pub(crate) const LEADERS: usize = 5;
-/// inbound network of the leaders,
+/// Index of the inbound network of the leaders.
 pub(crate) const LEADER_IN: usize = 6;
-/// outbound network if it led all it holds.
+/// Index of the outbound network if the broker led all that it holds.
 pub(crate) const POTENTIAL: usize = 7;
 /// Number of figures.
 pub(crate) const FIGURES: usize = 8;
@@ -19,11 +20,35 @@ pub(crate) type Figures = [i64; FIGURES];
 
 const NONE: i64 = i64::MAX / 4;
 /// Normalised distances are in parts of 2^20 of a fair share.
-const UNIT: u32 = 20;
-/// Fixed point of [`Band::weight`].
-const SHIFT: u32 = 62;
+pub(crate) const UNIT: u32 = 20;
 /// Farther away than this counts as this far, so that squares fit: 2,000 fair shares.
 const FARTHEST: i64 = 1 << 31;
+
+/// Says what part of a whole a figure is, in parts of 2^20, without a division.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Parts {
+    /// 2^(UNIT + shift) ÷ whole; nothing where there is no whole.
+    weight: u64,
+    /// Fixed point of `weight`: shares are as fine for a few replicas as for many terabytes.
+    shift: u32,
+}
+
+impl Parts {
+    const NONE: Parts = Parts { weight: 0, shift: 0 };
+
+    pub(crate) fn of(whole: i64) -> Parts {
+        let divisor = whole.max(1).unsigned_abs();
+        let shift = UNIT + divisor.ilog2();
+        Parts { weight: ((1_u128 << (UNIT + shift)) / u128::from(divisor)) as u64, shift }
+    }
+
+    /// What part a figure is, whatever its sign; at most 2,000 wholes.
+    #[inline]
+    pub(crate) fn in_all(self, figure: i64) -> i64 {
+        let product = u128::from(figure.unsigned_abs()) * u128::from(self.weight);
+        i64::try_from(product >> self.shift).unwrap_or(FARTHEST).min(FARTHEST)
+    }
+}
 
 /// Limits of one figure of one broker, both inclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,18 +56,17 @@ pub(crate) struct Band {
     pub(crate) low: i64,
     pub(crate) high: i64,
     middle: i64,
-    /// 2^(UNIT + SHIFT) ÷ fair share; nothing where there is nothing to share.
-    weight: u64,
+    /// Of a fair share.
+    parts: Parts,
     /// Whether the middle pulls.
     pulls: bool,
 }
 
 impl Band {
-    const OPEN: Band = Band { low: -NONE, high: NONE, middle: 0, weight: 0, pulls: false };
+    const OPEN: Band = Band { low: -NONE, high: NONE, middle: 0, parts: Parts::NONE, pulls: false };
 
     fn new(low: i64, high: i64, share: i64, pulls: bool) -> Band {
-        let weight = (1_u128 << (UNIT + SHIFT)) / u128::from(share.max(1).unsigned_abs());
-        Band { low, high, middle: share, weight: u64::try_from(weight).unwrap_or(u64::MAX), pulls }
+        Band { low, high, middle: share, parts: Parts::of(share), pulls }
     }
 
     /// How far outside, in the figure's unit.
@@ -50,11 +74,15 @@ impl Band {
         (figure - self.high).max(self.low - figure).max(0)
     }
 
-    /// How far a distance is, in parts of a fair share.
-    #[inline]
-    fn normal(&self, distance: i64) -> i64 {
-        let product = u128::from(distance.unsigned_abs()) * u128::from(self.weight);
-        ((product >> SHIFT) as i64).min(FARTHEST)
+    /// How far above its fair share a figure stands (below it: negative), in parts of the fair share.
+    pub(crate) fn level(&self, figure: i64) -> i64 {
+        let distance = figure - self.middle;
+        self.parts.in_all(distance) * distance.signum()
+    }
+
+    /// The fair share, if there is something to share.
+    pub(crate) fn share(&self) -> Option<i64> {
+        (self.parts.weight > 0).then_some(self.middle.max(1))
     }
 
     /// How bad a figure is: the distance to the nearest edge and its square, and a faint pull to the middle.
@@ -63,10 +91,10 @@ impl Band {
         let excess = self.excess(figure);
         let mut cost = 0;
         if excess > 0 {
-            let out = self.normal(excess).max(1);
+            let out = self.parts.in_all(excess).max(1);
             cost = out * EDGE + square(out) * STEEP;
         }
-        if self.pulls { cost + square(self.normal(figure - self.middle)) / FAINT } else { cost }
+        if self.pulls { cost + square(self.parts.in_all(figure - self.middle)) / FAINT } else { cost }
     }
 }
 
@@ -135,18 +163,33 @@ pub(crate) fn limits(
     match goal {
         Goal::DiskCapacity => capacity_limit(DISK),
         Goal::NetworkInCapacity => capacity_limit(NETWORK_IN),
-        Goal::NetworkOutCapacity => capacity_limit(2),
-        Goal::CpuCapacity => capacity_limit(0),
-        Goal::PotentialNetworkOut => capacity_limit(2),
+        Goal::NetworkOutCapacity => capacity_limit(NETWORK_OUT),
+        Goal::CpuCapacity => capacity_limit(CPU),
+        Goal::PotentialNetworkOut => capacity_limit(NETWORK_OUT),
         Goal::DiskDistribution => share_limit(DISK),
         Goal::NetworkInDistribution => share_limit(NETWORK_IN),
-        Goal::NetworkOutDistribution => share_limit(2),
-        Goal::CpuDistribution => share_limit(0),
+        Goal::NetworkOutDistribution => share_limit(NETWORK_OUT),
+        Goal::CpuDistribution => share_limit(CPU),
         Goal::ReplicaCapacity => (-NONE, policy.max_replicas, policy.max_replicas),
         Goal::ReplicaDistribution => count_limit(cluster.place.len() as i64, policy.replica_balance),
         Goal::LeaderDistribution => count_limit(cluster.topic.len() as i64, policy.leader_balance),
         _ => (-NONE, NONE, 1),
     }
+}
+
+/// By how much a goal's sum is beyond all its limits together, where no placement changes the sum: then none meets it.
+pub(crate) fn overflow(cluster: &Cluster, policy: &Policy, goal: Goal) -> u128 {
+    if goal != Goal::PotentialNetworkOut {
+        return 0;
+    }
+    let held = |partition: usize| i128::from(cluster.start[partition + 1] - cluster.start[partition]);
+    let sum: i128 =
+        cluster.potential.iter().enumerate().map(|(p, potential)| held(p) * i128::from(*potential)).sum();
+    let alive = cluster.brokers.iter().filter(|broker| broker.alive);
+    let room: i128 = alive
+        .map(|b| i128::from(scale(b.capacity[NETWORK_OUT], policy.capacity[NETWORK_OUT], MILLION)))
+        .sum();
+    (sum - room).max(0).unsigned_abs()
 }
 
 /// The figure that a goal limits, if it limits one per broker.
@@ -174,10 +217,12 @@ impl Bands {
     pub(crate) fn new(cluster: &Cluster, policy: &Policy, goals: &[Goal]) -> Bands {
         let alive: Vec<usize> = (0..cluster.brokers.len()).filter(|b| cluster.brokers[*b].alive).collect();
         let mut of = vec![[Band::OPEN; FIGURES]; cluster.brokers.len()];
+        let skipped: Vec<Goal> =
+            goals.iter().copied().filter(|goal| overflow(cluster, policy, *goal) > 0).collect();
         for broker in &alive {
             for goal in goals {
                 let Some(figure) = figure(*goal) else { continue };
-                if *goal == Goal::LeaderBytesIn {
+                if *goal == Goal::LeaderBytesIn || skipped.contains(goal) {
                     continue;
                 }
                 let (mut low, mut high, share) = limits(cluster, policy, &alive, *broker, *goal);
@@ -190,15 +235,18 @@ impl Bands {
                 }
                 let band = &mut of[*broker][figure];
                 let pulls = low >= 0;
-                *band = if pulls || band.weight == 0 {
+                *band = if pulls || band.parts.weight == 0 {
                     Band::new(low.max(band.low), high.min(band.high), share, pulls)
                 } else {
                     Band { low: low.max(band.low), high: high.min(band.high), ..*band }
                 };
             }
         }
-        let topic =
-            topic_limits(cluster, policy, alive.len() as i64, goals.contains(&Goal::TopicDistribution));
+        let topic = if goals.contains(&Goal::TopicDistribution) {
+            topic_limits(cluster, policy, alive.len() as i64)
+        } else {
+            vec![(0, u32::MAX); cluster.topics as usize]
+        };
         Bands { of, topic, alive: alive.len() as i64 }
     }
 
@@ -215,12 +263,12 @@ impl Bands {
 }
 
 /// Fewest and most replicas of each topic on a broker that holds any.
-pub(crate) fn topic_limits(cluster: &Cluster, policy: &Policy, alive: i64, wanted: bool) -> Vec<(u32, u32)> {
+pub(crate) fn topic_limits(cluster: &Cluster, policy: &Policy, alive: i64) -> Vec<(u32, u32)> {
     let mut count = vec![0_i64; cluster.topics as usize];
     for (partition, topic) in cluster.topic.iter().enumerate() {
         count[*topic as usize] += i64::from(cluster.start[partition + 1] - cluster.start[partition]);
     }
-    if !wanted || alive == 0 {
+    if alive == 0 {
         return vec![(0, u32::MAX); count.len()];
     }
     let m = reach(policy.topic_balance);

@@ -31,8 +31,6 @@ pub const MAX_LOAD: i64 = 1 << 58;
 pub struct Broker {
     /// Its rack. Need not be dense.
     pub rack: u32,
-    /// Its machine. Brokers of one machine share its CPU and network. Need not be dense.
-    pub host: u32,
     /// Its broker set, for topics that are bound to one.
     pub set: Option<u32>,
     /// What it can carry.
@@ -120,7 +118,6 @@ impl std::error::Error for ClusterError {}
 pub struct Cluster {
     pub(crate) topics: u32,
     pub(crate) brokers: Vec<Broker>,
-    pub(crate) racks: u32,
     // One entry per topic.
     pub(crate) bound_to_set: Vec<Option<u32>>,
     // One entry per partition (one more in `start`).
@@ -142,11 +139,9 @@ impl Cluster {
     pub fn builder(topics: u32) -> Builder {
         Builder {
             racks: BTreeMap::new(),
-            hosts: BTreeMap::new(),
             cluster: Cluster {
                 topics,
                 brokers: Vec::new(),
-                racks: 0,
                 bound_to_set: vec![None; topics as usize],
                 topic: Vec::new(),
                 leader: Vec::new(),
@@ -162,7 +157,7 @@ impl Cluster {
         }
     }
 
-    /// The brokers, their racks and hosts renumbered densely in order of appearance.
+    /// The brokers, their racks renumbered densely in order of appearance.
     pub fn brokers(&self) -> &[Broker] {
         &self.brokers
     }
@@ -170,6 +165,11 @@ impl Cluster {
     /// Number of topics, as announced.
     pub fn topics(&self) -> u32 {
         self.topics
+    }
+
+    /// The broker set that a topic is bound to.
+    pub fn bound_set(&self, topic: u32) -> Option<u32> {
+        self.bound_to_set[topic as usize]
     }
 
     /// Number of partitions.
@@ -225,6 +225,21 @@ impl Cluster {
         self.total
     }
 
+    /// The leading replica of each partition, by its place in the flat columns.
+    pub(crate) fn leaders(&self) -> Vec<u32> {
+        self.start.iter().zip(&self.leader).map(|(start, leader)| start + leader).collect()
+    }
+
+    /// The same cluster with other brokers and leaders.
+    pub(crate) fn placed(&self, place: &[u32], leader: &[u32]) -> Cluster {
+        let mut cluster = self.clone();
+        cluster.place.copy_from_slice(place);
+        for (position, (leader, start)) in cluster.leader.iter_mut().zip(leader.iter().zip(&self.start)) {
+            *position = leader - start;
+        }
+        cluster
+    }
+
     pub(crate) fn row(&self, partition: u32) -> std::ops::Range<usize> {
         let partition = partition as usize;
         self.start[partition] as usize..self.start[partition + 1] as usize
@@ -236,7 +251,6 @@ impl Cluster {
 pub struct Builder {
     cluster: Cluster,
     racks: BTreeMap<u32, u32>,
-    hosts: BTreeMap<u32, u32>,
 }
 
 fn ordinal(count: usize) -> Result<u32, ClusterError> {
@@ -258,10 +272,9 @@ impl Builder {
             let sum = self.cluster.brokers.iter().map(|other| other.capacity[resource]).sum::<i64>();
             checked(checked(broker.capacity[resource])? + sum)?;
         }
-        let (racks, hosts) = (self.racks.len() as u32, self.hosts.len() as u32);
+        let racks = self.racks.len() as u32;
         let rack = *self.racks.entry(broker.rack).or_insert(racks);
-        let host = *self.hosts.entry(broker.host).or_insert(hosts);
-        self.cluster.brokers.push(Broker { rack, host, ..*broker });
+        self.cluster.brokers.push(Broker { rack, ..*broker });
         Ok(this)
     }
 
@@ -333,8 +346,6 @@ impl Builder {
 
     /// The cluster.
     pub fn build(self) -> Cluster {
-        let mut cluster = self.cluster;
-        cluster.racks = self.racks.len() as u32;
-        cluster
+        self.cluster
     }
 }

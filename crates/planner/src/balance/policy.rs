@@ -10,7 +10,8 @@ pub const MILLION: i64 = 1_000_000;
 pub enum Goal {
     /// No two replicas of a partition in one rack.
     RackAware,
-    /// Replicas of a partition evenly over racks: at most ⌈replicas ÷ racks⌉ in one.
+    /// Replicas of a partition evenly over racks: at most ⌈replicas ÷ racks⌉ in one, counting racks with a broker that may
+    /// take replicas.
     RackAwareDistribution,
     /// So many leaders of chosen topics on every broker. No topic can be chosen, so it is always met; it keeps its place in
     /// the order of names.
@@ -105,6 +106,8 @@ impl Goal {
 pub struct Policy {
     /// The goals that count, most important first.
     pub goals: Vec<Goal>,
+    /// Those of them that are hard: a plan leaves none of them worse than before, whatever that does for others.
+    pub hard: Vec<Goal>,
     /// Upper limit of each resource, in millionths of its capacity.
     pub capacity: [i64; 4],
     /// Balance threshold of each resource, in millionths: 1,100,000 means 10 % around the mean.
@@ -133,6 +136,7 @@ impl Default for Policy {
     fn default() -> Self {
         Policy {
             goals: DEFAULT_GOALS.to_vec(),
+            hard: DEFAULT_GOALS.into_iter().filter(|goal| goal.is_hard()).collect(),
             capacity: [700_000, 800_000, 800_000, 800_000],
             balance: [1_100_000; 4],
             low_utilization: [0; 4],
@@ -144,13 +148,6 @@ impl Default for Policy {
             max_replicas: 10_000,
             margin: 2,
         }
-    }
-}
-
-impl Policy {
-    /// Whether a goal counts.
-    pub fn has(&self, goal: Goal) -> bool {
-        self.goals.contains(&goal)
     }
 }
 

@@ -4,6 +4,8 @@ use super::bands::{FIGURES, Figures};
 use super::search::Dice;
 use super::state::{State, add};
 
+/// So many of the largest moved replicas are exchanged for smaller ones.
+const SHRUNK: usize = 256;
 /// Partners looked at for each moved replica.
 const PARTNERS: usize = 24;
 
@@ -11,16 +13,33 @@ const PARTNERS: usize = 24;
 pub(crate) fn polish(state: &mut State<'_>, dice: &mut Dice) {
     for _ in 0..4 {
         let mut better = false;
-        for replica in moved(state) {
-            better |= undo(state, replica) || exchange(state, dice, replica);
+        let moved = moved(state);
+        for replica in &moved {
+            better |= undo(state, *replica);
         }
-        for replica in moved(state) {
-            better |= shrink(state, dice, replica);
+        let mut foreign = foreigners(state);
+        for replica in &moved {
+            if foreign[state.home(*replica) as usize] > 0 && exchange(state, dice, *replica) {
+                foreign[state.home(*replica) as usize] -= 1;
+                better = true;
+            }
         }
         if !better {
             break;
         }
     }
+    for replica in moved(state).into_iter().take(SHRUNK) {
+        shrink(state, dice, replica);
+    }
+}
+
+/// How many replicas each broker holds that were not its own.
+fn foreigners(state: &State<'_>) -> Vec<u32> {
+    let mut foreign = vec![0; state.cost.len()];
+    for (replica, place) in (0..).zip(&state.place) {
+        foreign[*place as usize] += u32::from(*place != state.home(replica));
+    }
+    foreign
 }
 
 /// Moved replicas, the largest first.
@@ -37,9 +56,6 @@ fn size(state: &State<'_>, replica: u32) -> i64 {
 
 fn fits_at(state: &State<'_>, replica: u32, to: u32) -> bool {
     state.legal(replica, to)
-        && (!state.racks
-            || state.others_in_rack(replica, state.rack(to)) == 0
-            || state.rack(to) == state.rack(state.place[replica as usize]))
         && state.topic_arrive(replica, to) <= 0
         && state.topic_leave(replica, state.place[replica as usize]) <= 0
 }
@@ -87,7 +103,7 @@ fn swap(state: &mut State<'_>, one: u32, other: u32) {
 /// Sends a replica home and forwards a foreigner from there to where the replica was.
 fn exchange(state: &mut State<'_>, dice: &mut Dice, replica: u32) -> bool {
     let home = state.home(replica);
-    if state.place[replica as usize] == home || !state.cluster.brokers[home as usize].alive {
+    if state.place[replica as usize] == home || !fits_at(state, replica, home) {
         return false;
     }
     let on = &state.on[home as usize];
@@ -95,9 +111,8 @@ fn exchange(state: &mut State<'_>, dice: &mut Dice, replica: u32) -> bool {
         return false;
     }
     // Foreigners came last, so they stand at the end.
-    for i in 0..PARTNERS.min(on.len()) {
+    for _ in 0..PARTNERS.min(on.len()) {
         let back = dice.below(on.len().min(PARTNERS * 4));
-        let _ = i;
         let other = on[on.len() - 1 - back];
         if state.home(other) != home && may_swap(state, replica, other) {
             swap(state, replica, other);
@@ -110,7 +125,7 @@ fn exchange(state: &mut State<'_>, dice: &mut Dice, replica: u32) -> bool {
 /// Sends a replica home and a smaller one from there in its place.
 fn shrink(state: &mut State<'_>, dice: &mut Dice, replica: u32) -> bool {
     let home = state.home(replica);
-    if state.place[replica as usize] == home || !state.cluster.brokers[home as usize].alive {
+    if state.place[replica as usize] == home || !fits_at(state, replica, home) {
         return false;
     }
     let on = &state.on[home as usize];

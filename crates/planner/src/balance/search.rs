@@ -1,12 +1,16 @@
-//! The search: offline replicas first, then racks, then the worst broker, again and again.
+//! The search: the worst broker, again and again.
 
 use super::bands::{COUNT, FIGURES, LEADER_IN, LEADERS, POTENTIAL};
 use super::state::State;
 
 /// Replicas looked at before the sample is widened.
 const SAMPLE: usize = 6;
+/// What costs more moves is tried from this sample on.
+const WIDE: usize = SAMPLE << 6;
 /// The widest sample before a broker counts as stuck.
-const WIDEST: usize = 1 << 12;
+const WIDEST: usize = 1 << 15;
+/// Looks at so many pairs of replica and broker at once, however wide the sample.
+const PAIRS: usize = 1 << 14;
 
 /// A fixed sequence of numbers that look random (xorshift).
 pub(crate) struct Dice(u64);
@@ -28,89 +32,8 @@ impl Dice {
 #[derive(Clone, Copy)]
 enum Step {
     Move { replica: u32, to: u32 },
+    Swap { one: u32, other: u32 },
     Lead { replica: u32 },
-}
-
-/// Moves everything off dead brokers, as far as that goes: without a worse rack if possible.
-pub(crate) fn evacuate(state: &mut State<'_>) {
-    let dead: Vec<usize> = (0..state.on.len()).filter(|b| !state.cluster.brokers[*b].alive).collect();
-    for broker in dead {
-        let mut replicas = state.on[broker].clone();
-        replicas.sort_unstable_by_key(|r| (std::cmp::Reverse(state.cluster.load[*r as usize][3]), *r));
-        for replica in replicas {
-            hand_over(state, replica);
-            let best = best_target(state, replica, |state, to| state.legal(replica, to))
-                .or_else(|| best_target(state, replica, |state, to| state.may_take(replica, to)));
-            if let Some((_, to)) = best {
-                state.relocate(replica, to);
-            }
-        }
-    }
-}
-
-/// A leader that may lead nowhere gives its leadership to a replica that lives.
-fn hand_over(state: &mut State<'_>, replica: u32) {
-    let partition = state.part[replica as usize];
-    if state.leader[partition as usize] != replica {
-        return;
-    }
-    let row = state.cluster.row(partition);
-    let living = row.map(|other| other as u32).filter(|other| {
-        let broker = &state.cluster.brokers[state.place[*other as usize] as usize];
-        broker.alive && broker.takes_leadership
-    });
-    let cost = |other: &u32| {
-        let broker = state.place[*other as usize] as usize;
-        (state.cost_with(broker, &state.leadership(*other), 1) - state.cost[broker], *other)
-    };
-    if let Some(heir) = living.min_by_key(cost) {
-        state.lead(heir);
-    }
-}
-
-fn best_target(
-    state: &State<'_>,
-    replica: u32,
-    legal: impl Fn(&State<'_>, u32) -> bool,
-) -> Option<(i64, u32)> {
-    let figures = state.figures(replica);
-    let targets = (0..state.cost.len() as u32).filter(|to| legal(state, *to));
-    let cost = |to: u32| {
-        let change = state.cost_with(to as usize, &figures, 1) - state.cost[to as usize];
-        (change + state.topic_arrive(replica, to), to)
-    };
-    targets.map(cost).min()
-}
-
-/// Brings replicas of a partition into different racks, as far as that goes.
-pub(crate) fn spread_racks(state: &mut State<'_>) {
-    if !state.racks {
-        return;
-    }
-    for partition in 0..state.cluster.partitions() {
-        for _ in 0..state.cluster.row(partition).len() {
-            let mut best: Option<(i64, u32, u32)> = None;
-            for replica in state.cluster.row(partition).map(|replica| replica as u32) {
-                let from = state.place[replica as usize];
-                let here = state.others_in_rack(replica, state.rack(from));
-                if here == 0 || !state.movable(replica) {
-                    continue;
-                }
-                let better = |state: &State<'_>, to: u32| {
-                    state.may_take(replica, to) && state.others_in_rack(replica, state.rack(to)) < here
-                };
-                let leave = state.cost_with(from as usize, &state.figures(replica), -1)
-                    - state.cost[from as usize]
-                    + state.topic_leave(replica, from);
-                if let Some((cost, to)) = best_target(state, replica, better) {
-                    let candidate = (cost + leave, replica, to);
-                    best = Some(best.map_or(candidate, |best| best.min(candidate)));
-                }
-            }
-            let Some((_, replica, to)) = best else { break };
-            state.relocate(replica, to);
-        }
-    }
 }
 
 /// Figures that only moves of replicas mend, or mend best.
@@ -130,17 +53,22 @@ fn is_bad(state: &State<'_>, broker: usize) -> bool {
 }
 
 /// Mends the worst broker, step by step, until no broker is outside its bands or none can be mended. At most so many steps.
-pub(crate) fn mend(state: &mut State<'_>, dice: &mut Dice, steps: usize) {
+/// Says whether it did anything.
+pub(crate) fn mend(state: &mut State<'_>, dice: &mut Dice, steps: usize) -> bool {
+    let mut mended = false;
     let n = state.cost.len();
     let mut width = vec![SAMPLE; n];
+    // A sample that holds everything need not be widened.
+    let widest = state.on.iter().map(Vec::len).max().map_or(0, |longest| (16 * longest).clamp(WIDE, WIDEST));
     for _ in 0..steps {
         let worst = (0..n)
-            .filter(|b| state.cluster.brokers[*b].alive && width[*b] <= WIDEST && is_bad(state, *b))
+            .filter(|b| state.cluster.brokers[*b].alive && width[*b] <= widest && is_bad(state, *b))
             .max_by_key(|b| (state.cost[*b], *b));
         let Some(worst) = worst else { break };
         match best_step(state, dice, worst, width[worst]) {
             Some(step) => {
                 let touched = apply(state, step);
+                mended = true;
                 width[worst] = SAMPLE;
                 for broker in touched {
                     width[broker] = SAMPLE;
@@ -149,6 +77,7 @@ pub(crate) fn mend(state: &mut State<'_>, dice: &mut Dice, steps: usize) {
             None => width[worst] *= 8,
         }
     }
+    mended
 }
 
 fn apply(state: &mut State<'_>, step: Step) -> [usize; 2] {
@@ -157,6 +86,12 @@ fn apply(state: &mut State<'_>, step: Step) -> [usize; 2] {
             let from = state.place[replica as usize] as usize;
             state.relocate(replica, to);
             [from, to as usize]
+        }
+        Step::Swap { one, other } => {
+            let (here, there) = (state.place[one as usize], state.place[other as usize]);
+            state.relocate(one, there);
+            state.relocate(other, here);
+            [here as usize, there as usize]
         }
         Step::Lead { replica } => {
             let old = state.leader[state.part[replica as usize] as usize];
@@ -177,7 +112,7 @@ fn best_step(state: &State<'_>, dice: &mut Dice, worst: usize, width: usize) -> 
     if best.step.is_none() {
         leads(state, dice, worst, width, &mut best);
     }
-    if best.step.is_none() && width > SAMPLE {
+    if best.step.is_none() && width >= WIDE {
         if outside(state, worst, &BY_LEADERS, true) {
             moves_out(state, dice, worst, width, &mut best);
         }
@@ -185,7 +120,45 @@ fn best_step(state: &State<'_>, dice: &mut Dice, worst: usize, width: usize) -> 
             moves_in(state, dice, worst, width, &mut best);
         }
     }
+    if best.step.is_none() && width >= WIDE {
+        swaps(state, dice, worst, width, &mut best);
+    }
     best.step
+}
+
+/// Exchanges of a broker's replicas for those of others.
+fn swaps(state: &State<'_>, dice: &mut Dice, here: usize, width: usize, best: &mut Best) {
+    let n = state.cost.len();
+    let each = (width / 16).clamp(1, 16);
+    for one in sample(&state.on[here], dice, (width / 8).min(64)) {
+        if !state.movable(one) {
+            continue;
+        }
+        let leaves = state.figures(one);
+        for _ in 0..n.min(16) {
+            let there = dice.below(n);
+            if there == here || !state.legal(one, there as u32) {
+                continue;
+            }
+            for other in sample(&state.on[there], dice, each) {
+                let mut change = state.figures(other);
+                super::state::add(&mut change, &leaves, -1);
+                let gain = state.cost[here] - state.cost_with(here, &change, 1) + state.cost[there]
+                    - state.cost_with(there, &change, -1);
+                if gain > best.gain
+                    && state.movable(other)
+                    && state.part[one as usize] != state.part[other as usize]
+                    && state.legal(other, here as u32)
+                {
+                    let topic = state.topic_leave(one, here as u32)
+                        + state.topic_arrive(one, there as u32)
+                        + state.topic_leave(other, there as u32)
+                        + state.topic_arrive(other, here as u32);
+                    best.offer(gain - topic, Step::Swap { one, other });
+                }
+            }
+        }
+    }
 }
 
 struct Best {
@@ -211,6 +184,7 @@ fn sample<'s>(on: &'s [u32], dice: &mut Dice, width: usize) -> impl Iterator<Ite
 }
 
 fn moves_out(state: &State<'_>, dice: &mut Dice, from: usize, width: usize, best: &mut Best) {
+    let width = width.min(PAIRS / state.cost.len() + 1);
     for replica in sample(&state.on[from], dice, width) {
         if !state.movable(replica) {
             continue;
@@ -233,7 +207,7 @@ fn moves_out(state: &State<'_>, dice: &mut Dice, from: usize, width: usize, best
 
 fn moves_in(state: &State<'_>, dice: &mut Dice, to: usize, width: usize, best: &mut Best) {
     let n = state.cost.len();
-    let each = (width / 2).max(2);
+    let each = (width / 2).clamp(2, PAIRS / n + 2);
     for from in 0..n {
         if from == to {
             continue;
@@ -258,7 +232,7 @@ fn moves_in(state: &State<'_>, dice: &mut Dice, to: usize, width: usize, best: &
 
 /// Transfers of leadership to or from a broker.
 fn leads(state: &State<'_>, dice: &mut Dice, broker: usize, width: usize, best: &mut Best) {
-    for replica in sample(&state.on[broker], dice, width * 4) {
+    for replica in sample(&state.on[broker], dice, (width * 4).min(PAIRS / 4)) {
         if !state.movable(replica) {
             continue;
         }
@@ -280,7 +254,7 @@ fn offer_lead(state: &State<'_>, leader: u32, heir: u32, best: &mut Best) {
     if leader == heir || !target.alive || !target.takes_leadership {
         return;
     }
-    let leave = state.cost[from] - state.cost_with(from, &state.leadership(leader), -1);
-    let arrive = state.cost_with(to, &state.leadership(heir), 1) - state.cost[to];
-    best.offer(leave - arrive, Step::Lead { replica: heir });
+    let leave = state.led_change(from, &state.leadership(leader), -1);
+    let arrive = state.led_change(to, &state.leadership(heir), 1);
+    best.offer(-leave - arrive, Step::Lead { replica: heir });
 }

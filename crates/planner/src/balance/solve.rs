@@ -1,10 +1,15 @@
 //! From a cluster to a plan.
 
+use super::arrive::{arrive, hand_over};
+use super::bands::overflow;
 use super::cluster::Cluster;
-use super::policy::{Goal, Policy};
+use super::depart::depart;
+use super::order::{order, within};
+use super::policy::Policy;
 use super::polish::polish;
-use super::score::{Score, score};
-use super::search::{Dice, evacuate, mend, spread_racks};
+use super::refine::refine;
+use super::score::{Meter, Score, acceptable};
+use super::search::{Dice, mend};
 use super::state::State;
 
 /// How much a plan may do.
@@ -31,7 +36,8 @@ pub struct Change {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Plan {
-    /// By partition.
+    /// At most one for each partition: what brings replicas off dead brokers first, then what mends racks, then by
+    /// benefit per byte.
     pub changes: Vec<Change>,
     /// Before.
     pub before: Score,
@@ -39,45 +45,108 @@ pub struct Plan {
     pub after: Score,
 }
 
-/// Finds a plan: never worse than what is there, the same for the same input.
-pub fn solve(cluster: &Cluster, policy: &Policy) -> Plan {
-    let goals: &[Goal] = &policy.goals;
-    let before = score(cluster, policy, &cluster.place, &leaders(cluster));
-    if before.is_clean() {
-        return Plan { changes: Vec::new(), after: before.clone(), before };
-    }
-    let mut state = State::new(cluster, policy, goals);
-    let mut dice = Dice::new(0x9e37_79b9_7f4a_7c15);
-    evacuate(&mut state);
-    spread_racks(&mut state);
-    let steps = cluster.replica_count() * 4 + 1000;
-    for _ in 0..6 {
-        if goals.contains(&Goal::LeaderBytesIn) {
-            state.refresh_mean();
-            state.refresh_cost();
+impl Plan {
+    /// The cluster once the plan is done.
+    #[must_use]
+    pub fn applied_to(&self, cluster: &Cluster) -> Cluster {
+        let (mut place, mut leader) = (cluster.place.clone(), cluster.leaders());
+        for change in &self.changes {
+            let row = cluster.row(change.partition);
+            leader[change.partition as usize] = row.start as u32 + change.leader;
+            place[row].copy_from_slice(&change.replicas);
         }
-        mend(&mut state, &mut dice, steps);
+        cluster.placed(&place, &leader)
     }
-    polish(&mut state, &mut dice);
-    let leader: Vec<u32> = state.leader.clone();
-    let after = score(cluster, policy, &state.place, &leader);
-    if after >= before {
-        return Plan { changes: Vec::new(), after: before.clone(), before };
-    }
-    Plan { changes: changes(cluster, &state.place, &leader), before, after }
 }
 
-fn leaders(cluster: &Cluster) -> Vec<u32> {
-    (0..cluster.partitions()).map(|p| cluster.row(p).start as u32 + cluster.leader[p as usize]).collect()
+/// Rounds of planning on from what the round before has reached. Each makes the score better, so that few are needed.
+const ROUNDS: usize = 64;
+
+/// Finds a plan: never worse than what is there, and the same for the same input. A smaller budget gives a prefix.
+pub fn solve(cluster: &Cluster, policy: &Policy, budget: &Budget) -> Plan {
+    let before = Meter::new(cluster, policy, cluster.place.clone(), cluster.leaders()).score();
+    if is_settled(cluster, policy, &before) {
+        return Plan { changes: Vec::new(), after: before.clone(), before };
+    }
+    let start = State::new(cluster, policy, &policy.goals);
+    let brokers = start.brokers();
+    let (mut place, mut leader) = (cluster.place.clone(), cluster.leaders());
+    let mut after = before.clone();
+    let mut found = refine(cluster, policy, attempt(start));
+    for _ in 0..ROUNDS {
+        let (next, heirs) = settle(cluster, found.0, found.1);
+        let meter = Meter::new(cluster, policy, next, heirs);
+        let score = meter.score();
+        if score >= after || !acceptable(policy, &after, &score) {
+            break;
+        }
+        after = score;
+        (place, leader) = meter.placement();
+        if is_settled(cluster, policy, &after) {
+            break;
+        }
+        let reached = cluster.placed(&place, &leader);
+        found = refine(&reached, policy, attempt(State::new(&reached, policy, &policy.goals)));
+    }
+    let changes = order(cluster, &brokers, changes(cluster, &place, &leader));
+    if *budget == Budget::default() {
+        return Plan { changes, before, after };
+    }
+    let (changes, after) = within(cluster, policy, budget, &before, changes);
+    Plan { changes, before, after }
+}
+
+/// Whether every goal is met that can be.
+fn is_settled(cluster: &Cluster, policy: &Policy, score: &Score) -> bool {
+    score.offline == 0 && score.violated().all(|goal| overflow(cluster, policy, goal) > 0)
+}
+
+/// Searches once: a placement, and the leading replica of each partition.
+fn attempt(mut state: State<'_>) -> (Vec<u32>, Vec<u32>) {
+    let mut dice = Dice::new(0x9e37_79b9_7f4a_7c15);
+    hand_over(&mut state);
+    let pool = depart(&mut state, &mut dice);
+    arrive(&mut state, &mut dice, pool);
+    let steps = state.cluster.replica_count() * 4 + 1000;
+    for _ in 0..6 {
+        state.refresh_mean();
+        if !mend(&mut state, &mut dice, steps) {
+            break;
+        }
+    }
+    polish(&mut state, &mut dice);
+    (state.place, state.leader)
+}
+
+/// Puts brokers that a partition keeps back to their positions: Kafka does not exchange the data of two replicas.
+fn settle(cluster: &Cluster, mut place: Vec<u32>, mut leader: Vec<u32>) -> (Vec<u32>, Vec<u32>) {
+    for partition in 0..cluster.partitions() {
+        let row = cluster.row(partition);
+        let (before, after) = (cluster.replicas(partition), &mut place[row.clone()]);
+        let at_home = |(broker, home): (&u32, &u32)| broker == home || !before.contains(broker);
+        if after.iter().zip(before).all(at_home) {
+            continue;
+        }
+        let leading = after[leader[partition as usize] as usize - row.start];
+        let mut new: Vec<u32> = after.iter().copied().filter(|broker| !before.contains(broker)).collect();
+        new.reverse();
+        let kept = after.to_vec();
+        for (broker, home) in after.iter_mut().zip(before) {
+            *broker = if kept.contains(home) { *home } else { new.pop().unwrap_or(*home) };
+        }
+        let position = after.iter().position(|broker| *broker == leading).unwrap_or(0);
+        leader[partition as usize] = (row.start + position) as u32;
+    }
+    (place, leader)
 }
 
 fn changes(cluster: &Cluster, place: &[u32], leader: &[u32]) -> Vec<Change> {
     let change = |partition: u32| {
         let row = cluster.row(partition);
         let position = leader[partition as usize] - row.start as u32;
-        let same = place[row.clone()] == cluster.place[row.clone()]
-            && position == cluster.leader[partition as usize];
-        (!same).then(|| Change { partition, replicas: place[row].to_vec(), leader: position })
+        let replicas = &place[row];
+        let same = replicas == cluster.replicas(partition) && position == cluster.leader(partition);
+        (!same).then(|| Change { partition, replicas: replicas.to_vec(), leader: position })
     };
     (0..cluster.partitions()).filter_map(change).collect()
 }

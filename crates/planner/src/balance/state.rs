@@ -1,11 +1,14 @@
 //! A placement while it is being searched: who holds what, and what that makes of each broker's figures.
 
-use super::bands::{Bands, COUNT, FIGURES, Figures, LEADER_IN, LEADERS, POTENTIAL};
-use super::cluster::{CPU, Cluster, NETWORK_IN, NETWORK_OUT};
-use super::policy::{Goal, Policy};
+use super::bands::{Band, Bands, COUNT, FIGURES, Figures, LEADER_IN, LEADERS, POTENTIAL, scale};
+use super::cluster::{CPU, Cluster, DISK, NETWORK_IN, NETWORK_OUT};
+use super::policy::{Goal, MILLION, Policy};
+use super::score::open_racks;
 
 /// What one topic's replica outside its limits costs: as much as a tenth of a fair share of load.
 const TOPIC: i64 = 1 << 21;
+/// The place of a replica that has left its broker and has not arrived anywhere yet.
+pub(crate) const NOWHERE: u32 = u32::MAX;
 
 pub(crate) struct State<'a> {
     pub(crate) cluster: &'a Cluster,
@@ -23,8 +26,20 @@ pub(crate) struct State<'a> {
     /// Replicas of each broker, in no order, and where each replica stands there.
     pub(crate) on: Vec<Vec<u32>>,
     slot: Vec<u32>,
-    /// Whether racks matter.
-    pub(crate) racks: bool,
+    /// What each broker's disk must stay below whatever else is at stake.
+    disk_limit: Vec<i64>,
+    racks: Racks,
+    /// Whether leaders' inbound network is limited.
+    leader_in: bool,
+}
+
+/// How many replicas of a partition may share a rack.
+#[derive(Debug, Clone, Copy)]
+enum Racks {
+    Any,
+    One,
+    /// As few as so many racks allow.
+    Even(u32),
 }
 
 impl<'a> State<'a> {
@@ -42,7 +57,15 @@ impl<'a> State<'a> {
             topic: vec![0; n * cluster.topics as usize],
             on: vec![Vec::new(); n],
             slot: Vec::with_capacity(cluster.place.len()),
-            racks: goals.iter().any(|goal| matches!(goal, Goal::RackAware | Goal::RackAwareDistribution)),
+            leader_in: goals.contains(&Goal::LeaderBytesIn),
+            disk_limit: disk_limits(cluster, policy),
+            racks: if goals.contains(&Goal::RackAware) {
+                Racks::One
+            } else if goals.contains(&Goal::RackAwareDistribution) {
+                Racks::Even(open_racks(cluster).max(1))
+            } else {
+                Racks::Any
+            },
         };
         for partition in 0..cluster.partitions() {
             let row = cluster.row(partition);
@@ -57,21 +80,28 @@ impl<'a> State<'a> {
                 add(&mut state.sum[broker], &figures, 1);
             }
         }
-        if goals.contains(&Goal::LeaderBytesIn) {
-            state.refresh_mean();
-        }
         state.refresh_cost();
+        state.refresh_mean();
         state
+    }
+
+    /// The brokers as they stand.
+    pub(crate) fn brokers(&self) -> Brokers {
+        Brokers { bands: self.bands.of.clone(), sum: self.sum.clone() }
     }
 
     /// Sets the limit of leaders' inbound network by its present mean.
     pub(crate) fn refresh_mean(&mut self) {
+        if !self.leader_in {
+            return;
+        }
         let alive = self.cluster.brokers.iter().zip(&self.sum).filter(|(broker, _)| broker.alive);
         let sum = alive.map(|(_, sum)| sum[LEADER_IN]).sum();
         self.bands.set_leader_in(self.cluster, self.policy, sum);
+        self.refresh_cost();
     }
 
-    pub(crate) fn refresh_cost(&mut self) {
+    fn refresh_cost(&mut self) {
         for broker in 0..self.cost.len() {
             self.cost[broker] = self.cost_of(broker, &self.sum[broker]);
         }
@@ -115,10 +145,20 @@ impl<'a> State<'a> {
         self.cluster.place[replica as usize]
     }
 
-    /// Replicas of a partition in a rack, but for one.
-    pub(crate) fn others_in_rack(&self, replica: u32, rack: u32) -> u32 {
+    /// How many replicas of the partition are too many in a broker's rack with this replica there.
+    pub(crate) fn crowd(&self, replica: u32, broker: u32) -> u32 {
         let row = self.cluster.row(self.part[replica as usize]);
-        row.filter(|other| *other != replica as usize && self.rack(self.place[*other]) == rack).count() as u32
+        let allowed = match self.racks {
+            Racks::Any => return 0,
+            Racks::One => 1,
+            Racks::Even(racks) => (row.len() as u32).div_ceil(racks),
+        };
+        let rack = self.rack(broker);
+        let shares = |other: &usize| {
+            let place = self.place[*other];
+            *other != replica as usize && place != NOWHERE && self.rack(place) == rack
+        };
+        (row.filter(shares).count() as u32 + 1).saturating_sub(allowed)
     }
 
     fn holds(&self, partition: u32, broker: u32) -> bool {
@@ -138,17 +178,20 @@ impl<'a> State<'a> {
             && (self.home(replica) == to || !self.cluster.replicas(partition).contains(&to))
     }
 
-    /// Whether a replica may go to a broker without a worse rack.
+    /// Whether a replica may go from where it is to a broker without a worse rack.
     pub(crate) fn legal(&self, replica: u32, to: u32) -> bool {
         if !self.may_take(replica, to) {
             return false;
         }
-        let (old, new) = (self.rack(self.place[replica as usize]), self.rack(to));
-        if !self.racks || old == new {
-            return true;
-        }
-        let there = self.others_in_rack(replica, new);
-        there == 0 || there <= self.others_in_rack(replica, old)
+        let crowd = self.crowd(replica, to);
+        let from = self.place[replica as usize];
+        crowd == 0 || (from != NOWHERE && crowd <= self.crowd(replica, from))
+    }
+
+    /// Whether a broker's disk stays below its hard limit with a replica more.
+    pub(crate) fn has_disk(&self, replica: u32, to: u32) -> bool {
+        let load = self.cluster.load[replica as usize][DISK];
+        self.sum[to as usize][DISK] + load <= self.disk_limit[to as usize]
     }
 
     /// Whether a partition's replicas on living brokers may be moved.
@@ -166,7 +209,7 @@ impl<'a> State<'a> {
     /// Change of the topic's cost when one replica leaves.
     #[inline]
     pub(crate) fn topic_leave(&self, replica: u32, from: u32) -> i64 {
-        let topic = self.cluster.topic[self.part[replica as usize] as usize] as usize;
+        let topic = self.topic_of(replica);
         let count = self.topic[topic * self.cost.len() + from as usize];
         self.topic_cost(topic, count - 1) - self.topic_cost(topic, count)
     }
@@ -174,31 +217,53 @@ impl<'a> State<'a> {
     /// Change of the topic's cost when one replica arrives.
     #[inline]
     pub(crate) fn topic_arrive(&self, replica: u32, to: u32) -> i64 {
-        let topic = self.cluster.topic[self.part[replica as usize] as usize] as usize;
+        let topic = self.topic_of(replica);
         let count = self.topic[topic * self.cost.len() + to as usize];
         self.topic_cost(topic, count + 1) - self.topic_cost(topic, count)
     }
 
-    /// Puts a replica on another broker.
-    pub(crate) fn relocate(&mut self, replica: u32, to: u32) {
+    /// Takes a replica off its broker.
+    pub(crate) fn detach(&mut self, replica: u32) {
         let from = self.place[replica as usize] as usize;
-        let to = to as usize;
         let figures = self.figures(replica);
         add(&mut self.sum[from], &figures, -1);
-        add(&mut self.sum[to], &figures, 1);
-        let topic = self.cluster.topic[self.part[replica as usize] as usize] as usize * self.cost.len();
+        let topic = self.topic_of(replica) * self.cost.len();
         self.topic[topic + from] -= 1;
-        self.topic[topic + to] += 1;
         let slot = self.slot[replica as usize] as usize;
         self.on[from].swap_remove(slot);
         if let Some(moved) = self.on[from].get(slot) {
             self.slot[*moved as usize] = slot as u32;
         }
+        self.place[replica as usize] = NOWHERE;
+        self.cost[from] = self.cost_of(from, &self.sum[from]);
+    }
+
+    /// Puts a replica that is nowhere on a broker.
+    pub(crate) fn attach(&mut self, replica: u32, to: u32) {
+        let to = to as usize;
+        let figures = self.figures(replica);
+        add(&mut self.sum[to], &figures, 1);
+        let topic = self.topic_of(replica) * self.cost.len();
+        self.topic[topic + to] += 1;
         self.slot[replica as usize] = self.on[to].len() as u32;
         self.on[to].push(replica);
         self.place[replica as usize] = to as u32;
-        self.cost[from] = self.cost_of(from, &self.sum[from]);
         self.cost[to] = self.cost_of(to, &self.sum[to]);
+    }
+
+    /// Puts a replica on another broker.
+    pub(crate) fn relocate(&mut self, replica: u32, to: u32) {
+        self.detach(replica);
+        self.attach(replica, to);
+    }
+
+    pub(crate) fn topic_of(&self, replica: u32) -> usize {
+        self.cluster.topic[self.part[replica as usize] as usize] as usize
+    }
+
+    /// Replicas of a topic on a broker beyond its limit.
+    pub(crate) fn topic_excess(&self, topic: usize, broker: usize) -> u32 {
+        self.topic[topic * self.cost.len() + broker].saturating_sub(self.bands.topic[topic].1)
     }
 
     /// Gives the leadership of a partition to another of its replicas.
@@ -226,6 +291,17 @@ impl<'a> State<'a> {
         cost
     }
 
+    /// Change of a broker's cost with leadership given or taken: only four figures change.
+    #[inline]
+    pub(crate) fn led_change(&self, broker: usize, leadership: &Figures, sign: i64) -> i64 {
+        let (bands, sum) = (&self.bands.of[broker], &self.sum[broker]);
+        let change = |figure: usize| {
+            let before = sum[figure];
+            bands[figure].cost(before + sign * leadership[figure]) - bands[figure].cost(before)
+        };
+        [CPU, NETWORK_OUT, LEADERS, LEADER_IN].into_iter().map(change).sum()
+    }
+
     /// Whether a broker is within all its bands if figures were added to it, or at least no farther outside than it is.
     pub(crate) fn fits(&self, broker: usize, change: &Figures) -> bool {
         let (bands, sum) = (&self.bands.of[broker], &self.sum[broker]);
@@ -234,6 +310,30 @@ impl<'a> State<'a> {
             after == 0 || after <= bands[figure].excess(sum[figure])
         })
     }
+}
+
+/// What brokers carry, and within which bands it should be.
+pub(crate) struct Brokers {
+    bands: Vec<[Band; FIGURES]>,
+    sum: Vec<Figures>,
+}
+
+impl Brokers {
+    /// By how much a broker's cost would fall with a change of its figures.
+    pub(crate) fn gain(&self, broker: u32, change: &Figures) -> i64 {
+        let (bands, sum) = (&self.bands[broker as usize], &self.sum[broker as usize]);
+        let fall = |figure: usize| {
+            bands[figure].cost(sum[figure]) - bands[figure].cost(sum[figure] + change[figure])
+        };
+        (0..FIGURES).map(fall).fold(0, i64::saturating_add)
+    }
+}
+
+fn disk_limits(cluster: &Cluster, policy: &Policy) -> Vec<i64> {
+    let hard = policy.goals.contains(&Goal::DiskCapacity) && policy.hard.contains(&Goal::DiskCapacity);
+    let limit =
+        |capacity: i64| if hard { scale(capacity, policy.capacity[DISK], MILLION) } else { i64::MAX / 2 };
+    cluster.brokers.iter().map(|broker| limit(broker.capacity[DISK])).collect()
 }
 
 pub(crate) fn add(sum: &mut Figures, figures: &Figures, sign: i64) {

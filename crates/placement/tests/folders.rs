@@ -1,0 +1,189 @@
+//! What is read from folders, what is refused, and what is written.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::error::Error;
+use std::fs;
+use std::io::Write;
+
+use expect_test::{Expect, expect};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use placement::{Named, PlacementError, read_cluster, write_placement};
+use planner::balance::{Budget, Policy, solve};
+use tempfile::TempDir;
+
+const BROKERS: &str = "id,rack,state,cap_cpu,cap_nw_in,cap_nw_out,cap_disk
+7,r2,ALIVE,100,300000,200000,1.5e6
+3,r1,DEAD,100,300000,200000,500000
+5,r1,ALIVE,50,150000,100000,250000.25
+";
+
+const REPLICAS: &str = "topic,partition,position,broker,leader,cpu,nw_in,nw_out,disk,fcpu,fnw_out
+orders,0,0,3,0,0.5,10,0,100,0.5,0
+orders,0,1,7,1,2.5,10,30,100.5,0.5,0
+orders,1,0,7,1,2,8,25,1.5e-3,0.25,1
+b,4,0,5,1,0,0,0,0,0,0
+";
+
+fn folder(brokers: &str, replicas: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("brokers.csv"), brokers).unwrap();
+    fs::write(folder.path().join("replicas.csv"), replicas).unwrap();
+    folder
+}
+
+fn read(brokers: &str, replicas: &str) -> Result<Named, PlacementError> {
+    read_cluster(folder(brokers, replicas).path())
+}
+
+fn placement(named: &Named) -> String {
+    let plan = solve(&named.cluster, &Policy::default(), &Budget { moves: Some(0), disk: None });
+    let mut out = Vec::new();
+    write_placement(named, &plan, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+/// The error of a folder, with its causes, and without the name of the folder.
+fn check_refused(brokers: &str, replicas: &str, expected: &Expect) {
+    let folder = folder(brokers, replicas);
+    let error = read_cluster(folder.path()).unwrap_err();
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    expected.assert_eq(&text.replace(&format!("{}/", folder.path().display()), ""));
+}
+
+#[test]
+fn names_loads_and_leaders_are_those_of_the_files() {
+    let named = read(BROKERS, REPLICAS).unwrap();
+    let cluster = &named.cluster;
+    assert_eq!(named.broker_ids, [7, 3, 5]);
+    assert_eq!(named.topics, ["orders", "b"]);
+    assert_eq!(named.partitions, [0, 1, 4]);
+    assert_eq!((cluster.partitions(), cluster.replica_count()), (3, 4));
+
+    let [seven, three, five] = cluster.brokers() else { panic!("three brokers") };
+    assert!(seven.alive && !three.alive && five.alive);
+    assert_eq!(three.rack, five.rack);
+    assert_ne!(seven.rack, five.rack);
+    assert_eq!(five.capacity, [50_000_000_000, 150_000_000_000, 100_000_000_000, 250_000_250_000]);
+
+    assert_eq!((cluster.replicas(0), cluster.leader(0)), (&[1, 0][..], 1));
+    assert_eq!(cluster.loads(0)[1], [500_000_000, 10_000_000, 0, 100_500_000], "as a follower");
+    assert_eq!(cluster.leader_share(0), [2_000_000_000, 0, 30_000_000, 0]);
+    assert_eq!(cluster.loads(1)[0], [250_000_000, 8_000_000, 1_000_000, 1_500]);
+    assert_eq!(cluster.leader_share(1), [1_750_000_000, 0, 24_000_000, 0]);
+    assert_eq!(cluster.potential_network_out(1), 25_000_000);
+}
+
+#[test]
+fn zipped_replicas_are_read_as_plain_ones() {
+    let plain = read(BROKERS, REPLICAS).unwrap();
+    let zipped = tempfile::tempdir().unwrap();
+    fs::write(zipped.path().join("brokers.csv"), BROKERS).unwrap();
+    let file = fs::File::create(zipped.path().join("replicas.csv.gz")).unwrap();
+    let mut encoder = GzEncoder::new(file, Compression::fast());
+    encoder.write_all(REPLICAS.as_bytes()).unwrap();
+    encoder.finish().unwrap();
+    assert_eq!(read_cluster(zipped.path()).unwrap().cluster, plain.cluster);
+}
+
+#[test]
+fn what_is_not_planned_is_written_as_it_was_read() {
+    expect![[r"
+        topic,partition,replicas,leader
+        orders,0,3|7,7
+        orders,1,7,7
+        b,4,5,5
+    "]]
+    .assert_eq(&placement(&read(BROKERS, REPLICAS).unwrap()));
+}
+
+#[test]
+fn what_is_planned_is_written_with_the_names_of_the_files() {
+    let named = read(BROKERS, REPLICAS).unwrap();
+    let plan = solve(&named.cluster, &Policy::default(), &Budget::default());
+    let mut out = Vec::new();
+    write_placement(&named, &plan, &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert!(text.contains("orders,0,5|7,"), "the dead broker 3 is left for 5: {text}");
+    assert_eq!(text.lines().count(), 4);
+}
+
+#[test]
+fn a_folder_without_its_files_is_refused() {
+    let empty = tempfile::tempdir().unwrap();
+    assert!(matches!(read_cluster(empty.path()), Err(PlacementError::Read { .. })));
+    fs::write(empty.path().join("brokers.csv"), BROKERS).unwrap();
+    let Err(PlacementError::Read { path, .. }) = read_cluster(empty.path()) else { panic!("no replicas") };
+    assert_eq!(path.file_name().unwrap(), "replicas.csv");
+    // Neither text nor gzip.
+    fs::write(empty.path().join("replicas.csv.gz"), "not zipped").unwrap();
+    assert!(matches!(read_cluster(empty.path()), Err(PlacementError::Read { .. })));
+}
+
+#[test]
+fn lines_that_cannot_be_are_refused_with_their_number() {
+    let broker = |line: &str| format!("{BROKERS}{line}\n");
+    let replica = |line: &str| format!("{REPLICAS}{line}\n");
+    check_refused(
+        &broker("1,r1,ALIVE,100,1,1"),
+        REPLICAS,
+        &expect!["brokers.csv, line 5: wrong number of fields"],
+    );
+    check_refused(
+        &broker("1,r1,SLEEPY,1,1,1,1"),
+        REPLICAS,
+        &expect!["brokers.csv, line 5: the state is neither ALIVE nor DEAD"],
+    );
+    check_refused(
+        &broker("7,r1,ALIVE,1,1,1,1"),
+        REPLICAS,
+        &expect!["brokers.csv, line 5: the broker was named before"],
+    );
+    check_refused(&broker("one,r1,ALIVE,1,1,1,1"), REPLICAS, &expect!["brokers.csv, line 5: not a number"]);
+    check_refused(
+        &broker("1,r1,ALIVE,1,1,1,-1"),
+        REPLICAS,
+        &expect!["brokers.csv, line 5: a figure is out of range"],
+    );
+    check_refused(
+        &broker("1,r1,ALIVE,1,1,1,nan"),
+        REPLICAS,
+        &expect!["brokers.csv, line 5: a figure is out of range"],
+    );
+    check_refused(
+        BROKERS,
+        &replica("c,0,0,9,1,0,0,0,0,0,0"),
+        &expect!["replicas.csv, line 6: unknown broker"],
+    );
+    check_refused(
+        BROKERS,
+        &replica("c,0,0,7,1,0,1e99,0,0,0,0"),
+        &expect!["replicas.csv, line 6: a figure is out of range"],
+    );
+    check_refused(BROKERS, &replica("c,0,0,7,1,0"), &expect!["replicas.csv, line 6: wrong number of fields"]);
+    check_refused(
+        BROKERS,
+        &replica("c,0,0,7,0,0,0,0,0,0,0"),
+        &expect!["replicas.csv, line 6: a partition has no leader, or several"],
+    );
+    check_refused(
+        BROKERS,
+        &replica("c,0,0,7,1,0,0,0,0,0,0\nc,0,1,5,1,0,0,0,0,0,0"),
+        &expect!["replicas.csv, line 7: a partition has no leader, or several"],
+    );
+    check_refused(
+        BROKERS,
+        &replica("c,0,1,7,1,0,0,0,0,0,0"),
+        &expect!["replicas.csv, line 6: the positions of a partition are not 0, 1, 2 and so on"],
+    );
+    check_refused(
+        BROKERS,
+        &replica("c,0,0,7,1,0,0,0,0,0,0\nc,0,1,7,0,0,0,0,0,0,0"),
+        &expect!["replicas.csv, near line 7: broker 0 holds two replicas"],
+    );
+}

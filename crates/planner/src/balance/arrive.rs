@@ -1,0 +1,227 @@
+//! Where replicas that left their brokers go: to the brokers with the most room for them.
+
+use super::bands::{COUNT, FIGURES, Figures, POTENTIAL, Parts, UNIT};
+use super::cluster::{DISK, NETWORK_IN};
+use super::search::Dice;
+use super::state::State;
+
+/// Levels of all brokers, weighed so that the product with a replica's parts says how little room there is for it.
+struct Levels {
+    /// Parts of a mean broker's fair share, by figure; nothing where no goal is about the figure.
+    mean: [Option<Parts>; FIGURES],
+    /// How much sooner each broker is filled than a mean one: the ratio of fair shares, in parts of 2^10.
+    ratio: Vec<[i64; FIGURES]>,
+    of: Vec<[i64; FIGURES]>,
+}
+
+impl Levels {
+    fn new(state: &State<'_>) -> Levels {
+        let n = state.cost.len();
+        let alive: Vec<usize> = (0..n).filter(|b| state.cluster.brokers[*b].alive).collect();
+        let mut levels =
+            Levels { mean: [None; FIGURES], ratio: vec![[0; FIGURES]; n], of: vec![[0; FIGURES]; n] };
+        for figure in 0..FIGURES {
+            let share = |broker: usize| state.bands.of[broker][figure].share();
+            let shares: Vec<i64> = alive.iter().filter_map(|b| share(*b)).collect();
+            let sum: i128 = shares.iter().map(|share| i128::from(*share)).sum();
+            let mean = sum / (shares.len().max(1) as i128);
+            if mean == 0 {
+                continue;
+            }
+            levels.mean[figure] = i64::try_from(mean).ok().map(Parts::of);
+            for broker in &alive {
+                let ratio = share(*broker).map_or(0, |share| (mean << 10) / i128::from(share));
+                levels.ratio[*broker][figure] = ratio.clamp(0, 1 << 16) as i64;
+            }
+        }
+        for broker in alive {
+            levels.refresh(state, broker);
+        }
+        levels
+    }
+
+    fn refresh(&mut self, state: &State<'_>, broker: usize) {
+        let (bands, sum) = (&state.bands.of[broker], &state.sum[broker]);
+        for figure in 0..FIGURES {
+            let level = bands[figure].level(sum[figure]) * self.ratio[broker][figure];
+            let weight = if level > 0 { ABOVE } else { 1 };
+            self.of[broker][figure] = ((level >> 10) * weight).clamp(-(1 << 27), 1 << 27);
+        }
+    }
+
+    /// What parts of a mean broker's fair shares a replica takes.
+    fn parts(&self, figures: &Figures) -> [i64; FIGURES] {
+        let mut parts = [0; FIGURES];
+        for figure in 0..FIGURES {
+            parts[figure] = self.mean[figure].map_or(0, |mean| mean.in_all(figures[figure]));
+        }
+        parts
+    }
+}
+
+/// What stands above its fair share weighs so much more: the limit is near.
+const ABOVE: i64 = 4;
+/// A replica with a figure above this part of a broker's fair share finds its place while there is choice: 1/64.
+const LARGE: i64 = 1 << (UNIT - 6);
+/// Which brokers have room is looked up anew after so many arrivals.
+const LOOKED_UP: usize = 128;
+
+/// Finds a broker for every replica that is nowhere. What fits nowhere goes where it does least harm, or back.
+///
+/// Large replicas come first, the largest before the others. The rest comes in a shuffled order: then every broker gets its
+/// share of every size, and what is left at the end is not all small.
+pub(crate) fn arrive(state: &mut State<'_>, dice: &mut Dice, mut pool: Vec<u32>) {
+    for last in (1..pool.len()).rev() {
+        pool.swap(last, dice.below(last + 1));
+    }
+    seat_small(state, &mut pool);
+    let mut levels = Levels::new(state);
+    let size = |levels: &Levels, state: &State<'_>, replica: u32| {
+        let parts = levels.parts(&state.figures(replica));
+        parts.into_iter().max().filter(|most| *most > LARGE).unwrap_or(0)
+    };
+    pool.sort_by_cached_key(|replica| std::cmp::Reverse(size(&levels, state, *replica)));
+    let mut open: Vec<(i64, usize)> = Vec::new();
+    for (at, replica) in pool.into_iter().enumerate() {
+        if at % LOOKED_UP == 0 {
+            open = (0..state.cost.len()).filter(|b| has_room(state, *b)).map(|b| (0, b)).collect();
+        }
+        let figures = state.figures(replica);
+        let parts = levels.parts(&figures);
+        for (crowding, broker) in &mut open {
+            *crowding = levels.of[*broker].iter().zip(&parts).map(|(level, part)| level * part).sum();
+        }
+        let to = roomiest(state, replica, &figures, &mut open).unwrap_or_else(|| least_harm(state, replica));
+        state.attach(replica, to);
+        levels.refresh(state, to as usize);
+    }
+    rescue(state);
+}
+
+/// Makes room for replicas that are still on dead brokers: another of the partition, that has gone elsewhere, goes home.
+fn rescue(state: &mut State<'_>) {
+    let dead: Vec<usize> = (0..state.cost.len()).filter(|b| !state.cluster.brokers[*b].alive).collect();
+    let left: Vec<u32> = dead.into_iter().flat_map(|broker| state.on[broker].iter().copied()).collect();
+    for replica in left {
+        let row = state.cluster.row(state.part[replica as usize]);
+        let away = row.map(|other| other as u32).find(|other| {
+            let home = state.home(*other);
+            state.place[*other as usize] != home && state.may_take(*other, home)
+        });
+        if let Some(away) = away {
+            state.relocate(away, state.home(away));
+        }
+        let to = least_harm(state, replica);
+        if to != state.place[replica as usize] {
+            state.relocate(replica, to);
+        }
+    }
+}
+
+fn has_room(state: &State<'_>, broker: usize) -> bool {
+    let known = &state.cluster.brokers[broker];
+    known.alive && known.takes_replicas && state.sum[broker][COUNT] < state.bands.of[broker][COUNT].high
+}
+
+/// Gives brokers that miss replicas, but lack the room for any of two fifths of the mean size, those that are small enough.
+fn seat_small(state: &mut State<'_>, pool: &mut Vec<u32>) {
+    let mut mean = [0; FIGURES];
+    for replica in pool.iter() {
+        super::state::add(&mut mean, &state.figures(*replica), 1);
+    }
+    let mean = mean.map(|sum| sum / pool.len().max(1) as i64);
+    for broker in 0..state.cost.len() {
+        let missing = |state: &State<'_>| state.bands.of[broker][COUNT].low - state.sum[broker][COUNT];
+        let room = |state: &State<'_>, figure: usize| {
+            (state.bands.of[broker][figure].high - state.sum[broker][figure]).max(0)
+        };
+        let tight = BY_ARRIVALS.iter().any(|f| room(state, *f) / missing(state).max(1) < mean[*f] / 5 * 2);
+        if !has_room(state, broker) || missing(state) <= 0 || !tight {
+            continue;
+        }
+        pool.retain(|replica| {
+            let missing = missing(state);
+            let figures = state.figures(*replica);
+            let small = |f: usize| f == COUNT || figures[f] <= room(state, f) / missing.max(1) * LOOSE / 4;
+            let to = broker as u32;
+            let seated = missing > 0
+                && (0..FIGURES).all(small)
+                && state.may_take(*replica, to)
+                && state.crowd(*replica, to) == 0
+                && state.topic_arrive(*replica, to) <= 0
+                && state.fits(broker, &figures);
+            if seated {
+                state.attach(*replica, to);
+            }
+            !seated
+        });
+    }
+}
+
+/// Figures of loads that no leadership takes away.
+const BY_ARRIVALS: [usize; 3] = [NETWORK_IN, DISK, POTENTIAL];
+/// A replica counts as small if it takes no more than so many quarters of the room there is for each that is missing.
+const LOOSE: i64 = 7;
+const REFUSED: i64 = i64::MAX;
+
+/// The broker with the most room that stays within all limits.
+fn roomiest(state: &State<'_>, replica: u32, figures: &Figures, open: &mut [(i64, usize)]) -> Option<u32> {
+    loop {
+        let mut best = 0;
+        for at in 1..open.len() {
+            if open[at].0 < open[best].0 {
+                best = at;
+            }
+        }
+        let (least, to) = *open.get(best)?;
+        if least == REFUSED {
+            return None;
+        }
+        let broker = to as u32;
+        if state.fits(to, figures)
+            && state.may_take(replica, broker)
+            && state.crowd(replica, broker) == 0
+            && state.topic_arrive(replica, broker) <= 0
+        {
+            return Some(broker);
+        }
+        open[best].0 = REFUSED;
+    }
+}
+
+/// The broker on which a replica that fits nowhere does least harm: in racks first. Its own where there is none.
+fn least_harm(state: &State<'_>, replica: u32) -> u32 {
+    let home = state.home(replica);
+    let figures = state.figures(replica);
+    let alive = state.cluster.brokers[home as usize].alive;
+    let may =
+        |to: &u32| (alive && *to == home) || (state.may_take(replica, *to) && state.has_disk(replica, *to));
+    let harm = |to: u32| {
+        let cost = state.cost_with(to as usize, &figures, 1) - state.cost[to as usize];
+        // To stay costs no move.
+        (state.crowd(replica, to), cost + state.topic_arrive(replica, to), to != home, to)
+    };
+    (0..state.cost.len() as u32).filter(may).map(harm).min().map_or(home, |(.., to)| to)
+}
+
+/// Gives the leadership of partitions led from dead brokers to replicas that live.
+pub(crate) fn hand_over(state: &mut State<'_>) {
+    for partition in 0..state.cluster.partitions() {
+        let leader = state.leader[partition as usize];
+        if state.cluster.brokers[state.place[leader as usize] as usize].alive {
+            continue;
+        }
+        let row = state.cluster.row(partition);
+        let living = row.map(|other| other as u32).filter(|other| {
+            let broker = &state.cluster.brokers[state.place[*other as usize] as usize];
+            broker.alive && broker.takes_leadership
+        });
+        let cost = |heir: &u32| {
+            let broker = state.place[*heir as usize] as usize;
+            (state.cost_with(broker, &state.leadership(*heir), 1) - state.cost[broker], *heir)
+        };
+        if let Some(heir) = living.min_by_key(cost) {
+            state.lead(heir);
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Checks a balance plan without trusting the solver: it shares no code with it, only the question and the answer.
+
+mod figures;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::cluster::Cluster;
+use super::policy::{Goal, Policy};
+use super::solve::{Budget, Change, Plan};
+use figures::{Placement, score};
+
+/// What is wrong with a balance plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Violation {
+    /// A change names a partition that there is not.
+    UnknownPartition {
+        /// As named.
+        partition: u32,
+    },
+    /// Two changes name one partition.
+    PartitionTwice {
+        /// The partition.
+        partition: u32,
+    },
+    /// A change changes nothing.
+    NoChange {
+        /// The partition.
+        partition: u32,
+    },
+    /// A change names a broker that there is not.
+    UnknownBroker {
+        /// The partition.
+        partition: u32,
+        /// As named.
+        broker: u32,
+    },
+    /// A change gives a partition more or fewer replicas than it has.
+    ReplicationFactor {
+        /// The partition.
+        partition: u32,
+    },
+    /// A partition would have two replicas on one broker.
+    DuplicateReplica {
+        /// The partition.
+        partition: u32,
+        /// The broker.
+        broker: u32,
+    },
+    /// A broker that stays stands at another position: Kafka does not exchange the data of two replicas.
+    Permuted {
+        /// The partition.
+        partition: u32,
+        /// The broker.
+        broker: u32,
+    },
+    /// The leader is not a position of the list.
+    LeaderOutOfRange {
+        /// The partition.
+        partition: u32,
+    },
+    /// A new replica on a broker that is dead, may take none, or does not belong to the topic's broker set.
+    Target {
+        /// The partition.
+        partition: u32,
+        /// The broker.
+        broker: u32,
+    },
+    /// Leadership for a broker that is dead or may not lead.
+    Leader {
+        /// The partition.
+        partition: u32,
+        /// The broker.
+        broker: u32,
+    },
+    /// A frozen partition changes where no broker is dead.
+    Frozen {
+        /// The partition.
+        partition: u32,
+    },
+    /// More than the budget allows.
+    OverBudget {
+        /// Replicas moved.
+        moves: u64,
+        /// What is copied, in the unit of disk.
+        disk: i128,
+    },
+    /// The claimed score before is not that of the cluster.
+    BeforeUntrue,
+    /// The claimed score after is not that of the cluster after the changes.
+    AfterUntrue,
+    /// The score after is worse than before.
+    Worse,
+    /// A hard goal is left worse than before.
+    HardGoalWorse {
+        /// The goal.
+        goal: Goal,
+    },
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Violation::UnknownPartition { partition } => write!(f, "there is no partition {partition}"),
+            Violation::PartitionTwice { partition } => write!(f, "partition {partition} is changed twice"),
+            Violation::NoChange { partition } => write!(f, "partition {partition} does not change"),
+            Violation::UnknownBroker { partition, broker } => {
+                write!(f, "partition {partition} names broker {broker}, which there is not")
+            }
+            Violation::ReplicationFactor { partition } => {
+                write!(f, "partition {partition} changes its number of replicas")
+            }
+            Violation::DuplicateReplica { partition, broker } => {
+                write!(f, "partition {partition} stands on broker {broker} twice")
+            }
+            Violation::Permuted { partition, broker } => {
+                write!(f, "broker {broker} changes its position in partition {partition}")
+            }
+            Violation::LeaderOutOfRange { partition } => {
+                write!(f, "the leader of partition {partition} is not in its list")
+            }
+            Violation::Target { partition, broker } => {
+                write!(f, "broker {broker} may not take a replica of partition {partition}")
+            }
+            Violation::Leader { partition, broker } => {
+                write!(f, "broker {broker} may not lead partition {partition}")
+            }
+            Violation::Frozen { partition } => write!(f, "partition {partition} is frozen"),
+            Violation::OverBudget { moves, disk } => {
+                write!(f, "{moves} moves and {disk} of disk are over the budget")
+            }
+            Violation::BeforeUntrue => write!(f, "the score claimed for before is untrue"),
+            Violation::AfterUntrue => write!(f, "the score claimed for after is untrue"),
+            Violation::Worse => write!(f, "the score after is worse than before"),
+            Violation::HardGoalWorse { goal } => write!(f, "{} is worse than before", goal.name()),
+        }
+    }
+}
+
+/// Checks a plan for a cluster.
+///
+/// A hard goal may be left worse than before only where replicas come off dead brokers, whose load somebody has to
+/// take; disk never.
+///
+/// # Errors
+/// Everything that is wrong with the plan. Scores are judged only if the changes as such are sound.
+pub fn audit(cluster: &Cluster, policy: &Policy, budget: &Budget, plan: &Plan) -> Result<(), Vec<Violation>> {
+    let mut found = Vec::new();
+    let mut seen = BTreeSet::new();
+    for change in &plan.changes {
+        if change.partition >= cluster.partitions() {
+            found.push(Violation::UnknownPartition { partition: change.partition });
+        } else if !seen.insert(change.partition) {
+            found.push(Violation::PartitionTwice { partition: change.partition });
+        } else {
+            check_lists(cluster, change, &mut found);
+        }
+    }
+    if found.is_empty() {
+        for change in &plan.changes {
+            check_permissions(cluster, change, &mut found);
+        }
+        check_budget(cluster, budget, plan, &mut found);
+        check_claims(cluster, policy, plan, &mut found);
+    }
+    if found.is_empty() { Ok(()) } else { Err(found) }
+}
+
+fn check_lists(cluster: &Cluster, change: &Change, found: &mut Vec<Violation>) {
+    let partition = change.partition;
+    let (old, new) = (cluster.replicas(partition), &change.replicas);
+    if new.len() != old.len() {
+        found.push(Violation::ReplicationFactor { partition });
+        return;
+    }
+    if change.leader as usize >= new.len() {
+        found.push(Violation::LeaderOutOfRange { partition });
+    }
+    if new.as_slice() == old && change.leader == cluster.leader(partition) {
+        found.push(Violation::NoChange { partition });
+    }
+    let mut held = BTreeSet::new();
+    for (position, broker) in new.iter().copied().enumerate() {
+        if broker as usize >= cluster.brokers().len() {
+            found.push(Violation::UnknownBroker { partition, broker });
+        } else if !held.insert(broker) {
+            found.push(Violation::DuplicateReplica { partition, broker });
+        } else if old[position] != broker && old.contains(&broker) {
+            found.push(Violation::Permuted { partition, broker });
+        }
+    }
+}
+
+fn check_permissions(cluster: &Cluster, change: &Change, found: &mut Vec<Violation>) {
+    let partition = change.partition;
+    let old = cluster.replicas(partition);
+    let broker = |ordinal: u32| &cluster.brokers()[ordinal as usize];
+    let set = cluster.bound_set(cluster.topic(partition));
+    let mut touched = false;
+    for (from, to) in old.iter().copied().zip(change.replicas.iter().copied()) {
+        if from == to {
+            continue;
+        }
+        touched |= broker(from).alive;
+        let belongs = set.is_none() || broker(to).set == set;
+        if !broker(to).alive || !broker(to).takes_replicas || !belongs {
+            found.push(Violation::Target { partition, broker: to });
+        }
+    }
+    let led_by = old[cluster.leader(partition) as usize];
+    let leads = change.replicas[change.leader as usize];
+    if leads != led_by {
+        if !broker(leads).alive || !broker(leads).takes_leadership {
+            found.push(Violation::Leader { partition, broker: leads });
+        }
+        touched |= broker(led_by).alive;
+    }
+    if touched && cluster.frozen(partition) {
+        found.push(Violation::Frozen { partition });
+    }
+}
+
+fn check_budget(cluster: &Cluster, budget: &Budget, plan: &Plan, found: &mut Vec<Violation>) {
+    let (mut moves, mut disk) = (0_u64, 0_i128);
+    for change in &plan.changes {
+        for (position, from) in cluster.replicas(change.partition).iter().enumerate() {
+            if *from != change.replicas[position] {
+                moves += 1;
+                disk += i128::from(cluster.loads(change.partition)[position][super::cluster::DISK]);
+            }
+        }
+    }
+    let over_moves = budget.moves.is_some_and(|most| moves > most);
+    let over_disk = budget.disk.is_some_and(|most| disk > i128::from(most));
+    if over_moves || over_disk {
+        found.push(Violation::OverBudget { moves, disk });
+    }
+}
+
+fn check_claims(cluster: &Cluster, policy: &Policy, plan: &Plan, found: &mut Vec<Violation>) {
+    let before = score(&Placement::of(cluster), policy);
+    let after = score(&Placement::after(cluster, &plan.changes), policy);
+    if plan.before != before {
+        found.push(Violation::BeforeUntrue);
+    }
+    if plan.after != after {
+        found.push(Violation::AfterUntrue);
+    }
+    if after > before {
+        found.push(Violation::Worse);
+    }
+    let healed = after.offline < before.offline;
+    for (old, new) in before.goals.iter().zip(&after.goals) {
+        let must_hold = policy.hard.contains(&old.goal) && (!healed || old.goal == Goal::DiskCapacity);
+        if must_hold && new.excess > old.excess {
+            found.push(Violation::HardGoalWorse { goal: old.goal });
+        }
+    }
+}

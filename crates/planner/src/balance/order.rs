@@ -1,0 +1,112 @@
+//! In which order to do the changes of a plan, and how many of them a budget allows.
+
+use std::cmp::Reverse;
+
+use super::bands::{COUNT, FIGURES, Figures, LEADER_IN, LEADERS, POTENTIAL};
+use super::cluster::{CPU, Cluster, DISK, NETWORK_IN, NETWORK_OUT};
+use super::policy::Policy;
+use super::score::{Meter, Score, acceptable};
+use super::solve::{Budget, Change};
+use super::state::{Brokers, add};
+
+/// Puts changes in order: what brings replicas off dead brokers, then what mends racks, then by benefit per byte, each
+/// judged as if it were done alone.
+pub(crate) fn order(cluster: &Cluster, brokers: &Brokers, changes: Vec<Change>) -> Vec<Change> {
+    let mut ranked: Vec<_> = changes
+        .into_iter()
+        .map(|change| {
+            let before = cluster.replicas(change.partition);
+            let dead = |brokers: &[u32]| {
+                brokers.iter().filter(|b| !cluster.brokers[**b as usize].alive).count() as i64
+            };
+            let offline = dead(before) - dead(&change.replicas);
+            let racks = crowded(cluster, before) - crowded(cluster, &change.replicas);
+            let bytes = i128::from(disk(cluster, &change)) + 1;
+            let benefit = (i128::from(benefit(cluster, brokers, &change)) << 40) / bytes;
+            (Reverse((offline, racks, benefit)), change.partition, change)
+        })
+        .collect();
+    ranked.sort_unstable_by_key(|(rank, partition, _)| (*rank, *partition));
+    ranked.into_iter().map(|(.., change)| change).collect()
+}
+
+/// Keeps the longest prefix within the budget that leaves no worse score than there was, and says what it leads to.
+pub(crate) fn within(
+    cluster: &Cluster,
+    policy: &Policy,
+    budget: &Budget,
+    before: &Score,
+    mut changes: Vec<Change>,
+) -> (Vec<Change>, Score) {
+    let mut meter = Meter::new(cluster, policy, cluster.place.clone(), cluster.leaders());
+    let (mut kept, mut after) = (0, before.clone());
+    let (mut moves, mut bytes) = (0, 0_i64);
+    for (index, change) in changes.iter().enumerate() {
+        moves += moved(cluster, change).count() as u64;
+        bytes = bytes.saturating_add(disk(cluster, change));
+        if budget.moves.is_some_and(|most| moves > most) || budget.disk.is_some_and(|most| bytes > most) {
+            break;
+        }
+        meter.change(change.partition, &change.replicas, change.leader);
+        let score = meter.score();
+        if acceptable(policy, before, &score) {
+            (kept, after) = (index + 1, score);
+        }
+    }
+    changes.truncate(kept);
+    (changes, after)
+}
+
+/// Positions whose broker changes.
+fn moved<'a>(cluster: &'a Cluster, change: &'a Change) -> impl Iterator<Item = usize> + 'a {
+    let before = cluster.replicas(change.partition).iter().zip(&change.replicas);
+    before.enumerate().filter(|(_, (from, to))| from != to).map(|(position, _)| position)
+}
+
+/// What a change copies, in the unit of disk.
+fn disk(cluster: &Cluster, change: &Change) -> i64 {
+    let loads = cluster.loads(change.partition);
+    moved(cluster, change).map(|position| loads[position][DISK]).sum()
+}
+
+fn crowded(cluster: &Cluster, brokers: &[u32]) -> i64 {
+    let rack = |broker: &u32| cluster.brokers[*broker as usize].rack;
+    let twice = |(at, broker): &(usize, &u32)| brokers[..*at].iter().any(|other| rack(other) == rack(broker));
+    brokers.iter().enumerate().filter(twice).count() as i64
+}
+
+/// By how much the brokers' costs fall if one change alone is done.
+fn benefit(cluster: &Cluster, brokers: &Brokers, change: &Change) -> i64 {
+    let mut net: Vec<(u32, Figures)> = Vec::new();
+    let mut put = |broker: u32, figures: &Figures, sign: i64| {
+        let at = net.iter().position(|(other, _)| *other == broker).unwrap_or_else(|| {
+            net.push((broker, [0; FIGURES]));
+            net.len() - 1
+        });
+        add(&mut net[at].1, figures, sign);
+    };
+    let p = change.partition as usize;
+    let before = cluster.replicas(change.partition);
+    for (position, (load, (from, to))) in
+        cluster.loads(change.partition).iter().zip(before.iter().zip(&change.replicas)).enumerate()
+    {
+        let mut figures = [0; FIGURES];
+        figures[..4].copy_from_slice(load);
+        figures[COUNT] = 1;
+        figures[POTENTIAL] = cluster.potential[p];
+        put(*from, &figures, -1);
+        put(*to, &figures, 1);
+        let mut leads = [0; FIGURES];
+        leads[CPU] = cluster.leader_cpu[p];
+        leads[NETWORK_OUT] = cluster.leader_network_out[p];
+        leads[LEADERS] = 1;
+        leads[LEADER_IN] = load[NETWORK_IN];
+        if position as u32 == cluster.leader(change.partition) {
+            put(*from, &leads, -1);
+        }
+        if position as u32 == change.leader {
+            put(*to, &leads, 1);
+        }
+    }
+    net.iter().map(|(broker, figures)| brokers.gain(*broker, figures)).fold(0, i64::saturating_add)
+}

@@ -1,0 +1,271 @@
+//! Each kind of damage to a plan is seen by the audit, and named.
+
+use planner::balance::{Budget, Change, Cluster, Goal, Plan, Policy, Violation, audit, solve};
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::clusters::{policy, sketch};
+
+const FREE: Budget = Budget { moves: None, disk: None };
+
+/// A sound plan and where to strike.
+struct Patient {
+    cluster: Cluster,
+    policy: Policy,
+    plan: Plan,
+    at: [Index; 3],
+}
+
+impl Patient {
+    fn partition(&self) -> u32 {
+        self.at[0].index(self.cluster.partitions() as usize) as u32
+    }
+
+    /// The change of the partition, added if there is none.
+    fn change(&mut self) -> &mut Change {
+        let partition = self.partition();
+        let known = self.plan.changes.iter().position(|change| change.partition == partition);
+        let at = known.unwrap_or_else(|| {
+            let replicas = self.cluster.replicas(partition).to_vec();
+            self.plan.changes.push(Change { partition, replicas, leader: self.cluster.leader(partition) });
+            self.plan.changes.len() - 1
+        });
+        &mut self.plan.changes[at]
+    }
+
+    fn position(&self) -> usize {
+        self.at[1].index(self.cluster.replicas(self.partition()).len())
+    }
+
+    /// A broker that holds nothing of the partition, before or after, if one of that sort exists.
+    fn other_broker(&mut self, wanted: impl Fn(&Cluster, u32) -> bool) -> Option<u32> {
+        let held = self.change().replicas.clone();
+        let old = self.cluster.replicas(self.partition());
+        let free = |broker: &u32| !held.contains(broker) && !old.contains(broker);
+        let fit: Vec<u32> = (0..self.cluster.brokers().len() as u32)
+            .filter(|broker| free(broker) && wanted(&self.cluster, *broker))
+            .collect();
+        (!fit.is_empty()).then(|| fit[self.at[2].index(fit.len())])
+    }
+
+    /// The score of the cluster after the changes, as the solver's own meter has it.
+    fn true_score(&self) -> planner::balance::Score {
+        solve(&self.plan.applied_to(&self.cluster), &self.policy, &Budget { moves: Some(0), disk: None })
+            .before
+    }
+
+    fn findings(&self) -> Vec<Violation> {
+        audit(&self.cluster, &self.policy, &FREE, &self.plan).err().unwrap_or_default()
+    }
+}
+
+fn takes(cluster: &Cluster, broker: u32) -> bool {
+    let broker = &cluster.brokers()[broker as usize];
+    broker.alive && broker.takes_replicas
+}
+
+/// Strikes, and says what must be found; nothing where there is nothing to strike at.
+type Strike = fn(&mut Patient) -> Option<Violation>;
+
+const STRIKES: [(&str, Strike); 16] = [
+    ("a partition that there is not", |patient| {
+        let partition = patient.cluster.partitions();
+        patient.change().partition = partition;
+        Some(Violation::UnknownPartition { partition })
+    }),
+    ("a partition twice", |patient| {
+        let change = patient.change().clone();
+        let partition = change.partition;
+        patient.plan.changes.push(change);
+        Some(Violation::PartitionTwice { partition })
+    }),
+    ("nothing changed", |patient| {
+        let partition = patient.partition();
+        patient.change().replicas = patient.cluster.replicas(partition).to_vec();
+        patient.change().leader = patient.cluster.leader(partition);
+        Some(Violation::NoChange { partition })
+    }),
+    ("a replica lost", |patient| {
+        let partition = patient.partition();
+        patient.change().replicas.pop();
+        Some(Violation::ReplicationFactor { partition })
+    }),
+    ("a replica too many", |patient| {
+        let partition = patient.partition();
+        let broker = patient.other_broker(takes)?;
+        patient.change().replicas.push(broker);
+        Some(Violation::ReplicationFactor { partition })
+    }),
+    ("a broker that there is not", |patient| {
+        let (partition, position) = (patient.partition(), patient.position());
+        let broker = patient.cluster.brokers().len() as u32;
+        patient.change().replicas[position] = broker;
+        Some(Violation::UnknownBroker { partition, broker })
+    }),
+    ("a broker twice", |patient| {
+        let (partition, position) = (patient.partition(), patient.position());
+        let list = &mut patient.change().replicas;
+        if list.len() == 1 {
+            return None;
+        }
+        let broker = list[(position + 1) % list.len()];
+        list[position] = broker;
+        Some(Violation::DuplicateReplica { partition, broker })
+    }),
+    ("kept brokers in another order", |patient| {
+        let partition = patient.partition();
+        let old = patient.cluster.replicas(partition).to_vec();
+        if old.len() == 1 {
+            return None;
+        }
+        let list = &mut patient.change().replicas;
+        *list = old.clone();
+        list.rotate_left(1);
+        Some(Violation::Permuted { partition, broker: old[0] })
+    }),
+    ("a leader outside the list", |patient| {
+        let partition = patient.partition();
+        let change = patient.change();
+        change.leader = change.replicas.len() as u32;
+        Some(Violation::LeaderOutOfRange { partition })
+    }),
+    ("a target that takes nothing", |patient| {
+        let (partition, position) = (patient.partition(), patient.position());
+        let broker = patient.other_broker(|cluster, broker| !takes(cluster, broker))?;
+        patient.change().replicas[position] = broker;
+        Some(Violation::Target { partition, broker })
+    }),
+    ("a target outside the topic's set", |patient| {
+        let (partition, position) = (patient.partition(), patient.position());
+        let set = patient.cluster.bound_set(patient.cluster.topic(partition))?;
+        let outside = |cluster: &Cluster, broker| cluster.brokers()[broker as usize].set != Some(set);
+        let broker = patient.other_broker(outside)?;
+        patient.change().replicas[position] = broker;
+        Some(Violation::Target { partition, broker })
+    }),
+    ("a leader that may not lead", |patient| {
+        let partition = patient.partition();
+        let cluster = patient.cluster.clone();
+        let led_by = cluster.replicas(partition)[cluster.leader(partition) as usize];
+        let change = patient.change();
+        let leads = |broker: u32| {
+            let known = &cluster.brokers()[broker as usize];
+            known.alive && known.takes_leadership
+        };
+        let position = change.replicas.iter().position(|broker| !leads(*broker) && *broker != led_by)?;
+        change.leader = position as u32;
+        Some(Violation::Leader { partition, broker: change.replicas[position] })
+    }),
+    ("a frozen partition", |patient| {
+        let cluster = patient.cluster.clone();
+        let alive = |broker: u32| cluster.brokers()[broker as usize].alive;
+        let partition = (0..cluster.partitions()).find(|partition| {
+            cluster.frozen(*partition) && cluster.replicas(*partition).iter().all(|b| alive(*b))
+        })?;
+        patient.plan.changes.retain(|change| change.partition != partition);
+        let mut replicas = cluster.replicas(partition).to_vec();
+        let to =
+            (0..cluster.brokers().len() as u32).find(|b| !replicas.contains(b) && takes(&cluster, *b))?;
+        replicas[0] = to;
+        patient.plan.changes.push(Change { partition, replicas, leader: cluster.leader(partition) });
+        Some(Violation::Frozen { partition })
+    }),
+    ("a false score before", |patient| {
+        let goal = patient.at[0].index(patient.plan.before.goals.len());
+        patient.plan.before.goals[goal].excess += 1;
+        Some(Violation::BeforeUntrue)
+    }),
+    ("a false score after", |patient| {
+        let goal = patient.at[0].index(patient.plan.after.goals.len());
+        let excess = &mut patient.plan.after.goals[goal].excess;
+        *excess = if *excess > 0 { *excess - 1 } else { 1 };
+        Some(Violation::AfterUntrue)
+    }),
+    ("a replica forgotten on a dead broker", |patient| {
+        patient.plan.after.offline = patient.plan.after.offline.wrapping_sub(1);
+        Some(Violation::AfterUntrue)
+    }),
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn sound_plans_pass(sketch in sketch(), policy in policy(), moves in prop::option::of(0_u64..40)) {
+        let cluster = sketch.cluster();
+        let budget = Budget { moves, disk: None };
+        let plan = solve(&cluster, &policy, &budget);
+        prop_assert_eq!(audit(&cluster, &policy, &budget, &plan), Ok(()), "{:#?}", plan);
+    }
+
+    #[test]
+    fn every_strike_is_seen(sketch in sketch(), policy in policy(), at in any::<[Index; 3]>()) {
+        let cluster = sketch.cluster();
+        let plan = solve(&cluster, &policy, &FREE);
+        for (name, strike) in STRIKES {
+            let (cluster, policy, plan) = (cluster.clone(), policy.clone(), plan.clone());
+            let mut patient = Patient { cluster, policy, plan, at };
+            if let Some(expected) = strike(&mut patient) {
+                let found = patient.findings();
+                prop_assert!(found.contains(&expected), "{}: {:?} is not in {:?}", name, expected, found);
+            }
+        }
+    }
+
+    #[test]
+    fn a_budget_one_too_small_is_seen(sketch in sketch(), policy in policy()) {
+        let cluster = sketch.cluster();
+        let plan = solve(&cluster, &policy, &FREE);
+        let (mut moves, mut disk) = (0_u64, 0_i64);
+        for change in &plan.changes {
+            for (position, to) in change.replicas.iter().enumerate() {
+                if cluster.replicas(change.partition)[position] != *to {
+                    moves += 1;
+                    disk += cluster.loads(change.partition)[position][3];
+                }
+            }
+        }
+        let over = Violation::OverBudget { moves, disk: i128::from(disk) };
+        for (budget, enough) in [
+            (Budget { moves: Some(moves), disk: Some(disk) }, true),
+            (Budget { moves: moves.checked_sub(1), disk: None }, moves == 0),
+            (Budget { moves: None, disk: (disk > 0).then(|| disk - 1) }, disk == 0),
+        ] {
+            let found = audit(&cluster, &policy, &budget, &plan).err().unwrap_or_default();
+            prop_assert_eq!(found.contains(&over), !enough);
+        }
+    }
+
+    #[test]
+    fn a_harmful_change_with_true_claims_is_seen(
+        sketch in sketch(), policy in policy(), at in any::<[Index; 3]>(), hard in 0_usize..7,
+    ) {
+        let cluster = sketch.cluster();
+        // Judged by one hard goal first, so that both ways of being worse are met.
+        let mut policy = policy;
+        policy.goals.swap(0, hard);
+        let before = solve(&cluster, &policy, &Budget { moves: Some(0), disk: None }).before;
+        let plan = Plan { changes: vec![], after: before.clone(), before };
+        let mut patient = Patient { cluster, policy, plan, at };
+        let position = patient.position();
+        if let Some(broker) = patient.other_broker(takes) {
+            patient.change().replicas[position] = broker;
+            patient.plan.after = patient.true_score();
+            let (before, after) = (&patient.plan.before, &patient.plan.after);
+            let (worse, healed) = (after > before, after.offline < before.offline);
+            let worse_goals: Vec<Goal> = before.goals.iter().zip(&after.goals)
+                .filter(|(old, new)| new.excess > old.excess && patient.policy.hard.contains(&old.goal))
+                .map(|(old, _)| old.goal)
+                .filter(|goal| !healed || *goal == Goal::DiskCapacity)
+                .collect();
+            let found = patient.findings();
+            prop_assert_eq!(found.contains(&Violation::Worse), worse);
+            for goal in &patient.policy.hard {
+                let seen = found.contains(&Violation::HardGoalWorse { goal: *goal });
+                prop_assert_eq!(seen, worse_goals.contains(goal));
+            }
+            prop_assert!(!found.contains(&Violation::AfterUntrue), "the meter and the audit agree");
+            prop_assert!(!found.contains(&Violation::BeforeUntrue), "the meter and the audit agree");
+        }
+    }
+}

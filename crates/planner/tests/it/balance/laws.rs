@@ -1,0 +1,156 @@
+use std::collections::BTreeSet;
+
+use planner::balance::{Budget, Cluster, Plan, Policy, audit, solve};
+use proptest::prelude::*;
+
+use super::clusters::{Sketch, policy, sketch};
+
+fn whole(cluster: &Cluster, policy: &Policy) -> Plan {
+    solve(cluster, policy, &Budget::default())
+}
+
+/// Replicas moved and bytes copied.
+fn cost(cluster: &Cluster, plan: &Plan) -> (u64, i64) {
+    let mut cost = (0, 0);
+    for change in &plan.changes {
+        let before = cluster.replicas(change.partition).iter().zip(cluster.loads(change.partition));
+        for ((from, load), to) in before.zip(&change.replicas) {
+            if from != to {
+                cost.0 += 1;
+                cost.1 += load[3];
+            }
+        }
+    }
+    cost
+}
+
+/// A cluster whose replicas of one partition differ in load.
+fn uneven(mut sketch: Sketch) -> Cluster {
+    for (at, partition) in sketch.partitions.iter_mut().enumerate() {
+        for (position, replica) in partition.replicas.iter_mut().enumerate() {
+            for load in &mut replica.load {
+                *load += *load * ((at + 3 * position) % 5) as i64 / 7;
+            }
+        }
+    }
+    sketch.cluster()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_plan_passes_the_audit_and_makes_nothing_worse(sketch in sketch(), policy in policy()) {
+        let cluster = uneven(sketch);
+        let plan = whole(&cluster, &policy);
+        prop_assert_eq!(audit(&cluster, &policy, &Budget::default(), &plan), Ok(()));
+        prop_assert!(plan.after <= plan.before);
+        prop_assert!(plan.after < plan.before || plan.changes.is_empty());
+        let applied = plan.applied_to(&cluster);
+        prop_assert_eq!(whole(&applied, &policy).before, plan.after, "the score after is that of the cluster after");
+    }
+
+    #[test]
+    fn equal_clusters_get_equal_plans(sketch in sketch(), policy in policy()) {
+        prop_assert_eq!(whole(&sketch.cluster(), &policy), whole(&sketch.cluster(), &policy));
+    }
+
+    #[test]
+    fn no_partition_stands_on_a_broker_twice_and_what_is_kept_keeps_its_position(sketch in sketch(), policy in policy()) {
+        let cluster = uneven(sketch);
+        for change in &whole(&cluster, &policy).changes {
+            let old = cluster.replicas(change.partition);
+            prop_assert_eq!(change.replicas.len(), old.len());
+            prop_assert_eq!(change.replicas.iter().collect::<BTreeSet<_>>().len(), old.len());
+            for (position, to) in change.replicas.iter().enumerate() {
+                prop_assert!(old.iter().position(|from| from == to).is_none_or(|kept| kept == position));
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_sent_where_nothing_may_go(sketch in sketch(), policy in policy()) {
+        let cluster = uneven(sketch.clone());
+        for change in &whole(&cluster, &policy).changes {
+            let old = cluster.replicas(change.partition);
+            let set = sketch.sets[cluster.topic(change.partition) as usize];
+            for to in change.replicas.iter().filter(|to| !old.contains(to)) {
+                let broker = &cluster.brokers()[*to as usize];
+                prop_assert!(broker.alive && broker.takes_replicas);
+                prop_assert!(set.is_none() || broker.set == set);
+            }
+            let leader = change.replicas[change.leader as usize];
+            if leader != old[cluster.leader(change.partition) as usize] {
+                let broker = &cluster.brokers()[leader as usize];
+                prop_assert!(broker.alive && broker.takes_leadership);
+            }
+        }
+    }
+
+    #[test]
+    fn frozen_partitions_change_only_where_a_broker_is_dead(sketch in sketch(), policy in policy()) {
+        let cluster = uneven(sketch);
+        let frozen = |partition: u32| cluster.frozen(partition);
+        let dead = |broker: u32| !cluster.brokers()[broker as usize].alive;
+        for change in whole(&cluster, &policy).changes.iter().filter(|change| frozen(change.partition)) {
+            let old = cluster.replicas(change.partition);
+            for (from, to) in old.iter().zip(&change.replicas) {
+                prop_assert!(from == to || dead(*from));
+            }
+            let led_by = old[cluster.leader(change.partition) as usize];
+            prop_assert!(change.leader == cluster.leader(change.partition) || dead(led_by));
+        }
+    }
+
+    #[test]
+    fn a_plan_that_is_done_leaves_nothing_to_do(sketch in sketch(), policy in policy()) {
+        let cluster = sketch.cluster();
+        let applied = whole(&cluster, &policy).applied_to(&cluster);
+        prop_assert_eq!(whole(&applied, &policy).changes, vec![]);
+    }
+
+    #[test]
+    fn a_budget_gives_a_prefix(sketch in sketch(), policy in policy(), parts in (0_u64..9, 0_i64..9)) {
+        let cluster = uneven(sketch);
+        let all = whole(&cluster, &policy);
+        let (moves, bytes) = cost(&cluster, &all);
+        let budget = |moves, disk| Budget { moves, disk };
+        let mut longest = 0;
+        for budget in [
+            budget(Some(moves * parts.0 / 16), None),
+            budget(Some(moves * parts.0 / 8), None),
+            budget(Some(moves * parts.0 / 8), Some(bytes)),
+            budget(None, Some(bytes)),
+        ] {
+            let part = solve(&cluster, &policy, &budget);
+            prop_assert_eq!(audit(&cluster, &policy, &budget, &part), Ok(()));
+            prop_assert_eq!(&part.changes[..], &all.changes[..part.changes.len()]);
+            prop_assert!(part.after <= part.before);
+            prop_assert!(part.changes.len() >= longest, "a larger budget does no less");
+            longest = part.changes.len();
+            let (done, copied) = cost(&cluster, &part);
+            prop_assert!(budget.moves.is_none_or(|most| done <= most));
+            prop_assert!(budget.disk.is_none_or(|most| copied <= most));
+        }
+        prop_assert_eq!(longest, all.changes.len());
+        let part = solve(&cluster, &policy, &budget(None, Some(bytes * parts.1 / 8)));
+        prop_assert_eq!(&part.changes[..], &all.changes[..part.changes.len()]);
+        prop_assert_eq!(whole(&part.applied_to(&cluster), &policy).before, part.after);
+    }
+
+    #[test]
+    fn everything_leaves_the_dead_where_some_broker_may_take_it(sketch in sketch(), policy in policy()) {
+        let cluster = sketch.cluster();
+        let applied = whole(&cluster, &policy).applied_to(&cluster);
+        for partition in 0..applied.partitions() {
+            let held = applied.replicas(partition);
+            for broker in held.iter().filter(|broker| !applied.brokers()[**broker as usize].alive) {
+                let set = sketch.sets[applied.topic(partition) as usize];
+                let takes = |(at, other): (usize, &planner::balance::Broker)| {
+                    other.alive && other.takes_replicas && !held.contains(&(at as u32)) && (set.is_none() || other.set == set)
+                };
+                prop_assert!(!applied.brokers().iter().enumerate().any(takes), "{} stays on {}", partition, broker);
+            }
+        }
+    }
+}
