@@ -1,0 +1,253 @@
+//! A client's way into a world: the traits of crate `cluster`.
+//!
+//! Every future is ready at once, because time is virtual: a broker that would swallow a request is answered for with a
+//! time-out on the spot. Only waiting for records has to take time, or whoever reads in a loop would never pause; how,
+//! is up to the owner of the world (see [`Access::pausing_by`]).
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use cluster::{
+    BoxFuture, Broker, BrokerAddress, BrokerAnswer, BrokerId, ClientError, ConfigChange, ConfigResource,
+    ConfigResults, ConfigValues, LogDir, LogReader, LogWriter, NewRecord, NewTopic, OffsetAt,
+    PartitionResults, ReadBatch, Reader, Reassignments, TopicName, TopicPartition, TopicTable, Writer,
+};
+
+use crate::world::{Client, World};
+
+/// A world that several share: its clients, and whoever lets its time go on.
+#[derive(Clone)]
+pub struct SharedWorld(Arc<Mutex<World>>);
+
+impl SharedWorld {
+    /// Shares a world.
+    pub fn new(world: World) -> Self {
+        Self(Arc::new(Mutex::new(world)))
+    }
+
+    /// The world. Others wait until the guard is dropped.
+    pub fn lock(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Lets so much time go by; see [`Access::pausing_by`].
+pub type Pause = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// One client's connections to a world. Cheap to clone.
+#[derive(Clone)]
+pub struct Access {
+    world: SharedWorld,
+    client: Client,
+    bootstrap: Vec<BrokerAddress>,
+    pause: Option<Pause>,
+    turn: Arc<AtomicUsize>,
+}
+
+/// Partitions in one request: what crate `kafka` allows itself.
+const MOST_IN_A_REQUEST: usize = 500;
+
+/// How long a broker may take that is asked for what only it can tell.
+const LIMIT: Duration = Duration::from_secs(10);
+
+impl Access {
+    /// The connections of `client`, with all brokers as its bootstrap.
+    pub fn new(world: &SharedWorld, client: Client) -> Self {
+        let bootstrap = world.lock().addresses();
+        Self { world: world.clone(), client, bootstrap, pause: None, turn: Arc::default() }
+    }
+
+    /// The same, waiting for records by `pause`: with a runtime's sleep where others go on meanwhile.
+    #[must_use]
+    pub fn pausing_by(mut self, pause: Pause) -> Self {
+        self.pause = Some(pause);
+        self
+    }
+
+    /// A broker that hands requests on to the controller.
+    fn any(&self, world: &World) -> Result<usize, ClientError> {
+        world.reach_any(self.client, self.turn.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn with<T: Send + 'static>(&self, act: impl FnOnce(&mut World) -> T) -> BoxFuture<'static, T> {
+        let result = act(&mut self.world.lock());
+        Box::pin(std::future::ready(result))
+    }
+}
+
+impl Reader for Access {
+    fn bootstrap(&self) -> Vec<BrokerAddress> {
+        self.bootstrap.clone()
+    }
+
+    fn ask<'a>(
+        &'a self,
+        at: &'a BrokerAddress,
+        limit: Duration,
+    ) -> BoxFuture<'a, Result<BrokerAnswer, ClientError>> {
+        self.with(|world| world.ask(self.client, at, limit))
+    }
+
+    fn topics<'a>(&'a self, at: &'a BrokerAddress) -> BoxFuture<'a, Result<TopicTable, ClientError>> {
+        self.with(|world| {
+            let broker = world.reach(self.client, at, LIMIT)?;
+            Ok(world.topics_known_to(broker).0.clone())
+        })
+    }
+
+    fn describe<'a>(&'a self, names: &'a [TopicName]) -> BoxFuture<'a, Result<TopicTable, ClientError>> {
+        self.with(|world| {
+            let broker = self.any(world)?;
+            let topics = world.topics_known_to(broker);
+            let found = names.iter().filter_map(|name| Some((name.clone(), topics.0.get(name)?.clone())));
+            Ok(found.collect())
+        })
+    }
+
+    fn reassignments(&self) -> BoxFuture<'_, Result<Reassignments, ClientError>> {
+        self.with(|world| {
+            self.any(world)?;
+            Ok(world.reassignments())
+        })
+    }
+
+    fn log_dirs<'a>(
+        &'a self,
+        brokers: &'a [Broker],
+    ) -> BoxFuture<'a, BTreeMap<BrokerId, Result<Vec<LogDir>, ClientError>>> {
+        self.with(|world| {
+            let of = |broker: &Broker| {
+                let reached = world.reach(self.client, &broker.address, LIMIT);
+                (broker.id, reached.map(|broker| world.log_dirs_of(broker)))
+            };
+            brokers.iter().map(of).collect()
+        })
+    }
+
+    fn configs<'a>(
+        &'a self,
+        resources: &'a [ConfigResource],
+        keys: &'a [&'a str],
+    ) -> BoxFuture<'a, Result<ConfigValues, ClientError>> {
+        self.with(|world| {
+            self.any(world)?;
+            Ok(resources.iter().map(|of| (of.clone(), world.config(of, keys))).collect())
+        })
+    }
+}
+
+impl Writer for Access {
+    fn reassign<'a>(
+        &'a self,
+        batch: &'a BTreeMap<TopicPartition, Option<Vec<BrokerId>>>,
+    ) -> BoxFuture<'a, Result<PartitionResults, ClientError>> {
+        let doing = "reassigning partitions";
+        self.with(|world| {
+            if batch.len() > MOST_IN_A_REQUEST {
+                let why = format!("{} partitions in one request", batch.len());
+                return Err(ClientError::Refused { doing, code: "TOO_MANY".to_owned(), why });
+            }
+            self.any(world)?;
+            let apply = |(at, to): (&TopicPartition, &Option<Vec<BrokerId>>)| {
+                let result = world.reassign(at, to.as_deref());
+                let result = match result {
+                    // There is nothing to cancel: that is what was wanted.
+                    Err(("NO_REASSIGNMENT_IN_PROGRESS", _)) if to.is_none() => Ok(()),
+                    Err((code, why)) => Err(ClientError::Refused { doing, code: code.to_owned(), why }),
+                    Ok(()) => Ok(()),
+                };
+                (at.clone(), result)
+            };
+            Ok(batch.iter().map(apply).collect())
+        })
+    }
+
+    fn elect_preferred<'a>(
+        &'a self,
+        partitions: &'a [TopicPartition],
+    ) -> BoxFuture<'a, Result<PartitionResults, ClientError>> {
+        self.with(|world| {
+            self.any(world)?;
+            Ok(partitions.iter().map(|at| (at.clone(), world.elect_preferred(at))).collect())
+        })
+    }
+
+    fn alter_configs<'a>(
+        &'a self,
+        changes: &'a BTreeMap<ConfigResource, Vec<ConfigChange>>,
+    ) -> BoxFuture<'a, Result<ConfigResults, ClientError>> {
+        self.with(|world| {
+            self.any(world)?;
+            let apply = |(of, changes): (&ConfigResource, &Vec<ConfigChange>)| {
+                world.alter_config(of, changes);
+                (of.clone(), Ok(()))
+            };
+            Ok(changes.iter().map(apply).collect())
+        })
+    }
+
+    fn create_topic<'a>(&'a self, topic: &'a NewTopic) -> BoxFuture<'a, Result<(), ClientError>> {
+        self.with(|world| {
+            self.any(world)?;
+            world.create_topic(topic)
+        })
+    }
+}
+
+impl LogWriter for Access {
+    fn append<'a>(&'a self, topic: &'a str, record: NewRecord) -> BoxFuture<'a, Result<(), ClientError>> {
+        self.with(|world| {
+            self.any(world)?;
+            world.append(topic, record)
+        })
+    }
+
+    fn flush(&self) -> BoxFuture<'_, Result<(), ClientError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+impl LogReader for Access {
+    fn partitions<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<i32, ClientError>> {
+        self.with(|world| {
+            self.any(world)?;
+            world.partition_count(topic)
+        })
+    }
+
+    fn offset<'a>(
+        &'a self,
+        at: &'a TopicPartition,
+        which: OffsetAt,
+    ) -> BoxFuture<'a, Result<i64, ClientError>> {
+        self.with(|world| {
+            self.any(world)?;
+            world.offset(at, which)
+        })
+    }
+
+    fn read<'a>(
+        &'a self,
+        at: &'a TopicPartition,
+        offset: i64,
+        wait: Duration,
+    ) -> BoxFuture<'a, Result<ReadBatch, ClientError>> {
+        let read = move || {
+            let world = self.world.lock();
+            self.any(&world)?;
+            world.read(at, offset)
+        };
+        Box::pin(async move {
+            let batch = read()?;
+            match &self.pause {
+                Some(pause) if batch.records.is_empty() => {
+                    pause(wait).await;
+                    read()
+                }
+                _ => Ok(batch),
+            }
+        })
+    }
+}

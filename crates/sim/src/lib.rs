@@ -1,0 +1,27 @@
+//! A Kafka cluster on virtual time behind the traits of a real one.
+//!
+//! A [`World`] is made from a text and a seed; faults come over it as a [`Schedule`] says. [`Access`] stands for a
+//! client's connections and implements the traits of crate `cluster`, so that whoever speaks through them cannot tell
+//! the world from a real cluster. `driver` runs a `control::Core` against it, thousands of cycles a second. The same
+//! seed brings the same history.
+//!
+//! Reading order: [`settings`], [`fault`], [`world`], [`access`].
+
+pub mod settings;
+
+pub mod fault;
+
+pub mod world;
+
+pub mod access;
+
+mod random;
+mod time;
+
+pub use access::{Access, SharedWorld};
+
+pub use fault::{Fault, Schedule};
+pub use random::Random;
+pub use settings::{Rules, Settings};
+pub use time::Moment;
+pub use world::{Shape, World};

@@ -1,0 +1,277 @@
+//! Brokers: their processes, and what the controller holds of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster::Broker;
+
+use super::metadata::Frozen;
+use super::{Event, World};
+use crate::fault::Cut;
+use crate::time::Moment;
+use crate::world::history::Happening;
+
+/// A broker.
+pub(super) struct BrokerModel {
+    pub(super) broker: Broker,
+    pub(super) process: Process,
+    /// Grows with each change of the process, so that what was planned for an earlier run does not happen.
+    pub(super) run: u64,
+    /// Whether the controller holds it to be alive (unfenced in KRaft mode, registered with ZooKeeper).
+    pub(super) live: bool,
+    /// Grows with each sign of life that comes after a gap.
+    pub(super) session: u64,
+    /// When its session ends, while signs of life are missing.
+    pub(super) session_end: Option<Moment>,
+    /// Its signs of life are sent at so many milliseconds after each multiple of the heartbeat's interval.
+    pub(super) phase: u64,
+    /// How far its metadata is behind the controller's.
+    pub(super) delay: Duration,
+    /// Its metadata, while they stand still.
+    pub(super) frozen: Option<Frozen>,
+    pub(super) dirs: Vec<DirModel>,
+    pub(super) nic_in: u64,
+    pub(super) nic_out: u64,
+    pub(super) disk_rate: u64,
+    /// The partitions of which it holds a replica, with the log directory.
+    pub(super) partitions: BTreeMap<usize, u8>,
+}
+
+/// A log directory.
+pub(super) struct DirModel {
+    pub(super) path: Arc<str>,
+    pub(super) total: u64,
+    /// Bytes of it that are not Kafka's.
+    pub(super) other: u64,
+    pub(super) failed: bool,
+}
+
+/// What a broker's process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Process {
+    /// It works.
+    Runs,
+    /// It stands still (`SIGSTOP`, or a very long pause of the garbage collector).
+    Stopped,
+    /// It is on its way up and answers nobody.
+    Starts,
+    /// There is none.
+    Down,
+}
+
+/// A flapping broker comes and goes so often.
+const FLAPS: u32 = 6;
+/// It is down for so long each time: longer than a session, or nobody would notice.
+const FLAP_DOWN: Duration = Duration::from_secs(20);
+/// And goes down again so long after it went down last.
+const FLAP_EVERY: Duration = Duration::from_secs(60);
+
+impl World {
+    /// Whether a broker's process answers requests.
+    pub(super) fn runs(&self, broker: usize) -> bool {
+        self.brokers[broker].process == Process::Runs
+    }
+
+    fn shows_life(&self, broker: usize) -> bool {
+        self.runs(broker) && !self.cut.contains(&(broker, Cut::Controller))
+    }
+
+    /// Is called after anything that may keep a broker's signs of life from the controller, or let them through again.
+    pub(super) fn watch_session(&mut self, broker: usize) {
+        let shows_life = self.shows_life(broker);
+        let rules = &self.settings.rules;
+        let (beat, session) = (crate::time::millis(rules.heartbeat).max(1), rules.session);
+        let now = self.now;
+        let it = &mut self.brokers[broker];
+        match (shows_life, it.session_end) {
+            (false, None) if it.live => {
+                let since_last = (now.0 + beat - it.phase % beat) % beat;
+                let end = Moment(now.0.saturating_sub(since_last)).plus(session);
+                it.session_end = Some(end);
+                let session = it.session;
+                self.schedule_at(end.max(now), Event::SessionEnds { broker, session });
+            }
+            (true, Some(_)) if it.live => {
+                it.session += 1;
+                it.session_end = None;
+            }
+            (true, _) if !it.live => {
+                // It finds out with its next sign of life that it has been dropped, and registers anew.
+                it.session += 1;
+                it.session_end = None;
+                let run = it.run;
+                self.schedule(Duration::from_millis(beat), Event::Serves { broker, run });
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn session_ends(&mut self, broker: usize, session: u64) {
+        let it = &mut self.brokers[broker];
+        if it.session != session || it.session_end.is_none() {
+            return;
+        }
+        it.session_end = None;
+        self.drop_broker(broker);
+    }
+
+    /// The controller drops a broker.
+    fn drop_broker(&mut self, broker: usize) {
+        if !std::mem::take(&mut self.brokers[broker].live) {
+            return;
+        }
+        self.brokers[broker].session += 1;
+        self.brokers[broker].session_end = None;
+        self.history.push(self.now, Happening::Dropped(self.id(broker)));
+        self.publish_live();
+        for p in self.partitions_of(broker) {
+            self.take_out(p, broker);
+        }
+    }
+
+    /// A broker's process is up and registered, if it is still the same run.
+    pub(super) fn serves(&mut self, broker: usize, run: u64) {
+        if self.brokers[broker].run != run || self.brokers[broker].live {
+            return;
+        }
+        if self.brokers[broker].process == Process::Starts {
+            self.brokers[broker].process = Process::Runs;
+        }
+        if !self.shows_life(broker) {
+            return;
+        }
+        self.brokers[broker].live = true;
+        self.brokers[broker].session_end = None;
+        self.history.push(self.now, Happening::Alive(self.id(broker)));
+        self.publish_live();
+        for p in self.partitions_of(broker) {
+            self.take_in(p);
+        }
+        self.loads_due = true;
+        self.wake_replication();
+    }
+
+    /// A broker's process ends at once.
+    pub(super) fn kill(&mut self, broker: usize) {
+        if self.brokers[broker].process == Process::Down {
+            return;
+        }
+        self.become_process(broker, Process::Down);
+    }
+
+    /// A broker's process stands still for so long.
+    pub(super) fn pause(&mut self, broker: usize, time: Duration) {
+        if self.brokers[broker].process != Process::Runs {
+            return;
+        }
+        self.become_process(broker, Process::Stopped);
+        let run = self.brokers[broker].run;
+        self.schedule(time, Event::GoesOn { broker, run });
+    }
+
+    pub(super) fn goes_on(&mut self, broker: usize, run: u64) {
+        if self.brokers[broker].run == run && self.brokers[broker].process == Process::Stopped {
+            self.become_process(broker, Process::Runs);
+        }
+    }
+
+    /// Shuts a running broker down in an orderly way: it gives its leaderships away first.
+    pub(super) fn shut_down(&mut self, broker: usize) {
+        if self.shows_life(broker) && self.brokers[broker].live {
+            self.drop_broker(broker);
+        }
+        self.kill(broker);
+    }
+
+    /// Starts a broker that is down. It checks its logs for `recovery` before it serves.
+    pub(super) fn start(&mut self, broker: usize, recovery: Duration) {
+        if self.brokers[broker].process != Process::Down {
+            return;
+        }
+        self.become_process(broker, Process::Starts);
+        let ready = self.now.plus(self.settings.rules.start_up).plus(recovery);
+        // While the old session lasts there is no new one.
+        let it = &self.brokers[broker];
+        let ready = it.session_end.map_or(ready, |end| ready.max(end.plus(Duration::from_millis(200))));
+        let run = it.run;
+        self.schedule_at(ready, Event::Serves { broker, run });
+    }
+
+    /// Another host with empty disks takes the broker's place.
+    pub(super) fn replace(&mut self, broker: usize) {
+        self.kill(broker);
+        for dir in &mut self.brokers[broker].dirs {
+            dir.failed = false;
+            dir.other = 0;
+        }
+        for p in self.partitions_of(broker) {
+            self.wipe(p, broker);
+        }
+        self.start(broker, Duration::ZERO);
+    }
+
+    /// A flapping broker is killed, started again, and so on.
+    pub(super) fn flap(&mut self, broker: usize) {
+        self.flaps(broker, FLAPS);
+    }
+
+    pub(super) fn flaps(&mut self, broker: usize, left: u32) {
+        self.kill(broker);
+        self.schedule(FLAP_DOWN, Event::FlapsBack { broker });
+        if left > 1 {
+            self.schedule(FLAP_EVERY, Event::Flaps { broker, left: left - 1 });
+        }
+    }
+
+    fn become_process(&mut self, broker: usize, process: Process) {
+        self.brokers[broker].process = process;
+        self.brokers[broker].run += 1;
+        self.loads_due = true;
+        self.watch_session(broker);
+        for p in self.partitions_of(broker) {
+            self.follow(p);
+        }
+    }
+
+    pub(super) fn partitions_of(&self, broker: usize) -> Vec<usize> {
+        self.brokers[broker].partitions.keys().copied().collect()
+    }
+
+    /// Bytes that are used of each volume of a broker.
+    pub(super) fn used(&self, broker: usize) -> Vec<u64> {
+        let it = &self.brokers[broker];
+        let mut used: Vec<u64> = it.dirs.iter().map(|dir| dir.other).collect();
+        for (p, dir) in &it.partitions {
+            if let Some(used) = used.get_mut(usize::from(*dir)) {
+                *used = used.saturating_add(self.replica_bytes(*p, broker));
+            }
+        }
+        used
+    }
+
+    /// A write to a full volume fails, and Kafka takes the log directory out of service; a broker without one left ends.
+    pub(super) fn check_disks(&mut self) {
+        for broker in 0..self.brokers.len() {
+            if !self.runs(broker) {
+                continue;
+            }
+            let used = self.used(broker);
+            let it = &mut self.brokers[broker];
+            let full = it.dirs.iter_mut().zip(used).filter(|(dir, used)| !dir.failed && *used >= dir.total);
+            if full.map(|(dir, _)| dir.failed = true).count() == 0 {
+                continue;
+            }
+            self.history.push(self.now, Happening::DirFailed(self.id(broker)));
+            if self.brokers[broker].dirs.iter().all(|dir| dir.failed) {
+                self.kill(broker);
+                continue;
+            }
+            let it = &self.brokers[broker];
+            let lost = it.partitions.iter().filter(|(_, dir)| it.dirs[usize::from(**dir)].failed);
+            for p in lost.map(|(p, _)| *p).collect::<Vec<_>>() {
+                self.take_out(p, broker);
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Dynamic configs, as far as anything rests on them: those of replication throttles are obeyed, all are kept.
+
+use std::collections::BTreeMap;
+
+use cluster::{ConfigChange, ConfigResource, ConfigValues};
+
+use super::World;
+
+const LEADER_RATE: &str = "leader.replication.throttled.rate";
+const FOLLOWER_RATE: &str = "follower.replication.throttled.rate";
+const LEADER_REPLICAS: &str = "leader.replication.throttled.replicas";
+const FOLLOWER_REPLICAS: &str = "follower.replication.throttled.replicas";
+
+impl World {
+    /// The values of `keys` of a resource.
+    pub(crate) fn config(&self, of: &ConfigResource, keys: &[&str]) -> BTreeMap<String, String> {
+        let values = self.configs.get(of).into_iter().flatten();
+        let wanted = values.filter(|(key, _)| keys.contains(&key.as_str()));
+        wanted.map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
+    /// All dynamic configs that are set.
+    pub fn configs(&self) -> &ConfigValues {
+        &self.configs
+    }
+
+    pub(crate) fn alter_config(&mut self, of: &ConfigResource, changes: &[ConfigChange]) {
+        let values = self.configs.entry(of.clone()).or_default();
+        for change in changes {
+            match change {
+                ConfigChange::Set(key, value) => values.insert(key.clone(), value.clone()),
+                ConfigChange::Delete(key) => values.remove(key),
+            };
+        }
+        if values.is_empty() {
+            self.configs.remove(of);
+        }
+    }
+
+    fn broker_config(&self, broker: usize, key: &str) -> Option<u64> {
+        let own = self.configs.get(&ConfigResource::Broker(self.id(broker)));
+        let of_all = || self.configs.get(&ConfigResource::BrokerDefault)?.get(key);
+        own.and_then(|values| values.get(key)).or_else(of_all)?.parse().ok()
+    }
+
+    /// The throttles of a broker as a leader and as a follower, in bytes per second.
+    pub(super) fn throttle_rates(&self, broker: usize) -> (Option<u64>, Option<u64>) {
+        if self.configs.is_empty() {
+            return (None, None);
+        }
+        (self.broker_config(broker, LEADER_RATE), self.broker_config(broker, FOLLOWER_RATE))
+    }
+
+    /// Whether the topic of a partition has replication to `to` throttled, at either end.
+    pub(super) fn is_throttled(&self, p: usize, to: usize) -> bool {
+        if self.configs.is_empty() {
+            return false;
+        }
+        let partition = &self.partitions[p];
+        let topic = ConfigResource::Topic(self.topics[partition.topic].name.clone());
+        let Some(values) = self.configs.get(&topic) else { return false };
+        let lists = |key: &str, broker: usize| {
+            let own = format!("{}:{}", partition.number, self.id(broker));
+            values.get(key).is_some_and(|list| list.split(',').any(|entry| entry == "*" || entry == own))
+        };
+        lists(FOLLOWER_REPLICAS, to) || partition.leader.is_some_and(|from| lists(LEADER_REPLICAS, from))
+    }
+}

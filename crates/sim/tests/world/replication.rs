@@ -1,0 +1,128 @@
+//! Who gets which bandwidth, and what becomes of those who get too little.
+
+use std::collections::BTreeMap;
+
+use cluster::{ConfigChange, ConfigResource, Writer};
+use expect_test::expect;
+use sim::settings::{DailyCurve, Traffic};
+use sim::world::Client;
+use sim::{Access, Schedule, Settings, SharedWorld};
+
+use crate::{after, now, partitions, quiet, world, world_with};
+
+/// The first second in which `what` holds.
+fn seconds_until(world: &SharedWorld, limit: u64, what: impl Fn(&str) -> bool) -> u64 {
+    for second in 0..limit {
+        if what(&partitions(&mut world.lock())) {
+            return second;
+        }
+        world.lock().advance(std::time::Duration::from_secs(1));
+    }
+    panic!("it did not happen within {limit} s: {}", partitions(&mut world.lock()));
+}
+
+#[test]
+fn a_new_host_copies_at_the_speed_of_its_network() {
+    // 12.5 GB at 125 MB/s take 100 s; the start takes 4 s, and the new host is registered after the old session.
+    let shared = SharedWorld::new(world("b1\nb2\nb3\nt-0: 1* 3 size=6250000000\nt-1: 2* 3 size=6250000000"));
+    shared.lock().plan(&"at 0s replace b3".parse::<Schedule>().unwrap());
+    let dropped = seconds_until(&shared, 20, |text| text.contains("3~"));
+    let copied = seconds_until(&shared, 200, |text| !text.contains('~'));
+    assert!((98..=104).contains(&(dropped + copied - 9)), "{dropped} and {copied} s");
+}
+
+#[test]
+fn what_small_flows_leave_is_shared_by_the_large_ones() {
+    let text = "b1\nb2\nb3\nt-0: 1* 3~ size=10000000000\nt-1: 2* 3~ size=1MiB";
+    let shared = SharedWorld::new(world(text));
+    let small = seconds_until(&shared, 10, |text| text.contains("t-1: 2* 3\n"));
+    let large = seconds_until(&shared, 200, |text| text.contains("t-0: 1* 3\n"));
+    assert!(small <= 2, "{small}");
+    assert!((79..=83).contains(&(small + large)), "{large}");
+}
+
+#[test]
+fn a_throttle_holds_replicas_that_are_out_of_sync_and_nothing_else() {
+    let text = "b1\nb2\nb3\nt-0: 1* 3~ size=100MiB\nu-0: 2* 3~ size=100MiB";
+    let shared = SharedWorld::new(world(text));
+    let access = Access::new(&shared, Client::Us);
+    let set = |key: &str, value: &str| vec![ConfigChange::Set(key.to_owned(), value.to_owned())];
+    let changes = BTreeMap::from([
+        (ConfigResource::Broker(cluster::BrokerId(3)), set("follower.replication.throttled.rate", "1048576")),
+        (ConfigResource::Topic("t".into()), set("follower.replication.throttled.replicas", "*")),
+    ]);
+    assert!(now(access.alter_configs(&changes)).unwrap().values().all(Result::is_ok));
+    let free = seconds_until(&shared, 10, |text| text.contains("u-0: 2* 3\n"));
+    let throttled = seconds_until(&shared, 200, |text| text.contains("t-0: 1* 3\n"));
+    assert!(free <= 2 && (98..=102).contains(&(free + throttled)), "{free} and {throttled} s");
+}
+
+#[test]
+fn a_follower_that_cannot_reach_its_leader_leaves_the_in_sync_replicas() {
+    let settings = Settings {
+        traffic: Some(Traffic { mean_bytes_in: 1_000_000, consumed_permille: 1000, hot_permille: 0 }),
+        ..quiet()
+    };
+    let mut world = world_with("b1\nb2\nt-0: 1* 2\nt-1: 2* 1", settings);
+    expect![[r#"
+        000010.000 fault: isolate b1 from b2 for 60 s
+        000040.500 t-0: 1* 2~
+        000040.500 t-1: 2* 1~
+        000071.000 t-0: 1* 2
+        000071.000 t-1: 2* 1
+    "#]]
+    .assert_eq(&after(&mut world, "at 10s isolate b1 from b2 for 1m", 120));
+}
+
+#[test]
+fn a_disk_that_is_too_slow_lets_the_larger_partitions_drop_out() {
+    let settings = Settings {
+        traffic: Some(Traffic { mean_bytes_in: 10_000_000, consumed_permille: 1000, hot_permille: 0 }),
+        ..quiet()
+    };
+    let mut world = world_with("b1\nb2\nt-0: 1* 2\nt-1: 1* 2\nt-2: 1* 2", settings);
+    let history = after(&mut world, "at 10s slow-disk b2 15MB/s for 5m", 290);
+    assert!(history.contains('~'), "{history}");
+    assert!(partitions(&mut world).contains('~'));
+    let _ = after(&mut world, "", 600);
+    assert!(!partitions(&mut world).contains('~'), "{}", partitions(&mut world));
+}
+
+#[test]
+fn logs_grow_with_the_day_and_up_to_their_retention() {
+    let settings = Settings {
+        traffic: Some(Traffic { mean_bytes_in: 1_000_000, consumed_permille: 1000, hot_permille: 0 }),
+        curve: DailyCurve::CONSUMERS,
+        retention_bytes: 200_000_000_000,
+        partition_bytes: 0,
+        ..quiet()
+    };
+    let mut world = world_with("b1\nt-0: 1*", settings);
+    let size = |world: &mut sim::World| *world.text(true).sizes.values().next().unwrap();
+    let _ = after(&mut world, "", 3600);
+    let night = size(&mut world);
+    let _ = after(&mut world, "", 19 * 3600);
+    let before = size(&mut world);
+    let _ = after(&mut world, "", 3600);
+    let evening = size(&mut world) - before;
+    assert!(evening > night * 3 / 2, "{night} by night, {evening} in the evening");
+    let _ = after(&mut world, "", 3 * 86_400);
+    assert_eq!(size(&mut world), 200_000_000_000);
+}
+
+#[test]
+fn without_enough_in_sync_replicas_nothing_is_written() {
+    let settings = Settings {
+        traffic: Some(Traffic { mean_bytes_in: 1_000_000, consumed_permille: 1000, hot_permille: 0 }),
+        min_in_sync: 2,
+        ..quiet()
+    };
+    let mut world = world_with("b1\nb2\nt-0: 1* 2", settings);
+    let size = |world: &mut sim::World| *world.text(true).sizes.values().next().unwrap();
+    let _ = after(&mut world, "at 0s kill b2", 30);
+    let stopped = size(&mut world);
+    let _ = after(&mut world, "", 60);
+    assert_eq!(size(&mut world), stopped);
+    let _ = after(&mut world, "at 0s restart b2", 60);
+    assert!(size(&mut world) > stopped);
+}
