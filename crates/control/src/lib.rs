@@ -4,7 +4,7 @@
 //! shell to carry out in order. Equal memory, inputs and time give equal effects: there is no clock, no randomness,
 //! no I/O and no unordered map in here.
 //!
-//! Reading order: [`time`], [`state`] and [`attributes`] (what is known), [`finding`] and [`incident`] (what is
+//! Reading order: [`time`], [`state`] and [`attributes`] (what is known), [`votes`] (who is alive), [`finding`] and [`incident`] (what is
 //! wrong, and since when), [`event`] (orders), [`plugin`] (who decides and who acts), [`order`] (what people want),
 //! [`execution`] (work that lasts), [`record`] (the audit), [`memory`], [`effect`], [`guard`] (who says no), [`step`]
 //! (how it all goes together).
@@ -15,6 +15,8 @@ pub mod time;
 pub mod state;
 
 pub mod attributes;
+
+pub mod votes;
 
 pub mod finding;
 

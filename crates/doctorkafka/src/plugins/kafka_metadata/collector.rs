@@ -9,13 +9,13 @@ use cluster::{
 };
 use control::effect::Contribution;
 use control::state::NamedValue;
+use control::votes::{self, View};
 use control::{
     BrokerDisks, DirUse, Disks, Finding, Liveness, OngoingReassignments, Severity, Target, Tick, Topics,
 };
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::votes::{self, View};
 use super::{KafkaMetadataConfig, Needs};
 use crate::plugin::BuildContext;
 

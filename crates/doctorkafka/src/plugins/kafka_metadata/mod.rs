@@ -5,7 +5,6 @@
 //! changed, every second or so while something is going on, and otherwise every `refresh`.
 
 mod collector;
-mod votes;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

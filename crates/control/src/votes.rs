@@ -6,30 +6,35 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster::{Broker, BrokerAddress, BrokerAnswer, BrokerId, Capabilities, ClusterId};
-use control::{Liveness, Tick};
+
+use crate::attributes::Liveness;
+use crate::time::Tick;
 
 /// What one broker said, and when it was asked: what it says held then at the latest.
 #[derive(Clone, Debug)]
-pub(super) struct View {
-    pub(super) asked_at: Tick,
-    pub(super) answer: BrokerAnswer,
+pub struct View {
+    /// When it was asked.
+    pub asked_at: Tick,
+    /// What it said.
+    pub answer: BrokerAnswer,
 }
 
 /// The outcome of a vote.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Decided {
-    pub(super) liveness: Liveness,
+pub struct Decided {
+    /// Who is alive.
+    pub liveness: Liveness,
     /// The moment at which a majority of the votes held.
-    pub(super) as_of: Tick,
+    pub as_of: Tick,
     /// Brokers on which the votes were even: they count as they did before.
-    pub(super) undecided: BTreeSet<BrokerId>,
+    pub undecided: BTreeSet<BrokerId>,
     /// Brokers that answered for another cluster.
-    pub(super) strangers: BTreeMap<BrokerAddress, ClusterId>,
+    pub strangers: BTreeMap<BrokerAddress, ClusterId>,
 }
 
 /// Counts the votes. `asked` is the number of brokers that were asked; `before` is the last outcome. `None` if
 /// nobody has answered, or if as many answer for one cluster as for another.
-pub(super) fn count(
+pub fn count(
     views: &BTreeMap<BrokerAddress, View>,
     asked: usize,
     before: Option<&Liveness>,
