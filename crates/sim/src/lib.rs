@@ -2,10 +2,10 @@
 //!
 //! A [`World`] is made from a text and a seed; faults come over it as a [`Schedule`] says. [`Access`] stands for a
 //! client's connections and implements the traits of crate `cluster`, so that whoever speaks through them cannot tell
-//! the world from a real cluster. `driver` runs a `control::Core` against it, thousands of cycles a second. The same
+//! the world from a real cluster. [`driver`] runs a `control::Core` against it, thousands of cycles a second. The same
 //! seed brings the same history.
 //!
-//! Reading order: [`settings`], [`fault`], [`world`], [`access`].
+//! Reading order: [`settings`], [`fault`], [`world`], [`access`], [`driver`].
 
 pub mod settings;
 
@@ -15,11 +15,13 @@ pub mod world;
 
 pub mod access;
 
+pub mod driver;
+
 mod random;
 mod time;
 
 pub use access::{Access, SharedWorld};
-
+pub use driver::{Driver, DriverConfig};
 pub use fault::{Fault, Schedule};
 pub use random::Random;
 pub use settings::{Rules, Settings};

@@ -1,0 +1,230 @@
+//! What the source monitors of the service see: who is alive by the votes of some brokers, topics and reassignments as a
+//! broker of the majority knows them, log directories, our own probes, the agents' reports.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster::{Broker, BrokerAddress, BrokerId, Reader};
+use control::effect::Contribution;
+use control::state::NamedValue;
+use control::votes::{self, View};
+use control::{
+    BrokerDisks, DeadBrokers, DirUse, Disks, Finding, KnownBrokers, Liveness, Now, OngoingReassignments,
+    Probe, Probes, Severity, State, Target, Tick, Topics, UnderReplicatedPartitions,
+};
+
+use super::reports::Reports;
+use crate::access::Access;
+use crate::time::Moment;
+use crate::world::{Client, World};
+
+/// How many brokers are asked who is alive.
+const ASKED: usize = 5;
+/// How long one of them may take to answer.
+const LIMIT: Duration = Duration::from_secs(2);
+/// How often topics and reassignments are read while nothing is going on.
+const TOPICS_EVERY: Duration = Duration::from_secs(30);
+/// How often log directories are read.
+const DISKS_EVERY: Duration = Duration::from_secs(300);
+
+/// A view with the moment at which it held.
+type Seen<T> = Option<(Arc<T>, Tick)>;
+
+pub(super) struct Eyes {
+    access: Access,
+    /// Brokers that did not answer the last time.
+    failing: BTreeSet<BrokerAddress>,
+    known: BTreeMap<BrokerId, BrokerAddress>,
+    going: bool,
+    liveness: Seen<Liveness>,
+    topics: Seen<Topics>,
+    ongoing: Seen<OngoingReassignments>,
+    disks: Seen<Disks>,
+    probes: Seen<Probes>,
+    reports: Reports,
+    topics_due: Moment,
+    disks_due: Moment,
+}
+
+impl Eyes {
+    pub(super) fn new(access: Access) -> Self {
+        Self {
+            access,
+            failing: BTreeSet::new(),
+            known: BTreeMap::new(),
+            going: false,
+            liveness: None,
+            topics: None,
+            ongoing: None,
+            disks: None,
+            probes: None,
+            reports: Reports::default(),
+            topics_due: Moment::default(),
+            disks_due: Moment::default(),
+        }
+    }
+
+    /// Looks at everything that is due.
+    pub(super) fn look(&mut self, world: &mut World, now: Now, at: Moment) -> Contribution {
+        let mut findings = Vec::new();
+        let moved = self.ask(world, now.tick, &mut findings);
+        if moved {
+            self.topics_due = at;
+            self.disks_due = at;
+        }
+        if self.topics_due <= at || self.going {
+            self.topics_due = at.plus(TOPICS_EVERY);
+            self.read_topics(world, now.tick);
+        }
+        if self.disks_due <= at {
+            self.disks_due = at.plus(DISKS_EVERY);
+            self.read_disks(world, now.tick);
+        }
+        self.probe(world, now.tick);
+        self.reports.read(world, now);
+        let attributes = [
+            seen(self.liveness.as_ref()),
+            seen(self.topics.as_ref()),
+            seen(self.ongoing.as_ref()),
+            seen(self.disks.as_ref()),
+            seen(self.probes.as_ref()),
+            self.reports.attribute(),
+        ];
+        Contribution { attributes: attributes.into_iter().flatten().collect(), findings }
+    }
+
+    /// Is told what the step knew. Says whether something is going on, so that everything is wanted fresh.
+    pub(super) fn after_cycle(&mut self, state: &State) -> bool {
+        if let Some(known) = state.get::<KnownBrokers>() {
+            let known = known.value.0.iter().map(|(id, known)| (*id, known.broker.address.clone()));
+            self.known = known.collect();
+        }
+        let under = state.get::<UnderReplicatedPartitions>();
+        let absent = state.get::<DeadBrokers>();
+        self.going = under.is_some_and(|fact| !fact.value.partitions.is_empty())
+            || absent.is_some_and(|fact| !(fact.value.dead.is_empty() && fact.value.suspects.is_empty()))
+            || state.executions().iter().any(|execution| execution.ended.is_none());
+        self.going
+    }
+
+    /// Some of the live brokers, spread over the ids; where none of them answers, everybody who may.
+    fn ask(&mut self, world: &World, tick: Tick, findings: &mut Vec<Finding>) -> bool {
+        let live: Vec<BrokerAddress> = match &self.liveness {
+            Some((liveness, _)) => liveness.live.values().map(|broker| broker.address.clone()).collect(),
+            None => Vec::new(),
+        };
+        let (failing, willing): (Vec<_>, Vec<_>) = live.into_iter().partition(|at| self.failing.contains(at));
+        let count = ASKED.min(willing.len());
+        let mut targets: BTreeSet<BrokerAddress> =
+            (0..count).map(|i| willing[i * willing.len() / count].clone()).collect();
+        targets.extend(failing.into_iter().take(ASKED));
+        let mut views = self.views(world, tick, &targets);
+        if views.is_empty() {
+            targets.extend(self.access.bootstrap());
+            targets.extend(self.known.values().cloned());
+            views = self.views(world, tick, &targets);
+        }
+        let before = self.liveness.as_ref().map(|(liveness, _)| &**liveness);
+        let Some(decided) = votes::count(&views, targets.len(), before) else {
+            let message = "no broker can be reached, or they belong to different clusters";
+            let finding = Finding::new("cluster_unreachable", Target::Cluster, Severity::Critical, message);
+            findings.push(finding.waiting_for("any broker of the cluster to answer"));
+            return false;
+        };
+        let moved = before.is_none_or(|before| !before.live.keys().eq(decided.liveness.live.keys()));
+        keep(&mut self.liveness, decided.liveness, decided.as_of);
+        moved
+    }
+
+    fn views(
+        &mut self,
+        world: &World,
+        tick: Tick,
+        targets: &BTreeSet<BrokerAddress>,
+    ) -> BTreeMap<BrokerAddress, View> {
+        self.failing.clear();
+        let mut views = BTreeMap::new();
+        for at in targets {
+            match world.ask(Client::Us, at, LIMIT) {
+                Ok(answer) => {
+                    views.insert(at.clone(), View { asked_at: tick, answer });
+                }
+                Err(_) => {
+                    self.failing.insert(at.clone());
+                }
+            }
+        }
+        views
+    }
+
+    /// Reads topics from a broker that agrees with the majority.
+    fn read_topics(&mut self, world: &mut World, tick: Tick) {
+        let Some((liveness, _)) = &self.liveness else { return };
+        let agrees = |broker: &&Broker| {
+            let answer = world.ask(Client::Us, &broker.address, LIMIT);
+            answer.is_ok_and(|answer| answer.live.keys().eq(liveness.live.keys()))
+        };
+        let Some(broker) = liveness.live.values().find(agrees) else { return };
+        let Ok(from) = world.reach(Client::Us, &broker.address, LIMIT) else { return };
+        if world.reach_any(Client::Us, 0).is_err() {
+            return;
+        }
+        keep(&mut self.ongoing, OngoingReassignments(world.reassignments()), tick);
+        let topics = world.topics_known_to(from);
+        match &mut self.topics {
+            Some((old, as_of)) if Arc::ptr_eq(old, &topics) => *as_of = tick,
+            seen => *seen = Some((topics, tick)),
+        }
+    }
+
+    fn read_disks(&mut self, world: &World, tick: Tick) {
+        let Some((liveness, _)) = &self.liveness else { return };
+        let mut disks = Disks::default();
+        for broker in liveness.live.values() {
+            let Ok(number) = world.reach(Client::Us, &broker.address, LIMIT) else { continue };
+            let mut summed = BrokerDisks::default();
+            for dir in world.log_dirs_of(number) {
+                summed.dirs.push(DirUse {
+                    path: dir.path,
+                    total_bytes: dir.total_bytes,
+                    usable_bytes: dir.usable_bytes,
+                    replicas: u32::try_from(dir.replicas.len()).unwrap_or(u32::MAX),
+                    error: dir.error,
+                });
+                for (partition, replica) in dir.replicas {
+                    let size = disks.sizes.entry(partition).or_default();
+                    *size = (*size).max(replica.size_bytes);
+                }
+            }
+            disks.brokers.insert(broker.id, summed);
+        }
+        keep(&mut self.disks, disks, tick);
+    }
+
+    /// Probes every broker that was ever seen.
+    fn probe(&mut self, world: &World, tick: Tick) {
+        if let Some((liveness, _)) = &self.liveness {
+            let live = liveness.live.values().map(|broker| (broker.id, broker.address.clone()));
+            self.known.extend(live);
+        }
+        let probe = |(id, at): (&BrokerId, &BrokerAddress)| {
+            let failure = world.reach(Client::Us, at, LIMIT).err().map(|why| why.to_string());
+            let took = if failure.is_some() { LIMIT } else { Duration::from_millis(1) };
+            (*id, Probe { address: at.clone(), failure, took })
+        };
+        keep(&mut self.probes, Probes(self.known.iter().map(probe).collect()), tick);
+    }
+}
+
+/// Keeps the old value where the new one equals it, so that it stays shared.
+fn keep<T: PartialEq>(kept: &mut Seen<T>, value: T, as_of: Tick) {
+    match kept {
+        Some((old, old_as_of)) if **old == value => *old_as_of = as_of,
+        _ => *kept = Some((Arc::new(value), as_of)),
+    }
+}
+
+fn seen<T: control::Attribute>(what: Option<&(Arc<T>, Tick)>) -> Option<NamedValue> {
+    what.map(|(value, as_of)| NamedValue::of(Arc::clone(value), *as_of))
+}
