@@ -187,6 +187,11 @@ impl World {
             }
             it.leader = next;
         });
+        if !is_last {
+            // Even if there is nobody to follow at present: it joins again by catching up.
+            self.fall_behind(p, broker);
+            self.wake_replication();
+        }
         self.try_complete(p);
     }
 
