@@ -117,15 +117,37 @@ impl DailyCurve {
     pub fn permille(&self, ms: u64) -> u64 {
         u64::from(self.0[usize::try_from(ms / Self::HOUR % 24).unwrap_or(0)])
     }
+}
+
+/// The sums of a daily curve, so that they need not be added up each time.
+#[derive(Clone, Debug)]
+pub(crate) struct CurveSums {
+    curve: DailyCurve,
+    /// The sum of the factors of all hours before each, and of the whole day.
+    before: [u64; 25],
+}
+
+impl CurveSums {
+    pub(crate) fn new(curve: DailyCurve) -> Self {
+        let mut before = [0; 25];
+        for (hour, permille) in curve.0.iter().enumerate() {
+            before[hour + 1] = before[hour] + u64::from(*permille);
+        }
+        Self { curve, before }
+    }
+
+    /// See [`DailyCurve::permille`].
+    pub(crate) fn permille(&self, ms: u64) -> u64 {
+        self.curve.permille(ms)
+    }
 
     /// The sum of the factors over the milliseconds from the beginning to `ms`. Bytes of a rate follow from the
     /// difference of two sums, so that nothing has to be counted while nothing happens.
-    pub fn sum(&self, ms: u64) -> u64 {
-        let hours = ms / Self::HOUR;
-        let day: u64 = self.0.iter().map(|permille| u64::from(*permille)).sum();
-        let begun = usize::try_from(hours % 24).unwrap_or(0);
-        let today: u64 = self.0[..begun].iter().map(|permille| u64::from(*permille)).sum();
-        (hours / 24 * day + today) * Self::HOUR + ms % Self::HOUR * self.permille(ms)
+    pub(crate) fn sum(&self, ms: u64) -> u64 {
+        let hours = ms / DailyCurve::HOUR;
+        let today = self.before[usize::try_from(hours % 24).unwrap_or(0)];
+        let whole = (hours / 24 * self.before[24] + today) * DailyCurve::HOUR;
+        whole + ms % DailyCurve::HOUR * self.curve.permille(ms)
     }
 }
 
@@ -197,7 +219,7 @@ mod tests {
 
     #[test]
     fn the_sum_of_the_curve_is_that_of_its_milliseconds() {
-        let curve = DailyCurve::CONSUMERS;
+        let curve = CurveSums::new(DailyCurve::CONSUMERS);
         for ms in [0, 1, 3_599_999, 3_600_000, 86_400_000, 200_000_123] {
             assert_eq!(curve.sum(ms + 1) - curve.sum(ms), curve.permille(ms), "at {ms}");
         }

@@ -94,8 +94,8 @@ impl Eyes {
         Contribution { attributes: attributes.into_iter().flatten().collect(), findings }
     }
 
-    /// Is told what the step knew. Says whether something is going on, so that everything is wanted fresh.
-    pub(super) fn after_cycle(&mut self, state: &State) -> bool {
+    /// Is told what the step knew: while something is going on, topics are read in every look.
+    pub(super) fn after_cycle(&mut self, state: &State) {
         if let Some(known) = state.get::<KnownBrokers>() {
             let known = known.value.0.iter().map(|(id, known)| (*id, known.broker.address.clone()));
             self.known = known.collect();
@@ -105,7 +105,6 @@ impl Eyes {
         self.going = under.is_some_and(|fact| !fact.value.partitions.is_empty())
             || absent.is_some_and(|fact| !(fact.value.dead.is_empty() && fact.value.suspects.is_empty()))
             || state.executions().iter().any(|execution| execution.ended.is_none());
-        self.going
     }
 
     /// Some of the live brokers, spread over the ids; where none of them answers, everybody who may.

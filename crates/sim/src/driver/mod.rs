@@ -34,7 +34,7 @@ use hands::Hands;
 /// What a driver runs.
 #[derive(Clone, Debug)]
 pub struct DriverConfig {
-    /// How often it looks when nothing is going on. While something is, it looks every second.
+    /// How often it looks. While moves are under way and when answers have come, it looks every second.
     pub interval: Duration,
     /// Whether actions change nothing.
     pub dry_run: bool,
@@ -139,7 +139,7 @@ const SOURCE: &str = "kafka_metadata";
 const RESTART: Duration = Duration::from_secs(5);
 /// How long a crash waits for an act to happen amid.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often it looks while something is going on.
+/// How often it looks while moves are under way.
 const BUSY: Duration = Duration::from_secs(1);
 
 /// The events that go to people.
@@ -313,7 +313,7 @@ impl Driver {
         self.cycles += 1;
         let Stepped { effects, state, held, moving, .. } =
             self.core.step(&mut self.process.memory, inputs, now);
-        let going = self.process.eyes.after_cycle(&state) || moving;
+        self.process.eyes.after_cycle(&state);
         self.process.state = Some(state);
         self.process.held = held;
         let all = effects.len();
@@ -324,8 +324,8 @@ impl Driver {
         if let Some(done) = done {
             return self.restart(at, done, all);
         }
-        let answers = !self.process.outcomes.is_empty();
-        self.next_look = at.plus(if going || answers { BUSY.min(self.interval) } else { self.interval });
+        let soon = moving || !self.process.outcomes.is_empty();
+        self.next_look = at.plus(if soon { BUSY.min(self.interval) } else { self.interval });
         Ok(())
     }
 

@@ -1,26 +1,28 @@
-//! The agents' reports, as the service's monitor gathers them from the stats topic.
+//! The agents' reports, as the service's monitor gathers them from the stats topic; but they are neither encoded nor
+//! decoded on their way, which would take most of the time of a run.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use brokerstats::{BrokerStats, Codec};
-use cluster::{BrokerId, StoredRecord, TopicPartition};
+use brokerstats::BrokerStats;
+use cluster::{BrokerId, TopicName, TopicPartition};
 use control::state::NamedValue;
 use control::{BrokerReport, BrokerReports, Now, Tick, Timestamp};
 
 use crate::world::{Client, World};
 
-/// Reading never looks further back than this.
-const MOST_READS: usize = 1_000;
+/// What was read is shown anew after this time: what the monitors make of it bears half a minute.
+const SHOW_EVERY: Duration = Duration::from_secs(30);
 
 /// What was read so far.
 #[derive(Default)]
 pub(super) struct Reports {
-    codec: Option<Codec>,
     offset: i64,
     gathered: BrokerReports,
     received: BTreeMap<BrokerId, Tick>,
+    /// The names of topics, each once.
+    names: BTreeMap<String, TopicName>,
     shown: Option<(Arc<BrokerReports>, Tick)>,
 }
 
@@ -30,29 +32,17 @@ impl Reports {
         let Some(topic) = world.settings().agents.as_ref().map(|agents| agents.topic.as_str()) else {
             return;
         };
-        if self.codec.is_none() {
-            self.codec = Codec::new().ok();
-        }
-        let at = TopicPartition::new(topic, 0);
         if world.reach_any(Client::Us, 0).is_err() {
             return;
         }
-        for _ in 0..MOST_READS {
-            let Ok(batch) = world.read(&at, self.offset) else { return };
-            batch.records.iter().for_each(|record| self.take(record, now));
-            self.offset = batch.next_offset;
-            if batch.next_offset >= batch.end_offset {
-                break;
-            }
+        let Ok((reports, next)) = world.reports(&TopicPartition::new(topic, 0), self.offset) else { return };
+        self.offset = next;
+        for (appended_ms, stats) in reports {
+            self.gather(&stats, appended_ms, now);
         }
-        self.show(now.tick);
-    }
-
-    fn take(&mut self, record: &StoredRecord, now: Now) {
-        let (Some(codec), Some(value)) = (&self.codec, &record.value) else { return };
-        match codec.decode_stats(value) {
-            Ok(stats) => self.gather(&stats, record.timestamp_ms, now),
-            Err(_) => self.gathered.unreadable += 1,
+        let fresh = |(_, as_of): &(_, Tick)| now.tick.since(*as_of) < SHOW_EVERY;
+        if !self.shown.as_ref().is_some_and(fresh) {
+            self.show(now.tick);
         }
     }
 
@@ -63,8 +53,13 @@ impl Reports {
             return;
         }
         let rate = |rate: i64| u64::try_from(rate).ok();
+        let names = &mut self.names;
         let partitions = stats.leader_replica_stats.iter().filter_map(|replica| {
-            let at = TopicPartition::new(replica.topic.as_str(), replica.partition);
+            let name = match names.get(&replica.topic) {
+                Some(name) => name.clone(),
+                None => names.entry(replica.topic.clone()).or_insert(replica.topic.as_str().into()).clone(),
+            };
+            let at = TopicPartition { topic: name, partition: replica.partition };
             Some((at, rate(replica.bytes_in_15_min_mean_rate)?))
         });
         let report = BrokerReport {
@@ -83,7 +78,7 @@ impl Reports {
         let mut shown = BrokerReports { caught_up: true, ..self.gathered.clone() };
         for (id, report) in &mut shown.brokers {
             let received = self.received.get(id).copied().unwrap_or(tick);
-            report.age = report.age.saturating_add(tick.since(received)).max(Duration::ZERO);
+            report.age = report.age.saturating_add(tick.since(received));
         }
         self.shown = Some((Arc::new(shown), tick));
     }

@@ -1,15 +1,14 @@
 //! The agents: one on each broker's host, which reports BrokerStats to the stats topic.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
-
-use brokerstats::{BrokerStats, Codec, Quality, ReplicaStat};
-use cluster::NewRecord;
 
 use super::{Event, World};
 use crate::fault::Lasting;
 use crate::settings::Agents;
 use crate::time::{Moment, millis};
+use brokerstats::{BrokerStats, Codec, Quality, ReplicaStat};
 
 /// All agents.
 pub(super) struct AgentStation {
@@ -18,7 +17,7 @@ pub(super) struct AgentStation {
     /// How much later reports come.
     pub(super) lag: Duration,
     /// Reports on their way.
-    late: BTreeMap<u64, NewRecord>,
+    late: BTreeMap<u64, Arc<BrokerStats>>,
     sent: u64,
 }
 
@@ -27,6 +26,10 @@ impl AgentStation {
     pub(super) fn new(settings: Agents) -> Option<Self> {
         let codec = Codec::new().ok()?;
         Some(Self { settings, codec, lag: Duration::ZERO, late: BTreeMap::new(), sent: 0 })
+    }
+
+    pub(super) fn codec(&self) -> &Codec {
+        &self.codec
     }
 }
 
@@ -51,14 +54,11 @@ impl World {
         if !self.runs(broker) || self.lasting.contains_key(&Lasting::Silent(broker)) {
             return;
         }
-        let stats = self.stats_of(broker);
+        let stats = Arc::new(self.stats_of(broker));
         let Some(agents) = &mut self.agents else { return };
-        let Ok(value) = agents.codec.encode_stats(&stats) else { return };
-        let key = Some(stats.id.to_string().into_bytes());
-        let record = NewRecord { key, value, ..NewRecord::default() };
         agents.sent += 1;
         let number = agents.sent;
-        agents.late.insert(number, record);
+        agents.late.insert(number, stats);
         if lag.is_zero() {
             self.arrives(number);
         } else {
@@ -69,9 +69,9 @@ impl World {
     /// A report reaches the stats topic. One that cannot be written is dropped, as an agent does with its oldest.
     pub(super) fn arrives(&mut self, number: u64) {
         let Some(agents) = &mut self.agents else { return };
-        let Some(record) = agents.late.remove(&number) else { return };
+        let Some(stats) = agents.late.remove(&number) else { return };
         let topic = agents.settings.topic.clone();
-        let _ = self.append(&topic, record);
+        self.append_report(&topic, stats);
     }
 
     fn stats_of(&self, broker: usize) -> BrokerStats {
@@ -139,7 +139,7 @@ impl World {
         let bytes_in = |permille: u64| signed(mean.saturating_mul(permille) / 1000);
         let consumed = u64::from(partition.log.consumed_permille);
         let bytes_out = |permille: u64| signed(mean.saturating_mul(permille) / 1000 * consumed / 1000);
-        let (end, kept) = (self.appended(p), self.log_bytes(p));
+        let (end, kept) = self.log_of_leader(p);
         stats.leaders_bytes_in_1_min_rate += bytes_in(present);
         stats.leaders_bytes_out_1_min_rate += bytes_out(present);
         stats.leaders_bytes_in_15_min_rate += bytes_in(quarter);
@@ -170,7 +170,7 @@ impl World {
 
     /// The mean of the daily curve over the last `time`, or at this moment, in thousandths.
     fn permille_over(&self, time: Duration) -> u64 {
-        let curve = &self.settings.curve;
+        let curve = &self.curve;
         let from: Moment = self.now.less(time);
         match self.now.0 - from.0 {
             0 => curve.permille(self.now.0),

@@ -15,7 +15,7 @@ use super::partition::Log;
 use super::{DISK_CHECK, Event, Us, World};
 use crate::fault::LastingFaults;
 use crate::random::Random;
-use crate::settings::Settings;
+use crate::settings::{CurveSums, Settings};
 use crate::time::{Moment, millis};
 
 /// The measures of a cluster whose partitions are spread at random, as Kafka spreads them.
@@ -110,6 +110,7 @@ impl World {
     fn empty(settings: Settings) -> Self {
         Self {
             random: Random::new(settings.seed),
+            curve: CurveSums::new(settings.curve),
             settings,
             now: Moment::default(),
             events: BinaryHeap::new(),

@@ -17,7 +17,7 @@ use cluster::{BrokerAddress, BrokerId, ConfigValues, TopicName, TopicPartition};
 
 use crate::fault::{Cut, Fault, Lasting, LastingFaults, Schedule, When};
 use crate::random::Random;
-use crate::settings::Settings;
+use crate::settings::{CurveSums, Settings};
 use crate::time::{Moment, millis};
 
 mod build;
@@ -60,6 +60,7 @@ use replication::{Behind, Load};
 /// A Kafka cluster on virtual time. See the [module](self).
 pub struct World {
     settings: Settings,
+    curve: CurveSums,
     now: Moment,
     random: Random,
     events: BinaryHeap<Reverse<Scheduled>>,

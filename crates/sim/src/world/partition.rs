@@ -59,20 +59,26 @@ impl World {
     /// Bytes that were ever appended to a partition.
     pub(super) fn appended(&self, p: usize) -> u64 {
         let log = &self.partitions[p].log;
-        let sum = self.settings.curve.sum(self.now.0).saturating_sub(log.counted);
+        let sum = self.curve.sum(self.now.0).saturating_sub(log.counted);
         log.appended.saturating_add(bytes_of(self.mean_rate(p), sum))
     }
 
     /// Bytes that the leader of a partition keeps.
     pub(super) fn log_bytes(&self, p: usize) -> u64 {
-        self.appended(p).min(self.topics[self.partitions[p].topic].retention)
+        self.log_of_leader(p).1
+    }
+
+    /// Bytes that were ever appended to a partition, and how many of them its leader keeps.
+    pub(super) fn log_of_leader(&self, p: usize) -> (u64, u64) {
+        let appended = self.appended(p);
+        (appended, appended.min(self.topics[self.partitions[p].topic].retention))
     }
 
     /// Bytes of one replica.
     pub(super) fn replica_bytes(&self, p: usize, broker: usize) -> u64 {
-        let kept = self.log_bytes(p);
+        let (appended, kept) = self.log_of_leader(p);
         match self.behind.get(&(p, broker)) {
-            Some(behind) => kept.saturating_sub(self.appended(p).saturating_sub(behind.have)),
+            Some(behind) => kept.saturating_sub(appended.saturating_sub(behind.have)),
             None => kept,
         }
     }
@@ -80,7 +86,7 @@ impl World {
     /// Counts what was appended so far, before anything changes on which it depends.
     pub(super) fn count_log(&mut self, p: usize) {
         let appended = self.appended(p);
-        let counted = self.settings.curve.sum(self.now.0);
+        let counted = self.curve.sum(self.now.0);
         let log = &mut self.partitions[p].log;
         log.appended = appended;
         log.counted = counted;
@@ -181,6 +187,11 @@ impl World {
             }
             it.leader = next;
         });
+        if !is_last {
+            // Even if there is nobody to follow at present: it joins again by catching up.
+            self.fall_behind(p, broker);
+            self.wake_replication();
+        }
         self.try_complete(p);
     }
 
@@ -302,5 +313,8 @@ impl World {
 
 /// The bytes of a mean rate over a difference of two sums of the daily curve, which are thousandths and milliseconds.
 pub(super) fn bytes_of(rate: u64, sum: u64) -> u64 {
-    u64::try_from(u128::from(rate) * u128::from(sum) / 1_000_000).unwrap_or(u64::MAX)
+    match rate.checked_mul(sum) {
+        Some(product) => product / 1_000_000,
+        None => u64::try_from(u128::from(rate) * u128::from(sum) / 1_000_000).unwrap_or(u64::MAX),
+    }
 }

@@ -3,11 +3,14 @@
 //! The usual traffic has no records: it is bytes alone, and its offsets are those bytes over the mean size of a record.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
+use brokerstats::{BrokerStats, Codec};
 use cluster::{
     ClientError, NewRecord, NewTopic, OffsetAt, ReadBatch, StoredRecord, TopicName, TopicPartition,
 };
 
+use super::agents::AgentStation;
 use super::partition::{Log, PartitionModel};
 use super::{TopicModel, World};
 
@@ -23,9 +26,40 @@ const FETCH: usize = 4 << 20;
 /// The records of a partition.
 #[derive(Default)]
 pub(super) struct Records {
-    records: VecDeque<StoredRecord>,
+    records: VecDeque<Kept>,
     next: i64,
     bytes: usize,
+}
+
+/// A report, with the moment at which it came in, in milliseconds since 1970.
+pub(crate) type Report = (i64, Arc<BrokerStats>);
+
+/// A record as it is kept.
+struct Kept {
+    offset: i64,
+    timestamp_ms: i64,
+    key: Option<Vec<u8>>,
+    value: Value,
+    headers: Vec<(String, Vec<u8>)>,
+    /// Bytes of memory that it takes, more or less.
+    size: usize,
+}
+
+/// A record's value. Reports are encoded when somebody reads them: nobody reads most of them.
+pub(super) enum Value {
+    Bytes(Vec<u8>),
+    Report(Arc<BrokerStats>),
+}
+
+impl Kept {
+    fn stored(&self, codec: Option<&Codec>) -> StoredRecord {
+        let value = match &self.value {
+            Value::Bytes(bytes) => Some(bytes.clone()),
+            Value::Report(stats) => codec.and_then(|codec| codec.encode_stats(stats).ok()),
+        };
+        let (key, headers) = (self.key.clone(), self.headers.clone());
+        StoredRecord { offset: self.offset, timestamp_ms: self.timestamp_ms, key, value, headers }
+    }
 }
 
 impl Records {
@@ -33,32 +67,32 @@ impl Records {
         self.records.front().map_or(self.next, |record| record.offset)
     }
 
-    fn push(&mut self, record: NewRecord, timestamp_ms: i64) -> u64 {
-        let NewRecord { key, value, headers, .. } = record;
-        let size = value.len();
-        self.bytes += size;
-        let value = Some(value);
-        self.records.push_back(StoredRecord { offset: self.next, timestamp_ms, key, value, headers });
+    fn push(&mut self, kept: Kept) {
+        self.bytes += kept.size;
+        self.records.push_back(Kept { offset: self.next, ..kept });
         self.next += 1;
         while self.bytes > KEPT
             && let Some(oldest) = self.records.pop_front()
         {
-            self.bytes -= oldest.value.map_or(0, |value| value.len());
+            self.bytes -= oldest.size;
         }
-        size as u64
     }
 
-    fn read(&self, from: i64) -> ReadBatch {
-        let from = from.max(self.first());
-        let skip = usize::try_from(from - self.first()).unwrap_or(usize::MAX);
+    fn from(&self, offset: i64) -> impl Iterator<Item = &Kept> {
+        let skip = usize::try_from(offset.max(self.first()) - self.first()).unwrap_or(usize::MAX);
+        self.records.iter().skip(skip)
+    }
+
+    fn read(&self, from: i64, codec: Option<&Codec>) -> ReadBatch {
         let mut bytes = 0;
-        let fits = |record: &&StoredRecord| {
+        let fits = |kept: &&Kept| {
             let before = bytes;
-            bytes += record.value.as_ref().map_or(0, Vec::len);
+            bytes += kept.size;
             before < FETCH
         };
-        let records: Vec<StoredRecord> = self.records.iter().skip(skip).take_while(fits).cloned().collect();
-        let next_offset = records.last().map_or(from.min(self.next), |last| last.offset + 1);
+        let records: Vec<StoredRecord> =
+            self.from(from).take_while(fits).map(|kept| kept.stored(codec)).collect();
+        let next_offset = records.last().map_or(from.clamp(self.first(), self.next), |last| last.offset + 1);
         ReadBatch { records, next_offset, end_offset: self.next }
     }
 }
@@ -95,10 +129,49 @@ impl World {
             let why = format!("{at} has too few in-sync replicas");
             return Err(ClientError::Refused { doing, code: "NOT_ENOUGH_REPLICAS".to_owned(), why });
         }
-        let timestamp = self.wall_ms();
-        let bytes = self.records.entry(p).or_default().push(record, timestamp);
-        self.append_bytes(p, bytes);
+        let NewRecord { key, value, headers, .. } = record;
+        let size = value.len();
+        self.keep(p, key, Value::Bytes(value), headers, size);
         Ok(())
+    }
+
+    /// Writes a report, if that is possible at present.
+    pub(super) fn append_report(&mut self, topic: &str, stats: Arc<BrokerStats>) {
+        let at = TopicPartition::new(topic, 0);
+        let Some(p) = self.find(&at).filter(|p| self.accepts(*p)) else { return };
+        // What its parts take in memory, counted on a 64-bit machine.
+        let size = 1_000 + 300 * stats.leader_replicas.len() + 80 * stats.follower_replicas.len();
+        let key = Some(stats.id.to_string().into_bytes());
+        self.keep(p, key, Value::Report(stats), Vec::new(), size);
+    }
+
+    fn keep(
+        &mut self,
+        p: usize,
+        key: Option<Vec<u8>>,
+        value: Value,
+        headers: Vec<(String, Vec<u8>)>,
+        size: usize,
+    ) {
+        let timestamp_ms = self.wall_ms();
+        let kept = Kept { offset: 0, timestamp_ms, key, value, headers, size };
+        self.records.entry(p).or_default().push(kept);
+        self.append_bytes(p, size as u64);
+    }
+
+    /// The reports from an offset on, not encoded, and where to go on.
+    pub(crate) fn reports(
+        &self,
+        at: &TopicPartition,
+        offset: i64,
+    ) -> Result<(Vec<Report>, i64), ClientError> {
+        let p = self.led(at, "reading reports")?;
+        let Some(records) = self.records.get(&p) else { return Ok((Vec::new(), offset)) };
+        let reports = records.from(offset).filter_map(|kept| match &kept.value {
+            Value::Report(stats) => Some((kept.timestamp_ms, Arc::clone(stats))),
+            Value::Bytes(_) => None,
+        });
+        Ok((reports.collect(), records.next))
     }
 
     /// An offset of a partition.
@@ -124,7 +197,7 @@ impl World {
     pub(crate) fn read(&self, at: &TopicPartition, offset: i64) -> Result<ReadBatch, ClientError> {
         let p = self.led(at, "reading records")?;
         match self.records.get(&p) {
-            Some(records) => Ok(records.read(offset)),
+            Some(records) => Ok(records.read(offset, self.agents.as_ref().map(AgentStation::codec))),
             None => {
                 let end_offset = self.offset(at, OffsetAt::End)?;
                 Ok(ReadBatch { records: Vec::new(), next_offset: end_offset, end_offset })

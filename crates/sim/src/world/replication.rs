@@ -115,8 +115,8 @@ impl World {
         let can = self.behind.iter().filter(|((p, to), _)| self.can_fetch(*p, *to));
         can.filter_map(|((p, to), behind)| {
             let from = self.partitions[*p].leader?;
-            let kept_from = self.appended(*p).saturating_sub(self.log_bytes(*p));
-            let needs = self.appended(*p).saturating_sub(behind.have.max(kept_from));
+            let (appended, kept) = self.log_of_leader(*p);
+            let needs = appended.saturating_sub(behind.have).min(kept);
             let throttled = !self.partitions[*p].isr.contains(to) && self.is_throttled(*p, *to);
             Some(Flow { p: *p, from, to: *to, throttled, needs, given: 0 })
         })
@@ -172,8 +172,8 @@ impl World {
         if !self.can_fetch(flow.p, flow.to) {
             return;
         }
-        let appended = self.appended(flow.p);
-        let kept_from = appended.saturating_sub(self.log_bytes(flow.p));
+        let (appended, kept) = self.log_of_leader(flow.p);
+        let kept_from = appended.saturating_sub(kept);
         let over = self.loads[flow.to].over_in || self.loads[flow.from].over_out;
         let now = self.now;
         let Some(behind) = self.behind.get_mut(&key) else { return };
@@ -240,7 +240,7 @@ impl World {
     }
 
     fn reckon_loads(&mut self) {
-        let permille = self.settings.curve.permille(self.now.0);
+        let permille = self.curve.permille(self.now.0);
         let mut loads = vec![Load::default(); self.brokers.len()];
         for (p, partition) in self.partitions.iter().enumerate() {
             let Some(leader) = partition.leader else { continue };

@@ -59,11 +59,15 @@ fn each_broker_learns_of_a_change_by_its_own_delay() {
     let us = Access::new(&world, Client::Us);
     pass(&world, "at 0s kill b4", 6);
     let mut seen = std::collections::BTreeSet::new();
+    let mut shown = std::collections::BTreeSet::new();
+    let in_sync = |id| now(us.topics(&address(id))).unwrap()["t"].partitions[1].isr.len();
     for _ in 0..400 {
         world.lock().advance(Duration::from_millis(10));
         seen.insert([1, 2, 3].map(|id| live(&us, id).unwrap().len()));
+        shown.insert([1, 2, 3].map(in_sync));
     }
     assert!(seen.contains(&[4, 4, 4]) && seen.contains(&[3, 3, 3]) && seen.len() > 2, "{seen:?}");
+    assert!(shown.contains(&[3, 3, 3]) && shown.contains(&[2, 2, 2]) && shown.len() > 2, "{shown:?}");
 }
 
 #[test]

@@ -79,6 +79,49 @@ fn the_same_seed_brings_the_same_history_and_another_seed_another() {
     assert_ne!(history(1), history(2));
 }
 
+/// Any broker, any fault of those that end, at any moment.
+fn faults(random: &mut sim::Random) -> String {
+    let mut faults = String::new();
+    for _ in 0..random.between(1, 12) {
+        let second = random.below(900);
+        let fault = match random.below(11) {
+            0 | 1 => "kill any".to_owned(),
+            2 => "restart any".to_owned(),
+            3 => format!("pause any {}s", random.between(1, 60)),
+            4 => "flap any".to_owned(),
+            5 => "isolate any from controller for 1m".to_owned(),
+            6 => format!("isolate any from b{} for 2m", random.between(1, 6)),
+            7 => format!("rack-down r{}", random.between(1, 3)),
+            8 => "slow-disk any 1MB/s for 2m".to_owned(),
+            9 => "fill any".to_owned(),
+            _ => format!("recover any {}s", random.between(1, 300)),
+        };
+        writeln!(faults, "at {second}s {fault}").unwrap();
+    }
+    writeln!(faults, "at 30m calm").unwrap();
+    faults
+}
+
+#[test]
+fn after_any_faults_all_replicas_are_in_sync_again() {
+    for seed in 0..300 {
+        let mut random = sim::Random::new(seed);
+        let faults = faults(&mut random);
+        let shape = sim::Shape { brokers: 6, racks: 3, topics: 2, partitions: 6, replicas: 3 };
+        let traffic =
+            sim::settings::Traffic { mean_bytes_in: 200_000, consumed_permille: 1000, hot_permille: 50 };
+        let min_in_sync = usize::try_from(random.between(1, 2)).unwrap();
+        let settings = Settings { seed, traffic: Some(traffic), min_in_sync, ..Settings::default() };
+        let mut world = World::new(&shape.text(seed), settings);
+        let history = after(&mut world, &faults, 3600);
+        let text = world.text(false).to_string();
+        assert!(!text.contains('~') && !text.contains("dead"), "seed {seed}:\n{faults}{history}{text}");
+        let led = text.lines().filter(|line| line.contains('*')).count();
+        assert_eq!(led, 12, "seed {seed}: {text}");
+        assert!(!history.contains("bytes lost"), "no disk was lost, seed {seed}: {history}");
+    }
+}
+
 #[test]
 fn a_world_is_made_again_from_its_text() {
     let mut first = world("b1 rack=r1\nb2\nb3 dead\nt-0: 1* 2~ +3~ size=10MiB\nu-0: 3~ 2* internal");
