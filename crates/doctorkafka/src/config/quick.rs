@@ -6,7 +6,6 @@ use control::config::HumanDuration;
 use serde_json::{Map, Value as Json, json};
 
 use super::Loaded;
-use super::entries::is_name;
 use super::node::Node;
 use super::secrets::Secrets;
 use crate::plugin::PluginRegistry;
@@ -28,8 +27,11 @@ pub struct Quick {
     pub listen: Option<String>,
 }
 
-/// The same configuration as from a file with one cluster and the default plugins. The cluster has the name of the
-/// host that is given first, or `default` if that cannot be a name.
+/// The name of the cluster that is given without a file. What is kept in the state dir is kept under this name: a name
+/// made of the addresses would lose it as soon as they come in another order.
+const NAME: &str = "default";
+
+/// The same configuration as from a file with one cluster of the name `default` and the default plugins.
 pub fn quick(quick: &Quick, registry: &PluginRegistry) -> Loaded {
     let mut service = Map::new();
     if let Some(path) = &quick.state_dir {
@@ -38,10 +40,8 @@ pub fn quick(quick: &Quick, registry: &PluginRegistry) -> Loaded {
     if let Some(listen) = &quick.listen {
         service.insert("listen".to_owned(), listen.clone().into());
     }
-    let first = quick.bootstrap_servers.split(',').next().unwrap_or_default().trim();
-    let host = first.rsplit_once(':').map_or("", |(host, _)| host);
     let mut cluster = Map::new();
-    cluster.insert("name".to_owned(), if is_name(host) { host } else { "default" }.into());
+    cluster.insert("name".to_owned(), NAME.into());
     cluster.insert("bootstrap_servers".to_owned(), quick.bootstrap_servers.clone().into());
     if let Some(path) = &quick.command_config {
         cluster.insert("command_config".to_owned(), path.to_string_lossy().into());

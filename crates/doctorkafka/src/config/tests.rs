@@ -191,7 +191,7 @@ fn the_shortest_way_is_the_same_as_a_file_with_one_cluster() {
     };
     let quick_json = quick(&arguments, &plugins::builtin()).config.map(|config| config.to_json());
     let file = resolved(
-        "doctorkafka: {state_dir: /s}\nkafkaclusters:\n- name: broker-1.example.org\n  \
+        "doctorkafka: {state_dir: /s}\nkafkaclusters:\n- name: default\n  \
          bootstrap_servers: [broker-1.example.org:9092, h:2]\n  command_config: c.properties\n  \
          monitors: [{name: dead_brokers, grace: 5s}]\n  \
          actions: [{name: reassign_partitions, dry_run: false}, {name: elect_leaders, dry_run: false}]\n",
