@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use control::config::HumanDuration;
 use serde_json::{Map, Value as Json, json};
 
-use super::Loaded;
 use super::node::Node;
 use super::secrets::Secrets;
+use super::{Loaded, Read, SettingsProblems};
+use crate::client_settings;
 use crate::plugin::PluginRegistry;
 
 /// What the arguments of `doctorkafka run --bootstrap-servers …` say.
@@ -32,7 +33,16 @@ pub struct Quick {
 const NAME: &str = "default";
 
 /// The same configuration as from a file with one cluster of the name `default` and the default plugins.
+/// Its file of client settings is read, too.
 pub fn quick(quick: &Quick, registry: &PluginRegistry) -> Loaded {
+    quick_with(quick, registry, &client_settings::problems)
+}
+
+pub(super) fn quick_with(
+    quick: &Quick,
+    registry: &PluginRegistry,
+    settings_problems: SettingsProblems<'_>,
+) -> Loaded {
     let mut service = Map::new();
     if let Some(path) = &quick.state_dir {
         service.insert("state_dir".to_owned(), path.to_string_lossy().into());
@@ -54,7 +64,8 @@ pub fn quick(quick: &Quick, registry: &PluginRegistry) -> Loaded {
         .map(|name| json!({"name": name, "dry_run": !quick.execute}));
     cluster.insert("actions".to_owned(), acts.to_vec().into());
     let tree = Node::from_json(&json!({"doctorkafka": service, "kafkaclusters": [Json::from(cluster)]}));
-    let mut loaded = super::finish("arguments", "", &tree, registry, Secrets::default(), Vec::new());
+    let read = Read { file: "arguments", text: "", tree, secrets: Secrets::default(), problems: Vec::new() };
+    let mut loaded = super::finish(read, registry, settings_problems);
     // Warnings are about the default plugins, which the person at the keyboard has not chosen.
     loaded.report.keep_errors();
     loaded
