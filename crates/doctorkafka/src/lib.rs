@@ -8,6 +8,8 @@ pub mod api;
 
 pub mod cli;
 
+mod client_settings;
+
 pub mod config;
 
 mod demo;

@@ -29,11 +29,12 @@ fn run(arguments: &[&str]) -> Output {
 }
 
 fn start(state_dir: &Path) -> Service {
+    start_with(&["run", "--bootstrap-servers", NOBODY], state_dir)
+}
+
+fn start_with(arguments: &[&str], state_dir: &Path) -> Service {
     let dir = state_dir.to_str().unwrap();
-    let mut child = command(&["run", "--bootstrap-servers", NOBODY, "--state-dir", dir])
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = command(arguments).args(["--state-dir", dir]).stderr(Stdio::piped()).spawn().unwrap();
     let lines = lines_of(child.stderr.take().unwrap());
     Service { child, lines, seen: Vec::new() }
 }
@@ -152,6 +153,31 @@ fn an_order_outlives_kill_9() {
     let json = run(&["status", "--state-dir", dir_name, "--json"]);
     let status: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(status["clusters"][0]["wishes"]["paused"], serde_json::Value::Null, "{status:#}");
+}
+
+#[test]
+fn a_pause_outlives_another_order_of_the_brokers() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir_name = dir.path().to_str().unwrap();
+    let mut first = start_with(&["run", "--bootstrap-servers", "127.0.0.1:1,localhost:1"], dir.path());
+    first.until("started");
+    let pause = run(&["pause", "--state-dir", dir_name, "--reason", "upgrade"]);
+    assert!(pause.status.success(), "{}", text(&pause.stderr));
+    first.signal("-TERM");
+    first.ended();
+
+    let mut second = start_with(&["run", "--bootstrap-servers", "localhost:1,127.0.0.1:1"], dir.path());
+    second.until("started");
+    status_with(dir_name, "paused by kim");
+    assert!(!second.seen.iter().any(|line| line.contains("there is state of")), "{:#?}", second.seen);
+    second.signal("-TERM");
+    second.ended();
+
+    // Under a name of its own the same cluster begins anew. That is told.
+    let file = dir.path().join("named.yaml");
+    std::fs::write(&file, "kafkaclusters: [{name: main, bootstrap_servers: 'localhost:1'}]\n").unwrap();
+    let mut third = start_with(&["run", "--config", file.to_str().unwrap()], dir.path());
+    third.until("there is state of clusters that the configuration does not name: default;");
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod yaml;
 use std::fs;
 use std::path::Path;
 
+use crate::client_settings;
 use crate::plugin::PluginRegistry;
 use node::Node;
 use problem::Problem;
@@ -37,29 +38,46 @@ pub struct Loaded {
     pub report: Report,
 }
 
-/// Reads a configuration. `file` is its name in the report, `variable` looks up environment variables.
+/// Reads a configuration. `file` is its name in the report, `variable` looks up environment variables. Files that the
+/// configuration names are not looked at.
 pub fn parse(
     file: &str,
     text: &str,
     registry: &PluginRegistry,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Loaded {
+    read(file, text, registry, variable, &|_| Vec::new())
+}
+
+/// What is wrong with a file of client settings.
+type SettingsProblems<'a> = &'a dyn Fn(&Path) -> Vec<String>;
+
+fn read(
+    file: &str,
+    text: &str,
+    registry: &PluginRegistry,
+    variable: &dyn Fn(&str) -> Option<String>,
+    settings_problems: SettingsProblems<'_>,
+) -> Loaded {
     let (tree, mut problems) = yaml::read(text);
     let Some(mut tree) = tree else {
         return Loaded { config: None, report: Report::new(file, secrets::blot_out(text), problems) };
     };
     let secrets = Secrets::substitute(&mut tree, variable, &mut problems);
-    finish(file, text, &tree, registry, secrets, problems)
+    finish(Read { file, text, tree, secrets, problems }, registry, settings_problems)
 }
 
-/// Reads the configuration file at `path`, with the environment of this process.
+/// Reads the configuration file at `path`, with the environment of this process, and the files of client settings that
+/// its enabled clusters name.
 pub fn load(path: &Path, registry: &PluginRegistry) -> Loaded {
     let file = path.display().to_string();
     match fs::read(path).map_err(|error| error.to_string()).and_then(|bytes| {
         String::from_utf8(bytes)
             .map_err(|error| format!("it is no UTF-8 after {} bytes", error.utf8_error().valid_up_to()))
     }) {
-        Ok(text) => parse(&file, &text, registry, &|name| std::env::var(name).ok()),
+        Ok(text) => {
+            read(&file, &text, registry, &|name| std::env::var(name).ok(), &client_settings::problems)
+        }
         Err(error) => {
             let problem = Problem::error(None, format!("cannot read the configuration: {error}"));
             Loaded { config: None, report: Report::new(&file, String::new(), vec![problem]) }
@@ -67,16 +85,25 @@ pub fn load(path: &Path, registry: &PluginRegistry) -> Loaded {
     }
 }
 
-/// Resolves the tree, and keeps secrets out of the report.
-fn finish(
-    file: &str,
-    text: &str,
-    tree: &Node,
-    registry: &PluginRegistry,
+/// A configuration that was read and is not resolved.
+struct Read<'a> {
+    file: &'a str,
+    text: &'a str,
+    tree: Node,
     secrets: Secrets,
-    mut problems: Vec<Problem>,
-) -> Loaded {
-    let config = resolve::resolve(tree, registry, &mut problems);
+    problems: Vec<Problem>,
+}
+
+/// Resolves the tree, and keeps secrets out of the report.
+fn finish(read: Read<'_>, registry: &PluginRegistry, settings_problems: SettingsProblems<'_>) -> Loaded {
+    let Read { file, text, tree, secrets, mut problems } = read;
+    let config = resolve::resolve(&tree, registry, &mut problems);
+    // A file that cannot be used is found when the configuration is read: found at the start of its cluster, it would
+    // end a service that looks after others, too.
+    for named in config.iter().flat_map(|config| &config.clusters).flat_map(|c| &c.settings_files) {
+        let found = settings_problems(&named.path).into_iter();
+        problems.extend(found.map(|message| Problem::error(named.span.clone(), message)));
+    }
     for problem in &mut problems {
         problem.message = secrets.redact_text(&problem.message);
         problem.help = problem.help.as_ref().map(|help| secrets.redact_text(help));

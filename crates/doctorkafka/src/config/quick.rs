@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use control::config::HumanDuration;
 use serde_json::{Map, Value as Json, json};
 
-use super::Loaded;
-use super::entries::is_name;
 use super::node::Node;
 use super::secrets::Secrets;
+use super::{Loaded, Read, SettingsProblems};
+use crate::client_settings;
 use crate::plugin::PluginRegistry;
 
 /// What the arguments of `doctorkafka run --bootstrap-servers …` say.
@@ -28,9 +28,21 @@ pub struct Quick {
     pub listen: Option<String>,
 }
 
-/// The same configuration as from a file with one cluster and the default plugins. The cluster has the name of the
-/// host that is given first, or `default` if that cannot be a name.
+/// The name of the cluster that is given without a file. What is kept in the state dir is kept under this name: a name
+/// made of the addresses would lose it as soon as they come in another order.
+const NAME: &str = "default";
+
+/// The same configuration as from a file with one cluster of the name `default` and the default plugins.
+/// Its file of client settings is read, too.
 pub fn quick(quick: &Quick, registry: &PluginRegistry) -> Loaded {
+    quick_with(quick, registry, &client_settings::problems)
+}
+
+pub(super) fn quick_with(
+    quick: &Quick,
+    registry: &PluginRegistry,
+    settings_problems: SettingsProblems<'_>,
+) -> Loaded {
     let mut service = Map::new();
     if let Some(path) = &quick.state_dir {
         service.insert("state_dir".to_owned(), path.to_string_lossy().into());
@@ -38,10 +50,8 @@ pub fn quick(quick: &Quick, registry: &PluginRegistry) -> Loaded {
     if let Some(listen) = &quick.listen {
         service.insert("listen".to_owned(), listen.clone().into());
     }
-    let first = quick.bootstrap_servers.split(',').next().unwrap_or_default().trim();
-    let host = first.rsplit_once(':').map_or("", |(host, _)| host);
     let mut cluster = Map::new();
-    cluster.insert("name".to_owned(), if is_name(host) { host } else { "default" }.into());
+    cluster.insert("name".to_owned(), NAME.into());
     cluster.insert("bootstrap_servers".to_owned(), quick.bootstrap_servers.clone().into());
     if let Some(path) = &quick.command_config {
         cluster.insert("command_config".to_owned(), path.to_string_lossy().into());
@@ -54,7 +64,8 @@ pub fn quick(quick: &Quick, registry: &PluginRegistry) -> Loaded {
         .map(|name| json!({"name": name, "dry_run": !quick.execute}));
     cluster.insert("actions".to_owned(), acts.to_vec().into());
     let tree = Node::from_json(&json!({"doctorkafka": service, "kafkaclusters": [Json::from(cluster)]}));
-    let mut loaded = super::finish("arguments", "", &tree, registry, Secrets::default(), Vec::new());
+    let read = Read { file: "arguments", text: "", tree, secrets: Secrets::default(), problems: Vec::new() };
+    let mut loaded = super::finish(read, registry, settings_problems);
     // Warnings are about the default plugins, which the person at the keyboard has not chosen.
     loaded.report.keep_errors();
     loaded

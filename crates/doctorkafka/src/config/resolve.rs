@@ -11,7 +11,7 @@ use super::events::{self, Emitter};
 use super::legacy;
 use super::node::{Entry, Node, Span, Value};
 use super::problem::{Problem, did_you_mean};
-use super::resolved::{ActionEntry, ClusterConfig, Config, PluginConfig, Service};
+use super::resolved::{ActionEntry, ClusterConfig, Config, PluginConfig, Service, SettingsFile};
 use super::section;
 use super::settings;
 use crate::plugin::{Endpoint, PluginRegistry, Prepare};
@@ -183,6 +183,8 @@ fn cluster(
             None => global.clone(),
         }
     });
+    let plugin_files =
+        settings_of_plugins(&monitors).chain(settings_of_plugins(&actions)).collect::<Vec<_>>();
     let monitors = prepared(&monitors, registry.monitors(), problems);
     let mut emitters = Vec::new();
     let prepared_operators = prepared(&operators, registry.operators(), problems);
@@ -209,6 +211,8 @@ fn cluster(
     }
     problems.append(&mut own_problems);
     let strip = |(plugin, _): (_, Span)| plugin;
+    let named = item.get("command_config").into_iter().filter_map(settings_file);
+    let settings_files = named.chain(plugin_files).collect();
     Some(ClusterConfig {
         name: Arc::from(name),
         endpoint: endpoint?,
@@ -216,7 +220,20 @@ fn cluster(
         monitors: monitors.into_iter().map(|(plugin, _)| plugin).collect(),
         operators: prepared_operators.into_iter().map(strip).collect(),
         actions: ready,
+        settings_files,
     })
+}
+
+fn settings_file(entry: &Entry) -> Option<SettingsFile> {
+    let span = entry.node.span.clone().or_else(|| entry.key_span.clone());
+    entry.node.text().map(|path| SettingsFile { path: PathBuf::from(path), span })
+}
+
+/// The files that plugins name for another cluster than the managed one.
+fn settings_of_plugins(plugins: &[Plugin]) -> impl Iterator<Item = SettingsFile> {
+    let enabled = plugins.iter().filter(|plugin| plugin.enabled);
+    let elsewhere = enabled.filter(|plugin| plugin.section.get("bootstrap_servers").is_some());
+    elsewhere.filter_map(|plugin| settings_file(plugin.section.get("command_config")?))
 }
 
 /// What operators could emit that are switched off.

@@ -7,6 +7,7 @@ use control::{Action, Operator};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value as Json, json};
 
+use super::node::Span;
 use super::secrets::Secrets;
 pub use super::settings::{Care, ExecutionSettings, GuardSettings};
 use crate::plugin::{Endpoint, MonitorPlugin, Prepared};
@@ -45,6 +46,15 @@ pub struct ClusterConfig {
     pub operators: Vec<PluginConfig<Box<dyn Operator>>>,
     /// The actions.
     pub actions: Vec<ActionEntry>,
+    /// The files of client settings that the cluster and its plugins name.
+    pub(super) settings_files: Vec<SettingsFile>,
+}
+
+/// A file of client settings.
+pub(super) struct SettingsFile {
+    pub(super) path: PathBuf,
+    /// Where the configuration names it.
+    pub(super) span: Span,
 }
 
 /// One plugin of a cluster.

@@ -189,9 +189,11 @@ fn the_shortest_way_is_the_same_as_a_file_with_one_cluster() {
         state_dir: Some("/s".into()),
         listen: None,
     };
-    let quick_json = quick(&arguments, &plugins::builtin()).config.map(|config| config.to_json());
+    let quick_json = quick::quick_with(&arguments, &plugins::builtin(), &|_| Vec::new())
+        .config
+        .map(|config| config.to_json());
     let file = resolved(
-        "doctorkafka: {state_dir: /s}\nkafkaclusters:\n- name: broker-1.example.org\n  \
+        "doctorkafka: {state_dir: /s}\nkafkaclusters:\n- name: default\n  \
          bootstrap_servers: [broker-1.example.org:9092, h:2]\n  command_config: c.properties\n  \
          monitors: [{name: dead_brokers, grace: 5s}]\n  \
          actions: [{name: reassign_partitions, dry_run: false}, {name: elect_leaders, dry_run: false}]\n",
@@ -213,6 +215,50 @@ fn the_shortest_way_is_dry_without_execute_and_names_what_is_wrong() {
             arguments: error: bootstrap server "h": the port is missing (HOST:PORT)
         "#]],
     );
+}
+
+#[test]
+fn each_file_of_client_settings_is_read_with_the_configuration_and_all_problems_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write("bad", "security.protocol=SASL_SSL\nsasl.mechanism=NONSENSE\nssl.truststore.type=JKS\n");
+    write("good", "security.protocol=PLAINTEXT\n");
+    write(
+        "f.yaml",
+        "
+kafkaclusters:
+- {name: a, bootstrap_servers: h:1, command_config: DIR/good}
+- name: b
+  bootstrap_servers: h:2
+  command_config: DIR/bad
+- {name: c, bootstrap_servers: h:3, command_config: DIR/nowhere}
+- {name: d, bootstrap_servers: h:4, command_config: DIR/nowhere, enabled: false}
+- name: e
+  bootstrap_servers: h:5
+  actions:
+  - {name: report_operation, bootstrap_servers: h:6, command_config: DIR/bad}
+- {name: f, bootstrap_servers: h}
+"
+        .replace("DIR", dir.path().to_str().unwrap())
+        .as_str(),
+    );
+    let loaded = load(&dir.path().join("f.yaml"), &plugins::builtin());
+    assert!(loaded.config.is_none());
+    let report = loaded.report.to_string().replace(dir.path().to_str().unwrap(), "DIR");
+    expect![[r#"
+        DIR/f.yaml:6:19: error: DIR/bad: line 2: sasl.mechanism is one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER
+        DIR/f.yaml:7:53: error: cannot read DIR/nowhere: No such file or directory (os error 2)
+        DIR/f.yaml:12:70: error: DIR/bad: line 2: sasl.mechanism is one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER
+        DIR/f.yaml:13:32: error: bootstrap server "h": the port is missing (HOST:PORT)
+    "#]].assert_eq(&report);
+
+    let arguments = Quick {
+        bootstrap_servers: "h:1".to_owned(),
+        command_config: Some(dir.path().join("nowhere")),
+        ..Quick::default()
+    };
+    let refused = quick(&arguments, &plugins::builtin());
+    assert!(refused.config.is_none() && refused.report.to_string().contains("cannot read"));
 }
 
 fn check_report(report: &Report, expected: Expect) {

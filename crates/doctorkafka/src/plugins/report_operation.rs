@@ -80,8 +80,9 @@ impl ActionConfig for ReportOperationConfig {
         let connection =
             endpoint::connection(context, self.bootstrap_servers.as_deref(), self.command_config.as_deref())?;
         let codec = Codec::new().map_err(|e| e.to_string())?;
-        let spool = Spool::open(context.folder.join(format!("{}.spool", context.name)), self.spool)
-            .map_err(|e| format!("the spool cannot be read: {e}"))?;
+        let file = context.folder.join(format!("{}.spool", context.name));
+        let unreadable = format!("the spool {} cannot be read", file.display());
+        let spool = Spool::open(file, self.spool).map_err(|e| format!("{unreadable}: {e}"))?;
         let (queue, jobs) = mpsc::channel(QUEUE);
         let writer = Writing { config: self.clone(), connection, codec, spool };
         let task = Task::spawn(writer.run(jobs));

@@ -1,13 +1,13 @@
 //! Connections to real clusters.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cluster::BoxFuture;
-use kafka::{ConnectionConfig, Kafka, Security, client_properties};
+use kafka::{ConnectionConfig, Kafka, Security};
 
+use crate::client_settings;
 use crate::plugin::{Connect, Connection, Endpoint};
 
 /// The name under which brokers log and meter this service.
@@ -49,14 +49,7 @@ impl Connect for RealConnect {
 fn connect(endpoint: &Endpoint) -> Result<Connection, String> {
     let security = match &endpoint.command_config {
         None => Security::plaintext(),
-        Some(path) => {
-            let place = path.display();
-            let text = fs::read_to_string(path).map_err(|error| format!("cannot read {place}: {error}"))?;
-            client_properties::parse(&text).map_err(|problems| {
-                let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-                format!("{place}: {}", problems.join("; "))
-            })?
-        }
+        Some(path) => client_settings::read(path).map_err(|problems| problems.join("; "))?,
     };
     for warning in security.warnings() {
         let file = endpoint.command_config.as_deref().unwrap_or_else(|| "".as_ref());
@@ -90,7 +83,7 @@ mod tests {
         let with_file = Endpoint { command_config: Some(file.clone()), ..endpoint };
         let missing = connect.connect(&with_file).err().unwrap();
         assert!(missing.contains("client.properties") && missing.contains("No such file"), "{missing}");
-        fs::write(&file, "security.protocol=NONSENSE\n").unwrap();
+        std::fs::write(&file, "security.protocol=NONSENSE\n").unwrap();
         let wrong = connect.connect(&with_file).err().unwrap();
         assert!(wrong.contains("line 1") && wrong.contains("SASL_SSL"), "{wrong}");
     }

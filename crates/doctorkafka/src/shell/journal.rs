@@ -9,6 +9,9 @@ use thiserror::Error;
 
 use crate::store::{StateStore, StoreError};
 
+/// What the keys of all clusters' journals begin with.
+pub(crate) const JOURNALS: &str = "clusters/";
+
 /// The part of the state store that belongs to one cluster.
 #[derive(Clone)]
 pub struct Journal {
@@ -38,7 +41,12 @@ pub enum JournalError {
 impl Journal {
     /// The journal of the cluster with the configured name `cluster`.
     pub fn new(store: Arc<dyn StateStore>, cluster: &str) -> Self {
-        Self { store, prefix: format!("clusters/{cluster}/") }
+        Self { store, prefix: format!("{JOURNALS}{cluster}/") }
+    }
+
+    /// The configured name of the cluster to whose journal `key` belongs.
+    pub(crate) fn cluster_of(key: &str) -> Option<&str> {
+        key.strip_prefix(JOURNALS)?.split_once('/').map(|(cluster, _)| cluster)
     }
 
     /// Everything that is stored of the cluster, as the memory of its core.

@@ -1,5 +1,6 @@
 //! The service: everything that a configuration names, started, watched over and ended together.
 
+use std::collections::BTreeSet;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -17,7 +18,7 @@ use tokio::task::JoinSet;
 use super::clock::RealClock;
 use super::cluster_manager::{ClusterManager, ClusterSetup, LoopLimits, SHELL_SOURCE};
 use super::connect::RealConnect;
-use super::journal::Journal;
+use super::journal::{JOURNALS, Journal};
 use super::neighbours::{NEIGHBOURS_SOURCE, Neighbours, Setup, new_instance};
 use super::snapshot::ClusterHandle;
 use crate::api::{Api, CONTROL_SOCKET, ListenError, Listening, bind_control_socket, bind_tcp};
@@ -126,6 +127,7 @@ impl Service {
         };
         let plugins = PluginManager::new(Arc::clone(&connect), Arc::clone(&clock), &state_dir);
         let instance = instance(&*store).await;
+        tell_whose_state_is_left(&*store, &config).await;
         let parts =
             Parts { store, plugins, connect: Arc::clone(&connect), clock: Arc::clone(&clock), instance };
         let mut managers = Vec::new();
@@ -260,6 +262,26 @@ impl Parts {
             clock: Arc::clone(&self.clock),
         };
         Neighbours::start(setup).map(Some)
+    }
+}
+
+/// Warns of state under names that the configuration does not have: a cluster that was given another name starts
+/// without its pause, its maintenance and its executions, and that must not go unseen.
+async fn tell_whose_state_is_left(store: &dyn StateStore, config: &Config) {
+    // A store that cannot be read is told by each cluster that needs it.
+    let Ok(keys) = store.list(JOURNALS).await else { return };
+    let known = config.clusters.iter().map(|cluster| &*cluster.name);
+    let known: BTreeSet<&str> = known.chain(config.disabled.iter().map(|name| &**name)).collect();
+    let stored: BTreeSet<&str> = keys.iter().filter_map(|key| Journal::cluster_of(key)).collect();
+    let left: Vec<&str> = stored.difference(&known).copied().collect();
+    if !left.is_empty() {
+        tracing::warn!(
+            state_dir = %config.service.state_dir.display(),
+            "there is state of clusters that the configuration does not name: {}; their pauses, maintenance and \
+             executions hold for none of {}",
+            left.join(", "),
+            known.into_iter().collect::<Vec<_>>().join(", ")
+        );
     }
 }
 
