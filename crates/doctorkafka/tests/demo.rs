@@ -1,5 +1,7 @@
 //! `doctorkafka demo` as a process.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a helper of tests fails its test by panicking")]
+
 use std::process::{Command, Output};
 
 fn demo(folder: &tempfile::TempDir, scenario: &str) -> Output {
