@@ -121,6 +121,7 @@ impl Action for ReportOperation {
             self.queue.send(job).await.map_err(|_| failed("the writer has ended".to_owned()))?;
             let summary = match tokio::time::timeout(WAIT, seen).await {
                 Ok(Ok(())) => "written",
+                Ok(Err(_)) => "dropped",
                 _ => "spooled",
             };
             Ok(Done { summary: summary.to_owned(), ..Done::default() })
@@ -162,8 +163,7 @@ fn cut(text: &str) -> &str {
 
 /// Whether Kafka will never take this record, whatever else it takes.
 fn is_hopeless(why: &ClientError) -> bool {
-    const CODES: [&str; 4] =
-        ["MESSAGE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_RECORD", "CORRUPT_MESSAGE"];
+    const CODES: [&str; 3] = ["MESSAGE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_RECORD"];
     matches!(why, ClientError::Refused { code, .. } if CODES.contains(&code.as_str()))
 }
 
@@ -314,7 +314,7 @@ mod tests {
         let context = BuildContext { folder: folder.path().to_owned(), ..context(&fake) };
         let action = ReportOperationConfig::default().build(&context).unwrap();
         let event = Event::new("report_operation", Target::Cluster, "", &record(serde_json::Value::Null));
-        action.execute(&event, false).await.unwrap();
+        assert_eq!(action.execute(&event, false).await.unwrap().summary, "dropped");
         assert_eq!(action.execute(&event, false).await.unwrap().summary, "written");
         assert_eq!(*fake.changes.lock().unwrap(), ["append"]);
     }
