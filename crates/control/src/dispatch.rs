@@ -264,6 +264,7 @@ impl Dispatcher<'_> {
     }
 
     fn advance(&mut self, state: &State, brake: &Brake, view: &View<'_>) {
+        reassign::hand_over(Arc::make_mut(&mut self.memory.executions).as_mut_slice());
         let executions = Arc::clone(&self.memory.executions);
         let halted = matches!(self.halt, Halt::OtherCluster(_));
         if halted || !executions.iter().any(|execution| execution.is_running()) {

@@ -210,6 +210,32 @@ pub struct Throttle {
     pub brokers: Vec<BrokerId>,
     /// The topics.
     pub topics: Vec<String>,
+    /// The values that are ours to set, and to take away again: those that nobody had set when the cluster was asked.
+    /// `None` before it was asked: setting such a throttle only asks, and answers with the list. So the list is in the
+    /// journal before anything is set, and after a crash neither a value of ours is left nor a person's taken away.
+    #[serde(default)]
+    pub entries: Option<Vec<ThrottleEntry>>,
+}
+
+/// One dynamic config of a throttle: of a broker or of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThrottleEntry {
+    /// The broker, if it is a broker's.
+    pub broker: Option<BrokerId>,
+    /// The topic, if it is a topic's.
+    pub topic: Option<String>,
+    /// The name of the config.
+    pub key: String,
+    /// The value that we set.
+    pub value: String,
+}
+
+impl Throttle {
+    /// Whether it is about the broker or topic of `entry`.
+    pub fn concerns(&self, entry: &ThrottleEntry) -> bool {
+        entry.broker.is_some_and(|broker| self.brokers.contains(&broker))
+            || entry.topic.as_ref().is_some_and(|topic| self.topics.contains(topic))
+    }
 }
 
 /// What became of each partition in a [`ReassignStep`].

@@ -92,6 +92,9 @@ pub struct Reassign {
     pub throttle: Option<Throttle>,
     /// Whether the throttle is known to be set.
     pub throttle_set: bool,
+    /// Whether what others need of the throttle has been handed over to them, so that the rest may be taken away.
+    #[serde(skip)]
+    pub handed_over: bool,
     /// Who asked for it to be cancelled.
     pub cancelled: Option<String>,
     /// The act that is under way. After a restart it is not known what became of it.

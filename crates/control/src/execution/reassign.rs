@@ -1,11 +1,12 @@
 //! Executions that move replicas, in waves.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use cluster::{BrokerId, TopicPartition};
 
 use crate::event::{
-    ElectLeaders, Event, Message, PartitionMove, ReassignResult, ReassignStep, Throttle, names,
+    ElectLeaders, Event, Message, PartitionMove, ReassignResult, ReassignStep, Throttle, ThrottleEntry, names,
 };
 use crate::execution::observe::{View, is_listed_as_ours, not_yet, objection, observe};
 use crate::execution::wave::{Load, choose};
@@ -93,7 +94,10 @@ fn next(
         return match &work.throttle {
             None => Next::End,
             Some(_) if work.failures >= limits.max_clear_tries => Next::End,
-            Some(throttle) if may_act => Next::Act(ReassignStep::ClearThrottle(throttle.clone())),
+            // Whether others need it is looked at before the next step.
+            Some(throttle) if may_act && (work.handed_over || throttle.entries.is_none()) => {
+                Next::Act(ReassignStep::ClearThrottle(throttle.clone()))
+            }
             Some(_) => Next::Wait(None),
         };
     }
@@ -163,7 +167,10 @@ fn next_wave(work: &mut Reassign, view: &View<'_>, limits: &ExecutionLimits, loa
     if let Some(bytes_per_second) = work.throttle_bytes_per_second
         && !work.throttle_set
     {
-        let throttle = throttle_for(work, view, bytes_per_second);
+        let throttle = match &work.throttle {
+            Some(asked) if asked.entries.is_some() => asked.clone(),
+            _ => throttle_for(work, view, bytes_per_second),
+        };
         work.throttle = Some(throttle.clone());
         return Next::Act(ReassignStep::SetThrottle(throttle));
     }
@@ -208,7 +215,50 @@ fn throttle_for(work: &Reassign, view: &View<'_>, bytes_per_second: u64) -> Thro
         bytes_per_second,
         brokers: brokers.into_iter().collect(),
         topics: topics.into_iter().map(str::to_owned).collect(),
+        entries: None,
     }
+}
+
+/// Gives the parts of the throttles of executions that are over to executions that still need them: where two throttle
+/// the same broker or topic, the first has set the value, and the second found it set.
+pub(crate) fn hand_over(executions: &mut [Arc<Execution>]) {
+    for at in 0..executions.len() {
+        let Work::Reassign(work) = &executions[at].work else { continue };
+        let over = work.moves.iter().all(|m| m.phase.is_final());
+        if !executions[at].is_running() || !over || work.under_way.is_some() {
+            continue;
+        }
+        let Some(entries) = work.throttle.as_ref().and_then(|throttle| throttle.entries.clone()) else {
+            continue;
+        };
+        let mut kept = Vec::new();
+        for entry in entries {
+            let heir = executions.iter().position(|other| needs(other, &entry));
+            match heir.map(|heir| &mut Arc::make_mut(&mut executions[heir]).work) {
+                Some(Work::Reassign(Reassign {
+                    throttle: Some(Throttle { entries: Some(theirs), .. }),
+                    ..
+                })) => {
+                    theirs.push(entry);
+                }
+                _ => kept.push(entry),
+            }
+        }
+        if let Work::Reassign(work) = &mut Arc::make_mut(&mut executions[at]).work {
+            work.handed_over = true;
+            if let Some(throttle) = &mut work.throttle {
+                throttle.entries = Some(kept);
+            }
+        }
+    }
+}
+
+/// Whether an execution copies under a throttle that `entry` belongs to.
+fn needs(execution: &Execution, entry: &ThrottleEntry) -> bool {
+    let Work::Reassign(work) = &execution.work else { return false };
+    execution.is_running()
+        && work.moves.iter().any(|m| !m.phase.is_final())
+        && work.throttle.as_ref().is_some_and(|t| t.entries.is_some() && t.concerns(entry))
 }
 
 fn start(execution: &mut Execution, step: ReassignStep, now: Now) -> Progressed {
@@ -310,7 +360,12 @@ pub(crate) fn settle(
 
 fn settle_set_throttle(work: &mut Reassign, result: &Result<Done, ActError>, limits: &ExecutionLimits) {
     match result {
-        Ok(_) => work.throttle_set = true,
+        Ok(done) => match (&mut work.throttle, serde_json::from_value::<Throttle>(done.detail.clone())) {
+            (Some(throttle), Ok(asked)) if throttle.entries.is_none() && asked.entries.is_some() => {
+                throttle.entries = asked.entries;
+            }
+            _ => work.throttle_set = true,
+        },
         Err(error) if !error.retry || work.failures >= limits.max_tries => {
             // Where it may be set in part, it stays in the journal, and is cleared.
             if work.failures == 1 && !error.maybe_applied {
@@ -461,4 +516,53 @@ fn throttle_alert(execution: &Execution, throttle: &Throttle) -> Event {
         Event::new(names::ALERT_THROTTLE_LEFT, execution.event.target.clone(), &message.subject, &message);
     event.cause.clone_from(&execution.event.cause);
     event
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::ReassignPartitions;
+    use crate::execution::ExecutionId;
+    use crate::time::Timestamp;
+
+    fn throttled(id: u64, open: bool, entries: Vec<ThrottleEntry>) -> Arc<Execution> {
+        let order = PartitionMove {
+            partition: TopicPartition::new("orders", 0),
+            from: vec![BrokerId(1)],
+            to: vec![BrokerId(2)],
+            dead: Vec::new(),
+            bytes: None,
+            in_sync: 1,
+            reason: String::new(),
+        };
+        let mut work =
+            Reassign::new(ReassignPartitions { moves: vec![order], throttle_bytes_per_second: Some(5) });
+        if !open {
+            work.moves[0].phase = MovePhase::Done { at: Timestamp(1) };
+        }
+        let brokers = vec![BrokerId(1), BrokerId(2)];
+        work.throttle =
+            Some(Throttle { bytes_per_second: 5, brokers, topics: Vec::new(), entries: Some(entries) });
+        let event = Event::new(names::REASSIGN_PARTITIONS, Target::Cluster, "", &());
+        Arc::new(Execution::new(ExecutionId(id), event, "reassign", Timestamp(1), Work::Reassign(work)))
+    }
+
+    #[test]
+    fn what_another_execution_needs_of_a_throttle_is_handed_over_to_it() {
+        let entry = |broker| ThrottleEntry {
+            broker: Some(BrokerId(broker)),
+            topic: None,
+            key: "leader.replication.throttled.rate".to_owned(),
+            value: "5".to_owned(),
+        };
+        let mut executions =
+            [throttled(1, false, vec![entry(1), entry(7)]), throttled(2, true, vec![entry(2)])];
+        hand_over(&mut executions);
+        let of = |execution: &Execution| match &execution.work {
+            Work::Reassign(work) => (work.handed_over, work.throttle.clone().unwrap().entries.unwrap()),
+            Work::Once(_) => panic!("a reassignment"),
+        };
+        assert_eq!(of(&executions[0]), (true, vec![entry(7)]), "taken away: nobody else is at broker 7");
+        assert_eq!(of(&executions[1]), (false, vec![entry(2), entry(1)]));
+    }
 }

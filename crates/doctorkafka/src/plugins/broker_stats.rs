@@ -30,6 +30,10 @@ const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Partitions of the stats topic that are read; more than any sensible topic of this kind has.
 const MOST_PARTITIONS: i32 = 1_000;
+/// How far an agent's clock may be ahead of ours. A report from further ahead counts as made when it arrived.
+const AHEAD: Duration = Duration::from_secs(60);
+/// Brokers of which reports are kept: more than any cluster has.
+const MOST_BROKERS: usize = 5_000;
 
 /// `type: broker_stats`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +98,8 @@ impl MonitorConfig for BrokerStatsConfig {
 struct Gathered {
     brokers: BTreeMap<BrokerId, (BrokerReport, Tick)>,
     unreadable: u64,
+    /// Reports from the future.
+    ahead: u64,
     /// Partitions that have not reached the end that they had at the start; `None` until they are known.
     behind: Option<usize>,
     /// When the topic was last read without an error.
@@ -261,7 +267,23 @@ fn take_report(gathered: &mut Gathered, stats: &BrokerStats, appended_ms: i64, n
         return;
     }
     let id = BrokerId(stats.id);
-    let made = Timestamp(stats.timestamp);
+    let mut made = Timestamp(stats.timestamp);
+    if made.since(now.wall) > AHEAD {
+        // Else no report after it would be newer, until our clock is there.
+        gathered.ahead += 1;
+        if gathered.ahead.is_power_of_two() {
+            tracing::warn!(broker = %id, made = made.0, reports = gathered.ahead,
+                "the clock of an agent is ahead, its report counts as made now");
+        }
+        made = now.wall;
+    }
+    if !gathered.brokers.contains_key(&id) && gathered.brokers.len() >= MOST_BROKERS {
+        // The one that has been silent for longest makes room.
+        let oldest = gathered.brokers.iter().min_by_key(|(_, (report, _))| report.made).map(|(id, _)| *id);
+        if let Some(oldest) = oldest {
+            gathered.brokers.remove(&oldest);
+        }
+    }
     if gathered.brokers.get(&id).is_some_and(|(before, _)| before.made > made) {
         return;
     }
@@ -309,6 +331,26 @@ mod tests {
         let made: Vec<(i32, i64)> = gathered.brokers.iter().map(|(id, (r, _))| (id.0, r.made.0)).collect();
         assert_eq!(made, [(1, 5_000), (2, 3_000)]);
         assert_eq!(gathered.brokers[&BrokerId(1)].0.age, Duration::from_secs(4));
+    }
+
+    #[test]
+    fn a_report_from_the_future_does_not_hide_later_ones() {
+        let mut gathered = Gathered::default();
+        take_report(&mut gathered, &stats(1, 9_000_000), 5_000, now(5_000));
+        assert_eq!(gathered.brokers[&BrokerId(1)].0.made, Timestamp(5_000));
+        take_report(&mut gathered, &stats(1, 6_000), 6_000, now(6_000));
+        assert_eq!(gathered.brokers[&BrokerId(1)].0.made, Timestamp(6_000));
+        assert_eq!(gathered.ahead, 1);
+    }
+
+    #[test]
+    fn made_up_brokers_do_not_fill_the_memory() {
+        let mut gathered = Gathered::default();
+        for id in 0..5_050 {
+            take_report(&mut gathered, &stats(id, 1_000 + i64::from(id)), 5_000, now(50_000));
+        }
+        assert_eq!(gathered.brokers.len(), MOST_BROKERS);
+        assert!(gathered.brokers.contains_key(&BrokerId(5_049)));
     }
 
     #[test]

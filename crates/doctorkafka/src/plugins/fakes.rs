@@ -22,6 +22,10 @@ pub(crate) struct Fake {
     pub(crate) topics: TopicTable,
     /// The records of the log, whose offsets count from 0. `None`: whoever asks for it never gets an answer.
     pub(crate) log: Mutex<Option<Vec<StoredRecord>>>,
+    /// Dynamic configs.
+    pub(crate) configs: Mutex<ConfigValues>,
+    /// How the next appends to a log end; they succeed when there is nothing here.
+    pub(crate) refusals: Mutex<Vec<ClientError>>,
     /// The changes that were asked for.
     pub(crate) changes: Mutex<Vec<&'static str>>,
 }
@@ -94,7 +98,7 @@ impl Reader for Fake {
         _resources: &'a [ConfigResource],
         _keys: &'a [&'a str],
     ) -> BoxFuture<'a, Result<ConfigValues, ClientError>> {
-        Box::pin(async { Ok(ConfigValues::new()) })
+        Box::pin(async { Ok(self.configs.lock().unwrap().clone()) })
     }
 }
 
@@ -115,8 +119,18 @@ impl Writer for Fake {
 
     fn alter_configs<'a>(
         &'a self,
-        _changes: &'a BTreeMap<ConfigResource, Vec<ConfigChange>>,
+        changes: &'a BTreeMap<ConfigResource, Vec<ConfigChange>>,
     ) -> BoxFuture<'a, Result<ConfigResults, ClientError>> {
+        for (resource, changes) in changes {
+            let mut configs = self.configs.lock().unwrap();
+            let values = configs.entry(resource.clone()).or_default();
+            for change in changes {
+                match change {
+                    ConfigChange::Set(key, value) => values.insert(key.clone(), value.clone()),
+                    ConfigChange::Delete(key) => values.remove(key),
+                };
+            }
+        }
         self.change("alter configs")
     }
 
@@ -169,6 +183,9 @@ impl LogReader for Fake {
 
 impl LogWriter for Fake {
     fn append<'a>(&'a self, _topic: &'a str, _record: NewRecord) -> BoxFuture<'a, Result<(), ClientError>> {
+        if let Some(why) = self.refusals.lock().unwrap().pop() {
+            return Box::pin(async { Err(why) });
+        }
         self.change("append")
     }
 

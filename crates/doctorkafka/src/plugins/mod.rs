@@ -40,6 +40,44 @@ const BUILT_IN_ATTRIBUTES: [&str; 12] = [
     "cluster",
 ];
 
+/// Kinds of findings that the framework and built-in plugins make: no script may pretend to be one of them.
+const BUILT_IN_FINDINGS: &[&str] = &[
+    "another_service",
+    "audit_spooled",
+    "broker_absent",
+    "broker_dead",
+    "broker_down_for_maintenance",
+    "broker_dropped",
+    "broker_flapping",
+    "broker_gone",
+    "broker_unreachable",
+    "cannot_heal",
+    "cluster_unreachable",
+    "healing_blind",
+    "healing_waits",
+    "identity_conflict",
+    "identity_mismatch",
+    "liveness_undecided",
+    "liveness_unknown",
+    "log_dirs_unreadable",
+    "maintenance",
+    "mass_failure",
+    "metadata_unreadable",
+    "no_broker_stats",
+    "no_topics_visible",
+    "partitions_lost",
+    "partitions_without_leader",
+    "plan_refused",
+    "plugin_panicked",
+    "reassignment_stuck",
+    "script_failed",
+    "security_refused",
+    "state_store_unusable",
+    "stats_topic_unreadable",
+    "throttle_left",
+    "under_replicated",
+];
+
 /// A registry with all built-in plugin types. Add your own to it.
 pub fn builtin() -> PluginRegistry {
     let mut registry = PluginRegistry::empty();

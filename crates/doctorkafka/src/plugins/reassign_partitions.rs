@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cluster::{
-    BoxFuture, BrokerId, ClientError, ConfigChange, ConfigResource, Partition, Reassignments, TopicName,
-    TopicPartition, TopicTable,
+    BoxFuture, BrokerId, ClientError, ConfigChange, ConfigResource, ConfigValues, Partition, Reassignments,
+    TopicName, TopicPartition, TopicTable,
 };
-use control::event::{PartitionMove, ReassignResult, ReassignStep, Throttle};
+use control::event::{PartitionMove, ReassignResult, ReassignStep, Throttle, ThrottleEntry};
 use control::{ActError, Action, Done, Event};
 use serde::{Deserialize, Serialize};
 
@@ -233,43 +233,40 @@ impl ReassignPartitions {
         }
     }
 
+    /// Without a list of what is ours it only asks what nobody has set, and answers with that.
     async fn set_throttle(&self, throttle: &Throttle, step: &ReassignStep) -> Result<Done, ActError> {
         let present = self.present(throttle).await?;
-        let rate = throttle.bytes_per_second.to_string();
-        let changes = throttle_keys(throttle).filter_map(|(resource, key)| {
+        let is_set = |entry: &ThrottleEntry| value(&present, entry).is_some_and(|value| !value.is_empty());
+        let Some(entries) = &throttle.entries else {
             // A value that is there already is somebody else's, and stays.
-            if present.get(&resource).is_some_and(|values| values.get(key).is_some_and(|v| !v.is_empty())) {
-                return None;
-            }
-            let value = match resource {
-                ConfigResource::Topic(_) => ALL_REPLICAS.to_owned(),
-                _ => rate.clone(),
-            };
-            Some((resource, ConfigChange::Set(key.to_owned(), value)))
-        });
-        self.alter(changes, step).await
+            let free: Vec<ThrottleEntry> = all_entries(throttle).filter(|entry| !is_set(entry)).collect();
+            let summary = format!("{} configs of the throttle are free to be set", free.len());
+            let answer = Throttle { entries: Some(free), ..throttle.clone() };
+            let detail = serde_json::to_value(answer).unwrap_or_default();
+            return Ok(Done { summary, detail, follow_ups: Vec::new() });
+        };
+        let free = entries.iter().filter(|entry| !is_set(entry));
+        let set = |entry: &ThrottleEntry| ConfigChange::Set(entry.key.clone(), entry.value.clone());
+        self.alter(free.filter_map(|entry| Some((resource(entry)?, set(entry)))), step).await
     }
 
+    /// Takes away what is in the list, as far as it still is as we have set it.
     async fn clear_throttle(&self, throttle: &Throttle, step: &ReassignStep) -> Result<Done, ActError> {
+        let entries = throttle.entries.as_deref().unwrap_or_default();
         let present = self.present(throttle).await?;
-        let rate = throttle.bytes_per_second.to_string();
-        let changes = throttle_keys(throttle).filter_map(|(resource, key)| {
-            let ours = match resource {
-                ConfigResource::Topic(_) => ALL_REPLICAS,
-                _ => rate.as_str(),
-            };
-            let is_ours = present.get(&resource)?.get(key)? == ours;
-            is_ours.then(|| (resource, ConfigChange::Delete(key.to_owned())))
-        });
-        self.alter(changes, step).await
+        let ours = entries.iter().filter(|entry| value(&present, entry) == Some(entry.value.as_str()));
+        let delete = |entry: &ThrottleEntry| ConfigChange::Delete(entry.key.clone());
+        self.alter(ours.filter_map(|entry| Some((resource(entry)?, delete(entry)))), step).await
     }
 
-    async fn present(
-        &self,
-        throttle: &Throttle,
-    ) -> Result<BTreeMap<ConfigResource, BTreeMap<String, String>>, ActError> {
-        let resources: BTreeSet<ConfigResource> =
-            throttle_keys(throttle).map(|(resource, _)| resource).collect();
+    async fn present(&self, throttle: &Throttle) -> Result<ConfigValues, ActError> {
+        let resources: BTreeSet<ConfigResource> = match &throttle.entries {
+            Some(entries) => entries.iter().filter_map(resource).collect(),
+            None => all_entries(throttle).filter_map(|entry| resource(&entry)).collect(),
+        };
+        if resources.is_empty() {
+            return Ok(ConfigValues::new());
+        }
         let resources: Vec<ConfigResource> = resources.into_iter().collect();
         let keys = [LEADER_RATE, FOLLOWER_RATE, LEADER_REPLICAS, FOLLOWER_REPLICAS];
         self.connection.reader.configs(&resources, &keys).await.map_err(not_done)
@@ -301,16 +298,35 @@ impl ReassignPartitions {
     }
 }
 
-fn throttle_keys(throttle: &Throttle) -> impl Iterator<Item = (ConfigResource, &'static str)> + '_ {
-    let brokers = throttle
-        .brokers
-        .iter()
-        .flat_map(|id| [LEADER_RATE, FOLLOWER_RATE].map(|key| (ConfigResource::Broker(*id), key)));
-    let topics = throttle.topics.iter().flat_map(|name| {
-        let resource = ConfigResource::Topic(name.as_str().into());
-        [(resource.clone(), LEADER_REPLICAS), (resource, FOLLOWER_REPLICAS)]
-    });
-    brokers.chain(topics)
+/// Everything that makes up a throttle.
+fn all_entries(throttle: &Throttle) -> impl Iterator<Item = ThrottleEntry> + '_ {
+    let rate = throttle.bytes_per_second.to_string();
+    let of_broker = move |broker: &BrokerId| {
+        [LEADER_RATE, FOLLOWER_RATE].map(|key| ThrottleEntry {
+            broker: Some(*broker),
+            topic: None,
+            key: key.to_owned(),
+            value: rate.clone(),
+        })
+    };
+    let of_topic = |topic: &String| {
+        [LEADER_REPLICAS, FOLLOWER_REPLICAS].map(|key| ThrottleEntry {
+            broker: None,
+            topic: Some(topic.clone()),
+            key: key.to_owned(),
+            value: ALL_REPLICAS.to_owned(),
+        })
+    };
+    throttle.brokers.iter().flat_map(of_broker).chain(throttle.topics.iter().flat_map(of_topic))
+}
+
+fn resource(entry: &ThrottleEntry) -> Option<ConfigResource> {
+    let broker = entry.broker.map(ConfigResource::Broker);
+    broker.or_else(|| entry.topic.as_deref().map(|topic| ConfigResource::Topic(topic.into())))
+}
+
+fn value<'a>(present: &'a ConfigValues, entry: &ThrottleEntry) -> Option<&'a str> {
+    Some(present.get(&resource(entry)?)?.get(&entry.key)?.as_str())
 }
 
 fn sort_failure(partition: TopicPartition, why: &ClientError, result: &mut ReassignResult) {
@@ -397,8 +413,12 @@ mod tests {
 
         let fake = Arc::new(Fake { topics: topics(&[1, 2, 3]), ..Fake::default() });
         let action = ReassignPartitionsConfig {}.build(&context(&fake)).unwrap();
-        let throttle =
-            Throttle { bytes_per_second: 1, brokers: ids(&[1]), topics: vec!["orders".to_owned()] };
+        let throttle = Throttle {
+            bytes_per_second: 1,
+            brokers: ids(&[1]),
+            topics: vec!["orders".to_owned()],
+            entries: None,
+        };
         let steps = [
             ReassignStep::SetThrottle(throttle.clone()),
             ReassignStep::Submit { moves: vec![order()] },
@@ -416,5 +436,52 @@ mod tests {
         assert_eq!(*fake.changes.lock().unwrap(), Vec::<&str>::new());
         action.execute(&event(&steps[1]), false).await.unwrap();
         assert_eq!(*fake.changes.lock().unwrap(), ["reassign"]);
+    }
+    fn config(values: &[(ConfigResource, &str, &str)]) -> ConfigValues {
+        let mut config = ConfigValues::new();
+        for (resource, key, value) in values {
+            config.entry(resource.clone()).or_default().insert((*key).to_owned(), (*value).to_owned());
+        }
+        config
+    }
+
+    #[tokio::test]
+    async fn a_persons_throttle_is_neither_overwritten_nor_taken_away() {
+        use crate::plugins::fakes::{Fake, context};
+
+        let broker = |id| ConfigResource::Broker(BrokerId(id));
+        let orders = || ConfigResource::Topic("orders".into());
+        // A person has set the very values that we would.
+        let theirs = config(&[(broker(1), LEADER_RATE, "5"), (orders(), LEADER_REPLICAS, "*")]);
+        let fake = Arc::new(Fake { configs: theirs.clone().into(), ..Fake::default() });
+        let action = ReassignPartitionsConfig {}.build(&context(&fake)).unwrap();
+        let run = async |step: ReassignStep| {
+            let name = control::event::names::REASSIGN_PARTITIONS;
+            let event = Event::new(name, control::Target::Cluster, "test", &step);
+            action.execute(&event, false).await.unwrap().detail
+        };
+        let wanted = Throttle {
+            bytes_per_second: 5,
+            brokers: ids(&[1]),
+            topics: vec!["orders".to_owned()],
+            entries: None,
+        };
+        let asked = run(ReassignStep::SetThrottle(wanted.clone())).await;
+        assert_eq!(*fake.configs.lock().unwrap(), theirs, "it is asked before anything is set");
+        run(ReassignStep::ClearThrottle(wanted)).await;
+        assert_eq!(*fake.configs.lock().unwrap(), theirs, "what was never set is not taken away");
+        let journaled: Throttle = serde_json::from_value(asked).unwrap();
+        run(ReassignStep::SetThrottle(journaled.clone())).await;
+        let all = config(&[
+            (broker(1), LEADER_RATE, "5"),
+            (broker(1), FOLLOWER_RATE, "5"),
+            (orders(), LEADER_REPLICAS, "*"),
+            (orders(), FOLLOWER_REPLICAS, "*"),
+        ]);
+        assert_eq!(*fake.configs.lock().unwrap(), all);
+        run(ReassignStep::ClearThrottle(journaled)).await;
+        let left: ConfigValues = fake.configs.lock().unwrap().clone();
+        let left: ConfigValues = left.into_iter().filter(|(_, values)| !values.is_empty()).collect();
+        assert_eq!(left, theirs);
     }
 }

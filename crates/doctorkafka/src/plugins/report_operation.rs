@@ -27,6 +27,9 @@ const WAIT: Duration = Duration::from_secs(3);
 /// Pauses between attempts while the topic cannot be written.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Bytes of a record's detail, and of each of its sentences, that are written: Kafka refuses records of more than 1 MB.
+const MOST_DETAIL: usize = 64 << 10;
+const MOST_WORDS: usize = 8 << 10;
 /// Records on their way to the writing task: more than one cycle ever makes are still taken.
 const QUEUE: usize = 1_024;
 
@@ -84,7 +87,7 @@ impl ActionConfig for ReportOperationConfig {
         let unreadable = format!("the spool {} cannot be read", file.display());
         let spool = Spool::open(file, self.spool).map_err(|e| format!("{unreadable}: {e}"))?;
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let writer = Writing { config: self.clone(), connection, codec, spool };
+        let writer = Writing { config: self.clone(), connection, codec, spool, refused: 0 };
         let task = Task::spawn(writer.run(jobs));
         Ok(Arc::new(ReportOperation { name: context.name.clone(), queue, _task: task }))
     }
@@ -119,6 +122,7 @@ impl Action for ReportOperation {
             self.queue.send(job).await.map_err(|_| failed("the writer has ended".to_owned()))?;
             let summary = match tokio::time::timeout(WAIT, seen).await {
                 Ok(Ok(())) => "written",
+                Ok(Err(_)) => "dropped",
                 _ => "spooled",
             };
             Ok(Done { summary: summary.to_owned(), ..Done::default() })
@@ -128,22 +132,40 @@ impl Action for ReportOperation {
 
 /// The audit's line as it goes to the topic.
 fn operator_action(record: &Record) -> OperatorAction {
+    let (reason, result) = (cut(&record.reason), cut(&record.result));
     let dry = if record.dry_run { " (dry run)" } else { "" };
-    let description =
-        format!("{} of {}{dry}: {}; {}", record.operation, record.target, record.result, record.reason);
+    let description = format!("{} of {}{dry}: {}; {}", record.operation, record.target, result, reason);
     let mut action = OperatorAction::new(record.timestamp.0, record.cluster.clone(), description);
     action.cluster_id = record.cluster_id.clone().unwrap_or_default();
     action.id = format!("{}-{}", record.cluster, record.sequence);
     action.kind = word(&record.kind);
     action.operation = record.operation.clone();
     action.target = record.target.to_string();
-    action.reason = record.reason.clone();
-    action.result = record.result.clone();
+    action.reason = reason.to_owned();
+    action.result = result.to_owned();
     action.principal = record.principal.clone();
     action.cause = record.execution.map(|id| format!("execution {id}")).unwrap_or_default();
     action.dry_run = record.dry_run;
     action.detail = if record.detail.is_null() { String::new() } else { record.detail.to_string() };
+    if action.detail.len() > MOST_DETAIL {
+        let left_out = serde_json::json!({"left_out": "too long", "bytes": action.detail.len()});
+        action.detail = left_out.to_string();
+    }
     action
+}
+
+/// The beginning of a text that is too long.
+fn cut(text: &str) -> &str {
+    match text.char_indices().find(|(at, _)| *at >= MOST_WORDS) {
+        Some((at, _)) => &text[..at],
+        None => text,
+    }
+}
+
+/// Whether Kafka will never take this record, whatever else it takes.
+fn is_hopeless(why: &ClientError) -> bool {
+    const CODES: [&str; 3] = ["MESSAGE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_RECORD"];
+    matches!(why, ClientError::Refused { code, .. } if CODES.contains(&code.as_str()))
 }
 
 /// The name of an enum's variant as it is serialised.
@@ -160,6 +182,8 @@ struct Writing {
     connection: Connection,
     codec: Codec,
     spool: Spool<oneshot::Sender<()>>,
+    /// Records that Kafka refused for good.
+    refused: u64,
 }
 
 impl Writing {
@@ -177,21 +201,41 @@ impl Writing {
             }
             match self.write_first().await {
                 Ok(()) => pause = SHORTEST_PAUSE,
+                Err(why) if is_hopeless(&why) => {
+                    self.refused += 1;
+                    tracing::error!(topic = %self.config.topic, error = %why, refused = self.refused,
+                        "a record is refused for good and dropped, the next ones go on");
+                    self.spool.pop();
+                }
                 Err(why) => {
                     tracing::warn!(topic = %self.config.topic, waiting = self.spool.len(), error = %why,
                         "the actions topic cannot be written, records are spooled");
-                    self.spool.save();
+                    self.save().await;
                     let rest = tokio::time::sleep(pause);
                     tokio::pin!(rest);
                     // Whoever comes meanwhile is taken in, so that nobody has to wait for the pause to end.
                     while let Some(job) = tokio::select! { () = &mut rest => None, job = jobs.recv() => job }
                     {
                         self.spool.push(job.action, Some(job.written));
-                        self.spool.save();
+                        while let Ok(job) = jobs.try_recv() {
+                            self.spool.push(job.action, Some(job.written));
+                        }
+                        self.save().await;
                     }
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }
+        }
+    }
+
+    async fn save(&mut self) {
+        let Some(save) = self.spool.unsaved() else { return };
+        let written = tokio::task::spawn_blocking(move || {
+            let result = save.write();
+            (save, result)
+        });
+        if let Ok((save, result)) = written.await {
+            self.spool.saved(&save, result);
         }
     }
 
@@ -233,6 +277,48 @@ impl Writing {
 mod tests {
     use super::*;
     use control::{RecordKind, Severity, Target, Timestamp};
+
+    fn record(detail: serde_json::Value) -> Record {
+        Record {
+            sequence: 7,
+            timestamp: Timestamp(1_700_000_000_000),
+            cluster: "prod".to_owned(),
+            cluster_id: None,
+            kind: RecordKind::Act,
+            principal: "p".to_owned(),
+            operation: "o".to_owned(),
+            target: Target::Cluster,
+            reason: "é".repeat(1 << 20),
+            result: "r".to_owned(),
+            severity: Severity::Info,
+            dry_run: false,
+            execution: None,
+            detail,
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_is_cut() {
+        let action = operator_action(&record(serde_json::json!("x".repeat(2 << 20))));
+        assert_eq!(action.detail, r#"{"bytes":2097154,"left_out":"too long"}"#);
+        assert!(Codec::new().unwrap().encode_action(&action).unwrap().len() < 64 << 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_record_that_is_refused_for_good_does_not_block_the_next() {
+        use crate::plugins::fakes::{Fake, context};
+
+        let refusal =
+            |code: &str| ClientError::Refused { doing: "writing", code: code.to_owned(), why: String::new() };
+        let fake = Arc::new(Fake { refusals: vec![refusal("MESSAGE_TOO_LARGE")].into(), ..Fake::default() });
+        let folder = tempfile::tempdir().unwrap();
+        let context = BuildContext { folder: folder.path().to_owned(), ..context(&fake) };
+        let action = ReportOperationConfig::default().build(&context).unwrap();
+        let event = Event::new("report_operation", Target::Cluster, "", &record(serde_json::Value::Null));
+        assert_eq!(action.execute(&event, false).await.unwrap().summary, "dropped");
+        assert_eq!(action.execute(&event, false).await.unwrap().summary, "written");
+        assert_eq!(*fake.changes.lock().unwrap(), ["append"]);
+    }
 
     #[test]
     fn a_record_says_all_that_scripts_read() {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use brokerstats::{Codec, OperatorAction};
 use cluster::{ClientError, NewRecord, OffsetAt, TopicPartition};
-use control::{Contribution, Finding, Liveness, Now, Severity, State, Target, Tick};
+use control::{Contribution, Finding, Liveness, Now, Severity, State, Target, Tick, Timestamp};
 use tokio::task::JoinHandle;
 
 use crate::plugin::{Clock, Connection, Source};
@@ -76,7 +76,8 @@ impl Neighbours {
     pub(crate) fn start(setup: Setup) -> Result<Self, String> {
         let codec = Codec::new().map_err(|error| error.to_string())?;
         let seen = Arc::new(Seen::default());
-        let looking = Looking { setup, codec, seen: Arc::clone(&seen), offsets: BTreeMap::new() };
+        let started = setup.clock.now().wall;
+        let looking = Looking { setup, started, codec, seen: Arc::clone(&seen), offsets: BTreeMap::new() };
         Ok(Self { seen, task: tokio::spawn(looking.run()) })
     }
 }
@@ -127,6 +128,9 @@ impl Seen {
 
 struct Looking {
     setup: Setup,
+    /// When this service was started. Whoever was alive before, perhaps the one that it replaces, is only told when it
+    /// is alive after.
+    started: Timestamp,
     codec: Codec,
     seen: Arc<Seen>,
     /// Where to go on in each partition.
@@ -182,15 +186,16 @@ impl Looking {
         let partitions = reader.partitions(&self.setup.topic).await?.min(PARTITIONS);
         for number in 0..partitions {
             let at = TopicPartition::new(self.setup.topic.as_str(), number);
+            let end = reader.offset(&at, OffsetAt::End).await?;
             let mut offset = match self.offsets.get(&number) {
-                Some(offset) => *offset,
-                None => {
+                // One beyond the end is of a topic that was deleted and made anew.
+                Some(offset) if *offset <= end => *offset,
+                _ => {
                     let alive = i64::try_from(ALIVE.as_millis()).unwrap_or(0);
                     let from = self.setup.clock.now().wall.0.saturating_sub(alive);
                     reader.offset(&at, OffsetAt::Time(from)).await?
                 }
             };
-            let end = reader.offset(&at, OffsetAt::End).await?;
             for _ in 0..READS {
                 if offset >= end {
                     break;
@@ -214,7 +219,7 @@ impl Looking {
         let Ok(action) = self.codec.decode_action(value) else { return };
         let now = self.setup.clock.now();
         let age = now.wall.0.saturating_sub(action.timestamp);
-        let fresh = u128::from(age.unsigned_abs()) <= ALIVE.as_millis();
+        let fresh = u128::from(age.unsigned_abs()) <= ALIVE.as_millis() && action.timestamp > self.started.0;
         if action.kind == HEARTBEAT && action.cluster_id == id && action.id != self.setup.instance && fresh {
             self.seen.note(&action.id, &action.principal, now);
         }
@@ -256,8 +261,6 @@ pub(crate) fn new_instance() -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use control::Timestamp;
-
     use super::*;
     use crate::plugin::{Connect, Endpoint};
     use crate::plugins::fakes::{Fake, context};
@@ -284,7 +287,13 @@ mod tests {
             connection,
             clock: Arc::new(Still),
         };
-        Looking { setup, codec: Codec::new().unwrap(), seen: Arc::default(), offsets: BTreeMap::new() }
+        Looking {
+            setup,
+            started: Timestamp(Still.now().wall.0 - 60_000),
+            codec: Codec::new().unwrap(),
+            seen: Arc::default(),
+            offsets: BTreeMap::new(),
+        }
     }
 
     #[tokio::test]
@@ -301,6 +310,8 @@ mod tests {
         silent("of another cluster");
         ours.take(&beat(&theirs, "abc", now.wall.0 - 101_000), "abc");
         silent("too old");
+        ours.take(&beat(&theirs, "abc", now.wall.0 - 61_000), "abc");
+        silent("written before our own start: it may have been replaced by us");
         ours.take(b"garbage", "abc");
         silent("no record at all");
 
@@ -310,6 +321,20 @@ mod tests {
         assert!(findings[0].message.contains("host b, pid 7"), "{}", findings[0].message);
         let later = Now { tick: now.tick.plus(Duration::from_secs(101)), ..now };
         assert_eq!(ours.seen.findings(later), []);
+    }
+
+    #[tokio::test]
+    async fn a_topic_that_was_made_anew_is_read_from_its_beginning() {
+        let fake = Arc::new(Fake { log: Mutex::new(Some(Vec::new())), ..Fake::default() });
+        let (mut ours, theirs) = (looking("one"), looking("two"));
+        ours.setup.connection = context(&fake).connection;
+        ours.offsets.insert(0, 500);
+        let now = Still.now().wall.0;
+        let beat = heartbeat(&theirs.setup, "abc", "host b, pid 7", now);
+        fake.append(now, ours.codec.encode_action(&beat).unwrap());
+        ours.read("abc").await.unwrap();
+        assert_eq!(ours.seen.findings(Still.now()).len(), 1);
+        assert_eq!(ours.offsets[&0], 1);
     }
 
     #[tokio::test(start_paused = true)]

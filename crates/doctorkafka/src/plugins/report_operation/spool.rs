@@ -12,14 +12,65 @@ pub(super) struct Spool<T> {
     file: PathBuf,
     most: usize,
     entries: VecDeque<(OperatorAction, Option<T>)>,
+    /// About how many bytes the entries take.
+    bytes: usize,
     dropped: u64,
     on_disk: bool,
+    /// How many lines the file has; those of entries that have got out since are among them.
+    lines: usize,
+    /// How many of the entries, the newest, are not in the file.
+    unsaved: usize,
+}
+
+/// Bytes that are kept, whatever the number of records.
+const MOST_BYTES: usize = 64 << 20;
+/// Lines of entries that have got out may be as many as the others, and so many more, before the file is written anew.
+const STALE_LINES: usize = 1_000;
+
+/// What is to be written to the file, on a thread where it may take long.
+#[derive(Debug)]
+pub(super) struct Save {
+    file: PathBuf,
+    text: Vec<u8>,
+    lines: usize,
+    anew: bool,
+}
+
+impl Save {
+    /// Writes it, durably.
+    pub(super) fn write(&self) -> std::io::Result<()> {
+        if !self.anew {
+            let mut file = std::fs::OpenOptions::new().append(true).open(&self.file)?;
+            file.write_all(&self.text)?;
+            return file.sync_all();
+        }
+        let new = self.file.with_extension("spool.new");
+        let mut file = std::fs::File::create(&new)?;
+        file.write_all(&self.text)?;
+        file.sync_all()?;
+        std::fs::rename(&new, &self.file)?;
+        sync_folder(&self.file)
+    }
+}
+
+fn size(action: &OperatorAction) -> usize {
+    // Twice the text that it is made of is more than the rest of it.
+    2 * (action.description.len() + action.detail.len() + action.reason.len() + action.result.len()) + 500
 }
 
 impl<T> Spool<T> {
     /// Opens the spool and takes in what an earlier process has left.
     pub(super) fn open(file: PathBuf, most: usize) -> std::io::Result<Self> {
-        let mut spool = Self { file, most, entries: VecDeque::new(), dropped: 0, on_disk: false };
+        let mut spool = Self {
+            file,
+            most,
+            entries: VecDeque::new(),
+            bytes: 0,
+            dropped: 0,
+            on_disk: false,
+            lines: 0,
+            unsaved: 0,
+        };
         let text = match std::fs::read(&spool.file) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(spool),
@@ -35,6 +86,8 @@ impl<T> Spool<T> {
                 }
             }
         }
+        // The first save writes the file anew: what could not be read is not in it then.
+        spool.lines = usize::MAX;
         Ok(spool)
     }
 
@@ -48,9 +101,11 @@ impl<T> Spool<T> {
 
     /// Adds an entry; the oldest go when there are too many.
     pub(super) fn push(&mut self, action: OperatorAction, waiting: Option<T>) {
+        self.bytes += size(&action);
         self.entries.push_back((action, waiting));
-        while self.entries.len() > self.most {
-            self.entries.pop_front();
+        self.unsaved += 1;
+        while self.entries.len() > self.most || (self.bytes > MOST_BYTES && self.entries.len() > 1) {
+            self.take_first();
             self.dropped += 1;
             tracing::warn!(dropped = self.dropped, "the spool is full, the oldest record is dropped");
         }
@@ -62,7 +117,7 @@ impl<T> Spool<T> {
 
     /// Removes the first entry, which has got out. When it was the last one, the file goes too.
     pub(super) fn pop(&mut self) -> Option<T> {
-        let (_, waiting) = self.entries.pop_front()?;
+        let waiting = self.take_first()?;
         if self.entries.is_empty() && self.on_disk {
             if let Err(e) = std::fs::remove_file(&self.file) {
                 tracing::warn!(file = %self.file.display(), error = %e, "the empty spool cannot be removed");
@@ -72,26 +127,40 @@ impl<T> Spool<T> {
         waiting
     }
 
-    /// Writes all entries to the file. What cannot be saved stays in memory.
-    pub(super) fn save(&mut self) {
-        match self.write() {
-            Ok(()) => self.on_disk = true,
-            Err(e) => {
-                tracing::warn!(file = %self.file.display(), error = %e, "records cannot be spooled to disk")
-            }
-        }
+    fn take_first(&mut self) -> Option<Option<T>> {
+        let (action, waiting) = self.entries.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(size(&action));
+        self.unsaved = self.unsaved.min(self.entries.len());
+        Some(waiting)
     }
 
-    fn write(&self) -> std::io::Result<()> {
-        let new = self.file.with_extension("spool.new");
-        let mut file = std::io::BufWriter::new(std::fs::File::create(&new)?);
-        for (action, _) in &self.entries {
-            serde_json::to_writer(&mut file, action)?;
-            file.write_all(b"\n")?;
+    /// What must be written for the file to hold all entries: mostly the newest alone.
+    pub(super) fn unsaved(&self) -> Option<Save> {
+        if self.unsaved == 0 && self.on_disk {
+            return None;
         }
-        file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
-        std::fs::rename(&new, &self.file)?;
-        sync_folder(&self.file)
+        let lines = self.lines.saturating_add(self.unsaved);
+        let anew = !self.on_disk || lines > 2 * self.entries.len() + STALE_LINES;
+        let skip = if anew { 0 } else { self.entries.len() - self.unsaved };
+        let mut text = Vec::new();
+        for (action, _) in self.entries.iter().skip(skip) {
+            if serde_json::to_writer(&mut text, action).is_ok() {
+                text.push(b'\n');
+            }
+        }
+        let lines = if anew { self.entries.len() } else { lines };
+        Some(Save { file: self.file.clone(), text, lines, anew })
+    }
+
+    /// Takes in that `save` has been written, or not: then all is written anew, and stays in memory meanwhile.
+    pub(super) fn saved(&mut self, save: &Save, result: std::io::Result<()>) {
+        match result {
+            Ok(()) => (self.on_disk, self.lines, self.unsaved) = (true, save.lines, 0),
+            Err(e) => {
+                self.lines = usize::MAX;
+                tracing::warn!(file = %self.file.display(), error = %e, "records cannot be spooled to disk");
+            }
+        }
     }
 }
 
@@ -115,6 +184,35 @@ mod tests {
         spool.entries.iter().map(|(action, _)| action.timestamp).collect()
     }
 
+    fn save(spool: &mut Spool<()>) -> bool {
+        let save = spool.unsaved().unwrap();
+        spool.saved(&save, save.write());
+        save.anew
+    }
+
+    #[test]
+    fn a_further_record_does_not_write_the_others_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.spool");
+        let mut spool: Spool<()> = Spool::open(file.clone(), 10).unwrap();
+        spool.push(action(1), None);
+        assert!(save(&mut spool));
+        spool.push(action(2), None);
+        assert!(!save(&mut spool));
+        assert!(spool.unsaved().is_none());
+        assert_eq!(times(&Spool::open(file, 10).unwrap()), [1, 2]);
+    }
+
+    #[test]
+    fn the_bytes_are_bounded_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spool: Spool<()> = Spool::open(folder.path().join("a.spool"), 10_000).unwrap();
+        for n in 0..10 {
+            spool.push(OperatorAction { detail: "x".repeat(10 << 20), ..action(n) }, None);
+        }
+        assert_eq!(times(&spool), [7, 8, 9]);
+    }
+
     #[test]
     fn what_was_spooled_is_there_for_the_next_process() {
         let folder = tempfile::tempdir().unwrap();
@@ -122,7 +220,7 @@ mod tests {
         let mut spool: Spool<()> = Spool::open(file.clone(), 10).unwrap();
         (1..=3).for_each(|n| spool.push(action(n), None));
         spool.pop();
-        spool.save();
+        save(&mut spool);
         let mut again: Spool<()> = Spool::open(file.clone(), 10).unwrap();
         assert_eq!(times(&again), [2, 3]);
         again.pop();

@@ -12,8 +12,8 @@ mod run;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use control::State;
 use control::config::{ByteSize, HumanDuration};
+use control::{Finding, State};
 use serde::{Deserialize, Serialize};
 
 use crate::plugin::ConfigProblem;
@@ -100,6 +100,23 @@ impl Look {
             Some((name.clone(), AgedValue { age_ms: millis(now.tick.since(as_of)), value }))
         });
         Self { cluster: state.cluster().to_owned(), timestamp: now.wall.0, attributes: attributes.collect() }
+    }
+}
+
+/// Findings that one answer may have: more than a person reads.
+const MOST_FINDINGS: usize = 200;
+
+/// Refuses findings that a person would take for the framework's own, and a flood of them.
+fn check_findings(findings: &[Finding]) -> Result<(), String> {
+    if findings.len() > MOST_FINDINGS {
+        return Err(format!("it made {} findings, more than {MOST_FINDINGS}", findings.len()));
+    }
+    let kind_of = |finding: &Finding| finding.kind.split(':').next().unwrap_or_default().to_owned();
+    match findings.iter().find(|finding| super::BUILT_IN_FINDINGS.contains(&kind_of(finding).as_str())) {
+        Some(finding) => {
+            Err(format!("it made a finding of the built-in kind `{}`: choose another name", finding.kind))
+        }
+        None => Ok(()),
     }
 }
 

@@ -10,7 +10,7 @@ use control::{Finding, Now, Severity, State, Target, Tick};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::{Look, Program, default_interval};
+use super::{Look, Program, check_findings, default_interval};
 use crate::plugin::{BuildContext, ConfigProblem, MonitorConfig, MonitorPlugin, Source};
 use crate::plugins::task::Task;
 
@@ -146,6 +146,7 @@ fn read_answer(
         return Ok(Contribution::default());
     }
     let answer = Answer::deserialize(json).map_err(|e| format!("its output is not understood: {e}"))?;
+    check_findings(&answer.findings)?;
     if let Some(name) = answer.attributes.keys().find(|name| !config.emits.contains(name)) {
         return Err(format!("it wrote the attribute `{name}`, which `emits` does not name"));
     }
@@ -196,6 +197,27 @@ mod tests {
         let value =
             got.attributes[0].value.as_ref().as_any().downcast_ref::<control::ToBeReplaced>().unwrap();
         assert_eq!(value.0[&cluster::BrokerId(4)], "retired");
+    }
+
+    #[test]
+    fn refuses_findings_of_built_in_kinds_and_a_flood_of_them() {
+        let finding = |kind: &str| {
+            serde_json::json!({"kind": kind, "subject": "cluster", "severity": "critical",
+            "message": "all is lost"})
+        };
+        let read = |findings: Vec<serde_json::Value>| {
+            read_answer(&config("x"), serde_json::json!({"findings": findings}), Tick(7))
+                .map(|c| c.findings.len())
+        };
+        for kind in ["mass_failure", "broker_dead", "script_failed:other"] {
+            let refused = read(vec![finding(kind)]);
+            assert_eq!(
+                refused,
+                Err(format!("it made a finding of the built-in kind `{kind}`: choose another name"))
+            );
+        }
+        assert_eq!(read(vec![finding("wet"); 200]), Ok(200));
+        assert_eq!(read(vec![finding("wet"); 201]), Err("it made 201 findings, more than 200".to_owned()));
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::monitor::script_failed;
-use super::{Look, Program, default_interval};
+use super::{Look, Program, check_findings, default_interval};
 use crate::plugin::{BuildContext, ConfigProblem, OperatorConfig};
 use crate::plugins::task::Task;
 
@@ -135,6 +135,7 @@ fn read_answer(config: &ScriptOperatorConfig, json: serde_json::Value) -> Result
         return Ok(Verdict::default());
     }
     let answer = Answer::deserialize(json).map_err(|e| format!("its output is not understood: {e}"))?;
+    check_findings(&answer.findings)?;
     if let Some(event) = answer.events.iter().find(|event| !config.emits.contains(&event.name)) {
         return Err(format!("it emitted the event `{}`, which `emits` does not name", event.name));
     }
@@ -164,6 +165,14 @@ mod tests {
             refused,
             Err("it emitted the event `replace_instance`, which `emits` does not name".to_owned())
         );
+    }
+
+    #[test]
+    fn refuses_findings_of_built_in_kinds() {
+        let said = serde_json::json!({"findings": [{"kind": "mass_failure", "subject": "cluster",
+            "severity": "critical", "message": "all is lost"}]});
+        let refused = read_answer(&config(), said).map(|_| ());
+        assert!(refused.is_err_and(|why| why.contains("`mass_failure`")));
     }
 
     #[test]

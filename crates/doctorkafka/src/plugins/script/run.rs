@@ -10,6 +10,9 @@ use tokio::process::{Child, Command};
 /// What of a script's standard error is kept for messages, in bytes.
 const STDERR_KEPT: u64 = 4 * 1024;
 
+/// How long is read on after a script has ended, while something that it has started holds its pipes.
+const AFTER_THE_END: Duration = Duration::from_millis(200);
+
 /// How a script is run.
 #[derive(Clone, Debug)]
 pub(super) struct Limits {
@@ -52,11 +55,11 @@ pub(super) async fn run(
 ) -> Result<serde_json::Value, ScriptError> {
     let shown = command.first().cloned().unwrap_or_default();
     let mut child = start(command, &shown)?;
-    let group = child.id();
+    // Whatever the script has started goes with it, also after a good end, and when nobody waits for it any more.
+    let group = Group(child.id());
     let talked = tokio::time::timeout(limits.time, talk(&mut child, &shown, input, limits.output)).await;
     let result = talked.unwrap_or(Err(ScriptError::TimeLimit { command: shown.clone(), limit: limits.time }));
-    // Whatever the script has started goes with it, also after a good end: nothing is left behind.
-    kill_group(group);
+    drop(group);
     let _ = child.kill().await;
     let output = result?;
     if output.iter().all(u8::is_ascii_whitespace) {
@@ -97,35 +100,68 @@ async fn talk(
             let _ = stdin.shutdown().await;
         }
     };
-    let (_, output, stderr) =
-        tokio::join!(feed, read_bounded(stdout, output_limit + 1), read_keeping(stderr, STDERR_KEPT));
-    let output = output.map_err(lost)?;
+    let (mut output, mut said) = (Vec::new(), Vec::new());
+    let (status, read) = {
+        let listen = async {
+            let (_, read, ()) = tokio::join!(
+                feed,
+                read_bounded(stdout, output_limit + 1, &mut output),
+                read_keeping(stderr, STDERR_KEPT, &mut said)
+            );
+            read
+        };
+        tokio::pin!(listen);
+        tokio::select! {
+            biased;
+            read = &mut listen => (None, read),
+            status = child.wait() => {
+                // What it has started may hold the pipes for ever: only what is in them by now counts.
+                let read = tokio::time::timeout(AFTER_THE_END, &mut listen).await;
+                (Some(status.map_err(lost)?), read.unwrap_or(Ok(())))
+            }
+        }
+    };
+    read.map_err(lost)?;
     if output.len() as u64 > output_limit {
         return Err(ScriptError::OutputLimit { command: shown.to_owned(), limit: output_limit });
     }
-    let status = child.wait().await.map_err(lost)?;
+    let status = match status {
+        Some(status) => status,
+        None => child.wait().await.map_err(lost)?,
+    };
     if status.success() {
         return Ok(output);
     }
-    let stderr = String::from_utf8_lossy(&stderr).into_owned();
+    let stderr = String::from_utf8_lossy(&said).into_owned();
     Err(ScriptError::Failed { command: shown.to_owned(), status: status.to_string(), stderr })
 }
 
-async fn read_bounded(from: Option<impl AsyncRead + Unpin>, limit: u64) -> std::io::Result<Vec<u8>> {
-    let mut read = Vec::new();
+async fn read_bounded(
+    from: Option<impl AsyncRead + Unpin>,
+    limit: u64,
+    into: &mut Vec<u8>,
+) -> std::io::Result<()> {
     if let Some(from) = from {
-        from.take(limit).read_to_end(&mut read).await?;
+        from.take(limit).read_to_end(into).await?;
     }
-    Ok(read)
+    Ok(())
 }
 
 /// Reads to the end, but keeps only the first `kept` bytes: a full pipe would block the script.
-async fn read_keeping(from: Option<impl AsyncRead + Unpin>, kept: u64) -> Vec<u8> {
-    let Some(mut from) = from else { return Vec::new() };
-    let mut read = Vec::new();
-    let _ = (&mut from).take(kept).read_to_end(&mut read).await;
+async fn read_keeping(from: Option<impl AsyncRead + Unpin>, kept: u64, into: &mut Vec<u8>) {
+    let Some(mut from) = from else { return };
+    let _ = (&mut from).take(kept).read_to_end(into).await;
     let _ = tokio::io::copy(&mut from, &mut tokio::io::sink()).await;
-    read
+}
+
+/// The processes of a script, which are killed when this is dropped. Those that have left the group (`setsid`) are not
+/// reached.
+struct Group(Option<u32>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        kill_group(self.0);
+    }
 }
 
 fn kill_group(leader: Option<u32>) {
@@ -173,7 +209,34 @@ mod tests {
         let text = format!("sleep 1000 & echo $! > {}; wait", pid_file.display());
         let failed = run_shell(&text, &limits).await;
         assert_eq!(failed, Err("sh did not end within 300ms and was killed".to_owned()));
-        let pid = std::fs::read_to_string(&pid_file).unwrap().trim().to_owned();
+        until_gone(&pid_file).await;
+    }
+
+    #[tokio::test]
+    async fn a_script_that_nobody_waits_for_takes_its_children_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let pid_file = folder.path().join("pid");
+        let text = format!("sleep 1000 & echo $! > {}; wait", pid_file.display());
+        let limits = limits();
+        let running = tokio::spawn(async move { run_shell(&text, &limits).await });
+        while std::fs::read_to_string(&pid_file).map_or(true, |pid| pid.trim().is_empty()) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        running.abort();
+        until_gone(&pid_file).await;
+    }
+
+    #[tokio::test]
+    async fn a_child_that_holds_the_output_does_not_keep_a_script_from_ending() {
+        let folder = tempfile::tempdir().unwrap();
+        let pid_file = folder.path().join("pid");
+        let text = format!("sleep 1000 & echo $! > {}; echo 1", pid_file.display());
+        assert_eq!(run_shell(&text, &limits()).await, Ok(serde_json::json!(1)));
+        until_gone(&pid_file).await;
+    }
+
+    async fn until_gone(pid_file: &std::path::Path) {
+        let pid = std::fs::read_to_string(pid_file).unwrap().trim().to_owned();
         let gone = || match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
             Ok(stat) => stat.contains(") Z "),
             Err(_) => true,
