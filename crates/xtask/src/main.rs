@@ -1,5 +1,6 @@
-//! The development tasks of this workspace: `cargo xtask test`.
+//! The development tasks of this workspace: `cargo xtask test`, `cargo xtask storm`.
 
+mod storm;
 mod test;
 
 use std::process::ExitCode;
@@ -18,10 +19,12 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Task {
     Test(test::Test),
+    Storm(storm::Storm),
 }
 
 fn main() -> Result<ExitCode> {
     match Cli::parse().task {
         Task::Test(test) => test.run(),
+        Task::Storm(storm) => storm.run(),
     }
 }

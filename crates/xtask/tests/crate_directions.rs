@@ -44,7 +44,7 @@ const OURS: [(&str, &[&str]); 11] = [
     ("doctorkafka", &["planner", "cluster", "control", "brokerstats", "kafka"]),
     ("lab", &[]),
     ("placement", &["planner"]),
-    ("xtask", &["placement", "planner"]),
+    ("xtask", &["placement", "planner", "sim"]),
 ];
 
 #[test]
