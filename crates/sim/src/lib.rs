@@ -5,7 +5,7 @@
 //! the world from a real cluster. [`driver`] runs a `control::Core` against it, thousands of cycles a second. The same
 //! seed brings the same history.
 //!
-//! Reading order: [`settings`], [`fault`], [`world`], [`access`], [`driver`].
+//! Reading order: [`settings`], [`fault`], [`world`], [`access`], [`driver`], [`storm`].
 
 pub mod settings;
 
@@ -16,6 +16,8 @@ pub mod world;
 pub mod access;
 
 pub mod driver;
+
+pub mod storm;
 
 mod random;
 mod time;

@@ -1,6 +1,7 @@
-//! The development tasks of this workspace: `cargo xtask test`, `cargo xtask planner-cases`.
+//! The development tasks of this workspace: `cargo xtask test`, `cargo xtask planner-cases`, `cargo xtask storm`.
 
 mod planner_cases;
+mod storm;
 mod test;
 
 use std::process::ExitCode;
@@ -20,11 +21,13 @@ struct Cli {
 enum Task {
     Test(test::Test),
     PlannerCases(planner_cases::PlannerCases),
+    Storm(storm::Storm),
 }
 
 fn main() -> Result<ExitCode> {
     match Cli::parse().task {
         Task::Test(test) => test.run(),
         Task::PlannerCases(cases) => cases.run(),
+        Task::Storm(storm) => storm.run(),
     }
 }

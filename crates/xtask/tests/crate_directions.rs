@@ -45,7 +45,7 @@ const OURS: [(&str, &[&str]); 12] = [
     ("doctorkafka", &["planner", "cluster", "control", "brokerstats", "kafka", "sim"]),
     ("lab", &[]),
     ("placement", &["planner"]),
-    ("xtask", &["placement", "planner"]),
+    ("xtask", &["placement", "planner", "sim"]),
 ];
 
 #[test]

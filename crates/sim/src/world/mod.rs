@@ -4,10 +4,10 @@
 //! rates and the time that has gone by, signs of life are not sent but reckoned with, and only replicas that have to
 //! catch up are looked at twice a second. So a quiet day of a large cluster costs next to nothing.
 //!
-//! Reading order: this file (what there is, and how time goes on); [`build`] (from a text); [`broker`] (processes and
-//! sessions); [`partition`] (logs, leaders and in-sync replicas); [`replication`] (who gets which bandwidth);
-//! [`reassign`] (KIP-455); [`metadata`] (what each broker knows of it); [`faults`]; [`records`] and [`agents`] (what is
-//! in topics that somebody reads); [`configs`]; [`history`].
+//! Reading order: this file (what there is, and how time goes on); `build` (from a text); `broker` (processes and
+//! sessions); `partition` (logs, leaders and in-sync replicas); `replication` (who gets which bandwidth);
+//! `reassign` (KIP-455); `metadata` (what each broker knows of it); `faults`; `records` and `agents` (what is
+//! in topics that somebody reads); `configs`; `history`.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
