@@ -283,3 +283,13 @@ pub struct NoBrokerStats {
 impl Attribute for NoBrokerStats {
     const NAME: &'static str = "no_broker_stats";
 }
+
+/// Partitions whose reassignment, of whoever, has left the list a moment ago. That list comes from the controller, the
+/// replicas from a broker whose metadata are behind it: until they have caught up, a partition seems to have the replicas
+/// of before and after, and nobody to move it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LatelyReassigned(pub BTreeSet<TopicPartition>);
+impl Attribute for LatelyReassigned {
+    const NAME: &'static str = "lately_reassigned";
+}

@@ -10,7 +10,7 @@ use std::time::Duration;
 use cluster::{BrokerId, TopicPartition};
 use serde::{Deserialize, Serialize};
 
-use crate::attributes::{Liveness, Maintenance, OngoingReassignments, Topics};
+use crate::attributes::{LatelyReassigned, Liveness, Maintenance, OngoingReassignments, Topics};
 use crate::event::{Event, PartitionMove, ReassignPartitions, names};
 use crate::execution::{Execution, MovePhase, Work};
 use crate::finding::Target;
@@ -314,6 +314,9 @@ impl Guard<'_> {
         let ongoing = self.state.get::<OngoingReassignments>();
         if ongoing.is_some_and(|fact| fact.value.0.contains_key(partition)) {
             return Some((Check::Foreign, format!("{partition} is being reassigned by someone else")));
+        }
+        if self.state.get::<LatelyReassigned>().is_some_and(|fact| fact.value.0.contains(partition)) {
+            return Some((Check::Foreign, format!("a reassignment of {partition} has ended a moment ago")));
         }
         cooling.get(partition).map(|cooling| {
             let left = self.left(cooling).as_secs_f64().ceil();

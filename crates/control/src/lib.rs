@@ -52,6 +52,8 @@ pub mod step;
 mod dispatch;
 mod orders;
 
+mod reassigned;
+
 pub use attributes::*;
 pub use effect::{Contribution, Effect, Inputs, Outcome};
 pub use event::{Event, Repeat};

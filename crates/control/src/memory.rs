@@ -15,6 +15,7 @@ use crate::execution::{Execution, ExecutionId, MovePhase, Work};
 use crate::guard::brake::Watch;
 use crate::incident::Incidents;
 use crate::order::Wishes;
+use crate::reassigned::Reassigned;
 use crate::time::{Tick, Timestamp};
 
 /// A broker that has been seen alive at some time, or is registered.
@@ -46,6 +47,8 @@ pub struct Memory {
     /// What has been said for events that have no incident, with the moment at which it last applied: so that it is
     /// said once. Not stored: after a restart it is said again.
     pub(crate) said: BTreeMap<String, Tick>,
+    /// Reassignments, and those that have ended a moment ago. Not stored.
+    pub(crate) reassigned: Reassigned,
     /// Who was absent, as the brake saw it. Not stored.
     pub(crate) brake: Watch,
     /// What is in the store.

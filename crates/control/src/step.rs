@@ -210,6 +210,7 @@ impl Core {
         );
         state.put(KnownBrokers(Arc::clone(&memory.brokers)), now.tick);
         let halt = self.look(memory, &mut state, inputs.contributions);
+        memory.reassigned.see(&mut state);
         let running = memory.executions.iter().map(|execution| &**execution);
         for finding in progress::findings(running, now.wall, &self.limits) {
             state.report(finding);

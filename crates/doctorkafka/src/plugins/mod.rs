@@ -25,10 +25,11 @@ pub const STATS_TOPIC: &str = "brokerstats";
 pub const ACTIONS_TOPIC: &str = "doctorkafka_actions";
 
 /// Attributes that only built-in monitors write.
-const BUILT_IN_ATTRIBUTES: [&str; 12] = [
+const BUILT_IN_ATTRIBUTES: [&str; 13] = [
     control::Liveness::NAME,
     control::Topics::NAME,
     control::OngoingReassignments::NAME,
+    control::LatelyReassigned::NAME,
     control::KnownBrokers::NAME,
     control::Disks::NAME,
     control::Probes::NAME,
