@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
 
+/// What the result of an order begins with that was not carried out, because there is nothing to do for it. The reason
+/// follows.
+pub const REFUSED: &str = "refused: ";
+
 /// What an order is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -5,11 +5,15 @@ use std::sync::Arc;
 use crate::event::{Event, Message, names};
 use crate::execution::{Execution, Work};
 use crate::finding::{Severity, Target};
+use crate::guard::brake::MASS_FAILURE;
 use crate::memory::Memory;
-use crate::order::{Order, OrderKind, Scope, Wish, Wishes};
+use crate::order::{Order, OrderKind, REFUSED, Scope, Wish, Wishes};
 use crate::record::{CORE, Line, RecordKind};
 use crate::step::IDENTITY_MISMATCH;
 use crate::time::Now;
+
+/// More brokers than these are not listed to a person.
+const LISTED: usize = 50;
 
 /// What came of the orders.
 #[derive(Debug, Default)]
@@ -53,6 +57,9 @@ fn apply_one(
             wishes.resumed = Some(now.wall);
             ("resume", Target::Cluster, if was { "resumed" } else { "was not paused" }.to_owned())
         }
+        OrderKind::Approve if memory.incidents.get(MASS_FAILURE, &Target::Cluster).is_none() => {
+            ("approve", Target::Cluster, refused("there is nothing to approve: no mass failure"))
+        }
         OrderKind::Approve => {
             wishes.approved = Some(wish(None));
             wishes.approved_brokers = None;
@@ -60,13 +67,18 @@ fn apply_one(
         }
         OrderKind::Cancel { execution } => {
             let count = cancel(memory, *execution, &order.by, now);
-            (
-                "cancel",
-                Target::Cluster,
-                format!("{count} execution{} cancelled", if count == 1 { "" } else { "s" }),
-            )
+            let result = match (count, execution) {
+                (0, Some(id)) => refused(&why_not_cancelled(memory, *id)),
+                (0, None) => "nothing could be cancelled: no moves are under way".to_owned(),
+                (1, _) => "1 execution cancelled".to_owned(),
+                _ => format!("{count} executions cancelled"),
+            };
+            ("cancel", Target::Cluster, result)
         }
         OrderKind::MaintenanceOn { scope, until } => {
+            if let Some(why) = unknown_broker(memory, *scope) {
+                return ("maintenance_on", target_of(*scope), refused(&why));
+            }
             match scope {
                 Scope::Cluster => wishes.maintenance = Some(wish(*until)),
                 Scope::Broker(broker) => {
@@ -84,12 +96,16 @@ fn apply_one(
             if was {
                 applied.events.push(maintenance_notice(target_of(*scope), false, &order.by, &order.reason));
             }
-            let result = if was { "maintenance is off" } else { "was not under maintenance" };
-            ("maintenance_off", target_of(*scope), result.to_owned())
+            let result = match unknown_broker(memory, *scope) {
+                _ if was => "maintenance is off".to_owned(),
+                Some(why) => refused(&why),
+                None => "was not under maintenance".to_owned(),
+            };
+            ("maintenance_off", target_of(*scope), result)
         }
         OrderKind::AcceptIdentity => {
             let result = accept_identity(memory, now);
-            ("accept_identity", Target::Cluster, result.to_owned())
+            ("accept_identity", Target::Cluster, result)
         }
     }
 }
@@ -129,10 +145,39 @@ fn cancel(memory: &mut Memory, only: Option<u64>, by: &str, now: Now) -> usize {
     count
 }
 
+/// The result of an order that is not carried out.
+fn refused(why: &str) -> String {
+    format!("{REFUSED}{why}")
+}
+
+fn why_not_cancelled(memory: &Memory, id: u64) -> String {
+    match memory.executions.iter().find(|execution| execution.id.0 == id) {
+        None => format!("there is no execution {id}"),
+        Some(execution) => match &execution.ended {
+            Some((_, result)) => format!("execution {id} has ended: {result}"),
+            None => format!("execution {id} is an act that is out, which cannot be called back"),
+        },
+    }
+}
+
+/// Says so if the broker is one that nobody knows: most likely a slip, and the broker that was meant would be left
+/// without protection. Before the first look nothing is known, and everything is taken.
+fn unknown_broker(memory: &Memory, scope: Scope) -> Option<String> {
+    let Scope::Broker(broker) = scope else { return None };
+    // One that was gone before we came has been seen by nobody, but what is wrong with it is known.
+    let has_trouble = || memory.incidents.open.keys().any(|key| key.subject == Target::Broker(broker));
+    if memory.brokers.is_empty() || memory.brokers.contains_key(&broker) || has_trouble() {
+        return None;
+    }
+    let known: Vec<String> = memory.brokers.keys().take(LISTED).map(ToString::to_string).collect();
+    let more = if memory.brokers.len() > LISTED { ", …" } else { "" };
+    Some(format!("there is no broker {broker}; the brokers are {}{more}", known.join(", ")))
+}
+
 /// What was remembered belongs to the other cluster.
-fn accept_identity(memory: &mut Memory, now: Now) -> &'static str {
+fn accept_identity(memory: &mut Memory, now: Now) -> String {
     if memory.incidents.get(IDENTITY_MISMATCH, &Target::Cluster).is_none() {
-        return "nothing to accept: the identity is as remembered";
+        return refused("there is nothing to accept: the identity is as remembered");
     }
     memory.cluster_id = None;
     memory.brokers = Arc::default();
@@ -141,7 +186,7 @@ fn accept_identity(memory: &mut Memory, now: Now) -> &'static str {
             Arc::make_mut(shared).ended = Some((now.wall, "it belonged to another cluster".to_owned()));
         }
     }
-    "the identity that is seen next is taken as the right one"
+    "the identity that is seen next is taken as the right one".to_owned()
 }
 
 fn expire(wishes: &mut Wishes, now: Now, applied: &mut Applied) {
@@ -180,4 +225,57 @@ fn maintenance_notice(target: Target, on: bool, by: &str, reason: &str) -> Event
         severity: Severity::Info,
     };
     Event::new(names::NOTIFY_MAINTENANCE_MODE, target, reason, &message)
+}
+
+#[cfg(test)]
+mod tests {
+    use cluster::{BrokerAddress, BrokerId};
+
+    use super::*;
+    use crate::memory::KnownBroker;
+    use crate::time::Timestamp;
+
+    fn give(memory: &mut Memory, what: OrderKind) -> String {
+        let now = Now { wall: Timestamp(0), ..Now::default() };
+        let order = Order { by: "ann".to_owned(), reason: String::new(), what };
+        let line = apply(memory, vec![order], now).lines.remove(0);
+        line.into_record(1, now.wall, "c", None).result
+    }
+
+    fn on(broker: i32) -> OrderKind {
+        OrderKind::MaintenanceOn { scope: Scope::Broker(BrokerId(broker)), until: None }
+    }
+
+    #[test]
+    fn orders_that_would_do_nothing_are_refused() {
+        let mut memory = Memory::default();
+        assert_eq!(
+            give(&mut memory, OrderKind::Approve),
+            "refused: there is nothing to approve: no mass failure"
+        );
+        assert_eq!(
+            give(&mut memory, OrderKind::Cancel { execution: Some(7) }),
+            "refused: there is no execution 7"
+        );
+        assert!(
+            give(&mut memory, OrderKind::AcceptIdentity).starts_with("refused: there is nothing to accept")
+        );
+        assert_eq!(*memory.wishes, Wishes::default());
+    }
+
+    #[test]
+    fn a_broker_that_nobody_knows_is_refused_once_brokers_are_known() {
+        let mut memory = Memory::default();
+        assert_eq!(give(&mut memory, on(99)), "maintenance is on");
+        let address = BrokerAddress { host: "h".into(), port: 1 };
+        let broker = |id| cluster::Broker { id: BrokerId(id), address: address.clone(), rack: None };
+        let known = |id| (BrokerId(id), KnownBroker { broker: broker(id), last_live: Timestamp(0) });
+        memory.brokers = Arc::new([known(1), known(2)].into());
+        assert_eq!(give(&mut memory, on(98)), "refused: there is no broker 98; the brokers are 1, 2");
+        assert!(!memory.wishes.broker_maintenance.contains_key(&BrokerId(98)));
+        assert_eq!(give(&mut memory, on(2)), "maintenance is on");
+        let off = |broker| OrderKind::MaintenanceOff { scope: Scope::Broker(BrokerId(broker)) };
+        assert!(give(&mut memory, off(98)).starts_with("refused: there is no broker 98"));
+        assert_eq!(give(&mut memory, off(99)), "maintenance is off", "a wish can always be taken back");
+    }
 }

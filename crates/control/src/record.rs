@@ -45,7 +45,7 @@ pub struct Record {
     pub target: Target,
     /// Why.
     pub reason: String,
-    /// What came of it: `opened`, `resolved`, `admitted`, `held: …`, `submitted`, `done`, `failed: …`, …
+    /// What came of it: `opened`, `resolved`, `admitted`, `held: …`, `submitted`, `done`, `failed: …`, `refused: …`, …
     pub result: String,
     /// How much it matters.
     pub severity: Severity,

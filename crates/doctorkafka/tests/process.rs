@@ -181,6 +181,22 @@ fn a_pause_outlives_another_order_of_the_brokers() {
 }
 
 #[test]
+fn an_order_that_would_do_nothing_fails_and_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut service = start(dir.path());
+    service.until("started");
+    for (order, why) in [
+        (&["approve"][..], "there is nothing to approve: no mass failure"),
+        (&["cancel", "7"], "there is no execution 7"),
+        (&["accept-identity"], "there is nothing to accept"),
+    ] {
+        let refused = command(order).args(["--state-dir", dir.path().to_str().unwrap()]).output().unwrap();
+        assert_eq!(refused.status.code(), Some(1), "{order:?}: {}", text(&refused.stdout));
+        assert!(text(&refused.stderr).contains(why), "{order:?}: {}", text(&refused.stderr));
+    }
+}
+
+#[test]
 fn a_damaged_store_is_told_and_looking_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("store");

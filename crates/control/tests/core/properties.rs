@@ -351,6 +351,7 @@ fn writes_everything_again_after_a_failed_write() {
     let mut shell = start(None);
     shell.world.kill(1);
     shell.world.drop_broker(2);
+    shell.turn();
     shell.order(OrderKind::Approve);
     shell.turn();
     shell.world.come_back(1);

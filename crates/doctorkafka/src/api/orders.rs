@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use cluster::BrokerId;
-use control::order::OrderKind;
+use control::order::{OrderKind, REFUSED};
 use control::{Order, Scope, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -64,7 +64,10 @@ pub(super) async fn take(
         Err((code, why)) => return refusal(code, &why),
     };
     match handle.order(Order { by: body.by, reason: body.reason, what }).await {
-        Ok(result) => Json(Answer { result }).into_response(),
+        Ok(result) => match result.strip_prefix(REFUSED) {
+            Some(why) => refusal(StatusCode::CONFLICT, why),
+            None => Json(Answer { result }).into_response(),
+        },
         Err(why) => refusal(StatusCode::SERVICE_UNAVAILABLE, &why),
     }
 }
