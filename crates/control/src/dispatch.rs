@@ -153,6 +153,7 @@ impl Dispatcher<'_> {
         if is_news && self.is_new(event, &format!("held by {}", check.name())) {
             let line = Line::new(RecordKind::Hold, &emitted.by, &event.name, &event.target)
                 .because(&event.reason)
+                .caused_by(event.cause.as_ref())
                 .result(format!("held: {reason}"))
                 .severity(Severity::Warning)
                 .dry(event.dry_run);
@@ -203,6 +204,7 @@ impl Dispatcher<'_> {
     fn decision(&mut self, event: &Event, emitted: &Emitted, result: String, dry_run: bool) {
         let line = Line::new(RecordKind::Decision, &emitted.by, &event.name, &event.target)
             .because(&event.reason)
+            .caused_by(event.cause.as_ref())
             .result(result)
             .dry(dry_run);
         self.lines.push(line);
@@ -243,6 +245,7 @@ impl Dispatcher<'_> {
         let result = format!("dry run: would move {} partitions", order.moves.len());
         let line = Line::new(RecordKind::Outcome, &slot.name, &event.name, &event.target)
             .because(&event.reason)
+            .caused_by(event.cause.as_ref())
             .result(&result)
             .dry(true)
             .detail(serde_json::to_value(order).unwrap_or_default());

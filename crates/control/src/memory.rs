@@ -211,24 +211,29 @@ impl Memory {
     }
 
     /// Writes executions in this order: new single calls, so that an event that follows from another execution is
-    /// not lost when that one's end is known (it may arrive twice); moves that have ended, before new moves of the
-    /// same partitions, so that no partition ever has two in the store; at last the single calls from which others
-    /// followed.
+    /// not lost when that one's end is known (it may arrive twice); those that take over a part of another one's
+    /// throttle, so that somebody takes it away; moves that have ended, before new moves of the same partitions, so that
+    /// no partition ever has two in the store; at last the single calls from which others followed.
     fn changed_executions(&mut self, now: Tick, in_doubt: bool, effects: &mut Vec<Effect>) {
         let saved = &mut self.saved.executions;
+        let takes_over = |execution: &Execution| {
+            let before = saved.get(&execution.id).map_or(0, |(saved, _)| throttle_entries(saved));
+            throttle_entries(execution) > before
+        };
         let is_new = |execution: &Execution| !saved.contains_key(&execution.id);
         let mut order: Vec<(u8, &Arc<Execution>)> = Vec::with_capacity(self.executions.len());
         for execution in self.executions.iter() {
             let place = match (&execution.work, is_new(execution)) {
                 (Work::Once(_), true) => 0,
-                (Work::Reassign(_), false) => 1,
-                (Work::Reassign(_), true) => 2,
-                (Work::Once(_), false) => 3,
+                (Work::Reassign(_), false) if takes_over(execution) => 1,
+                (Work::Reassign(_), false) => 2,
+                (Work::Reassign(_), true) => 3,
+                (Work::Once(_), false) => 4,
             };
             order.push((place, execution));
         }
         order.sort_by_key(|(place, execution)| (*place, execution.id));
-        let new_moves = order.iter().any(|(place, _)| *place == 2);
+        let new_moves = order.iter().any(|(place, _)| *place == 3);
         for (_, execution) in order {
             let same = saved.get(&execution.id).is_some_and(|(saved, at)| {
                 let progress = new_moves || now.since(*at) >= PROGRESS_EVERY;
@@ -254,6 +259,11 @@ impl Memory {
     fn counters(&self) -> Counters {
         Counters { next_execution: self.next_execution, next_record: self.next_record }
     }
+}
+
+fn throttle_entries(execution: &Execution) -> usize {
+    let Work::Reassign(work) = &execution.work else { return 0 };
+    work.throttle.as_ref().and_then(|throttle| throttle.entries.as_ref()).map_or(0, Vec::len)
 }
 
 fn key_of(id: ExecutionId) -> String {
@@ -322,5 +332,45 @@ fn same_execution(left: &Execution, right: &Execution, progress: bool) -> bool {
                 })
         }
         (Work::Once(_), Work::Reassign(_)) | (Work::Reassign(_), Work::Once(_)) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Event, ReassignPartitions, Throttle, ThrottleEntry};
+    use crate::execution::Reassign;
+    use crate::finding::Target;
+
+    fn throttled(id: u64, keys: &[&str]) -> Arc<Execution> {
+        let order = ReassignPartitions { moves: Vec::new(), throttle_bytes_per_second: Some(5) };
+        let mut work = Reassign::new(order);
+        let entry = |key: &&str| {
+            let (broker, topic) = (Some(BrokerId(1)), None);
+            ThrottleEntry { broker, topic, key: (*key).to_owned(), value: "5".to_owned() }
+        };
+        let entries = Some(keys.iter().map(entry).collect());
+        work.throttle =
+            Some(Throttle { bytes_per_second: 5, brokers: Vec::new(), topics: Vec::new(), entries });
+        let event = Event::new("reassign_partitions", Target::Cluster, "", &());
+        Arc::new(Execution::new(ExecutionId(id), event, "reassign", Timestamp(1), Work::Reassign(work)))
+    }
+
+    #[test]
+    fn whoever_takes_over_a_throttle_is_written_before_whoever_gives_it_away() {
+        let executions =
+            |given: &[&str], taken: &[&str]| Arc::new(vec![throttled(1, given), throttled(2, taken)]);
+        let mut memory = Memory { executions: executions(&["rate", "other"], &[]), ..Memory::default() };
+        let written = |memory: &mut Memory| -> Vec<String> {
+            let effects = memory.changes(Tick(1));
+            let keys = effects.into_iter().filter_map(|effect| match effect {
+                Effect::Persist { key, .. } if key.starts_with(EXECUTIONS) => Some(key),
+                _ => None,
+            });
+            keys.collect()
+        };
+        assert_eq!(written(&mut memory), ["executions/1", "executions/2"]);
+        memory.executions = executions(&["other"], &["rate"]);
+        assert_eq!(written(&mut memory), ["executions/2", "executions/1"]);
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::execution::Execution;
 use crate::finding::{Severity, Target};
+use crate::incident::IncidentKey;
 use crate::time::Timestamp;
 
 /// What kind of line it is.
@@ -51,6 +52,9 @@ pub struct Record {
     pub severity: Severity,
     /// Whether it was a dry run: nothing was changed.
     pub dry_run: bool,
+    /// The incident that is the cause, where there is one.
+    #[serde(default)]
+    pub cause: Option<IncidentKey>,
     /// The execution it belongs to.
     pub execution: Option<u64>,
     /// Details for machines.
@@ -71,6 +75,7 @@ pub(crate) struct Line {
     result: String,
     severity: Severity,
     dry_run: bool,
+    cause: Option<IncidentKey>,
     execution: Option<u64>,
     detail: serde_json::Value,
 }
@@ -86,6 +91,7 @@ impl Line {
             result: String::new(),
             severity: Severity::Info,
             dry_run: false,
+            cause: None,
             execution: None,
             detail: serde_json::Value::Null,
         }
@@ -95,6 +101,7 @@ impl Line {
     pub(crate) fn of(kind: RecordKind, execution: &Execution) -> Self {
         let event = &execution.event;
         let mut line = Self::new(kind, &execution.action, &event.name, &event.target).because(&event.reason);
+        line.cause.clone_from(&event.cause);
         line.dry_run = execution.dry_run;
         line.execution = Some(execution.id.0);
         line
@@ -102,6 +109,11 @@ impl Line {
 
     pub(crate) fn because(mut self, reason: &str) -> Self {
         reason.clone_into(&mut self.reason);
+        self
+    }
+
+    pub(crate) fn caused_by(mut self, cause: Option<&IncidentKey>) -> Self {
+        self.cause = cause.cloned();
         self
     }
 
@@ -145,6 +157,7 @@ impl Line {
             result: self.result,
             severity: self.severity,
             dry_run: self.dry_run,
+            cause: self.cause,
             execution: self.execution,
             detail: self.detail,
         }

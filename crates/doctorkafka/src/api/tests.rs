@@ -156,6 +156,7 @@ async fn the_public_socket_shows_metrics_and_health_and_nothing_else() {
         result: String::new(),
         severity: Severity::Info,
         dry_run: true,
+        cause: None,
         execution: None,
         detail: serde_json::Value::Null,
     };

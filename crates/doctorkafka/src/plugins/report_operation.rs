@@ -144,7 +144,9 @@ fn operator_action(record: &Record) -> OperatorAction {
     action.reason = reason.to_owned();
     action.result = result.to_owned();
     action.principal = record.principal.clone();
-    action.cause = record.execution.map(|id| format!("execution {id}")).unwrap_or_default();
+    let incident = record.cause.as_ref().map(|cause| format!("{} of {}", cause.kind, cause.subject));
+    let execution = record.execution.map(|id| format!("execution {id}"));
+    action.cause = incident.into_iter().chain(execution).collect::<Vec<_>>().join(", ");
     action.dry_run = record.dry_run;
     action.detail = if record.detail.is_null() { String::new() } else { record.detail.to_string() };
     if action.detail.len() > MOST_DETAIL {
@@ -292,6 +294,7 @@ mod tests {
             result: "r".to_owned(),
             severity: Severity::Info,
             dry_run: false,
+            cause: None,
             execution: None,
             detail,
         }
@@ -335,6 +338,10 @@ mod tests {
             result: "submitted".to_owned(),
             severity: Severity::Warning,
             dry_run: true,
+            cause: Some(control::IncidentKey {
+                kind: "broker_dead".to_owned(),
+                subject: Target::Broker(cluster::BrokerId(3)),
+            }),
             execution: Some(2),
             detail: serde_json::json!({"moves": 60}),
         };
@@ -342,7 +349,8 @@ mod tests {
         let line = serde_json::to_value(action.line()).unwrap();
         let expected = serde_json::json!({"timestamp": 1_700_000_000_000_i64, "cluster": "prod",
             "operation": "reassign_partitions", "target": "broker 3", "reason": "broker 3 is dead",
-            "result": "submitted", "dryRun": true, "kind": "act"});
+            "result": "submitted", "dryRun": true, "kind": "act",
+            "cause": "broker_dead of broker 3, execution 2"});
         for (field, value) in expected.as_object().unwrap() {
             assert_eq!(line.get(field), Some(value), "{field} in {line}");
         }

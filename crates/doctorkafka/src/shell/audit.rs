@@ -133,6 +133,7 @@ mod tests {
             result: result.to_owned(),
             severity: Severity::Info,
             dry_run: false,
+            cause: None,
             execution: None,
             detail: serde_json::Value::Null,
         }

@@ -154,6 +154,7 @@ fn says_what_holds_and_who_asked_for_it() {
                 result: "paused".to_owned(),
                 severity: Severity::Info,
                 dry_run: false,
+                cause: None,
                 execution: None,
                 detail: serde_json::Value::Null,
             }];
