@@ -292,9 +292,10 @@ fn retention_under_traffic_costs_exactness_but_not_the_figure() -> Result<()> {
     assert_eq!(row["bytesInQuality"], "estimated");
     let (bytes, messages) = (row["bytesIn"].as_i64().unwrap(), row["messagesIn"].as_i64().unwrap());
     assert!(messages > 500, "{row}");
-    // A record takes its value, some bytes around it, and its share of the 61 of its batch.
+    // A record takes its value, some bytes around it, and its share of the 61 of its batch. Sizes and offsets are asked
+    // for one after the other while records come in, so that an estimate is off by what comes between.
     let each = bytes / messages;
-    assert!((2_000..2_100).contains(&each), "{each} bytes a record: {row}");
+    assert!((1_900..2_200).contains(&each), "{each} bytes a record: {row}");
     Ok(())
 }
 
