@@ -112,8 +112,20 @@ impl Cluster {
     pub fn missing(&self, report: &TrafficReport, within: Duration) -> Result<BTreeSet<u64>> {
         let bootstrap = self.live_bootstrap()?;
         let read = block_on(async {
-            let read = read_back(&bootstrap, &report.topic, report.generator);
-            tokio::time::timeout(within, read).await.context("reading all records back took too long")?
+            let deadline = tokio::time::Instant::now() + within;
+            loop {
+                let read = read_back(&bootstrap, &report.topic, report.generator);
+                let read = tokio::time::timeout_at(deadline, read)
+                    .await
+                    .context("reading all records back took too long")?;
+                // While leaders move, brokers refuse whoever asks the former one.
+                match read {
+                    Err(_) if tokio::time::Instant::now() < deadline => {
+                        tokio::time::sleep(Duration::from_millis(500)).await;
+                    }
+                    read => return read,
+                }
+            }
         })??;
         Ok(report.acknowledged.difference(&read).copied().collect())
     }

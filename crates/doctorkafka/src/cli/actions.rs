@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use brokerstats::{Codec, OperatorAction};
 use clap::Args;
-use cluster::{ClientError, LogReader, OffsetAt, StoredRecord, TopicPartition};
+use cluster::{BoxFuture, ClientError, LogReader, OffsetAt, StoredRecord, TopicPartition};
 use control::config::HumanDuration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -73,8 +73,10 @@ fn since_at(text: &str, now: Timestamp) -> Result<Since, String> {
 
 /// How long one read waits for something to come.
 const WAIT: Duration = Duration::from_secs(1);
-/// The pause after a failed read when following.
+/// The pause after a failed read.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How often a question is put when one is not following.
+const TRIES: usize = 5;
 
 impl Actions {
     pub(super) fn run(self) -> ExitCode {
@@ -117,8 +119,8 @@ impl Actions {
         for number in 0..reader.partitions(&self.topic).await? {
             let at = TopicPartition::new(self.topic.as_str(), number);
             let from = self.since.map_or(OffsetAt::Start, |since| OffsetAt::Time(since.0));
-            let offset = reader.offset(&at, from).await?;
-            let end = reader.offset(&at, OffsetAt::End).await?;
+            let offset = patiently(|| reader.offset(&at, from)).await?;
+            let end = patiently(|| reader.offset(&at, OffsetAt::End)).await?;
             places.push((at, offset, end));
         }
         self.read_what_is_there(&*reader, &mut places, out).await?;
@@ -154,7 +156,7 @@ impl Actions {
         let mut all: Vec<StoredRecord> = Vec::new();
         for (at, offset, end) in places {
             while *offset < *end {
-                let batch = reader.read(at, *offset, WAIT).await?;
+                let batch = patiently(|| reader.read(at, *offset, WAIT)).await?;
                 // No headway: what is left are records that are no longer kept or that were never committed.
                 if batch.next_offset <= *offset {
                     break;
@@ -171,6 +173,18 @@ impl Actions {
         out.print(&all)?;
         Ok(())
     }
+}
+
+/// Asks again where it goes wrong: right after a healing, when people look here first, leaders have just moved, and a
+/// broker that has given a partition away does not know it any more.
+async fn patiently<'a, T>(ask: impl Fn() -> BoxFuture<'a, Result<T, ClientError>>) -> Result<T, ClientError> {
+    for _ in 1..TRIES {
+        match ask().await {
+            Err(error) if !error.is_configuration() => tokio::time::sleep(PAUSE).await,
+            answer => return answer,
+        }
+    }
+    ask().await
 }
 
 /// Why reading stopped.
@@ -299,5 +313,24 @@ mod tests {
         assert_eq!(at("2023-11-14T22:13:20Z"), Ok(1_700_000_000_000));
         assert_eq!(at("2h"), Ok(1_800_000_000_000 - 7_200_000));
         assert!(at("yesterday").is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn asks_again_while_leaders_move_but_not_for_ever_and_not_without_the_right() {
+        let count = std::cell::Cell::new(0);
+        let ask = async |good: usize, error: fn() -> ClientError| {
+            count.set(0);
+            let answer = patiently(|| {
+                count.set(count.get() + 1);
+                let answer = if count.get() >= good { Ok(()) } else { Err(error()) };
+                Box::pin(std::future::ready(answer)) as BoxFuture<'static, _>
+            });
+            (answer.await.is_ok(), count.get())
+        };
+        let moved = || ClientError::UnknownTopic { what: "actions".into() };
+        assert_eq!(ask(3, moved).await, (true, 3));
+        assert_eq!(ask(99, moved).await, (false, TRIES));
+        let denied = || ClientError::Denied { doing: "reading", why: "no right".into() };
+        assert_eq!(ask(99, denied).await, (false, 1));
     }
 }
