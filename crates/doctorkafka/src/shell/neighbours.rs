@@ -150,6 +150,7 @@ impl Looking {
             // A topic that cannot be read or written is told by the action that writes records to it.
             if let Err(error) = self.read(&id).await {
                 tracing::debug!(cluster = %self.setup.cluster, %error, "heartbeats cannot be read");
+                self.create_if_missing(&error).await;
             }
             if self.setup.writes
                 && let Err(error) = self.write(&id, &who).await
@@ -171,13 +172,19 @@ impl Looking {
             value,
             headers: vec![(brokerstats::VERSION_HEADER.to_owned(), version)],
         };
-        let Setup { topic, connection, .. } = &self.setup;
-        match connection.log_writer.append(topic, record.clone()).await {
-            Err(ClientError::UnknownTopic { .. }) if self.setup.create_topic => {
-                topic::create(&*connection.writer, topic).await?;
-                connection.log_writer.append(topic, record).await
-            }
-            other => other,
+        self.setup.connection.log_writer.append(&self.setup.topic, record).await
+    }
+
+    /// Not left to writing: whoever writes to a topic that is not there asks for it again and again for many seconds
+    /// before it is sure.
+    async fn create_if_missing(&self, error: &ClientError) {
+        let Setup { cluster, topic, connection, writes, create_topic, .. } = &self.setup;
+        if *writes
+            && *create_topic
+            && matches!(error, ClientError::UnknownTopic { .. })
+            && let Err(error) = topic::create(&*connection.writer, topic).await
+        {
+            tracing::debug!(%cluster, %error, "the actions topic cannot be created");
         }
     }
 
