@@ -53,16 +53,20 @@ impl Attribute for OngoingReassignments {
     const NAME: &'static str = "reassignments";
 }
 impl Serialize for OngoingReassignments {
-    /// A list: JSON has only strings as keys of objects.
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Row<'a> {
-            partition: &'a TopicPartition,
-            #[serde(flatten)]
-            reassignment: &'a cluster::Reassignment,
-        }
-        to.collect_seq(self.0.iter().map(|(partition, reassignment)| Row { partition, reassignment }))
+        reassignment_rows(&self.0, to)
     }
+}
+
+/// A list: JSON has only strings as keys of objects.
+fn reassignment_rows<S: serde::Serializer>(of: &Reassignments, to: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Row<'a> {
+        partition: &'a TopicPartition,
+        #[serde(flatten)]
+        reassignment: &'a cluster::Reassignment,
+    }
+    to.collect_seq(of.iter().map(|(partition, reassignment)| Row { partition, reassignment }))
 }
 
 /// Every broker that has ever been seen alive, or is registered. Written by the framework before the monitors run.
@@ -286,10 +290,14 @@ impl Attribute for NoBrokerStats {
 
 /// Partitions whose reassignment, of whoever, has left the list a moment ago. That list comes from the controller, the
 /// replicas from a broker whose metadata are behind it: until they have caught up, a partition seems to have the replicas
-/// of before and after, and nobody to move it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct LatelyReassigned(pub BTreeSet<TopicPartition>);
+/// of before and after, and nobody to move it. The reassignments are those that were listed last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LatelyReassigned(pub Reassignments);
 impl Attribute for LatelyReassigned {
     const NAME: &'static str = "lately_reassigned";
+}
+impl Serialize for LatelyReassigned {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        reassignment_rows(&self.0, to)
+    }
 }

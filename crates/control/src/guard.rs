@@ -315,7 +315,7 @@ impl Guard<'_> {
         if ongoing.is_some_and(|fact| fact.value.0.contains_key(partition)) {
             return Some((Check::Foreign, format!("{partition} is being reassigned by someone else")));
         }
-        if self.state.get::<LatelyReassigned>().is_some_and(|fact| fact.value.0.contains(partition)) {
+        if self.state.get::<LatelyReassigned>().is_some_and(|fact| fact.value.0.contains_key(partition)) {
             return Some((Check::Foreign, format!("a reassignment of {partition} has ended a moment ago")));
         }
         cooling.get(partition).map(|cooling| {

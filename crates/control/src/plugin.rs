@@ -80,6 +80,10 @@ pub trait Action: Send + Sync {
     fn time_limit(&self) -> Option<Duration> {
         None
     }
+    /// What is wrong with the action itself, such as a topic that it cannot write. Asked in each cycle; never blocks.
+    fn findings(&self) -> Vec<Finding> {
+        Vec::new()
+    }
     /// Executes one event. With `dry_run` nothing outside is changed, and what would have been done is said.
     fn execute<'a>(&'a self, event: &'a Event, dry_run: bool) -> BoxFuture<'a, Result<Done, ActError>>;
 }

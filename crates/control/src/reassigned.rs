@@ -1,9 +1,9 @@
 //! Which reassignments have ended a moment ago.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cluster::TopicPartition;
+use cluster::{Reassignment, Reassignments, TopicPartition};
 
 use crate::attributes::{LatelyReassigned, OngoingReassignments};
 use crate::state::State;
@@ -16,8 +16,8 @@ const METADATA_FOLLOW: Duration = Duration::from_secs(5);
 /// What was seen of reassignments.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reassigned {
-    listed: BTreeSet<TopicPartition>,
-    ended: BTreeMap<TopicPartition, Tick>,
+    listed: Reassignments,
+    ended: BTreeMap<TopicPartition, (Reassignment, Tick)>,
 }
 
 impl Reassigned {
@@ -25,13 +25,17 @@ impl Reassigned {
     pub(crate) fn see(&mut self, state: &mut State) {
         let now = state.now().tick;
         if let Some(ongoing) = state.get::<OngoingReassignments>() {
-            let listed: BTreeSet<TopicPartition> = ongoing.value.0.keys().cloned().collect();
-            self.ended.extend(self.listed.difference(&listed).map(|partition| (partition.clone(), now)));
-            self.listed = listed;
+            let listed = &ongoing.value.0;
+            if *listed != self.listed {
+                let before = std::mem::replace(&mut self.listed, listed.clone());
+                let ended = before.into_iter().filter(|(partition, _)| !self.listed.contains_key(partition));
+                self.ended.extend(ended.map(|(partition, reassignment)| (partition, (reassignment, now))));
+            }
         }
-        self.ended.retain(|_, at| now.since(*at) < METADATA_FOLLOW);
+        self.ended.retain(|_, (_, at)| now.since(*at) < METADATA_FOLLOW);
         if !self.ended.is_empty() {
-            state.put(LatelyReassigned(self.ended.keys().cloned().collect()), now);
+            let ended = self.ended.iter().map(|(key, (reassignment, _))| (key.clone(), reassignment.clone()));
+            state.put(LatelyReassigned(ended.collect()), now);
         }
     }
 }

@@ -210,7 +210,6 @@ impl Core {
         );
         state.put(KnownBrokers(Arc::clone(&memory.brokers)), now.tick);
         let halt = self.look(memory, &mut state, inputs.contributions);
-        memory.reassigned.see(&mut state);
         let running = memory.executions.iter().map(|execution| &**execution);
         for finding in progress::findings(running, now.wall, &self.limits) {
             state.report(finding);
@@ -289,7 +288,7 @@ impl Core {
     /// Runs the monitors.
     fn look(
         &self,
-        memory: &Memory,
+        memory: &mut Memory,
         state: &mut State,
         mut contributions: BTreeMap<String, Contribution>,
     ) -> Halt {
@@ -308,6 +307,8 @@ impl Core {
                         state.report(finding);
                         return Halt::OtherCluster(reason);
                     }
+                    // The monitors behind it need to know which replicas have just been added.
+                    memory.reassigned.see(state);
                 }
                 MonitorSlot::Deriving(monitor) => {
                     if monitor.observe(state) == Flow::Stop {

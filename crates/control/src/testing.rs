@@ -18,6 +18,7 @@ use crate::monitors;
 use crate::operators;
 use crate::order::{Wish, Wishes};
 use crate::plugin::{Monitor, Operator};
+use crate::reassigned::Reassigned;
 use crate::state::State;
 use crate::time::{Now, Tick, Timestamp};
 
@@ -44,6 +45,7 @@ pub(crate) struct World {
     pub(crate) dead_brokers: monitors::dead_brokers::Config,
     pub(crate) healing: operators::under_replicated_partitions::Config,
     pub(crate) agents: operators::no_broker_stats::Config,
+    reassigned: Reassigned,
 }
 
 /// What one cycle brought.
@@ -82,6 +84,7 @@ impl World {
             dead_brokers: monitors::dead_brokers::Config::default(),
             healing: operators::under_replicated_partitions::Config::default(),
             agents: operators::no_broker_stats::Config::default(),
+            reassigned: Reassigned::default(),
         }
     }
 
@@ -165,6 +168,7 @@ impl World {
     /// One cycle.
     pub(crate) fn look(&mut self) -> Cycle {
         let mut state = self.sources();
+        self.reassigned.see(&mut state);
         let monitors: [Box<dyn Monitor>; 4] = [
             Box::new(monitors::maintenance::Config::default().build("maintenance")),
             Box::new(self.dead_brokers.build("dead_brokers")),

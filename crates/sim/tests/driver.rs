@@ -112,10 +112,8 @@ fn heals_a_killed_broker_and_leaves_nothing_over() {
         000061.000 act notify_reassignment [cluster] started
         000061.000 message notify_reassignment: 3 partitions are being moved
         000062.000 outcome notify_reassignment [cluster] told
-        000086.000 incident under_replicated [broker 6] opened
         000087.000 incident healing_waits [cluster] resolved after 26 s
         000087.000 incident under_replicated [broker 3] resolved after 47 s
-        000087.000 incident under_replicated [broker 6] resolved after 1.0 s
         000087.000 outcome reassign_partitions [cluster] 3 of 3 partitions moved in 27 s
         000087.000 decision elect_leaders [cluster] admitted, for elect_leaders
         000087.000 act elect_leaders [cluster] started

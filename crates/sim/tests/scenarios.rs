@@ -98,6 +98,7 @@ fn account(scenario: Scenario) -> String {
         driver.order(Order { by: "ann".to_owned(), reason: "because".to_owned(), what });
     }
     driver.run(scenario.run - passed).unwrap();
+    assert_eq!(driver.take_wrongs(), Vec::<String>::new());
     let mut text = String::new();
     for entry in driver.take_account() {
         writeln!(text, "{entry}").unwrap();

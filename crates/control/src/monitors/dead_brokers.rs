@@ -38,6 +38,10 @@ use crate::time::{Tick, Timestamp};
 /// somebody who has stopped it by mistake has found out by then.
 const FORGET_AFTER: Duration = Duration::from_secs(24 * 3600);
 
+/// So long after it was last seen alive a broker that is gone still counts among the absent: with others that go at the
+/// same time it may be the first sign that a switch or a rack is lost. Failures of one cause lie within minutes.
+const GONE_COUNTS: Duration = Duration::from_secs(15 * 60);
+
 /// What lies no further apart than a few looks happened at the same moment.
 const SAME_MOMENT: Duration = Duration::from_secs(3);
 
@@ -252,7 +256,7 @@ impl<'a> Look<'a> {
             seen.suspects.insert(id, Suspect { since, watched: Duration::ZERO, waits_for });
             return;
         }
-        if self.is_gone(id, findings) {
+        if self.is_gone(id, seen, findings) {
             return;
         }
         match self.probed(id) {
@@ -275,14 +279,15 @@ impl<'a> Look<'a> {
 
     /// Whether a broker has left, and nothing refers to it: it is neither registered nor in a replica list, and was
     /// not found dead while it still was.
-    fn is_gone(&self, id: BrokerId, findings: &mut Vec<Finding>) -> bool {
+    fn is_gone(&self, id: BrokerId, seen: &mut DeadBrokers, findings: &mut Vec<Finding>) -> bool {
         let Some(holders) = &self.holders else { return false };
         if holders.contains(&id) || self.liveness.fenced.contains_key(&id) {
             return false;
         }
         let known = self.known.and_then(|known| known.0.get(&id));
         let last_live = known.map_or(Timestamp::default(), |known| known.last_live);
-        let recent = self.state.now().wall.since(last_live) < FORGET_AFTER;
+        let away = self.state.now().wall.since(last_live);
+        let recent = away < FORGET_AFTER;
         let subject = Target::Broker(id);
         if recent && self.state.incidents().get(kinds::BROKER_DEAD, &subject).is_some() {
             return false;
@@ -290,6 +295,10 @@ impl<'a> Look<'a> {
         if recent {
             let message = format!("broker {id} is gone; it holds no replica, so nothing waits for it");
             findings.push(Finding::new(kinds::BROKER_GONE, subject, Severity::Info, message));
+        }
+        if away < GONE_COUNTS {
+            let waits_for = "nothing: it holds no replica".to_owned();
+            seen.suspects.insert(id, Suspect { since: last_live, watched: Duration::ZERO, waits_for });
         }
         true
     }

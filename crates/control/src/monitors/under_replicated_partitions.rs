@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use cluster::{BrokerId, Partition, Reassignments, TopicName, TopicPartition};
 use serde::{Deserialize, Serialize};
 
-use crate::attributes::{OngoingReassignments, Topics, UnderReplicatedPartition, UnderReplicatedPartitions};
+use crate::attributes::{
+    LatelyReassigned, OngoingReassignments, Topics, UnderReplicatedPartition, UnderReplicatedPartitions,
+};
 use crate::plugin::{Flow, Monitor};
 use crate::state::State;
 
@@ -36,22 +38,36 @@ impl Monitor for UnderReplicatedPartitionsMonitor {
     fn observe(&self, state: &mut State) -> Flow {
         let Some(topics) = state.get::<Topics>() else { return Flow::Continue };
         let none = BTreeMap::new();
-        let reassignments = state.get::<OngoingReassignments>().map_or(&none, |fact| &fact.value.0);
-        let found = look(topics.value, reassignments);
+        let ongoing = state.get::<OngoingReassignments>().map_or(&none, |fact| &fact.value.0);
+        let ended = state.get::<LatelyReassigned>().map_or(&none, |fact| &fact.value.0);
+        let found = look(topics.value, &Reassigning { ongoing, ended });
         let as_of = topics.as_of;
         state.put(found, as_of);
         Flow::Continue
     }
 }
 
-fn look(topics: &Topics, reassignments: &Reassignments) -> UnderReplicatedPartitions {
+/// What is known of reassignments.
+struct Reassigning<'a> {
+    ongoing: &'a Reassignments,
+    /// Those that have just ended: the replicas that they added may still be shown as out of sync.
+    ended: &'a Reassignments,
+}
+
+impl Reassigning<'_> {
+    fn is_new(&self, key: &TopicPartition, id: BrokerId) -> bool {
+        [self.ongoing, self.ended].iter().any(|all| all.get(key).is_some_and(|r| r.adding.contains(&id)))
+    }
+}
+
+fn look(topics: &Topics, reassigning: &Reassigning<'_>) -> UnderReplicatedPartitions {
     let mut found = UnderReplicatedPartitions::default();
     for (name, topic) in &topics.0 {
         found.of += topic.partitions.len() as u64;
         for (number, partition) in (0..).zip(&topic.partitions) {
             // The common case costs two comparisons.
             if partition.is_under_replicated() {
-                add(&mut found, name, number, partition, reassignments);
+                add(&mut found, name, number, partition, reassigning);
             }
         }
     }
@@ -63,12 +79,10 @@ fn add(
     name: &TopicName,
     number: i32,
     partition: &Partition,
-    reassignments: &Reassignments,
+    reassigning: &Reassigning<'_>,
 ) {
     let key = TopicPartition::new(name.clone(), number);
-    let reassignment = reassignments.get(&key);
-    let is_new = |id: BrokerId| reassignment.is_some_and(|r| r.adding.contains(&id));
-    let out_of_sync: Vec<_> = partition.out_of_sync().filter(|id| !is_new(*id)).collect();
+    let out_of_sync: Vec<_> = partition.out_of_sync().filter(|id| !reassigning.is_new(&key, *id)).collect();
     if out_of_sync.is_empty() && partition.leader.is_some() {
         found.only_reassigning.insert(key);
         return;
@@ -79,7 +93,7 @@ fn add(
         replicas: partition.replicas.to_vec(),
         isr: partition.isr.to_vec(),
         out_of_sync,
-        being_reassigned: reassignment.is_some(),
+        being_reassigned: reassigning.ongoing.contains_key(&key),
     };
     found.partitions.insert(key, what);
 }

@@ -74,6 +74,22 @@ fn replicas_that_are_just_being_added_are_not_missing() {
 }
 
 #[test]
+fn replicas_that_have_just_been_added_are_not_missing_while_the_metadata_follow() {
+    let mut world = World::new("b1\nb2\nb3\nb4 dead\nhealing-0: 1* -4~ +3~");
+    world.look();
+    // The controller does not list it any more, and the broker that was asked still shows how it was.
+    world.becomes("b1\nb2\nb3\nb4 dead\nhealing-0: 1* 4~ 3~");
+    let out_of_sync = |world: &mut World| {
+        let cycle = world.look();
+        let found = cycle.state.get::<UnderReplicatedPartitions>().unwrap().value;
+        found.partitions.values().map(|partition| partition.out_of_sync.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(out_of_sync(&mut world), [[cluster::BrokerId(4)]]);
+    world.skip(5);
+    assert_eq!(out_of_sync(&mut world), [[cluster::BrokerId(4), cluster::BrokerId(3)]]);
+}
+
+#[test]
 fn drk_12_an_offline_partition_with_one_replica_is_found() {
     // The last in-sync replica stays in the in-sync set although its broker is gone.
     check(

@@ -19,7 +19,7 @@ use crate::attributes::{
 use crate::config::{ByteSize, HumanDuration};
 use crate::event::{Event, Message, ReassignPartitions, Repeat, names};
 use crate::finding::{Finding, Severity, Target};
-use crate::incident::IncidentKey;
+use crate::incident::{Incident, IncidentKey};
 use crate::monitors::{kinds as seen, maintenance};
 use crate::planning::network::Loads;
 use crate::planning::{Facts, Healing, Unhealable, heal};
@@ -108,6 +108,7 @@ impl Operator for UnderReplicatedPartitionsOperator {
     fn operate(&self, state: &State) -> Verdict {
         let mut verdict = Verdict::default();
         alert_flapping(state, &mut verdict);
+        self.alert_dropped(state, &mut verdict);
         match Known::of(state, &self.config) {
             Ok(known) => self.decide(state, &known, &mut verdict),
             Err(why) => {
@@ -150,6 +151,22 @@ impl<'a> Known<'a> {
 }
 
 impl UnderReplicatedPartitionsOperator {
+    /// A broker that Kafka has dropped and that answers us is not dead, and nothing heals its replicas: when that
+    /// lasts, somebody has to look.
+    fn alert_dropped(&self, state: &State, verdict: &mut Verdict) {
+        for incident in state.incidents().of_kind(seen::BROKER_DROPPED) {
+            if state.now().wall.since(incident.first_seen) < self.config.unsure_alert_after.0 {
+                continue;
+            }
+            let waits = incident.waits_for.as_deref().unwrap_or("a person");
+            let body = format!(
+                "{}.\nIts replicas are not moved while it is not sure that it is dead; that waits for {waits}.",
+                incident.message
+            );
+            alert_incident(state, verdict, names::ALERT_URP_HANDLING_FAILURE, incident, body);
+        }
+    }
+
     fn decide(&self, state: &State, known: &Known<'_>, verdict: &mut Verdict) {
         if known.under_replicated.partitions.is_empty() && known.dead.dead.is_empty() {
             return;
@@ -403,18 +420,18 @@ fn returned(state: &State, within: Duration) -> BTreeSet<BrokerId> {
 
 fn alert_flapping(state: &State, verdict: &mut Verdict) {
     for incident in state.incidents().of_kind(seen::BROKER_FLAPPING) {
-        let message = Message {
-            subject: format!("{}: {}", state.cluster(), incident.message),
-            body: format!(
-                "{}.\nEach time its replicas fall out of sync and catch up again.",
-                incident.message
-            ),
-            severity: Severity::Warning,
-        };
-        let target = incident.key.subject.clone();
-        let event = Event::new(names::ALERT_FLAPPING_BROKER, target, incident.message.clone(), &message);
-        verdict.events.push(event.caused_by(incident.key.clone()).repeated(Repeat::OncePerIncident));
+        let body =
+            format!("{}.\nEach time its replicas fall out of sync and catch up again.", incident.message);
+        alert_incident(state, verdict, names::ALERT_FLAPPING_BROKER, incident, body);
     }
+}
+
+/// Alerts an open incident, once.
+fn alert_incident(state: &State, verdict: &mut Verdict, name: &str, incident: &Incident, body: String) {
+    let subject = format!("{}: {}", state.cluster(), incident.message);
+    let message = Message { subject, body, severity: Severity::Warning };
+    let event = Event::new(name, incident.key.subject.clone(), incident.message.clone(), &message);
+    verdict.events.push(event.caused_by(incident.key.clone()).repeated(Repeat::OncePerIncident));
 }
 
 /// Alerts a finding about the cluster that this verdict makes, once it is an incident.

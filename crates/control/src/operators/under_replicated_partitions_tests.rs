@@ -202,6 +202,25 @@ fn an_unsure_reason_is_alerted_when_it_lasts() {
 }
 
 #[test]
+fn a_broker_that_kafka_has_dropped_and_that_answers_is_alerted_when_it_lasts() {
+    let mut world = World::new("b1\nb2\nb3 dead\nt-0: 1* 2 3~");
+    world.odd_probes.insert(BrokerId(3));
+    assert!(events(&world.watch(599), names::ALERT_URP_HANDLING_FAILURE).is_empty());
+    let cycle = world.watch(1);
+    let alerts = events(&cycle, names::ALERT_URP_HANDLING_FAILURE);
+    assert_eq!(alerts.len(), 1);
+    assert_eq!(alerts[0].repeat, Repeat::OncePerIncident);
+    expect![[r#"
+        Message {
+            subject: "c: Kafka has dropped broker 3",
+            body: "Kafka has dropped broker 3.\nIts replicas are not moved while it is not sure that it is dead; that waits for it to stop answering: our probe reaches it at b3:9092.",
+            severity: Warning,
+        }
+    "#]]
+    .assert_debug_eq(&alerts[0].payload_as::<Message>().unwrap());
+}
+
+#[test]
 fn long_under_replication_is_alerted_once_for_each_incident() {
     let mut world = World::new("b1\nb2\nb3 dead\nt-0: 1* 2 3~");
     world.healing.prolong_urp_alert_seconds = HumanDuration::seconds(1000);

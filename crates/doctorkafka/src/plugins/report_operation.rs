@@ -7,12 +7,12 @@ mod spool;
 pub(crate) mod topic;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use brokerstats::{Codec, OperatorAction};
 use cluster::{BoxFuture, ClientError, NewRecord};
-use control::{ActError, Action, Done, Event, Record};
+use control::{ActError, Action, Done, Event, Finding, Record, Severity, Target};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
@@ -30,6 +30,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Bytes of a record's detail, and of each of its sentences, that are written: Kafka refuses records of more than 1 MB.
 const MOST_DETAIL: usize = 64 << 10;
 const MOST_WORDS: usize = 8 << 10;
+/// The kind of the finding that records wait because the topic cannot be written.
+const AUDIT_SPOOLED: &str = "audit_spooled";
 /// Records on their way to the writing task: more than one cycle ever makes are still taken.
 const QUEUE: usize = 1_024;
 
@@ -87,9 +89,11 @@ impl ActionConfig for ReportOperationConfig {
         let unreadable = format!("the spool {} cannot be read", file.display());
         let spool = Spool::open(file, self.spool).map_err(|e| format!("{unreadable}: {e}"))?;
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let writer = Writing { config: self.clone(), connection, codec, spool, refused: 0 };
+        let trouble = Trouble::default();
+        let writer =
+            Writing { config: self.clone(), connection, codec, spool, refused: 0, trouble: trouble.clone() };
         let task = Task::spawn(writer.run(jobs));
-        Ok(Arc::new(ReportOperation { name: context.name.clone(), queue, _task: task }))
+        Ok(Arc::new(ReportOperation { name: context.name.clone(), queue, trouble, _task: task }))
     }
 }
 
@@ -98,15 +102,38 @@ struct Job {
     written: oneshot::Sender<()>,
 }
 
+/// Why the topic cannot be written at present.
+#[derive(Clone, Default)]
+struct Trouble(Arc<Mutex<Option<String>>>);
+
+impl Trouble {
+    fn set(&self, why: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 struct ReportOperation {
     name: String,
     queue: mpsc::Sender<Job>,
+    trouble: Trouble,
     _task: Task,
 }
 
 impl Action for ReportOperation {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        let finding = |why| {
+            Finding::new(AUDIT_SPOOLED, Target::Cluster, Severity::Warning, why)
+                .waiting_for("the topic to be writable; until then records are kept in the state dir")
+        };
+        self.trouble.get().map(finding).into_iter().collect()
     }
 
     fn execute<'a>(&'a self, event: &'a Event, dry_run: bool) -> BoxFuture<'a, Result<Done, ActError>> {
@@ -186,6 +213,7 @@ struct Writing {
     spool: Spool<oneshot::Sender<()>>,
     /// Records that Kafka refused for good.
     refused: u64,
+    trouble: Trouble,
 }
 
 impl Writing {
@@ -202,7 +230,10 @@ impl Writing {
                 self.spool.push(job.action, Some(job.written));
             }
             match self.write_first().await {
-                Ok(()) => pause = SHORTEST_PAUSE,
+                Ok(()) => {
+                    pause = SHORTEST_PAUSE;
+                    self.trouble.set(None);
+                }
                 Err(why) if is_hopeless(&why) => {
                     self.refused += 1;
                     tracing::error!(topic = %self.config.topic, error = %why, refused = self.refused,
@@ -212,6 +243,10 @@ impl Writing {
                 Err(why) => {
                     tracing::warn!(topic = %self.config.topic, waiting = self.spool.len(), error = %why,
                         "the actions topic cannot be written, records are spooled");
+                    self.trouble.set(Some(format!(
+                        "the actions topic {} cannot be written, the record of what is done waits: {why}",
+                        self.config.topic
+                    )));
                     self.save().await;
                     let rest = tokio::time::sleep(pause);
                     tokio::pin!(rest);
@@ -320,6 +355,30 @@ mod tests {
         let event = Event::new("report_operation", Target::Cluster, "", &record(serde_json::Value::Null));
         assert_eq!(action.execute(&event, false).await.unwrap().summary, "dropped");
         assert_eq!(action.execute(&event, false).await.unwrap().summary, "written");
+        assert_eq!(*fake.changes.lock().unwrap(), ["append"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_topic_that_cannot_be_written_is_a_finding_until_it_can() {
+        use crate::plugins::fakes::{Fake, context};
+
+        let refusal = ClientError::Refused {
+            doing: "writing",
+            code: "NOT_ENOUGH_REPLICAS".to_owned(),
+            why: String::new(),
+        };
+        let fake = Arc::new(Fake { refusals: vec![refusal; 3].into(), ..Fake::default() });
+        let folder = tempfile::tempdir().unwrap();
+        let context = BuildContext { folder: folder.path().to_owned(), ..context(&fake) };
+        let action = ReportOperationConfig::default().build(&context).unwrap();
+        assert_eq!(action.findings(), []);
+        let event = Event::new("report_operation", Target::Cluster, "", &record(serde_json::Value::Null));
+        assert_eq!(action.execute(&event, false).await.unwrap().summary, "spooled");
+        let found = action.findings();
+        assert_eq!(found.iter().map(|finding| finding.kind.as_str()).collect::<Vec<_>>(), [AUDIT_SPOOLED]);
+        assert!(found[0].message.contains("NOT_ENOUGH_REPLICAS"), "{}", found[0].message);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(action.findings(), []);
         assert_eq!(*fake.changes.lock().unwrap(), ["append"]);
     }
 

@@ -4,11 +4,12 @@
 //! panic.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use control::{ActError, Action, Done, Effect, Event, Outcome};
+use control::{ActError, Action, Done, Effect, Event, Finding, Outcome};
 use tokio::sync::{Semaphore, mpsc};
 
 /// Bounds of the acts of one cluster.
@@ -64,6 +65,12 @@ impl Acts {
         };
         let actions = actions.into_iter().map(slot).collect();
         (Self { actions, outcomes, under_way: Arc::default(), limits }, received)
+    }
+
+    /// What the actions say is wrong with themselves. One that panics says nothing.
+    pub fn findings(&self) -> Vec<Finding> {
+        let ask = |slot: &Slot| catch_unwind(AssertUnwindSafe(|| slot.action.findings())).unwrap_or_default();
+        self.actions.values().flat_map(ask).collect()
     }
 
     /// How many acts are under way or wait for their turn.

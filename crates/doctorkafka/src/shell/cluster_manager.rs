@@ -315,7 +315,7 @@ impl ClusterManager {
             Finding::new(STORE_TROUBLE, Target::Cluster, Severity::Critical, why.clone())
                 .waiting_for("the state store to be usable; until then nothing is done, and looking goes on")
         };
-        self.store_trouble.iter().map(finding).collect()
+        self.store_trouble.iter().map(finding).chain(self.acts.findings()).collect()
     }
 
     /// Reads the memory from the store. Until that has succeeded there is a memory to look with, which has a pause in

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 
 use cluster::{
-    BrokerId, ClientError, ConfigChange, ConfigResource, Reader, Reassignments, TopicName, TopicPartition,
-    TopicTable, Writer,
+    ClientError, ConfigChange, ConfigResource, Reader, Reassignments, TopicName, TopicPartition, TopicTable,
+    Writer,
 };
 use control::event::{ElectLeaders, Message, PartitionMove, ReassignResult, ReassignStep, Throttle};
-use control::{ActError, Done, Event};
+use control::{ActError, Done, Event, Memory};
 
 use super::at_once;
-use crate::access::Access;
+use super::judge::{Batch, Judge};
+use crate::access::{Access, SharedWorld};
+use crate::world::Client;
 
 /// The action that moves replicas.
 pub(super) const REASSIGN: &str = "reassign_partitions";
@@ -26,6 +28,9 @@ const REPLICAS: [&str; 2] =
 /// Carries acts out.
 pub(super) struct Hands {
     access: Access,
+    world: SharedWorld,
+    /// Sees what goes out.
+    pub(super) judge: Judge,
 }
 
 fn failed(why: &ClientError) -> ActError {
@@ -41,8 +46,8 @@ fn not_done(why: &ClientError) -> ActError {
 }
 
 impl Hands {
-    pub(super) fn new(access: Access) -> Self {
-        Self { access }
+    pub(super) fn new(world: &SharedWorld, judge: Judge) -> Self {
+        Self { access: Access::new(world, Client::Us), world: world.clone(), judge }
     }
 
     /// The subject of a message to people, if the event is one.
@@ -51,7 +56,13 @@ impl Hands {
         Some(message.subject)
     }
 
-    pub(super) fn execute(&self, action: &str, event: &Event, dry_run: bool) -> Result<Done, ActError> {
+    pub(super) fn execute(
+        &mut self,
+        action: &str,
+        event: &Event,
+        dry_run: bool,
+        memory: &Memory,
+    ) -> Result<Done, ActError> {
         let wrong = |why: serde_json::Error| ActError {
             message: format!("the order is not understood: {why}"),
             maybe_applied: false,
@@ -62,8 +73,8 @@ impl Hands {
         }
         match action {
             REASSIGN => match event.payload_as::<ReassignStep>().map_err(wrong)? {
-                ReassignStep::Submit { moves } => self.submit(&moves),
-                ReassignStep::Cancel { moves } => self.cancel(&moves),
+                ReassignStep::Submit { moves } => self.submit(&moves, memory),
+                ReassignStep::Cancel { moves } => self.cancel(&moves, memory),
                 ReassignStep::SetThrottle(throttle) => self.throttle(&throttle, true),
                 ReassignStep::ClearThrottle(throttle) => self.throttle(&throttle, false),
             },
@@ -72,7 +83,7 @@ impl Hands {
         }
     }
 
-    fn submit(&self, moves: &[PartitionMove]) -> Result<Done, ActError> {
+    fn submit(&mut self, moves: &[PartitionMove], memory: &Memory) -> Result<Done, ActError> {
         let names: Vec<TopicName> = moves.iter().map(|order| order.partition.topic.clone()).collect();
         let topics = at_once(self.access.describe(&names)).map_err(|why| not_done(&why))?;
         let ongoing = at_once(self.access.reassignments()).map_err(|why| not_done(&why))?;
@@ -87,10 +98,10 @@ impl Hands {
                 Look::Changed(why) => result.skipped.push((order.partition.clone(), why.to_owned())),
             }
         }
-        self.send(&batch, result)
+        self.send(&batch, result, memory)
     }
 
-    fn cancel(&self, moves: &[PartitionMove]) -> Result<Done, ActError> {
+    fn cancel(&mut self, moves: &[PartitionMove], memory: &Memory) -> Result<Done, ActError> {
         let ongoing = at_once(self.access.reassignments()).map_err(|why| not_done(&why))?;
         let mut result = ReassignResult::default();
         let mut batch = BTreeMap::new();
@@ -101,15 +112,12 @@ impl Hands {
                 result.skipped.push((order.partition.clone(), "it is not our reassignment".to_owned()));
             }
         }
-        self.send(&batch, result)
+        self.send(&batch, result, memory)
     }
 
-    fn send(
-        &self,
-        batch: &BTreeMap<TopicPartition, Option<Vec<BrokerId>>>,
-        mut result: ReassignResult,
-    ) -> Result<Done, ActError> {
+    fn send(&mut self, batch: &Batch, mut result: ReassignResult, memory: &Memory) -> Result<Done, ActError> {
         if !batch.is_empty() {
+            self.judge.batch(&self.world.lock(), memory, batch);
             let answers = at_once(self.access.reassign(batch)).map_err(|why| failed(&why))?;
             for (partition, answer) in answers {
                 match answer {

@@ -9,7 +9,7 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use cluster::ClientError;
-use control::event::names;
+use control::event::{ReassignStep, names};
 use control::{
     ActionKind, ActionSlot, ConfigProblem, Core, CoreConfig, Effect, ExecutionLimits, FoldLimits,
     GuardConfig, Held, Inputs, Memory, MonitorSlot, Now, Order, Outcome, Record, RestoreError, State,
@@ -26,10 +26,13 @@ mod eyes;
 
 mod hands;
 
+mod judge;
+
 mod reports;
 
 use eyes::Eyes;
 use hands::Hands;
+use judge::{Judge, Sent};
 
 /// What a driver runs.
 #[derive(Clone, Debug)]
@@ -201,12 +204,12 @@ impl Driver {
         let core = core(config)?;
         let seed = world.settings().seed;
         let world = SharedWorld::new(world);
-        let access = Access::new(&world, Client::Us);
+        let judge = Judge::new(config.dead_brokers.grace.0);
         let started = world.lock().now();
         Ok(Self {
             core,
             interval: config.interval,
-            hands: Hands::new(access),
+            hands: Hands::new(&world, judge),
             store: BTreeMap::new(),
             process: Process::new(started, Memory::default(), &world),
             next_look: started,
@@ -264,6 +267,12 @@ impl Driver {
     /// The account since it was last taken.
     pub fn take_account(&mut self) -> Vec<Entry> {
         std::mem::take(&mut self.account)
+    }
+
+    /// What was wrong, by the truth of the world, with what was done since this was asked last: a broker given up that was
+    /// alive, a reassignment of somebody else cancelled, an act that the journal does not have, and the like.
+    pub fn take_wrongs(&mut self) -> Vec<String> {
+        self.hands.judge.take_wrongs()
     }
 
     /// Lets so much time go by.
@@ -374,7 +383,13 @@ impl Driver {
                     let what = Told::Message { event: event.name.clone(), subject };
                     self.account.push(Entry { at, what });
                 }
-                let result = self.hands.execute(&action, &event, dry_run);
+                if let Some(state) = self.process.state.as_ref().filter(|_| !dry_run) {
+                    let (store, memory) = (&self.store, &self.process.memory);
+                    let submits = matches!(event.payload_as(), Ok(ReassignStep::Submit { .. }));
+                    let name = event.name.as_str();
+                    self.hands.judge.act(&Sent { execution, sequence, name, submits, store, memory, state });
+                }
+                let result = self.hands.execute(&action, &event, dry_run, &self.process.memory);
                 self.process.outcomes.push(Outcome { execution, sequence, result });
             }
         }

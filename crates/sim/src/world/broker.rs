@@ -1,13 +1,13 @@
 //! Brokers: their processes, and what the controller holds of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster::Broker;
+use cluster::{Broker, BrokerId};
 
 use super::metadata::Frozen;
-use super::{Event, World};
+use super::{Event, World, push_bounded};
 use crate::fault::Cut;
 use crate::time::Moment;
 use crate::world::history::Happening;
@@ -20,6 +20,10 @@ pub(super) struct BrokerModel {
     pub(super) run: u64,
     /// Whether the controller holds it to be alive (unfenced in KRaft mode, registered with ZooKeeper).
     pub(super) live: bool,
+    /// When that changed, the newest last; the beginning counts as a change. Bounded.
+    pub(super) changes: VecDeque<(Moment, bool)>,
+    /// Since when its process has done what it does, or we have been able to reach its host or not: the later moment.
+    pub(super) reached_or_not_since: Moment,
     /// Grows with each sign of life that comes after a gap.
     pub(super) session: u64,
     /// When its session ends, while signs of life are missing.
@@ -60,6 +64,9 @@ pub(super) enum Process {
     Down,
 }
 
+/// So many changes of who is alive are kept of each broker.
+const CHANGES: usize = 16;
+
 /// A flapping broker comes and goes so often.
 const FLAPS: u32 = 6;
 /// It is down for so long each time: longer than a session, or nobody would notice.
@@ -68,6 +75,51 @@ const FLAP_DOWN: Duration = Duration::from_secs(20);
 const FLAP_EVERY: Duration = Duration::from_secs(60);
 
 impl World {
+    /// How long a broker's absence, by the controller's word, has lasted: the present one, or one that ended at most
+    /// `within` ago. `None` for one that was alive all that time, and for one that there is not.
+    pub fn absent_lately(&self, id: BrokerId, within: Duration) -> Option<Duration> {
+        let changes = &self.brokers[*self.by_id.get(&id)?].changes;
+        let mut end = self.now;
+        for (at, live) in changes.iter().rev() {
+            if !live {
+                return Some(end.since(*at));
+            }
+            if self.now.since(*at) > within {
+                return None;
+            }
+            end = *at;
+        }
+        None
+    }
+
+    /// Whether a broker is alive, by the controller's word, or was at most `within` ago.
+    pub fn was_live_lately(&self, id: BrokerId, within: Duration) -> bool {
+        let Some(it) = self.by_id.get(&id).map(|broker| &self.brokers[*broker]) else { return false };
+        it.live
+            || it.changes.back().is_some_and(|(at, _)| self.now.since(*at) <= within && it.changes.len() > 1)
+    }
+
+    /// For how long a broker has answered DoctorKafka without a gap; `None` for one that does not now.
+    pub fn answers_us_for(&self, id: BrokerId) -> Option<Duration> {
+        let broker = *self.by_id.get(&id)?;
+        let answers = self.runs(broker) && !self.cut.contains(&(broker, Cut::Us));
+        answers.then(|| self.now.since(self.brokers[broker].reached_or_not_since))
+    }
+
+    /// Whether a broker holds any replica.
+    pub fn holds_replicas(&self, id: BrokerId) -> bool {
+        self.by_id.get(&id).is_some_and(|broker| !self.brokers[*broker].partitions.is_empty())
+    }
+
+    /// Brokers that have been away, by the controller's word, for at least `time`.
+    pub fn absent_for(&self, time: Duration) -> Vec<BrokerId> {
+        let away = self
+            .brokers
+            .iter()
+            .filter(|it| !it.live && it.changes.back().is_some_and(|(at, _)| self.now.since(*at) >= time));
+        away.map(|it| it.broker.id).collect()
+    }
+
     /// Whether a broker's process answers requests.
     pub(super) fn runs(&self, broker: usize) -> bool {
         self.brokers[broker].process == Process::Runs
@@ -121,6 +173,7 @@ impl World {
         if !std::mem::take(&mut self.brokers[broker].live) {
             return;
         }
+        push_bounded(&mut self.brokers[broker].changes, (self.now, false), CHANGES);
         self.brokers[broker].session += 1;
         self.brokers[broker].session_end = None;
         self.history.push(self.now, Happening::Dropped(self.id(broker)));
@@ -137,11 +190,13 @@ impl World {
         }
         if self.brokers[broker].process == Process::Starts {
             self.brokers[broker].process = Process::Runs;
+            self.brokers[broker].reached_or_not_since = self.now;
         }
         if !self.shows_life(broker) {
             return;
         }
         self.brokers[broker].live = true;
+        push_bounded(&mut self.brokers[broker].changes, (self.now, true), CHANGES);
         self.brokers[broker].session_end = None;
         self.history.push(self.now, Happening::Alive(self.id(broker)));
         self.publish_live();
@@ -226,6 +281,7 @@ impl World {
 
     fn become_process(&mut self, broker: usize, process: Process) {
         self.brokers[broker].process = process;
+        self.brokers[broker].reached_or_not_since = self.now;
         self.brokers[broker].run += 1;
         self.loads_due = true;
         self.watch_session(broker);

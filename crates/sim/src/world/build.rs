@@ -157,6 +157,8 @@ impl World {
             process: if live { Process::Runs } else { Process::Down },
             run: 0,
             live,
+            changes: [(self.now, live)].into(),
+            reached_or_not_since: self.now,
             session: 0,
             session_end: None,
             phase: self.random.below(beat),

@@ -133,7 +133,7 @@ impl World {
     fn after_cut(&mut self, broker: usize, cut: Cut) {
         match cut {
             Cut::Broker(_) => self.follow_all(broker),
-            Cut::Us => {}
+            Cut::Us => self.brokers[broker].reached_or_not_since = self.now,
             Cut::Controller => {
                 if self.cut.contains(&(broker, cut)) {
                     self.freeze(broker);

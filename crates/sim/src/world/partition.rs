@@ -1,6 +1,6 @@
 //! Partitions: their logs, their leaders, and who is in sync.
 
-use cluster::Partition;
+use cluster::{Partition, TopicPartition};
 
 use super::World;
 use super::history::Happening;
@@ -46,6 +46,11 @@ impl PartitionModel {
 }
 
 impl World {
+    /// A partition as the controller has it.
+    pub fn partition(&self, at: &TopicPartition) -> Option<Partition> {
+        self.find(at).map(|p| self.public(p))
+    }
+
     /// What is produced to a partition in bytes per second, averaged over a day.
     pub(super) fn mean_rate(&self, p: usize) -> u64 {
         let partition = &self.partitions[p];

@@ -1,0 +1,151 @@
+//! What goes wrong in an incident, what people order meanwhile, and when it ends.
+
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+use cluster::BrokerId;
+use control::Scope;
+use control::order::OrderKind;
+
+use crate::random::Random;
+use crate::world::Shape;
+
+/// When the faults are over and all brokers are back.
+pub(super) const END: Duration = Duration::from_secs(1800);
+/// Faults begin before this second, so that they have some effect before the end.
+const LAST: u64 = 1500;
+
+/// Faults and orders.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// The faults, in their notation.
+    pub(super) faults: String,
+    /// The orders in their order. None is in force any more at the end.
+    pub(super) orders: Vec<(Duration, OrderKind)>,
+    told: String,
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.faults, self.told)
+    }
+}
+
+impl Plan {
+    /// Some faults, crashes of our own among them, some orders, and their end.
+    pub(super) fn draw(shape: &Shape, random: &mut Random) -> Self {
+        let mut plan = Self::default();
+        for _ in 0..random.between(1, 6) {
+            let (second, fault) = (random.below(LAST), fault(shape, random));
+            plan.add(second, &fault);
+        }
+        if random.chance(100) {
+            plan.cut_us_off(shape, random);
+        }
+        for _ in 0..random.below(4) {
+            plan.add(random.below(END.as_secs()), "crash us");
+        }
+        plan.add(END.as_secs(), "calm");
+        if random.chance(250) {
+            plan.order_something(shape, random);
+        }
+        plan.orders.sort_by_key(|(when, _)| *when);
+        plan
+    }
+
+    /// Whether a host is replaced by an empty one.
+    pub(super) fn replaces(&self) -> bool {
+        self.faults.contains("replace")
+    }
+
+    fn add(&mut self, second: u64, fault: &str) {
+        // Writing to a string does not fail.
+        let _ = writeln!(self.faults, "at {second}s {fault}");
+    }
+
+    fn order(&mut self, second: u64, what: OrderKind) {
+        let _ = writeln!(self.told, "at {second}s order {what:?}");
+        self.orders.push((Duration::from_secs(second), what));
+    }
+
+    /// We reach no broker any more, for some time.
+    fn cut_us_off(&mut self, shape: &Shape, random: &mut Random) {
+        let (second, lasts) = (random.below(LAST), random.between(10, 300));
+        for id in 1..=shape.brokers {
+            self.add(second, &format!("isolate b{id} from us for {lasts}s"));
+        }
+    }
+
+    fn order_something(&mut self, shape: &Shape, random: &mut Random) {
+        let begin = random.below(LAST);
+        let end = random.between(begin + 1, END.as_secs());
+        match random.below(5) {
+            0 => {
+                self.order(begin, OrderKind::Pause);
+                self.order(end, OrderKind::Resume);
+            }
+            1 => {
+                self.order(begin, OrderKind::MaintenanceOn { scope: Scope::Cluster, until: None });
+                self.order(end, OrderKind::MaintenanceOff { scope: Scope::Cluster });
+            }
+            2 => {
+                let scope = Scope::Broker(broker(shape, random));
+                self.order(begin, OrderKind::MaintenanceOn { scope: scope.clone(), until: None });
+                self.order(end, OrderKind::MaintenanceOff { scope });
+            }
+            3 => self.order(begin, OrderKind::Approve),
+            _ => self.order(begin, OrderKind::Cancel { execution: None }),
+        }
+    }
+}
+
+fn broker(shape: &Shape, random: &mut Random) -> BrokerId {
+    BrokerId(i32::try_from(random.between(1, u64::from(shape.brokers))).unwrap_or(1))
+}
+
+/// So many different brokers.
+fn brokers(count: u32, shape: &Shape, random: &mut Random) -> Vec<BrokerId> {
+    let mut chosen = Vec::new();
+    while chosen.len() < usize::try_from(count.min(shape.brokers)).unwrap_or(0) {
+        let id = broker(shape, random);
+        if !chosen.contains(&id) {
+            chosen.push(id);
+        }
+    }
+    chosen
+}
+
+fn fault(shape: &Shape, random: &mut Random) -> String {
+    let lasts = random.between(10, 600);
+    let partition = |random: &mut Random| {
+        format!("topic-000{}-{}", random.below(2), random.below(u64::from(shape.partitions)))
+    };
+    match random.below(24) {
+        0..=5 => "kill any".to_owned(),
+        6 => "restart any".to_owned(),
+        7 => format!("pause any {lasts}s"),
+        8 => "flap any".to_owned(),
+        9 => format!("isolate any from controller for {lasts}s"),
+        10 => format!("isolate any from us for {lasts}s"),
+        11 => format!("frozen-metadata any for {lasts}s"),
+        12 => format!("rack-down r{}", random.between(1, 3)),
+        13 => format!("recover any {lasts}s"),
+        14 => format!("clock +{lasts}s"),
+        15 => format!("clock -{lasts}s"),
+        16 => "replace any".to_owned(),
+        17 => format!("slow-disk any {}MB/s for {lasts}s", random.between(1, 50)),
+        18 => format!("fill any {}%", random.between(80, 100)),
+        19 => {
+            let ends = brokers(2, shape, random);
+            format!("isolate b{} from b{} for {lasts}s", ends[0], ends[1])
+        }
+        20 => format!("agent-silent any for {lasts}s"),
+        21 => format!("traffic topic-0000 x{} for {lasts}s", random.between(2, 20)),
+        22 => {
+            let to = brokers(shape.replicas, shape, random);
+            let to: Vec<String> = to.iter().map(ToString::to_string).collect();
+            format!("foreign-reassignment {} {}", partition(random), to.join(" "))
+        }
+        _ => format!("foreign-cancel {}", partition(random)),
+    }
+}

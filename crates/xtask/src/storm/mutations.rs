@@ -1,0 +1,235 @@
+//! Known bugs, put one after the other into a copy of the sources, to see whether the storm finds each: a check that
+//! finds nothing proves something only if it would find what is wrong.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+/// A bug in a source file of the core: what is right, and what it becomes.
+struct Mutation {
+    name: &'static str,
+    file: &'static str,
+    edits: &'static [(&'static str, &'static str)],
+}
+
+const MUTATIONS: &[Mutation] = &[
+    Mutation {
+        name: "a broker is dead without any grace",
+        file: "monitors/dead_brokers.rs",
+        edits: &[("let grace = self.config.grace.0;", "let grace = std::time::Duration::ZERO;")],
+    },
+    Mutation {
+        name: "a broker is dead although it answers our probe",
+        file: "monitors/dead_brokers.rs",
+        edits: &[(
+            "                None => {\n                    Probed::NotYet(format!(\"it to stop answering: our probe reaches it at {}\", probe.address))\n                }\n",
+            "                None => Probed::Fails(format!(\"answers at {}\", probe.address)),\n",
+        )],
+    },
+    Mutation {
+        name: "the brake does not count",
+        file: "guard/brake.rs",
+        edits: &[("    if absent.len() > limit {", "    if absent.len() > limit && limit > 100 {")],
+    },
+    Mutation {
+        name: "a pause is not heeded",
+        file: "guard.rs",
+        edits: &[(
+            "        if let Some(wish) = &wishes.paused {",
+            "        if let Some(wish) = wishes.paused.as_ref().filter(|_| false) {",
+        )],
+    },
+    Mutation {
+        name: "maintenance of the cluster is not heeded",
+        file: "guard.rs",
+        edits: &[(
+            "        if let Some(wish) = wishes.maintenance.as_ref().or(by_monitor) {",
+            "        if let Some(wish) = by_monitor {",
+        )],
+    },
+    Mutation {
+        name: "old knowledge of who is alive is acted on",
+        file: "guard.rs",
+        edits: &[(
+            "        if let Err(unknown) = live.and(topics) {",
+            "        if let Err(unknown) = topics {",
+        )],
+    },
+    Mutation {
+        name: "a partition that is being moved is moved again",
+        file: "guard.rs",
+        edits: &[(
+            "        if open.contains(partition) {",
+            "        if open.contains(partition) && open.is_empty() {",
+        )],
+    },
+    Mutation {
+        name: "moves go on although their broker has come back",
+        file: "execution/observe.rs",
+        edits: &[(
+            "    if let Some(broker) = order.dead.iter().find(|broker| view.is_live(**broker)) {",
+            "    if let Some(broker) = order.dead.iter().find(|broker| view.is_live(**broker) && false) {",
+        )],
+    },
+    Mutation {
+        name: "moves go to brokers that are away",
+        file: "planning.rs",
+        edits: &[(
+            "        } else if !self.liveness.live.contains_key(&id) || self.dead.suspects.contains_key(&id) {\n            BrokerState::Absent",
+            "        } else if !self.liveness.live.contains_key(&id) || self.dead.suspects.contains_key(&id) {\n            BrokerState::Alive",
+        )],
+    },
+    Mutation {
+        name: "acts are sent out before they are in the journal",
+        file: "step.rs",
+        edits: &[
+            (
+                "let mut effects = memory.changes(now.tick);",
+                "let mut effects = acts; effects.extend(memory.changes(now.tick));",
+            ),
+            ("        effects.extend(acts);\n", ""),
+        ],
+    },
+    Mutation {
+        name: "a throttle is left when all is done",
+        file: "execution/reassign.rs",
+        edits: &[(
+            "            Some(_) if work.failures >= limits.max_clear_tries => Next::End,",
+            "            Some(_) => Next::End,",
+        )],
+    },
+    Mutation {
+        name: "an act whose answer was lost is waited for without end",
+        file: "execution/reassign.rs",
+        edits: &[(
+            "        work.under_way = None;\n    }\n    look(work, view, limits);",
+            "    }\n    look(work, view, limits);",
+        )],
+    },
+    Mutation {
+        name: "the journal is not read at the start",
+        file: "memory.rs",
+        edits: &[(
+            "                    executions.push(Arc::new(execution));",
+            "                    drop(execution);",
+        )],
+    },
+];
+
+/// Puts each bug in, and lives through incidents from `first` on until one fails, at most `count`.
+pub(crate) fn run(first: u64, count: u64) -> Result<ExitCode> {
+    let copy = root().join("target/mutants/src");
+    mirror(&root(), &copy)?;
+    let storm = build(&copy)?;
+    let clean = live(&storm, first, count)?;
+    ensure!(clean.is_none(), "without any bug: {}", clean.unwrap_or_default());
+    println!("no bug: {count} incidents, none failed");
+    let mut survived = 0;
+    for mutation in MUTATIONS {
+        let file = copy.join(SOURCES).join(mutation.file);
+        let right = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        fs::write(&file, mutation.apply(&right)?)?;
+        let found = build(&copy).and_then(|storm| live(&storm, first, count));
+        fs::write(&file, right)?;
+        match found.with_context(|| mutation.name)? {
+            Some(how) => println!("caught: {}: {how}", mutation.name),
+            None => {
+                survived += 1;
+                println!("NOT CAUGHT by {count} incidents: {}", mutation.name);
+            }
+        }
+    }
+    println!("{} bugs, {survived} not caught", MUTATIONS.len());
+    Ok(if survived == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The sources of the core, in the workspace.
+const SOURCES: &str = "crates/control/src";
+
+impl Mutation {
+    fn apply(&self, source: &str) -> Result<String> {
+        let mut text = source.to_owned();
+        for (right, wrong) in self.edits {
+            let count = text.matches(right).count();
+            ensure!(count == 1, "{}: {count} places in {} are {right:?}", self.name, self.file);
+            text = text.replace(right, wrong);
+        }
+        Ok(text)
+    }
+}
+
+/// Makes `to` hold the sources that `from` holds. What is the same already is left alone, so that it is not built anew.
+fn mirror(from: &Path, to: &Path) -> Result<()> {
+    for name in ["Cargo.toml", "Cargo.lock", ".cargo", "crates", "examples"] {
+        copy(&from.join(name), &to.join(name))?;
+    }
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let context = || format!("cannot copy {}", from.display());
+    if from.is_dir() {
+        fs::create_dir_all(to).with_context(context)?;
+        for entry in fs::read_dir(from).with_context(context)? {
+            let entry = entry.with_context(context)?;
+            copy(&entry.path(), &to.join(entry.file_name()))?;
+        }
+        return Ok(());
+    }
+    let text = fs::read(from).with_context(context)?;
+    if fs::read(to).is_ok_and(|present| present == text) {
+        return Ok(());
+    }
+    fs::write(to, text).with_context(context)
+}
+
+/// Builds the storm of the copy, and says where it is.
+fn build(copy: &Path) -> Result<PathBuf> {
+    let target = root().join("target/mutants/build");
+    let status = Command::new(env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
+        .args(["build", "-q", "-p", "sim", "--example", "storm", "--target-dir"])
+        .arg(&target)
+        // A bug may leave something unused.
+        .env("RUSTFLAGS", "-Awarnings")
+        .current_dir(copy)
+        .status()
+        .context("cannot start cargo")?;
+    ensure!(status.success(), "it cannot be built");
+    Ok(target.join("debug/examples/storm"))
+}
+
+/// What went wrong first, if anything did.
+fn live(storm: &Path, first: u64, count: u64) -> Result<Option<String>> {
+    let mut command = Command::new(storm);
+    command.arg(first.to_string()).arg(count.to_string()).stdin(Stdio::null());
+    let out = command.output().context("cannot start the storm")?;
+    let said = String::from_utf8_lossy(&out.stdout).trim().to_owned();
+    match out.status.code() {
+        Some(0) => Ok(None),
+        Some(1) => Ok(Some(said)),
+        _ => Ok(Some(format!("it panicked: {}", String::from_utf8_lossy(&out.stderr).trim()))),
+    }
+}
+
+/// The folder of the workspace: two above that of this package.
+fn root() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.ancestors().nth(2).unwrap_or(package).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bug_has_its_place_in_the_sources() {
+        assert!(MUTATIONS.len() >= 10);
+        for mutation in MUTATIONS {
+            let source = fs::read_to_string(root().join(SOURCES).join(mutation.file)).unwrap();
+            assert_ne!(mutation.apply(&source).unwrap(), source, "{}", mutation.name);
+        }
+    }
+}
