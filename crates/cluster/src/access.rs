@@ -54,6 +54,15 @@ pub trait Reader: Send + Sync {
     /// The topics `names` as they are at this moment, asked of any broker; one that does not exist is absent.
     fn describe<'a>(&'a self, names: &'a [TopicName]) -> BoxFuture<'a, Result<TopicTable, ClientError>>;
 
+    /// The topics `names` as each of up to `count` live brokers has them, every one by its own metadata: whoever acts on
+    /// what is read must not rely on a broker whose metadata stand still. At least two answers where there are two live
+    /// brokers; which brokers are asked changes from call to call.
+    fn witnesses<'a>(
+        &'a self,
+        names: &'a [TopicName],
+        count: usize,
+    ) -> BoxFuture<'a, Result<Vec<TopicTable>, ClientError>>;
+
     /// All reassignments in progress.
     fn reassignments(&self) -> BoxFuture<'_, Result<Reassignments, ClientError>>;
 

@@ -20,6 +20,8 @@ struct Known {
     controller: Option<BrokerId>,
     kraft: bool,
     failed: BTreeMap<BrokerAddress, Instant>,
+    /// With whom the next call begins that goes from one to the next.
+    turn: usize,
 }
 
 impl Directory {
@@ -65,6 +67,21 @@ impl Directory {
         let mut all: Vec<_> = known.live.values().cloned().collect();
         all.extend(bootstrap.iter().filter(|at| !known.live.values().any(|live| live == *at)).cloned());
         all.sort_by_key(|at| known.failed.get(at).is_some_and(|when| now.duration_since(*when) < AVOID_FOR));
+        all
+    }
+
+    /// Everyone, those that failed lately last, and beginning with another one each time.
+    pub(crate) fn in_turn(&self, bootstrap: &[BrokerAddress], now: Instant) -> Vec<BrokerAddress> {
+        let mut all = self.everyone(bootstrap, now);
+        let mut known = self.lock();
+        let failed = |at: &BrokerAddress| {
+            known.failed.get(at).is_some_and(|when| now.duration_since(*when) < AVOID_FOR)
+        };
+        let willing = all.iter().filter(|at| !failed(at)).count();
+        if let Some(turn) = known.turn.checked_rem(willing) {
+            all[..willing].rotate_left(turn);
+        }
+        known.turn = known.turn.wrapping_add(1);
         all
     }
 
@@ -117,6 +134,9 @@ mod tests {
         assert_eq!(ports(directory.controllers(now)), [2, 3, 1]);
         assert_eq!(ports(directory.everyone(&[at(9), at(1)], now)), [2, 3, 9, 1]);
         assert_eq!(ports(directory.controllers(now + AVOID_FOR)), [1, 2, 3]);
+        assert_eq!(ports(directory.in_turn(&[], now)), [2, 3, 1]);
+        assert_eq!(ports(directory.in_turn(&[], now)), [3, 2, 1]);
+        assert!(Directory::default().in_turn(&[], now).is_empty());
         directory.learn(&at(1), &answer(true, 2, &[1, 2]));
         assert_eq!(ports(directory.controllers(now)), [1, 2]);
         assert_eq!(directory.address(BrokerId(3)), None);

@@ -73,13 +73,20 @@ impl Reader for Kafka {
         Box::pin(async move {
             let mut table = TopicTable::new();
             for chunk in names.chunks(TOPICS_AT_ONCE) {
-                let request = MetadataRequest::for_topics(chunk.iter().map(|name| &**name).collect());
-                let request = MetadataRequest { allow_auto_topic_creation: false, ..request };
+                let request = request_of(chunk);
                 let answer: MetadataResponse = self.ask_anyone(METADATA, &request, TOPICS_LIMIT).await?;
                 table.append(&mut topic_table(answer)?);
             }
             Ok(table)
         })
+    }
+
+    fn witnesses<'a>(
+        &'a self,
+        names: &'a [TopicName],
+        count: usize,
+    ) -> BoxFuture<'a, Result<Vec<TopicTable>, ClientError>> {
+        Box::pin(self.ask_witnesses(names, count))
     }
 
     fn reassignments(&self) -> BoxFuture<'_, Result<Reassignments, ClientError>> {
@@ -138,6 +145,42 @@ impl Reader for Kafka {
 
 impl Kafka {
     /// See [`Reader::ask`].
+    async fn ask_witnesses(&self, names: &[TopicName], count: usize) -> Result<Vec<TopicTable>, ClientError> {
+        let now = Instant::now();
+        let brokers = self.shared.directory.in_turn(&self.shared.config.bootstrap, now);
+        let wanted = count.min(brokers.len()).max(1);
+        let (mut tables, mut last) = (Vec::new(), None);
+        for at in brokers {
+            if tables.len() == wanted {
+                break;
+            }
+            match self.topics_of(&at, names).await {
+                Ok(table) => tables.push(table),
+                Err(why) => {
+                    self.shared.directory.failed(&at, Instant::now());
+                    last = Some(why);
+                }
+            }
+        }
+        match last {
+            // One broker alone, where there are others, is no witness.
+            Some(why) if tables.len() < wanted.min(2) => Err(why),
+            _ => Ok(tables),
+        }
+    }
+
+    async fn topics_of(&self, at: &BrokerAddress, names: &[TopicName]) -> Result<TopicTable, ClientError> {
+        let mut table = TopicTable::new();
+        for chunk in names.chunks(TOPICS_AT_ONCE) {
+            let links = &self.shared.links;
+            let (answer, _) = links
+                .ask::<_, MetadataResponse>(Lane::Work, at, METADATA, &request_of(chunk), REQUEST_TIMEOUT)
+                .await?;
+            table.append(&mut topic_table(answer)?);
+        }
+        Ok(table)
+    }
+
     pub(crate) async fn ask_broker(
         &self,
         at: &BrokerAddress,
@@ -416,6 +459,11 @@ fn take_configs(answer: DescribeConfigsResponse, all: &mut ConfigValues) -> Resu
         }
     }
     Ok(())
+}
+
+fn request_of(names: &[TopicName]) -> MetadataRequest {
+    let request = MetadataRequest::for_topics(names.iter().map(|name| &**name).collect());
+    MetadataRequest { allow_auto_topic_creation: false, ..request }
 }
 
 /// A time limit as Kafka's requests take it.

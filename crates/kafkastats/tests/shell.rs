@@ -95,6 +95,14 @@ impl Reader for Fake {
         Box::pin(async { Err(unreachable("describing single topics is not part of this")) })
     }
 
+    fn witnesses<'a>(
+        &'a self,
+        names: &'a [TopicName],
+        _count: usize,
+    ) -> BoxFuture<'a, Result<Vec<TopicTable>, ClientError>> {
+        Box::pin(async move { Ok(vec![self.describe(names).await?]) })
+    }
+
     fn reassignments(&self) -> BoxFuture<'_, Result<Reassignments, ClientError>> {
         Box::pin(async { self.allowed("listing reassignments", Reassignments::new()) })
     }

@@ -77,6 +77,12 @@ impl Access {
     }
 }
 
+/// Some topics as one broker knows them.
+fn known_to(world: &mut World, broker: usize, names: &[TopicName]) -> TopicTable {
+    let topics = world.topics_known_to(broker);
+    names.iter().filter_map(|name| Some((name.clone(), topics.0.get(name)?.clone()))).collect()
+}
+
 impl Reader for Access {
     fn bootstrap(&self) -> Vec<BrokerAddress> {
         self.bootstrap.clone()
@@ -100,9 +106,20 @@ impl Reader for Access {
     fn describe<'a>(&'a self, names: &'a [TopicName]) -> BoxFuture<'a, Result<TopicTable, ClientError>> {
         self.with(|world| {
             let broker = self.any(world)?;
-            let topics = world.topics_known_to(broker);
-            let found = names.iter().filter_map(|name| Some((name.clone(), topics.0.get(name)?.clone())));
-            Ok(found.collect())
+            Ok(known_to(world, broker, names))
+        })
+    }
+
+    fn witnesses<'a>(
+        &'a self,
+        names: &'a [TopicName],
+        count: usize,
+    ) -> BoxFuture<'a, Result<Vec<TopicTable>, ClientError>> {
+        self.with(|world| {
+            let mut brokers: Vec<usize> = (0..count).map(|_| self.any(world)).collect::<Result<_, _>>()?;
+            brokers.sort_unstable();
+            brokers.dedup();
+            Ok(brokers.into_iter().map(|broker| known_to(world, broker, names)).collect())
         })
     }
 

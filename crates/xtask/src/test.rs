@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything that a change must pass, the quick parts first.
+//! `cargo xtask test`: everything that a change must pass.
 
 use std::env;
 use std::fs;
@@ -32,7 +32,7 @@ struct Binary {
 }
 
 /// One part of the run, and what came of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Part {
     name: String,
     took: Duration,
@@ -50,34 +50,50 @@ impl Test {
             // Tests run the binaries of other packages, too.
             part("build", &["build", "-q", "--workspace", "--bins"]),
         ];
-        let built = Instant::now();
-        let binaries = binaries();
-        parts.push(Part::done("build tests", built, binaries.is_ok()));
+        let (built, binaries, fetched) = thread::scope(|scope| {
+            let fetch = scope.spawn(|| (!self.unit).then(fetch_kafka));
+            let began = Instant::now();
+            let binaries = binaries();
+            (Part::done("build tests", began, binaries.is_ok()), binaries, fetch.join())
+        });
+        parts.push(built);
+        parts.extend(fetched.unwrap_or_else(|_| Some(Part::done("fetch Kafka", Instant::now(), false))));
         let binaries = binaries.unwrap_or_else(|error| {
             println!("{error:#}");
             Vec::new()
         });
-        let (brokers, quick): (Vec<&Binary>, Vec<&Binary>) = binaries.iter().partition(|b| b.brokers);
-        parts.extend(quick.iter().map(|binary| binary.run()));
-        parts.push(part("tests in docs", &["test", "-q", "--workspace", "--doc"]));
-        let docs = ["doc", "-q", "--workspace", "--no-deps", "--document-private-items"];
-        parts.push(Part::of("docs", Command::new(cargo()).args(docs).env("RUSTDOCFLAGS", "-D warnings")));
-        if !self.unit {
-            parts.push(part("fetch Kafka", &["run", "-q", "-p", "lab", "--", "fetch"]));
-            parts.extend(in_two_lanes(&brokers));
-        }
+        parts.extend(if self.unit { quick(&binaries) } else { in_two_lanes(&binaries) });
         Ok(end(&parts, start.elapsed()))
     }
 }
 
+/// Kafka's jars come over the network: beside the build of the tests, which takes the processors.
+fn fetch_kafka() -> Part {
+    let lab = root().join("target/debug/lab");
+    Part::of("fetch Kafka", Command::new(lab).arg("fetch"))
+}
+
+/// What needs no Kafka.
+fn quick(binaries: &[Binary]) -> Vec<Part> {
+    let mut parts: Vec<Part> = binaries.iter().filter(|binary| !binary.brokers).map(Binary::run).collect();
+    // 2,000 incidents that nobody has thought of. They take all processors, so that whatever runs beside goes first.
+    let xtask = root().join("target/debug/xtask");
+    let storm = ["storm", "--seeds", "2000"];
+    parts.push(Part::of("storm", Command::new("nice").args(["-n", "15"]).arg(xtask).args(storm)));
+    parts.push(part("tests in docs", &["test", "-q", "--workspace", "--doc"]));
+    let docs = ["doc", "-q", "--workspace", "--no-deps", "--document-private-items"];
+    parts.push(Part::of("docs", Command::new(cargo()).args(docs).env("RUSTDOCFLAGS", "-D warnings")));
+    parts
+}
+
 /// Runs the tests that start real brokers: within a binary one at a time, because a broker takes a core and 256 MB until
 /// it is up. The service's own take as long as all others, and mostly wait, so that the others go beside them.
-fn in_two_lanes(binaries: &[&Binary]) -> Vec<Part> {
+fn in_two_lanes(binaries: &[Binary]) -> Vec<Part> {
     let (service, others): (Vec<&Binary>, Vec<&Binary>) =
-        binaries.iter().copied().partition(|binary| binary.package == "doctorkafka");
+        binaries.iter().filter(|binary| binary.brokers).partition(|binary| binary.package == "doctorkafka");
     let lane = |binaries: Vec<&Binary>| binaries.into_iter().map(Binary::run).collect::<Vec<Part>>();
     thread::scope(|scope| {
-        let others = scope.spawn(move || lane(others));
+        let others = scope.spawn(move || [quick(binaries), lane(others)].concat());
         let mut parts = lane(service);
         match others.join() {
             Ok(others) => parts.extend(others),

@@ -17,6 +17,8 @@ pub(crate) mod reassign;
 mod observe;
 mod wave;
 
+pub mod last_look;
+
 pub mod progress;
 
 pub(crate) use observe::View;

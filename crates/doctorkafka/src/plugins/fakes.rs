@@ -82,6 +82,14 @@ impl Reader for Fake {
         Box::pin(async { Ok(self.topics.clone()) })
     }
 
+    fn witnesses<'a>(
+        &'a self,
+        names: &'a [TopicName],
+        _count: usize,
+    ) -> BoxFuture<'a, Result<Vec<TopicTable>, ClientError>> {
+        Box::pin(async move { Ok(vec![self.describe(names).await?]) })
+    }
+
     fn reassignments(&self) -> BoxFuture<'_, Result<Reassignments, ClientError>> {
         Box::pin(async { Ok(Reassignments::new()) })
     }

@@ -1,7 +1,7 @@
 //! The action `reassign_partitions`: submits and cancels reassignments, sets and clears replication throttles.
 //!
 //! Kafka has no compare-and-set for reassignments. Right before each batch all ongoing ones are listed and the
-//! replicas of the partitions are read again; what is not as the plan expects is left alone. Between that look and
+//! replicas of the partitions are read again, from several brokers; what is not as the plan expects is left alone. Between that look and
 //! the submission lies one round trip: somebody else's reassignment that starts within it is overridden. That race
 //! cannot be closed from outside.
 
@@ -9,10 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cluster::{
-    BoxFuture, BrokerId, ClientError, ConfigChange, ConfigResource, ConfigValues, Partition, Reassignments,
-    TopicName, TopicPartition, TopicTable,
+    BoxFuture, BrokerId, ClientError, ConfigChange, ConfigResource, ConfigValues, Reassignments, TopicName,
+    TopicPartition, TopicTable,
 };
 use control::event::{PartitionMove, ReassignResult, ReassignStep, Throttle, ThrottleEntry};
+use control::execution::last_look::{LastLook, WITNESSES, last_look};
 use control::{ActError, Action, Done, Event};
 use serde::{Deserialize, Serialize};
 
@@ -101,40 +102,6 @@ fn in_words(step: &ReassignStep) -> String {
     }
 }
 
-/// What is to be done with one partition.
-#[derive(Debug, PartialEq, Eq)]
-enum Check {
-    Send,
-    /// It is as wanted, or on its way there: the event has arrived twice.
-    Already,
-    Skip(String),
-}
-
-/// Whether a move is still right, given what is there.
-fn check(order: &PartitionMove, ongoing: &Reassignments, topics: &TopicTable) -> Check {
-    if let Some(other) = ongoing.get(&order.partition) {
-        let target = other.target();
-        if target == order.to {
-            return Check::Already;
-        }
-        return Check::Skip(format!("it is being reassigned to {} by somebody else", list(&target)));
-    }
-    match partition(topics, &order.partition) {
-        None => Check::Skip("it no longer exists".to_owned()),
-        Some(found) if *found.replicas == *order.to => Check::Already,
-        Some(found) if *found.replicas != *order.from => Check::Skip(format!(
-            "its replicas are {}, not {} as planned",
-            list(&found.replicas),
-            list(&order.from)
-        )),
-        Some(_) => Check::Send,
-    }
-}
-
-fn partition<'a>(topics: &'a TopicTable, at: &TopicPartition) -> Option<&'a Partition> {
-    topics.get(&at.topic)?.partitions.get(usize::try_from(at.partition).ok()?)
-}
-
 fn list(brokers: &[BrokerId]) -> String {
     let ids: Vec<String> = brokers.iter().map(ToString::to_string).collect();
     format!("[{}]", ids.join(", "))
@@ -146,19 +113,19 @@ fn not_done(why: ClientError) -> ActError {
 
 impl ReassignPartitions {
     /// All ongoing reassignments, and the partitions of these moves as they are.
-    async fn look(&self, moves: &[PartitionMove]) -> Result<(Reassignments, TopicTable), ActError> {
+    async fn look(&self, moves: &[PartitionMove]) -> Result<(Reassignments, Vec<TopicTable>), ActError> {
         let names: BTreeSet<TopicName> =
             moves.iter().map(|order| Arc::clone(&order.partition.topic)).collect();
         let names: Vec<TopicName> = names.into_iter().collect();
-        let topics = self.connection.reader.describe(&names).await.map_err(not_done)?;
+        let witnesses = self.connection.reader.witnesses(&names, WITNESSES).await.map_err(not_done)?;
         let ongoing = self.connection.reader.reassignments().await.map_err(not_done)?;
-        Ok((ongoing, topics))
+        Ok((ongoing, witnesses))
     }
 
     async fn submit(&self, moves: &[PartitionMove], step: &ReassignStep) -> Result<Done, ActError> {
         let mut result = ReassignResult::default();
         for wave in moves.chunks(MOST_IN_A_REQUEST) {
-            let (ongoing, topics) = match self.look(wave).await {
+            let (ongoing, witnesses) = match self.look(wave).await {
                 Ok(seen) => seen,
                 Err(why) if result == ReassignResult::default() => return Err(why),
                 Err(why) => {
@@ -169,12 +136,12 @@ impl ReassignPartitions {
             };
             let mut batch = BTreeMap::new();
             for order in wave {
-                match check(order, &ongoing, &topics) {
-                    Check::Send => {
+                match last_look(order, &ongoing, &witnesses) {
+                    LastLook::Send => {
                         batch.insert(order.partition.clone(), Some(order.to.clone()));
                     }
-                    Check::Already => result.accepted.push(order.partition.clone()),
-                    Check::Skip(why) => result.skipped.push((order.partition.clone(), why)),
+                    LastLook::Already => result.accepted.push(order.partition.clone()),
+                    LastLook::Skip(why) => result.skipped.push((order.partition.clone(), why)),
                 }
             }
             self.send(batch, &mut result).await;
@@ -349,7 +316,7 @@ fn done(step: &ReassignStep, result: &ReassignResult) -> Done {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cluster::{Reassignment, Topic};
+    use cluster::{Partition, Reassignment, Topic};
 
     fn ids(ids: &[i32]) -> Vec<BrokerId> {
         ids.iter().copied().map(BrokerId).collect()
@@ -383,28 +350,37 @@ mod tests {
 
     #[test]
     fn sends_a_move_that_is_still_right() {
-        assert_eq!(check(&order(), &Reassignments::new(), &topics(&[1, 2, 3])), Check::Send);
+        assert_eq!(last_look(&order(), &Reassignments::new(), &[topics(&[1, 2, 3])]), LastLook::Send);
     }
 
     #[test]
     fn an_order_that_arrives_twice_is_done_already() {
-        assert_eq!(check(&order(), &ongoing(&[1, 2, 4, 3], &[3]), &topics(&[1, 2, 4, 3])), Check::Already);
-        assert_eq!(check(&order(), &Reassignments::new(), &topics(&[1, 2, 4])), Check::Already);
+        assert_eq!(
+            last_look(&order(), &ongoing(&[1, 2, 4, 3], &[3]), &[topics(&[1, 2, 4, 3])]),
+            LastLook::Already
+        );
+        assert_eq!(last_look(&order(), &Reassignments::new(), &[topics(&[1, 2, 4])]), LastLook::Already);
     }
 
     #[test]
     fn never_touches_a_foreign_reassignment() {
         let foreign = ongoing(&[1, 2, 5, 3], &[3]);
-        let skipped = check(&order(), &foreign, &topics(&[1, 2, 5, 3]));
-        assert_eq!(skipped, Check::Skip("it is being reassigned to [1, 2, 5] by somebody else".to_owned()));
+        let skipped = last_look(&order(), &foreign, &[topics(&[1, 2, 5, 3])]);
+        assert_eq!(
+            skipped,
+            LastLook::Skip("it is being reassigned to [1, 2, 5] by somebody else".to_owned())
+        );
     }
 
     #[test]
     fn leaves_a_partition_alone_that_is_not_as_planned() {
-        let skipped = check(&order(), &Reassignments::new(), &topics(&[1, 2, 5]));
-        assert_eq!(skipped, Check::Skip("its replicas are [1, 2, 5], not [1, 2, 3] as planned".to_owned()));
-        let gone = check(&order(), &Reassignments::new(), &TopicTable::new());
-        assert_eq!(gone, Check::Skip("it no longer exists".to_owned()));
+        let skipped = last_look(&order(), &Reassignments::new(), &[topics(&[1, 2, 5])]);
+        assert_eq!(
+            skipped,
+            LastLook::Skip("its replicas are [1, 2, 5], not [1, 2, 3] as planned".to_owned())
+        );
+        let gone = last_look(&order(), &Reassignments::new(), &[TopicTable::new()]);
+        assert_eq!(gone, LastLook::Skip("it no longer exists".to_owned()));
     }
 
     #[tokio::test]

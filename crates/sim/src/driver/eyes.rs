@@ -45,6 +45,8 @@ pub(super) struct Eyes {
     reports: Reports,
     topics_due: Moment,
     disks_due: Moment,
+    /// With whom the next read of the topics begins.
+    turn: usize,
 }
 
 impl Eyes {
@@ -62,6 +64,7 @@ impl Eyes {
             reports: Reports::default(),
             topics_due: Moment::default(),
             disks_due: Moment::default(),
+            turn: 0,
         }
     }
 
@@ -164,7 +167,10 @@ impl Eyes {
             let answer = world.ask(Client::Us, &broker.address, LIMIT);
             answer.is_ok_and(|answer| answer.live.keys().eq(liveness.live.keys()))
         };
-        let Some(broker) = liveness.live.values().find(agrees) else { return };
+        let agreeing: Vec<&Broker> = liveness.live.values().filter(agrees).collect();
+        let Some(turn) = self.turn.checked_rem(agreeing.len()) else { return };
+        let broker = agreeing[turn];
+        self.turn = self.turn.wrapping_add(1);
         let Ok(from) = world.reach(Client::Us, &broker.address, LIMIT) else { return };
         if world.reach_any(Client::Us, 0).is_err() {
             return;

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use cluster::{
-    ClientError, ConfigChange, ConfigResource, Reader, Reassignments, TopicName, TopicPartition, TopicTable,
-    Writer,
-};
+use cluster::{ClientError, ConfigChange, ConfigResource, Reader, TopicName, TopicPartition, Writer};
 use control::event::{ElectLeaders, Message, PartitionMove, ReassignResult, ReassignStep, Throttle};
+use control::execution::last_look::{LastLook, WITNESSES, last_look};
 use control::{ActError, Done, Event, Memory};
 
 use super::at_once;
@@ -85,17 +83,17 @@ impl Hands {
 
     fn submit(&mut self, moves: &[PartitionMove], memory: &Memory) -> Result<Done, ActError> {
         let names: Vec<TopicName> = moves.iter().map(|order| order.partition.topic.clone()).collect();
-        let topics = at_once(self.access.describe(&names)).map_err(|why| not_done(&why))?;
+        let witnesses = at_once(self.access.witnesses(&names, WITNESSES)).map_err(|why| not_done(&why))?;
         let ongoing = at_once(self.access.reassignments()).map_err(|why| not_done(&why))?;
         let mut result = ReassignResult::default();
         let mut batch = BTreeMap::new();
         for order in moves {
-            match look(order, &ongoing, &topics) {
-                Look::Right => {
+            match last_look(order, &ongoing, &witnesses) {
+                LastLook::Send => {
                     batch.insert(order.partition.clone(), Some(order.to.clone()));
                 }
-                Look::Already => result.accepted.push(order.partition.clone()),
-                Look::Changed(why) => result.skipped.push((order.partition.clone(), why.to_owned())),
+                LastLook::Already => result.accepted.push(order.partition.clone()),
+                LastLook::Skip(why) => result.skipped.push((order.partition.clone(), why)),
             }
         }
         self.send(&batch, result, memory)
@@ -164,26 +162,5 @@ impl Hands {
         let results = at_once(self.access.elect_preferred(partitions)).map_err(|why| failed(&why))?;
         let elected = results.values().filter(|result| result.is_ok()).count();
         Ok(Done { summary: format!("elected {elected} of {}", partitions.len()), ..Done::default() })
-    }
-}
-
-/// What a last look at a partition says of its move.
-enum Look {
-    Right,
-    Already,
-    Changed(&'static str),
-}
-
-fn look(order: &PartitionMove, ongoing: &Reassignments, topics: &TopicTable) -> Look {
-    if let Some(found) = ongoing.get(&order.partition) {
-        let ours = found.target() == order.to;
-        return if ours { Look::Already } else { Look::Changed("somebody else reassigns it") };
-    }
-    let number = usize::try_from(order.partition.partition).unwrap_or(usize::MAX);
-    match topics.get(&order.partition.topic).and_then(|topic| topic.partitions.get(number)) {
-        None => Look::Changed("it no longer exists"),
-        Some(found) if *found.replicas == *order.to => Look::Already,
-        Some(found) if *found.replicas != *order.from => Look::Changed("its replicas are others"),
-        Some(_) => Look::Right,
     }
 }

@@ -163,6 +163,7 @@ impl Mutation {
 
 /// Makes `to` hold the sources that `from` holds. What is the same already is left alone, so that it is not built anew.
 fn mirror(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
     for name in ["Cargo.toml", "Cargo.lock", ".cargo", "crates", "examples"] {
         copy(&from.join(name), &to.join(name))?;
     }

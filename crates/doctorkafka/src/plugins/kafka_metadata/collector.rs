@@ -119,6 +119,8 @@ pub(super) struct Collector {
     topics_finding: Option<Finding>,
     disk_findings: Vec<Finding>,
     jobs: JoinSet<Brought>,
+    /// With whom the next read of the topics begins.
+    turn: usize,
 }
 
 impl Collector {
@@ -144,6 +146,7 @@ impl Collector {
             topics_finding: None,
             disk_findings: Vec::new(),
             jobs: JoinSet::new(),
+            turn: 0,
         }
     }
 
@@ -297,10 +300,14 @@ impl Collector {
         }
     }
 
-    /// The broker whose metadata is read: the one that agrees with the majority and has answered last.
-    fn believable(&self, liveness: &Liveness) -> Option<BrokerAddress> {
-        let agreeing = self.views.iter().filter(|(_, view)| view.answer.live.keys().eq(liveness.live.keys()));
-        agreeing.max_by_key(|(_, view)| view.asked_at).map(|(at, _)| at.clone())
+    /// The broker whose metadata is read: one that agrees with the majority, another one each time. Who is alive may
+    /// not have changed for long, so that metadata that stand still do not show in it.
+    fn believable(&mut self, liveness: &Liveness) -> Option<BrokerAddress> {
+        let agrees = |view: &&View| view.answer.live.keys().eq(liveness.live.keys());
+        let agreeing: Vec<_> = self.views.iter().filter(|(_, view)| agrees(view)).map(|(at, _)| at).collect();
+        let chosen = agreeing.get(self.turn.checked_rem(agreeing.len())?).map(|at| (*at).clone());
+        self.turn = self.turn.wrapping_add(1);
+        chosen
     }
 
     fn take_topics(&mut self, asked_at: Tick, read: Result<(Reassignments, TopicTable), ClientError>) {

@@ -1,0 +1,117 @@
+//! The last look at a partition before its move is submitted: Kafka has no compare-and-set for reassignments, so that
+//! whoever submits has to make sure by itself.
+//!
+//! Who is being reassigned is the controller's word. The replicas are those that most of the brokers name that
+//! were asked: one of them may have metadata that stand still, and would have us move a partition from where it was.
+
+use std::collections::BTreeMap;
+
+use cluster::{BrokerId, Reassignments, TopicPartition, TopicTable};
+
+use crate::event::PartitionMove;
+
+/// How many brokers are asked for the replicas.
+pub const WITNESSES: usize = 3;
+
+/// What is to be done with one move.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LastLook {
+    /// It is as planned: it may be submitted.
+    Send,
+    /// It is as wanted, or on its way there: the order has arrived twice.
+    Already,
+    /// It is not as planned, for this reason, and must be left alone.
+    Skip(String),
+}
+
+/// Whether a move is still right, by the list of all reassignments, and what each of some brokers knows.
+pub fn last_look(order: &PartitionMove, ongoing: &Reassignments, witnesses: &[TopicTable]) -> LastLook {
+    if let Some(other) = ongoing.get(&order.partition) {
+        let target = other.target();
+        if target == order.to {
+            return LastLook::Already;
+        }
+        return LastLook::Skip(format!("it is being reassigned to {} by somebody else", list(&target)));
+    }
+    let mut named = BTreeMap::<Option<&[BrokerId]>, usize>::new();
+    for table in witnesses {
+        *named.entry(replicas(table, &order.partition)).or_default() += 1;
+    }
+    match named.iter().find(|(_, count)| **count * 2 > witnesses.len()) {
+        None => {
+            let named: Vec<String> =
+                named.keys().map(|replicas| replicas.map_or("none".to_owned(), list)).collect();
+            LastLook::Skip(format!("the brokers do not agree about its replicas: {}", named.join(" or ")))
+        }
+        Some((None, _)) => LastLook::Skip("it no longer exists".to_owned()),
+        Some((Some(found), _)) if **found == *order.to => LastLook::Already,
+        Some((Some(found), _)) if **found != *order.from => {
+            LastLook::Skip(format!("its replicas are {}, not {} as planned", list(found), list(&order.from)))
+        }
+        Some(_) => LastLook::Send,
+    }
+}
+
+fn replicas<'a>(table: &'a TopicTable, at: &TopicPartition) -> Option<&'a [BrokerId]> {
+    let partitions = &table.get(&at.topic)?.partitions;
+    partitions.get(usize::try_from(at.partition).ok()?).map(|partition| &*partition.replicas)
+}
+
+fn list(brokers: &[BrokerId]) -> String {
+    let ids: Vec<String> = brokers.iter().map(ToString::to_string).collect();
+    format!("[{}]", ids.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use cluster::notation::ClusterText;
+    use expect_test::expect;
+
+    use super::*;
+
+    fn look(ongoing: &str, witnesses: &[&str]) -> String {
+        let order = PartitionMove {
+            partition: TopicPartition::new("t", 0),
+            from: vec![BrokerId(1), BrokerId(2)],
+            to: vec![BrokerId(1), BrokerId(3)],
+            dead: vec![BrokerId(2)],
+            bytes: None,
+            in_sync: 1,
+            reason: String::new(),
+        };
+        let cluster =
+            |partition: &str| format!("b1\nb2\nb3\nb4\n{partition}").parse::<ClusterText>().unwrap();
+        let tables: Vec<TopicTable> = witnesses.iter().map(|partition| cluster(partition).topics).collect();
+        format!("{:?}\n", last_look(&order, &cluster(ongoing).reassignments, &tables))
+    }
+
+    #[test]
+    fn most_of_the_brokers_must_name_the_replicas_as_planned() {
+        let (planned, moved, other) = ("t-0: 1* 2", "t-0: 1* 3", "t-0: 4* 2");
+        let looks = [
+            look(planned, &[planned]),
+            look(planned, &[planned, other, planned]),
+            look(planned, &[other, other, planned]),
+            look(planned, &[moved, moved, planned]),
+            look(planned, &[planned, other]),
+            look(planned, &[planned, other, moved]),
+            look(planned, &["", "", planned]),
+            look(planned, &[]),
+            look("t-0: 1* -2 +3~", &[planned]),
+            look("t-0: 1* -2 +4~", &[planned]),
+        ];
+        expect![[r#"
+            Send
+            Send
+            Skip("its replicas are [4, 2], not [1, 2] as planned")
+            Already
+            Skip("the brokers do not agree about its replicas: [1, 2] or [4, 2]")
+            Skip("the brokers do not agree about its replicas: [1, 2] or [1, 3] or [4, 2]")
+            Skip("it no longer exists")
+            Skip("the brokers do not agree about its replicas: ")
+            Already
+            Skip("it is being reassigned to [1, 4] by somebody else")
+        "#]]
+        .assert_eq(&looks.concat());
+    }
+}
