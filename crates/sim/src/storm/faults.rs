@@ -90,7 +90,7 @@ impl Plan {
             }
             2 => {
                 let scope = Scope::Broker(broker(shape, random));
-                self.order(begin, OrderKind::MaintenanceOn { scope: scope.clone(), until: None });
+                self.order(begin, OrderKind::MaintenanceOn { scope, until: None });
                 self.order(end, OrderKind::MaintenanceOff { scope });
             }
             3 => self.order(begin, OrderKind::Approve),

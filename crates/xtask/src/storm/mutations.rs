@@ -47,7 +47,7 @@ const MUTATIONS: &[Mutation] = &[
         file: "guard.rs",
         edits: &[(
             "        if let Some(wish) = wishes.maintenance.as_ref().or(by_monitor) {",
-            "        if let Some(wish) = by_monitor {",
+            "        if let Some(wish) = wishes.maintenance.as_ref().or(by_monitor).filter(|_| false) {",
         )],
     },
     Mutation {
