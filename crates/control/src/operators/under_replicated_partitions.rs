@@ -148,6 +148,15 @@ impl<'a> Known<'a> {
             maintenance: maintenance::current(state),
         })
     }
+
+    /// Whether there is anything to plan for: a broker may stay dead for days after its replicas have gone elsewhere.
+    /// A replica on a dead broker is out of sync, or the last one of a partition without a leader.
+    fn has_replicas_on_the_dead(&self) -> bool {
+        let dead = &self.dead.dead;
+        let concerned =
+            |partition: &UnderReplicatedPartition| partition.replicas.iter().any(|id| dead.contains_key(id));
+        !dead.is_empty() && self.under_replicated.partitions.values().any(concerned)
+    }
 }
 
 impl UnderReplicatedPartitionsOperator {
@@ -173,7 +182,7 @@ impl UnderReplicatedPartitionsOperator {
         }
         let loads = self.loads(state, known);
         let work = WorkInFlight::of(state);
-        if !known.dead.dead.is_empty() {
+        if known.has_replicas_on_the_dead() {
             self.plan(state, known, loads.as_ref(), &work, verdict);
         }
         let returned = returned(state, self.config.catch_up_time.0);
