@@ -12,7 +12,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
-use planner::balance::{Broker, Cluster, ClusterError, Loads, Partition, Plan, Replica};
+use planner::balance::{Broker, Cluster, ClusterError, Loads, Mark, Partition, Plan, Replica};
 
 /// What went wrong with a folder.
 #[derive(Debug, thiserror::Error)]
@@ -230,6 +230,7 @@ fn read_brokers(folder: &Path) -> Result<(Vec<Broker>, Vec<i32>), PlacementError
             alive,
             takes_replicas: alive,
             takes_leadership: alive,
+            mark: Mark::None,
         });
         let id = lines.number(id)?;
         if ids.contains(&id) {

@@ -1,7 +1,8 @@
 //! Where replicas that left their brokers go: to the brokers with the most room for them.
 
 use super::bands::{COUNT, FIGURES, Figures, POTENTIAL, Parts, UNIT};
-use super::cluster::{DISK, NETWORK_IN};
+use super::cluster::{DISK, Mark, NETWORK_IN};
+use super::policy::Moves;
 use super::search::Dice;
 use super::state::State;
 
@@ -95,13 +96,14 @@ pub(crate) fn arrive(state: &mut State<'_>, dice: &mut Dice, mut pool: Vec<u32>)
         state.attach(replica, to);
         levels.refresh(state, to as usize);
     }
-    rescue(state);
+    if state.policy.moves != Moves::Nothing {
+        rescue(state);
+    }
 }
 
 /// Makes room for replicas that are still on dead brokers: another of the partition, that has gone elsewhere, goes home.
 fn rescue(state: &mut State<'_>) {
-    let dead: Vec<usize> = (0..state.cost.len()).filter(|b| !state.cluster.brokers[*b].alive).collect();
-    let left: Vec<u32> = dead.into_iter().flat_map(|broker| state.on[broker].iter().copied()).collect();
+    let left: Vec<u32> = state.dead.iter().flat_map(|broker| state.on[*broker].iter().copied()).collect();
     for replica in left {
         let row = state.cluster.row(state.part[replica as usize]);
         let away = row.map(|other| other as u32).find(|other| {
@@ -120,7 +122,10 @@ fn rescue(state: &mut State<'_>) {
 
 fn has_room(state: &State<'_>, broker: usize) -> bool {
     let known = &state.cluster.brokers[broker];
-    known.alive && known.takes_replicas && state.sum[broker][COUNT] < state.bands.of[broker][COUNT].high
+    known.alive
+        && known.takes_replicas
+        && (known.mark == Mark::New || state.policy.moves != Moves::ToNew || !state.dead.is_empty())
+        && state.sum[broker][COUNT] < state.bands.of[broker][COUNT].high
 }
 
 /// Gives brokers that miss replicas, but lack the room for any of two fifths of the mean size, those that are small enough.
@@ -202,26 +207,4 @@ fn least_harm(state: &State<'_>, replica: u32) -> u32 {
         (state.crowd(replica, to), cost + state.topic_arrive(replica, to), to != home, to)
     };
     (0..state.cost.len() as u32).filter(may).map(harm).min().map_or(home, |(.., to)| to)
-}
-
-/// Gives the leadership of partitions led from dead brokers to replicas that live.
-pub(crate) fn hand_over(state: &mut State<'_>) {
-    for partition in 0..state.cluster.partitions() {
-        let leader = state.leader[partition as usize];
-        if state.cluster.brokers[state.place[leader as usize] as usize].alive {
-            continue;
-        }
-        let row = state.cluster.row(partition);
-        let living = row.map(|other| other as u32).filter(|other| {
-            let broker = &state.cluster.brokers[state.place[*other as usize] as usize];
-            broker.alive && broker.takes_leadership
-        });
-        let cost = |heir: &u32| {
-            let broker = state.place[*heir as usize] as usize;
-            (state.cost_with(broker, &state.leadership(*heir), 1) - state.cost[broker], *heir)
-        };
-        if let Some(heir) = living.min_by_key(cost) {
-            state.lead(heir);
-        }
-    }
 }

@@ -5,9 +5,10 @@
 //! moment, so that no figure is covered long before the others and then goes on growing.
 
 use super::bands::{COUNT, FIGURES, Figures, LEADER_IN, LEADERS, Parts, UNIT};
-use super::cluster::{DISK, NETWORK_IN};
+use super::cluster::{DISK, Mark, NETWORK_IN};
+use super::policy::{Goal, Moves};
 use super::search::Dice;
-use super::state::State;
+use super::state::{NOWHERE, State};
 
 /// What moving a replica costs, whatever its size.
 const MOVE: i64 = 1 << 6;
@@ -40,15 +41,18 @@ struct Item {
 /// Takes off their brokers: what stands on dead ones, what brokers carry beyond their limits, what crowds a rack.
 pub(crate) fn depart(state: &mut State<'_>, dice: &mut Dice) -> Vec<u32> {
     let mut pool = Vec::new();
+    if state.policy.moves == Moves::Nothing {
+        return pool;
+    }
     let alive = |state: &State<'_>, broker: usize| state.cluster.brokers[broker].alive;
     let n = state.cost.len();
-    let dead: Vec<usize> = (0..n).filter(|b| !alive(state, *b)).collect();
-    for broker in dead {
+    for broker in state.dead.clone() {
         for replica in state.on[broker].clone() {
             state.detach(replica);
             pool.push(replica);
         }
     }
+    misplaced(state, &mut pool);
     let mut givers: Vec<usize> = (0..n).filter(|b| alive(state, *b)).collect();
     givers.sort_by_key(|b| (std::cmp::Reverse(state.cost[*b]), *b));
     for broker in givers {
@@ -66,6 +70,22 @@ pub(crate) fn depart(state: &mut State<'_>, dice: &mut Dice) -> Vec<u32> {
     pool
 }
 
+/// Takes away what stands outside the broker set of its topic.
+fn misplaced(state: &mut State<'_>, pool: &mut Vec<u32>) {
+    if !state.policy.goals.contains(&Goal::BrokerSetAware) {
+        return;
+    }
+    for replica in 0..state.place.len() as u32 {
+        let (set, place) =
+            (state.cluster.bound_to_set[state.topic_of(replica)], state.place[replica as usize]);
+        let outside = |place: u32| state.cluster.brokers[place as usize].set != set;
+        if set.is_some() && place != NOWHERE && outside(place) && state.movable(replica) {
+            state.detach(replica);
+            pool.push(replica);
+        }
+    }
+}
+
 /// Figures whose floor only arrivals of replicas can reach.
 const BY_ARRIVALS: [usize; 3] = [NETWORK_IN, DISK, COUNT];
 /// So much more is sent than the floors need, in parts of a thousand of all floors: replicas do not come in every size.
@@ -76,9 +96,13 @@ fn fill_up(state: &mut State<'_>, dice: &mut Dice, pool: &mut Vec<u32>) {
     let n = state.cost.len();
     let mut short = [0_i64; FIGURES];
     for figure in BY_ARRIVALS {
-        for broker in
-            (0..n).filter(|b| state.cluster.brokers[*b].alive && state.cluster.brokers[*b].takes_replicas)
-        {
+        let takes = |broker: &usize| {
+            let known = &state.cluster.brokers[*broker];
+            known.alive
+                && known.takes_replicas
+                && (known.mark == Mark::New || state.policy.moves != Moves::ToNew)
+        };
+        for broker in (0..n).filter(takes) {
             let (low, sum) = (state.bands.of[broker][figure].low, state.sum[broker][figure]);
             if sum < low {
                 short[figure] += low - sum + low / 1000 * SPARE;
@@ -301,7 +325,7 @@ fn uncrowd(state: &mut State<'_>, pool: &mut Vec<u32>) {
             let row = state.cluster.row(partition);
             let crowded = row.map(|replica| replica as u32).filter(|replica| {
                 let place = state.place[*replica as usize];
-                place != super::state::NOWHERE && state.movable(*replica) && state.crowd(*replica, place) > 0
+                place != NOWHERE && state.movable(*replica) && state.crowd(*replica, place) > 0
             });
             let Some(leaver) = crowded.min_by_key(|r| (state.cluster.load[*r as usize][DISK], *r)) else {
                 break;

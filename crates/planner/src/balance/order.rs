@@ -31,30 +31,37 @@ pub(crate) fn order(cluster: &Cluster, brokers: &Brokers, changes: Vec<Change>) 
 }
 
 /// Keeps the longest prefix within the budget that leaves no worse score than there was, and says what it leads to.
-pub(crate) fn within(
-    cluster: &Cluster,
-    policy: &Policy,
+pub(crate) fn within<'a>(
+    cluster: &'a Cluster,
+    policy: &'a Policy,
     budget: &Budget,
     before: &Score,
     mut changes: Vec<Change>,
-) -> (Vec<Change>, Score) {
-    let mut meter = Meter::new(cluster, policy, cluster.place.clone(), cluster.leaders());
-    let (mut kept, mut after) = (0, before.clone());
+) -> (Vec<Change>, Meter<'a>) {
+    let start = || Meter::new(cluster, policy, cluster.place.clone(), cluster.leaders());
+    let mut meter = start();
+    let (mut kept, mut done) = (0, 0);
     let (mut moves, mut bytes) = (0, 0_i64);
-    for (index, change) in changes.iter().enumerate() {
+    for change in &changes {
         moves += moved(cluster, change).count() as u64;
         bytes = bytes.saturating_add(disk(cluster, change));
         if budget.moves.is_some_and(|most| moves > most) || budget.disk.is_some_and(|most| bytes > most) {
             break;
         }
         meter.change(change.partition, &change.replicas, change.leader);
-        let score = meter.score();
-        if acceptable(policy, before, &score) {
-            (kept, after) = (index + 1, score);
+        done += 1;
+        if acceptable(policy, before, &meter.score()) {
+            kept = done;
         }
     }
     changes.truncate(kept);
-    (changes, after)
+    if kept < done {
+        meter = start();
+        for change in &changes {
+            meter.change(change.partition, &change.replicas, change.leader);
+        }
+    }
+    (changes, meter)
 }
 
 /// Positions whose broker changes.

@@ -233,7 +233,7 @@ fn moves_in(state: &State<'_>, dice: &mut Dice, to: usize, width: usize, best: &
 /// Transfers of leadership to or from a broker.
 fn leads(state: &State<'_>, dice: &mut Dice, broker: usize, width: usize, best: &mut Best) {
     for replica in sample(&state.on[broker], dice, (width * 4).min(PAIRS / 4)) {
-        if !state.movable(replica) {
+        if !state.touchable(replica) {
             continue;
         }
         let partition = state.part[replica as usize];
@@ -251,7 +251,7 @@ fn leads(state: &State<'_>, dice: &mut Dice, broker: usize, width: usize, best: 
 fn offer_lead(state: &State<'_>, leader: u32, heir: u32, best: &mut Best) {
     let (from, to) = (state.place[leader as usize] as usize, state.place[heir as usize] as usize);
     let target = &state.cluster.brokers[to];
-    if leader == heir || !target.alive || !target.takes_leadership {
+    if leader == heir || !target.alive || !target.takes_leadership || !state.may_pass(leader, heir) {
         return;
     }
     let leave = state.led_change(from, &state.leadership(leader), -1);

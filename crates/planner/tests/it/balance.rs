@@ -3,3 +3,5 @@
 mod clusters;
 mod damage;
 mod laws;
+mod modes;
+mod obstacles;
