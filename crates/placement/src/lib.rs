@@ -6,6 +6,10 @@
 //! position, partitions together; the last two are CPU and outbound network if it follows). A placement is
 //! `topic,partition,replicas,leader`, brokers joined by `|`. CPU is in percent, network in KB/s, disk in MB.
 
+mod generate;
+
+pub use generate::{Shape, generate};
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};

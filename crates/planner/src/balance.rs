@@ -14,6 +14,7 @@ mod solve;
 mod state;
 
 mod arrive;
+mod bound;
 mod depart;
 mod lead;
 mod polish;
@@ -22,6 +23,7 @@ mod search;
 mod refine;
 
 mod order;
+mod reason;
 
 mod audit;
 
@@ -32,6 +34,7 @@ pub use cluster::{
 };
 pub use mode::{Mode, with_replication_factor};
 pub use policy::{DEFAULT_GOALS, Goal, Leaders, MILLION, Moves, Policy};
+pub use reason::{Purpose, Reason};
 pub use score::{Distance, Score};
 pub use solve::{Budget, Change, Plan, solve};
 pub use unmet::{Obstacle, Unmet};

@@ -107,6 +107,10 @@ pub enum Violation {
         /// The goal.
         goal: Goal,
     },
+    /// There is not one reason for each change.
+    Reasons,
+    /// A plan that meets every goal moves fewer replicas than it says any plan must.
+    BoundUntrue,
     /// The score after is worse than before.
     Worse,
     /// A hard goal is left worse than before.
@@ -156,6 +160,8 @@ impl fmt::Display for Violation {
             Violation::BeforeUntrue => write!(f, "the score claimed for before is untrue"),
             Violation::AfterUntrue => write!(f, "the score claimed for after is untrue"),
             Violation::UnmetUntrue { goal } => write!(f, "what is said of {} is untrue", goal.name()),
+            Violation::Reasons => write!(f, "there is not one reason for each change"),
+            Violation::BoundUntrue => write!(f, "the plan moves fewer replicas than it says any must"),
             Violation::Worse => write!(f, "the score after is worse than before"),
             Violation::HardGoalWorse { goal } => write!(f, "{} is worse than before", goal.name()),
         }
@@ -185,6 +191,9 @@ pub fn audit(cluster: &Cluster, policy: &Policy, budget: &Budget, plan: &Plan) -
         for change in &plan.changes {
             check_permissions(cluster, change, &mut found);
             scope::check(cluster, policy, change, &mut found);
+        }
+        if plan.reasons.len() != plan.changes.len() {
+            found.push(Violation::Reasons);
         }
         check_budget(cluster, budget, plan, &mut found);
         check_claims(cluster, policy, plan, &mut found);
@@ -255,6 +264,9 @@ fn check_budget(cluster: &Cluster, budget: &Budget, plan: &Plan, found: &mut Vec
                 disk += i128::from(cluster.loads(change.partition)[position][super::cluster::DISK]);
             }
         }
+    }
+    if plan.after.is_clean() && moves < plan.fewest_moves {
+        found.push(Violation::BoundUntrue);
     }
     let over_moves = budget.moves.is_some_and(|most| moves > most);
     let over_disk = budget.disk.is_some_and(|most| disk > i128::from(most));

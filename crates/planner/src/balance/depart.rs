@@ -4,16 +4,14 @@
 //! what is too much, in every figure at once. They are chosen one by one; what counts is which figure lags behind at the
 //! moment, so that no figure is covered long before the others and then goes on growing.
 
-use super::bands::{COUNT, FIGURES, Figures, LEADER_IN, LEADERS, Parts, UNIT};
+use super::bands::{COUNT, FIGURES, LEADER_IN, LEADERS, Parts, UNIT};
 use super::cluster::{DISK, Mark, NETWORK_IN};
-use super::policy::{Goal, Moves};
+use super::policy::{Goal, Leaders, Moves};
 use super::search::Dice;
 use super::state::{NOWHERE, State};
 
 /// What moving a replica costs, whatever its size.
 const MOVE: i64 = 1 << 6;
-/// What moving a replica of mean size costs on top.
-const MEAN_SIZE: i64 = MOVE / 2;
 /// A replica that must leave its rack anyway, or another for it, costs so much less to move.
 const ANYWAY: i64 = 4;
 /// What comes in place of large replicas is expected to be a third of the mean.
@@ -24,6 +22,8 @@ const THRIFT: i64 = 1 << 16;
 const WANTED: usize = 4;
 /// Looks at so many items for each item of a broker, in all.
 const LOOKS: usize = 10;
+/// Looks at all items before one is chosen if that takes no more looks than this at a broker.
+const THOROUGH: usize = 1 << 22;
 /// Looks at so many before one is chosen, at least.
 const NARROWEST: usize = 16;
 
@@ -110,7 +110,7 @@ fn fill_up(state: &mut State<'_>, dice: &mut Dice, pool: &mut Vec<u32>) {
         }
     }
     for replica in pool.iter() {
-        for (short, figure) in short.iter_mut().zip(follower(state, *replica)) {
+        for (short, figure) in short.iter_mut().zip(state.follower(*replica)) {
             *short -= figure;
         }
     }
@@ -141,6 +141,10 @@ fn fill_up(state: &mut State<'_>, dice: &mut Dice, pool: &mut Vec<u32>) {
 /// What is too much on a broker, figure by figure, counting what leadership alone could take away as gone.
 fn too_much(state: &State<'_>, broker: usize) -> [i64; FIGURES] {
     let mut sum = state.sum[broker];
+    if state.policy.leaders == Leaders::Orphaned {
+        let beyond = |figure: usize| (sum[figure] - state.bands.of[broker][figure].high).max(0);
+        return std::array::from_fn(|f| if f == LEADERS || f == LEADER_IN { 0 } else { beyond(f) });
+    }
     let mut led = [0; FIGURES];
     for replica in &state.on[broker] {
         if state.leader[state.part[*replica as usize] as usize] == *replica {
@@ -176,17 +180,9 @@ fn overload(state: &State<'_>, dice: &mut Dice, broker: usize) -> Vec<u32> {
     cover(state, dice, broker, &need)
 }
 
-/// A replica's figures but for its leadership.
-fn follower(state: &State<'_>, replica: u32) -> Figures {
-    let mut figures = state.figures(replica);
-    if state.leader[state.part[replica as usize] as usize] == replica {
-        super::state::add(&mut figures, &state.leadership(replica), -1);
-    }
-    figures
-}
-
 fn cost(state: &State<'_>, replica: u32, size: Parts) -> i64 {
-    let cost = MOVE + ((size.in_all(state.cluster.load[replica as usize][DISK]) * MEAN_SIZE) >> UNIT);
+    let sized = MOVE * state.policy.size_weight.clamp(0, 1 << 20) / 1000;
+    let cost = MOVE + ((size.in_all(state.cluster.load[replica as usize][DISK]) * sized) >> UNIT);
     let anyway = state.crowd(replica, state.place[replica as usize]) > 0;
     if anyway { (cost / ANYWAY).max(1) } else { cost }
 }
@@ -225,7 +221,10 @@ fn cover(state: &State<'_>, dice: &mut Dice, broker: usize, need: &[i64; FIGURES
     let all = items.len();
     let mut chosen = Vec::new();
     let picks = lacking(&need, &means).into_iter().max().unwrap_or(0) >> UNIT;
-    let width = (LOOKS * all / (picks.max(1) as usize)).clamp(NARROWEST, all.max(NARROWEST));
+    // Where moves alone count, the best are worth a look at all, as long as that is not too many.
+    let thorough = state.policy.size_weight == 0 && all.saturating_mul(picks.max(1) as usize) <= THOROUGH;
+    let looks = if thorough { all } else { LOOKS };
+    let width = (looks * all / (picks.max(1) as usize)).clamp(NARROWEST, all.max(NARROWEST));
     while !items.is_empty() && need.iter().any(|need| *need > 0) {
         let lacking = lacking(&need, &means);
         let most = lacking.into_iter().max().unwrap_or(0).max(1);
@@ -278,7 +277,7 @@ fn items(state: &State<'_>, broker: usize, means: &Means) -> Vec<Item> {
     let movable = state.on[broker].iter().copied().filter(|r| state.movable(*r));
     let size = mean_size(state);
     let item = |replica: u32| {
-        let all = follower(state, replica);
+        let all = state.follower(replica);
         let figures = means.map(|(figure, _)| all[figure]);
         let parts = means.map(|(figure, mean)| i32::try_from(mean.in_all(all[figure])).unwrap_or(i32::MAX));
         Item { replica, figures, parts, thrift: (THRIFT / cost(state, replica, size)) as i32 }

@@ -67,6 +67,7 @@ impl Mode {
             Mode::Heal => {
                 policy.goals.retain(|goal| policy.hard.contains(goal));
                 policy.leaders = Leaders::Orphaned;
+                policy.size_weight = 0;
             }
             Mode::Drain { brokers } => {
                 each(&mut cluster, brokers, |broker| {

@@ -138,6 +138,9 @@ pub struct Policy {
     /// Plans stay away from load limits by so many millionths of the limit, so that a judge who sums up in floating
     /// point agrees. Figures that stand beyond are still counted as what they are.
     pub margin: i64,
+    /// How much sizes count beside the number of moves: what moving a replica of mean size costs on top of what every move
+    /// costs, in thousandths of that. 0: as few moves as possible.
+    pub size_weight: i64,
     /// Which replicas may move.
     pub moves: Moves,
     /// Which leadership may pass on. The leadership of a replica that moves goes with it.
@@ -169,7 +172,7 @@ pub enum Leaders {
     /// All.
     #[default]
     All,
-    /// Of partitions whose leader stands on a broker that is not alive. Nor do leading replicas move off others.
+    /// Of partitions whose leader stands on a broker that is not alive.
     Orphaned,
     /// Of those, and to replicas that come off a broker that is not alive.
     ToPlaced,
@@ -193,6 +196,7 @@ impl Default for Policy {
             topic_max_gap: 40,
             max_replicas: 10_000,
             margin: 2,
+            size_weight: 500,
             moves: Moves::All,
             leaders: Leaders::All,
             exchange: false,

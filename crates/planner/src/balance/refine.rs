@@ -254,13 +254,12 @@ fn steps_from(cluster: &Cluster, policy: &Policy, partition: u32, now: &[u32], l
     }
     let may_move = |position: usize, to: u32| {
         let offline = !known(home[position]).alive;
-        let follows = policy.leaders != Leaders::Orphaned || position != first;
         match policy.moves {
             Moves::Nothing => false,
             _ if offline => true,
-            Moves::All => follows,
-            Moves::ToNew => follows && (to == home[position] || known(to).mark == Mark::New),
-            Moves::OffOverloaded => follows && known(home[position]).mark == Mark::Overloaded,
+            Moves::All => true,
+            Moves::ToNew => to == home[position] || known(to).mark == Mark::New,
+            Moves::OffOverloaded => known(home[position]).mark == Mark::Overloaded,
             Moves::Offline => false,
         }
     };

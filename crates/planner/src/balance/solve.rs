@@ -2,12 +2,14 @@
 
 use super::arrive::arrive;
 use super::bands::overflow;
+use super::bound::fewest_moves;
 use super::cluster::Cluster;
 use super::depart::depart;
 use super::lead::{hand_over, prefer_first, seat_leaders};
 use super::order::{order, within};
 use super::policy::{Leaders, Policy};
 use super::polish::polish;
+use super::reason::Reason;
 use super::refine::refine;
 use super::score::{Meter, Score, acceptable};
 use super::search::{Dice, mend};
@@ -41,6 +43,8 @@ pub struct Plan {
     /// At most one for each partition: what brings replicas off dead brokers first, then what mends racks, then by
     /// benefit per byte.
     pub changes: Vec<Change>,
+    /// Why each of them is done, in the same order.
+    pub reasons: Vec<Reason>,
     /// Before.
     pub before: Score,
     /// After.
@@ -48,6 +52,9 @@ pub struct Plan {
     /// What stands in the way of goals: of every goal that is not met after the plan, and of such that are met but could
     /// not be served if they were not.
     pub unmet: Vec<Unmet>,
+    /// No plan that meets all goals of the policy moves fewer replicas, unless it leaves what [obstacles](super::Obstacle) prove
+    /// impossible. Tells how far from the best a plan can be at most.
+    pub fewest_moves: u64,
 }
 
 impl Plan {
@@ -73,10 +80,12 @@ pub fn solve(cluster: &Cluster, policy: &Policy, budget: &Budget) -> Plan {
     let before = best.score();
     let mut after = before.clone();
     if is_settled(cluster, policy, &before) {
-        return Plan { changes: Vec::new(), unmet: unmet(cluster, policy, &best), before, after };
+        let unmet = unmet(cluster, policy, &best);
+        return Plan { changes: vec![], reasons: vec![], before, after, unmet, fewest_moves: 0 };
     }
     let start = State::new(cluster, policy, &policy.goals);
     let brokers = start.brokers();
+    let fewest_moves = fewest_moves(&start);
     let mut found = refine(cluster, policy, attempt(start));
     for _ in 0..ROUNDS {
         let (next, heirs) = if policy.exchange { found } else { settle(cluster, found.0, found.1) };
@@ -92,12 +101,13 @@ pub fn solve(cluster: &Cluster, policy: &Policy, budget: &Budget) -> Plan {
         let reached = best.cluster();
         found = refine(&reached, policy, attempt(State::new(&reached, policy, &policy.goals)));
     }
-    let changes = order(cluster, &brokers, changes(cluster, &best));
-    if *budget == Budget::default() {
-        return Plan { changes, unmet: unmet(cluster, policy, &best), before, after };
+    let (mut changes, mut reasons) = order(cluster, policy, &brokers, changes(cluster, &best));
+    if *budget != Budget::default() {
+        (changes, best) = within(cluster, policy, budget, &before, changes);
+        reasons.truncate(changes.len());
     }
-    let (changes, meter) = within(cluster, policy, budget, &before, changes);
-    Plan { changes, unmet: unmet(cluster, policy, &meter), before, after: meter.score() }
+    let (unmet, after) = (unmet(cluster, policy, &best), best.score());
+    Plan { changes, reasons, before, after, unmet, fewest_moves }
 }
 
 /// Whether every goal is met that can be.
@@ -158,7 +168,7 @@ fn passes_unasked(cluster: &Cluster, policy: &Policy, meter: &Meter<'_>) -> bool
         let (old, (new, is)) = (cluster.replicas(partition), meter.list(partition));
         let (was, leads) = (old[cluster.leader(partition) as usize], new[is as usize]);
         let led_by = &cluster.brokers[was as usize];
-        let moved = policy.leaders != Leaders::Orphaned && (!old.contains(&leads) || !new.contains(&was));
+        let moved = !old.contains(&leads) || !new.contains(&was);
         let asked = match policy.leaders {
             Leaders::ToPlaced => !cluster.brokers[old[is as usize] as usize].alive,
             Leaders::Demoted => !led_by.takes_leadership,

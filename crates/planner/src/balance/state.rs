@@ -148,7 +148,12 @@ impl<'a> State<'a> {
 
     /// The brokers as they stand.
     pub(crate) fn brokers(&self) -> Brokers {
-        Brokers { bands: self.bands.of.clone(), sum: self.sum.clone() }
+        Brokers {
+            bands: self.bands.of.clone(),
+            sum: self.sum.clone(),
+            topic: self.topic.clone(),
+            topic_limits: self.bands.topic.clone(),
+        }
     }
 
     /// Sets the limit of leaders' inbound network by its present mean.
@@ -175,15 +180,19 @@ impl<'a> State<'a> {
 
     /// What a replica adds to its broker, in its present role.
     pub(crate) fn figures(&self, replica: u32) -> Figures {
-        let partition = self.part[replica as usize] as usize;
-        let load = &self.cluster.load[replica as usize];
-        let mut figures = [0; FIGURES];
-        figures[..4].copy_from_slice(load);
-        figures[COUNT] = 1;
-        figures[POTENTIAL] = self.cluster.potential[partition];
-        if self.leader[partition] == replica {
+        let mut figures = self.follower(replica);
+        if self.leads(replica) {
             add(&mut figures, &self.leadership(replica), 1);
         }
+        figures
+    }
+
+    /// A replica's figures but for its leadership.
+    pub(crate) fn follower(&self, replica: u32) -> Figures {
+        let mut figures = [0; FIGURES];
+        figures[..4].copy_from_slice(&self.cluster.load[replica as usize]);
+        figures[COUNT] = 1;
+        figures[POTENTIAL] = self.cluster.potential[self.part[replica as usize] as usize];
         figures
     }
 
@@ -278,10 +287,7 @@ impl<'a> State<'a> {
     pub(crate) fn movable(&self, replica: u32) -> bool {
         !self.cluster.frozen[self.part[replica as usize] as usize]
             && self.source[self.home(replica) as usize]
-            && (!self.leads(replica)
-                || (self.spares(replica)
-                    && (self.policy.leaders != Leaders::Orphaned
-                        || !self.cluster.brokers[self.home(replica) as usize].alive)))
+            && (!self.leads(replica) || self.spares(replica))
     }
 
     /// Whether a partition may be given another leader.
@@ -413,7 +419,11 @@ impl<'a> State<'a> {
 /// What brokers carry, and within which bands it should be.
 pub(crate) struct Brokers {
     bands: Vec<[Band; FIGURES]>,
-    sum: Vec<Figures>,
+    pub(crate) sum: Vec<Figures>,
+    /// Replicas by topic and broker.
+    pub(crate) topic: Vec<u32>,
+    /// Fewest and most of each topic.
+    pub(crate) topic_limits: Vec<(u32, u32)>,
 }
 
 impl Brokers {

@@ -17,7 +17,6 @@ pub(super) fn check(cluster: &Cluster, policy: &Policy, change: &Change, found: 
             || match policy.moves {
                 Moves::Nothing => false,
                 _ if !broker(*from).alive => true,
-                _ if policy.leaders == Leaders::Orphaned && position == was => false,
                 Moves::ToNew => broker(*to).mark == Mark::New,
                 Moves::OffOverloaded => broker(*from).mark == Mark::Overloaded,
                 Moves::Offline => false,
@@ -30,7 +29,7 @@ pub(super) fn check(cluster: &Cluster, policy: &Policy, change: &Change, found: 
     // A replica takes its leadership along. Which of a list's replicas it was that went where, nobody can tell.
     let moved = !old.contains(&change.replicas[is as usize]) || !change.replicas.contains(&old[was as usize]);
     let same = old[was as usize] == change.replicas[is as usize];
-    let passes = was != is && !same && !(moved && policy.leaders != Leaders::Orphaned);
+    let passes = was != is && !same && !moved;
     let demoted = |broker: &Broker| !broker.takes_leadership;
     let allowed = match policy.leaders {
         Leaders::All => true,

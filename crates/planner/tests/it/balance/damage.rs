@@ -279,7 +279,8 @@ proptest! {
         let mut policy = policy;
         policy.goals.swap(0, hard);
         let before = solve(&cluster, &policy, &Budget { moves: Some(0), disk: None }).before;
-        let plan = Plan { changes: vec![], unmet: vec![], after: before.clone(), before };
+        let after = before.clone();
+        let plan = Plan { changes: vec![], reasons: vec![], before, after, unmet: vec![], fewest_moves: 0 };
         let mut patient = Patient { cluster, policy, plan, at };
         let position = patient.position();
         if let Some(broker) = patient.other_broker(takes) {
