@@ -30,6 +30,6 @@ fn main() {
         let name = Path::new(folder).file_name().unwrap().to_string_lossy().into_owned();
         println!("{name}: {took:.3} CPU s, {}", describe(&cluster, &plan));
         let file = File::create(Path::new(out).join(format!("{name}.csv"))).unwrap();
-        placement::write_placement(&named, &plan, &mut BufWriter::new(file)).unwrap();
+        placement::write_placement(&named, &plan.applied_to(&cluster), &mut BufWriter::new(file)).unwrap();
     }
 }

@@ -64,6 +64,8 @@ impl Levels {
 const ABOVE: i64 = 4;
 /// A replica with a figure above this part of a broker's fair share finds its place while there is choice: 1/64.
 const LARGE: i64 = 1 << (UNIT - 6);
+/// Between two times so many of the least loaded are considered.
+const NEAREST: usize = 256;
 /// Which brokers have room is looked up anew after so many arrivals.
 const LOOKED_UP: usize = 128;
 
@@ -86,13 +88,23 @@ pub(crate) fn arrive(state: &mut State<'_>, dice: &mut Dice, mut pool: Vec<u32>)
     for (at, replica) in pool.into_iter().enumerate() {
         if at % LOOKED_UP == 0 {
             open = (0..state.cost.len()).filter(|b| has_room(state, *b)).map(|b| (0, b)).collect();
+            if open.len() > NEAREST {
+                open.select_nth_unstable_by_key(NEAREST, |(_, b)| (levels.of[*b].iter().sum::<i64>(), *b));
+                open.truncate(NEAREST);
+            }
         }
         let figures = state.figures(replica);
         let parts = levels.parts(&figures);
         for (crowding, broker) in &mut open {
             *crowding = levels.of[*broker].iter().zip(&parts).map(|(level, part)| level * part).sum();
         }
-        let to = roomiest(state, replica, &figures, &mut open).unwrap_or_else(|| least_harm(state, replica));
+        let mut to = roomiest(state, replica, &figures, &mut open);
+        if to.is_none() && open.len() == NEAREST {
+            let crowding = |b: usize| levels.of[b].iter().zip(&parts).map(|(level, part)| level * part).sum();
+            let all = (0..state.cost.len()).filter(|b| has_room(state, *b));
+            to = roomiest(state, replica, &figures, &mut all.map(|b| (crowding(b), b)).collect::<Vec<_>>());
+        }
+        let to = to.unwrap_or_else(|| least_harm(state, replica));
         state.attach(replica, to);
         levels.refresh(state, to as usize);
     }

@@ -427,6 +427,10 @@ impl Chosen {
         Chosen { row: vec![None; cluster.required_leaders.len()], held: Vec::new(), brokers: 0 }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
     pub(crate) fn count(&mut self, topic: usize, broker: usize, sign: i32) {
         if let Some(row) = self.row[topic] {
             let held = &mut self.held[row * self.brokers + broker];

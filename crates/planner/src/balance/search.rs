@@ -12,6 +12,11 @@ const WIDEST: usize = 1 << 15;
 /// Looks at so many pairs of replica and broker at once, however wide the sample.
 const PAIRS: usize = 1 << 14;
 
+/// More brokers than this are not all looked at each time.
+const MANY: usize = 256;
+/// So many brokers are asked for a replica at first.
+const DONORS: usize = 32;
+
 /// A fixed sequence of numbers that look random (xorshift).
 pub(crate) struct Dice(u64);
 
@@ -208,7 +213,10 @@ fn moves_out(state: &State<'_>, dice: &mut Dice, from: usize, width: usize, best
 fn moves_in(state: &State<'_>, dice: &mut Dice, to: usize, width: usize, best: &mut Best) {
     let n = state.cost.len();
     let each = (width / 2).clamp(2, PAIRS / n + 2);
-    for from in 0..n {
+    // Where brokers are many, some of them do, and more where those were of no use.
+    let donors = if n > MANY { (DONORS * width / SAMPLE).min(MANY) } else { n };
+    let start = if donors < n { dice.below(n) } else { 0 };
+    for from in (0..donors).map(|nth| (start + nth * n / donors) % n) {
         if from == to {
             continue;
         }

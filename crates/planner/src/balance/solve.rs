@@ -168,7 +168,7 @@ fn passes_unasked(cluster: &Cluster, policy: &Policy, meter: &Meter<'_>) -> bool
         let (old, (new, is)) = (cluster.replicas(partition), meter.list(partition));
         let (was, leads) = (old[cluster.leader(partition) as usize], new[is as usize]);
         let led_by = &cluster.brokers[was as usize];
-        let moved = !old.contains(&leads) || !new.contains(&was);
+        let moved = !new.contains(&was);
         let asked = match policy.leaders {
             Leaders::ToPlaced => !cluster.brokers[old[is as usize] as usize].alive,
             Leaders::Demoted => !led_by.takes_leadership,

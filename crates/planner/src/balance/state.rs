@@ -116,7 +116,7 @@ impl<'a> State<'a> {
 
     fn count_leader(&mut self, replica: u32, sign: i32) {
         let broker = self.place[replica as usize];
-        if broker != NOWHERE {
+        if broker != NOWHERE && !self.chosen.is_empty() {
             self.chosen.count(self.topic_of(replica), broker as usize, sign);
         }
     }
@@ -128,7 +128,9 @@ impl<'a> State<'a> {
     /// Whether the leader of a partition may leave its broker as far as its topic needs leaders there.
     pub(crate) fn spares(&self, leader: u32) -> bool {
         let place = self.place[leader as usize];
-        place == NOWHERE || self.chosen.spares(self.cluster, self.topic_of(leader), place as usize)
+        self.chosen.is_empty()
+            || place == NOWHERE
+            || self.chosen.spares(self.cluster, self.topic_of(leader), place as usize)
     }
 
     /// Whether the policy lets leadership pass from one replica to another of its partition.

@@ -26,8 +26,8 @@ pub(super) fn check(cluster: &Cluster, policy: &Policy, change: &Change, found: 
             found.push(Violation::Move { partition, position });
         }
     }
-    // A replica takes its leadership along. Which of a list's replicas it was that went where, nobody can tell.
-    let moved = !old.contains(&change.replicas[is as usize]) || !change.replicas.contains(&old[was as usize]);
+    // Where the leader's broker leaves, another leads; which of the replicas went where, nobody can tell.
+    let moved = !change.replicas.contains(&old[was as usize]);
     let same = old[was as usize] == change.replicas[is as usize];
     let passes = was != is && !same && !moved;
     let demoted = |broker: &Broker| !broker.takes_leadership;
