@@ -36,5 +36,5 @@ pub use mode::{Mode, with_replication_factor};
 pub use policy::{DEFAULT_GOALS, Goal, Leaders, MILLION, Moves, Policy};
 pub use reason::{Purpose, Reason};
 pub use score::{Distance, Score};
-pub use solve::{Budget, Change, Plan, solve};
+pub use solve::{Budget, Change, Plan, judge, solve};
 pub use unmet::{Obstacle, Unmet};

@@ -73,7 +73,12 @@ pub(crate) fn refine(
 fn options(cluster: &Cluster, policy: &Policy, meter: &Meter<'_>) -> Option<Vec<Vec<List>>> {
     let mut all = Vec::new();
     for partition in 0..cluster.partitions() {
+        // From where it started a list may go where no step leads from what was found.
+        let start = (partition, cluster.replicas(partition).to_vec(), cluster.leader(partition));
         let mut lists = vec![own(meter, partition)];
+        if lists[0] != start {
+            lists.push(start);
+        }
         let mut at = 0;
         while at < lists.len() && lists.len() <= LISTS {
             let (_, replicas, leader) = &lists[at];
@@ -89,13 +94,18 @@ fn options(cluster: &Cluster, policy: &Policy, meter: &Meter<'_>) -> Option<Vec<
         }
         all.push(lists);
     }
-    keep_apart(cluster, policy, &mut all);
-    let placements = all.iter().try_fold(1_usize, |all, lists| all.checked_mul(lists.len()));
-    placements.filter(|placements| *placements <= ALL).map(|_| all)
+    let few = |all: &[Vec<List>]| {
+        let placements = all.iter().try_fold(1_usize, |all, lists| all.checked_mul(lists.len()));
+        placements.is_some_and(|placements| placements <= ALL)
+    };
+    if !few(&all) {
+        keep_apart(cluster, policy, &mut all);
+    }
+    few(&all).then_some(all)
 }
 
-/// Where the first goal is that racks are not shared, and every partition can meet it: leaves out what does not. It is no
-/// loss, as nothing is worth more.
+/// Where the first goal is that racks are not shared, and every partition can meet it: leaves out what does not. It is a loss
+/// only where another hard goal forbids to meet it.
 fn keep_apart(cluster: &Cluster, policy: &Policy, all: &mut [Vec<List>]) {
     let rack = |broker: &u32| cluster.brokers[*broker as usize].rack;
     let apart = |(_, replicas, _): &List| {
@@ -279,7 +289,8 @@ fn steps_from(cluster: &Cluster, policy: &Policy, partition: u32, now: &[u32], l
     }
     if policy.exchange && policy.moves == Moves::All {
         let may_stand = |(_, list, _): &List| {
-            list.iter().zip(home).all(|(to, home)| to == home || known(*to).takes_replicas)
+            let takes = |to: u32| known(to).takes_replicas && (set.is_none() || known(to).set == set);
+            list.iter().zip(home).all(|(to, home)| to == home || takes(*to))
         };
         steps.extend(exchanges(partition, now, leader).filter(may_stand));
     }

@@ -110,6 +110,11 @@ pub fn solve(cluster: &Cluster, policy: &Policy, budget: &Budget) -> Plan {
     Plan { changes, reasons, before, after, unmet, fewest_moves }
 }
 
+/// Judges a cluster as it stands.
+pub fn judge(cluster: &Cluster, policy: &Policy) -> Score {
+    Meter::new(cluster, policy, cluster.place.clone(), cluster.leaders()).score()
+}
+
 /// Whether every goal is met that can be.
 fn is_settled(cluster: &Cluster, policy: &Policy, score: &Score) -> bool {
     score.offline == 0

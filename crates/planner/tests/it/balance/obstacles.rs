@@ -155,3 +155,17 @@ fn more_replicas_than_racks_spread_evenly() {
     assert_eq!(plan.before.goals[0].excess, 1, "two, two and none are not even");
     assert!(plan.after.is_clean());
 }
+
+#[test]
+fn a_lost_rack_is_healed_as_far_as_can_be_and_reported() {
+    let shape = Shape {
+        brokers: vec![(0, 0), (0, 0), (1, 0), (1, 0), (2, 0), (2, 0)],
+        partitions: vec![(0, vec![0, 2, 4]), (0, vec![5, 1, 3]), (1, vec![2, 5, 0])],
+    };
+    let dies = |_: u32, broker: &mut Broker| broker.alive = broker.rack != 2;
+    let cluster = shape.cluster(dies, false).build();
+    let plan = planned(&cluster, &Policy::default());
+    assert_eq!((plan.before.offline, plan.after.offline), (3, 0));
+    let racks = plan.unmet.iter().find(|unmet| unmet.goal == Goal::RackAware).map(|unmet| unmet.obstacle);
+    assert_eq!(racks, Some(Obstacle::Racks { has: 2, needs: 3 }));
+}
