@@ -147,6 +147,7 @@ fn partitions_and_brokers_are_explained() {
           network out 0.0 % → 1.0 %
           disk 0.0 % → 10.0 %
           0 replicas leave, 1 come
-    "#]].assert_eq(&all.map(Result::unwrap).join("\n"));
+    "#]]
+    .assert_eq(&all.map(Result::unwrap).join("\n"));
     assert_eq!(explain(&["--partition", "t-9"]).unwrap_err(), "there is no partition t-9");
 }
