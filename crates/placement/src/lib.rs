@@ -1,4 +1,4 @@
-//! Clusters and placements as folders of CSV files.
+//! Clusters and placements as folders of CSV files, and clusters as JSON.
 //!
 //! A cluster is `brokers.csv` (`id,rack,state,cap_cpu,cap_nw_in,cap_nw_out,cap_disk`, the state `ALIVE` or `DEAD`) and
 //! `replicas.csv.gz`, or `replicas.csv` where there is no such file
@@ -6,13 +6,21 @@
 //! position, partitions together; the last two are CPU and outbound network if it follows). A placement is
 //! `topic,partition,replicas,leader`, brokers joined by `|`. CPU is in percent, network in KB/s, disk in MB.
 
+mod generate;
+mod json;
+mod outcome;
+
+pub use generate::{Shape, generate};
+pub use json::read_json;
+pub use outcome::{Outcome, outcome, write_placement, write_reassignment};
+
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
-use planner::balance::{Broker, Cluster, ClusterError, Loads, Partition, Plan, Replica};
+use planner::balance::{Broker, Cluster, ClusterError, Loads, Mark, Partition, Replica};
 
 /// What went wrong with a folder.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +43,14 @@ pub enum PlacementError {
         line: usize,
         /// What is wrong with it.
         what: &'static str,
+    },
+    /// A file is not JSON, or not as described.
+    #[error("{path}: {what}")]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
     },
     /// What a line says is not possible.
     #[error("{path}, near line {line}")]
@@ -230,6 +246,7 @@ fn read_brokers(folder: &Path) -> Result<(Vec<Broker>, Vec<i32>), PlacementError
             alive,
             takes_replicas: alive,
             takes_leadership: alive,
+            mark: Mark::None,
         });
         let id = lines.number(id)?;
         if ids.contains(&id) {
@@ -238,21 +255,4 @@ fn read_brokers(folder: &Path) -> Result<(Vec<Broker>, Vec<i32>), PlacementError
         ids.push(id);
     }
     Ok((brokers, ids))
-}
-
-/// Writes the placement that a plan leads to: every partition of the cluster.
-///
-/// # Errors
-/// What the writer says.
-pub fn write_placement(named: &Named, plan: &Plan, out: &mut impl Write) -> std::io::Result<()> {
-    writeln!(out, "topic,partition,replicas,leader")?;
-    let after = plan.applied_to(&named.cluster);
-    for partition in 0..after.partitions() {
-        let (brokers, leader) = (after.replicas(partition), after.leader(partition));
-        let ids: Vec<String> = brokers.iter().map(|b| named.broker_ids[*b as usize].to_string()).collect();
-        let topic = &named.topics[after.topic(partition) as usize];
-        let leader = named.broker_ids[brokers[leader as usize] as usize];
-        writeln!(out, "{topic},{},{},{leader}", named.partitions[partition as usize], ids.join("|"))?;
-    }
-    Ok(())
 }

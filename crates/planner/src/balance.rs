@@ -7,25 +7,34 @@ mod policy;
 mod bands;
 mod score;
 
+mod unmet;
+
+mod mode;
 mod solve;
 mod state;
 
 mod arrive;
+mod bound;
 mod depart;
+mod lead;
 mod polish;
 mod search;
 
 mod refine;
 
 mod order;
+mod reason;
 
 mod audit;
 
 pub use audit::{Violation, audit};
 pub use cluster::{
-    Broker, Builder, CPU, Cluster, ClusterError, DISK, Loads, MAX_LOAD, NETWORK_IN, NETWORK_OUT, Partition,
-    RESOURCES, Replica,
+    Broker, Builder, CPU, Cluster, ClusterError, DISK, Loads, MAX_LOAD, Mark, NETWORK_IN, NETWORK_OUT,
+    Partition, RESOURCES, Replica,
 };
-pub use policy::{DEFAULT_GOALS, Goal, MILLION, Policy};
+pub use mode::{Mode, with_replication_factor};
+pub use policy::{DEFAULT_GOALS, Goal, Leaders, MILLION, Moves, Policy};
+pub use reason::{Purpose, Reason};
 pub use score::{Distance, Score};
-pub use solve::{Budget, Change, Plan, solve};
+pub use solve::{Budget, Change, Plan, judge, solve};
+pub use unmet::{Obstacle, Unmet};

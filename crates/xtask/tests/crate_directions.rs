@@ -42,7 +42,7 @@ const OURS: [(&str, &[&str]); 12] = [
     ("jmx", &[]),
     ("kafkastats", &["brokerstats", "jmx", "kafka", "cluster"]),
     ("sim", &["cluster", "control", "brokerstats"]),
-    ("doctorkafka", &["planner", "cluster", "control", "brokerstats", "kafka", "sim"]),
+    ("doctorkafka", &["planner", "placement", "cluster", "control", "brokerstats", "kafka", "sim"]),
     ("lab", &[]),
     ("placement", &["planner"]),
     ("xtask", &["placement", "planner", "sim"]),

@@ -6,6 +6,7 @@ pub(crate) mod client;
 mod demo;
 mod init;
 mod orders;
+mod plan;
 mod run;
 mod status;
 mod words;
@@ -42,6 +43,8 @@ enum Command {
     Maintenance(orders::Maintenance),
     AcceptIdentity(orders::AcceptIdentity),
     Actions(actions::Actions),
+    Plan(plan::PlanCommand),
+    Explain(plan::Explain),
     CheckConfig(check_config::CheckConfig),
     Init(init::Init),
     Demo(demo::Demo),
@@ -67,6 +70,8 @@ pub fn main(registry: PluginRegistry) -> ExitCode {
         Command::Maintenance(command) => command.run(&registry),
         Command::AcceptIdentity(command) => command.run(&registry),
         Command::Actions(command) => command.run(),
+        Command::Plan(command) => command.run(),
+        Command::Explain(command) => command.run(),
         Command::CheckConfig(command) => command.run(&registry),
         Command::Init(command) => command.run(),
         Command::Demo(command) => command.run(&registry),

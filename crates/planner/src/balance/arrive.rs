@@ -1,7 +1,8 @@
 //! Where replicas that left their brokers go: to the brokers with the most room for them.
 
 use super::bands::{COUNT, FIGURES, Figures, POTENTIAL, Parts, UNIT};
-use super::cluster::{DISK, NETWORK_IN};
+use super::cluster::{DISK, Mark, NETWORK_IN};
+use super::policy::Moves;
 use super::search::Dice;
 use super::state::State;
 
@@ -63,6 +64,8 @@ impl Levels {
 const ABOVE: i64 = 4;
 /// A replica with a figure above this part of a broker's fair share finds its place while there is choice: 1/64.
 const LARGE: i64 = 1 << (UNIT - 6);
+/// Between two times so many of the least loaded are considered.
+const NEAREST: usize = 256;
 /// Which brokers have room is looked up anew after so many arrivals.
 const LOOKED_UP: usize = 128;
 
@@ -85,23 +88,34 @@ pub(crate) fn arrive(state: &mut State<'_>, dice: &mut Dice, mut pool: Vec<u32>)
     for (at, replica) in pool.into_iter().enumerate() {
         if at % LOOKED_UP == 0 {
             open = (0..state.cost.len()).filter(|b| has_room(state, *b)).map(|b| (0, b)).collect();
+            if open.len() > NEAREST {
+                open.select_nth_unstable_by_key(NEAREST, |(_, b)| (levels.of[*b].iter().sum::<i64>(), *b));
+                open.truncate(NEAREST);
+            }
         }
         let figures = state.figures(replica);
         let parts = levels.parts(&figures);
         for (crowding, broker) in &mut open {
             *crowding = levels.of[*broker].iter().zip(&parts).map(|(level, part)| level * part).sum();
         }
-        let to = roomiest(state, replica, &figures, &mut open).unwrap_or_else(|| least_harm(state, replica));
+        let mut to = roomiest(state, replica, &figures, &mut open);
+        if to.is_none() && open.len() == NEAREST {
+            let crowding = |b: usize| levels.of[b].iter().zip(&parts).map(|(level, part)| level * part).sum();
+            let all = (0..state.cost.len()).filter(|b| has_room(state, *b));
+            to = roomiest(state, replica, &figures, &mut all.map(|b| (crowding(b), b)).collect::<Vec<_>>());
+        }
+        let to = to.unwrap_or_else(|| least_harm(state, replica));
         state.attach(replica, to);
         levels.refresh(state, to as usize);
     }
-    rescue(state);
+    if state.policy.moves != Moves::Nothing {
+        rescue(state);
+    }
 }
 
 /// Makes room for replicas that are still on dead brokers: another of the partition, that has gone elsewhere, goes home.
 fn rescue(state: &mut State<'_>) {
-    let dead: Vec<usize> = (0..state.cost.len()).filter(|b| !state.cluster.brokers[*b].alive).collect();
-    let left: Vec<u32> = dead.into_iter().flat_map(|broker| state.on[broker].iter().copied()).collect();
+    let left: Vec<u32> = state.dead.iter().flat_map(|broker| state.on[*broker].iter().copied()).collect();
     for replica in left {
         let row = state.cluster.row(state.part[replica as usize]);
         let away = row.map(|other| other as u32).find(|other| {
@@ -120,7 +134,10 @@ fn rescue(state: &mut State<'_>) {
 
 fn has_room(state: &State<'_>, broker: usize) -> bool {
     let known = &state.cluster.brokers[broker];
-    known.alive && known.takes_replicas && state.sum[broker][COUNT] < state.bands.of[broker][COUNT].high
+    known.alive
+        && known.takes_replicas
+        && (known.mark == Mark::New || state.policy.moves != Moves::ToNew || !state.dead.is_empty())
+        && state.sum[broker][COUNT] < state.bands.of[broker][COUNT].high
 }
 
 /// Gives brokers that miss replicas, but lack the room for any of two fifths of the mean size, those that are small enough.
@@ -202,26 +219,4 @@ fn least_harm(state: &State<'_>, replica: u32) -> u32 {
         (state.crowd(replica, to), cost + state.topic_arrive(replica, to), to != home, to)
     };
     (0..state.cost.len() as u32).filter(may).map(harm).min().map_or(home, |(.., to)| to)
-}
-
-/// Gives the leadership of partitions led from dead brokers to replicas that live.
-pub(crate) fn hand_over(state: &mut State<'_>) {
-    for partition in 0..state.cluster.partitions() {
-        let leader = state.leader[partition as usize];
-        if state.cluster.brokers[state.place[leader as usize] as usize].alive {
-            continue;
-        }
-        let row = state.cluster.row(partition);
-        let living = row.map(|other| other as u32).filter(|other| {
-            let broker = &state.cluster.brokers[state.place[*other as usize] as usize];
-            broker.alive && broker.takes_leadership
-        });
-        let cost = |heir: &u32| {
-            let broker = state.place[*heir as usize] as usize;
-            (state.cost_with(broker, &state.leadership(*heir), 1) - state.cost[broker], *heir)
-        };
-        if let Some(heir) = living.min_by_key(cost) {
-            state.lead(heir);
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! Checks a balance plan without trusting the solver: it shares no code with it, only the question and the answer.
 
 mod figures;
+mod scope;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -78,6 +79,18 @@ pub enum Violation {
         /// The partition.
         partition: u32,
     },
+    /// A replica moves that the policy lets stand, or to where it lets nothing go.
+    Move {
+        /// The partition.
+        partition: u32,
+        /// Position of the replica.
+        position: u32,
+    },
+    /// Leadership passes on that the policy leaves where it is.
+    Leadership {
+        /// The partition.
+        partition: u32,
+    },
     /// More than the budget allows.
     OverBudget {
         /// Replicas moved.
@@ -89,6 +102,15 @@ pub enum Violation {
     BeforeUntrue,
     /// The claimed score after is not that of the cluster after the changes.
     AfterUntrue,
+    /// The plan's list of what is unmet leaves a goal out, names one that is met, or says untruly how far it is.
+    UnmetUntrue {
+        /// The goal.
+        goal: Goal,
+    },
+    /// There is not one reason for each change.
+    Reasons,
+    /// A plan that meets every goal moves fewer replicas than it says any plan must.
+    BoundUntrue,
     /// The score after is worse than before.
     Worse,
     /// A hard goal is left worse than before.
@@ -126,11 +148,20 @@ impl fmt::Display for Violation {
                 write!(f, "broker {broker} may not lead partition {partition}")
             }
             Violation::Frozen { partition } => write!(f, "partition {partition} is frozen"),
+            Violation::Move { partition, position } => {
+                write!(f, "the policy does not let replica {position} of partition {partition} move so")
+            }
+            Violation::Leadership { partition } => {
+                write!(f, "the policy does not let the leadership of partition {partition} pass on so")
+            }
             Violation::OverBudget { moves, disk } => {
                 write!(f, "{moves} moves and {disk} of disk are over the budget")
             }
             Violation::BeforeUntrue => write!(f, "the score claimed for before is untrue"),
             Violation::AfterUntrue => write!(f, "the score claimed for after is untrue"),
+            Violation::UnmetUntrue { goal } => write!(f, "what is said of {} is untrue", goal.name()),
+            Violation::Reasons => write!(f, "there is not one reason for each change"),
+            Violation::BoundUntrue => write!(f, "the plan moves fewer replicas than it says any must"),
             Violation::Worse => write!(f, "the score after is worse than before"),
             Violation::HardGoalWorse { goal } => write!(f, "{} is worse than before", goal.name()),
         }
@@ -139,8 +170,8 @@ impl fmt::Display for Violation {
 
 /// Checks a plan for a cluster.
 ///
-/// A hard goal may be left worse than before only where replicas come off dead brokers, whose load somebody has to
-/// take; disk never.
+/// A hard goal may be left worse than before only where replicas come off dead brokers, or leadership off those that may
+/// not lead, whose load somebody has to take; disk never.
 ///
 /// # Errors
 /// Everything that is wrong with the plan. Scores are judged only if the changes as such are sound.
@@ -153,12 +184,16 @@ pub fn audit(cluster: &Cluster, policy: &Policy, budget: &Budget, plan: &Plan) -
         } else if !seen.insert(change.partition) {
             found.push(Violation::PartitionTwice { partition: change.partition });
         } else {
-            check_lists(cluster, change, &mut found);
+            check_lists(cluster, policy, change, &mut found);
         }
     }
     if found.is_empty() {
         for change in &plan.changes {
             check_permissions(cluster, change, &mut found);
+            scope::check(cluster, policy, change, &mut found);
+        }
+        if plan.reasons.len() != plan.changes.len() {
+            found.push(Violation::Reasons);
         }
         check_budget(cluster, budget, plan, &mut found);
         check_claims(cluster, policy, plan, &mut found);
@@ -166,7 +201,7 @@ pub fn audit(cluster: &Cluster, policy: &Policy, budget: &Budget, plan: &Plan) -
     if found.is_empty() { Ok(()) } else { Err(found) }
 }
 
-fn check_lists(cluster: &Cluster, change: &Change, found: &mut Vec<Violation>) {
+fn check_lists(cluster: &Cluster, policy: &Policy, change: &Change, found: &mut Vec<Violation>) {
     let partition = change.partition;
     let (old, new) = (cluster.replicas(partition), &change.replicas);
     if new.len() != old.len() {
@@ -185,7 +220,7 @@ fn check_lists(cluster: &Cluster, change: &Change, found: &mut Vec<Violation>) {
             found.push(Violation::UnknownBroker { partition, broker });
         } else if !held.insert(broker) {
             found.push(Violation::DuplicateReplica { partition, broker });
-        } else if old[position] != broker && old.contains(&broker) {
+        } else if !policy.exchange && old[position] != broker && old.contains(&broker) {
             found.push(Violation::Permuted { partition, broker });
         }
     }
@@ -230,6 +265,9 @@ fn check_budget(cluster: &Cluster, budget: &Budget, plan: &Plan, found: &mut Vec
             }
         }
     }
+    if plan.after.is_clean() && moves < plan.fewest_moves {
+        found.push(Violation::BoundUntrue);
+    }
     let over_moves = budget.moves.is_some_and(|most| moves > most);
     let over_disk = budget.disk.is_some_and(|most| disk > i128::from(most));
     if over_moves || over_disk {
@@ -246,10 +284,18 @@ fn check_claims(cluster: &Cluster, policy: &Policy, plan: &Plan, found: &mut Vec
     if plan.after != after {
         found.push(Violation::AfterUntrue);
     }
+    for distance in &after.goals {
+        let mut said = plan.unmet.iter().filter(|unmet| unmet.goal == distance.goal);
+        let (first, second) = (said.next(), said.next());
+        let silent = first.is_none() && distance.excess > 0;
+        if silent || second.is_some() || first.is_some_and(|unmet| unmet.excess != distance.excess) {
+            found.push(Violation::UnmetUntrue { goal: distance.goal });
+        }
+    }
     if after > before {
         found.push(Violation::Worse);
     }
-    let healed = after.offline < before.offline;
+    let healed = after.offline < before.offline || after.demoted < before.demoted;
     for (old, new) in before.goals.iter().zip(&after.goals) {
         let must_hold = policy.hard.contains(&old.goal) && (!healed || old.goal == Goal::DiskCapacity);
         if must_hold && new.excess > old.excess {

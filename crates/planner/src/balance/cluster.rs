@@ -35,12 +35,26 @@ pub struct Broker {
     pub set: Option<u32>,
     /// What it can carry.
     pub capacity: Loads,
-    /// Whether it serves. What a dead broker holds is moved off it first.
+    /// Whether it serves and stays. What others hold, dead ones and those to be drained, is moved off them first.
     pub alive: bool,
     /// Whether it may be given replicas.
     pub takes_replicas: bool,
     /// Whether it may be given leadership.
     pub takes_leadership: bool,
+    /// What sets it apart for a mode.
+    pub mark: Mark,
+}
+
+/// What sets a broker apart for a mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mark {
+    /// Nothing.
+    #[default]
+    None,
+    /// It has been added and waits for its share: see [`Moves::ToNew`](super::Moves::ToNew).
+    New,
+    /// It is to be relieved: see [`Moves::OffOverloaded`](super::Moves::OffOverloaded).
+    Overloaded,
 }
 
 /// One replica of a [`Partition`].
@@ -120,6 +134,7 @@ pub struct Cluster {
     pub(crate) brokers: Vec<Broker>,
     // One entry per topic.
     pub(crate) bound_to_set: Vec<Option<u32>>,
+    pub(crate) required_leaders: Vec<u32>,
     // One entry per partition (one more in `start`).
     pub(crate) topic: Vec<u32>,
     pub(crate) leader: Vec<u32>,
@@ -143,6 +158,7 @@ impl Cluster {
                 topics,
                 brokers: Vec::new(),
                 bound_to_set: vec![None; topics as usize],
+                required_leaders: vec![0; topics as usize],
                 topic: Vec::new(),
                 leader: Vec::new(),
                 leader_cpu: Vec::new(),
@@ -170,6 +186,11 @@ impl Cluster {
     /// The broker set that a topic is bound to.
     pub fn bound_set(&self, topic: u32) -> Option<u32> {
         self.bound_to_set[topic as usize]
+    }
+
+    /// How many leaders of a topic each broker must have that may take replicas and leadership.
+    pub fn required_leaders(&self, topic: u32) -> u32 {
+        self.required_leaders[topic as usize]
     }
 
     /// Number of partitions.
@@ -288,6 +309,19 @@ impl Builder {
             .bound_to_set
             .get_mut(topic as usize)
             .ok_or(ClusterError::TopicOutOfRange { topic })? = Some(set);
+        Ok(())
+    }
+
+    /// Requires so many leaders of a topic on every broker that may take replicas and leadership. None: 0.
+    ///
+    /// # Errors
+    /// [`ClusterError::TopicOutOfRange`].
+    pub fn require_leaders(&mut self, topic: u32, leaders: u32) -> Result<(), ClusterError> {
+        *self
+            .cluster
+            .required_leaders
+            .get_mut(topic as usize)
+            .ok_or(ClusterError::TopicOutOfRange { topic })? = leaders;
         Ok(())
     }
 

@@ -4,15 +4,14 @@
 //! what is too much, in every figure at once. They are chosen one by one; what counts is which figure lags behind at the
 //! moment, so that no figure is covered long before the others and then goes on growing.
 
-use super::bands::{COUNT, FIGURES, Figures, LEADER_IN, LEADERS, Parts, UNIT};
-use super::cluster::{DISK, NETWORK_IN};
+use super::bands::{COUNT, FIGURES, LEADER_IN, LEADERS, Parts, UNIT};
+use super::cluster::{DISK, Mark, NETWORK_IN};
+use super::policy::{Goal, Leaders, Moves};
 use super::search::Dice;
-use super::state::State;
+use super::state::{NOWHERE, State};
 
 /// What moving a replica costs, whatever its size.
 const MOVE: i64 = 1 << 6;
-/// What moving a replica of mean size costs on top.
-const MEAN_SIZE: i64 = MOVE / 2;
 /// A replica that must leave its rack anyway, or another for it, costs so much less to move.
 const ANYWAY: i64 = 4;
 /// What comes in place of large replicas is expected to be a third of the mean.
@@ -23,6 +22,8 @@ const THRIFT: i64 = 1 << 16;
 const WANTED: usize = 4;
 /// Looks at so many items for each item of a broker, in all.
 const LOOKS: usize = 10;
+/// Looks at all items before one is chosen if that takes no more looks than this at a broker.
+const THOROUGH: usize = 1 << 22;
 /// Looks at so many before one is chosen, at least.
 const NARROWEST: usize = 16;
 
@@ -40,15 +41,18 @@ struct Item {
 /// Takes off their brokers: what stands on dead ones, what brokers carry beyond their limits, what crowds a rack.
 pub(crate) fn depart(state: &mut State<'_>, dice: &mut Dice) -> Vec<u32> {
     let mut pool = Vec::new();
+    if state.policy.moves == Moves::Nothing {
+        return pool;
+    }
     let alive = |state: &State<'_>, broker: usize| state.cluster.brokers[broker].alive;
     let n = state.cost.len();
-    let dead: Vec<usize> = (0..n).filter(|b| !alive(state, *b)).collect();
-    for broker in dead {
+    for broker in state.dead.clone() {
         for replica in state.on[broker].clone() {
             state.detach(replica);
             pool.push(replica);
         }
     }
+    misplaced(state, &mut pool);
     let mut givers: Vec<usize> = (0..n).filter(|b| alive(state, *b)).collect();
     givers.sort_by_key(|b| (std::cmp::Reverse(state.cost[*b]), *b));
     for broker in givers {
@@ -66,6 +70,22 @@ pub(crate) fn depart(state: &mut State<'_>, dice: &mut Dice) -> Vec<u32> {
     pool
 }
 
+/// Takes away what stands outside the broker set of its topic.
+fn misplaced(state: &mut State<'_>, pool: &mut Vec<u32>) {
+    if !state.policy.goals.contains(&Goal::BrokerSetAware) {
+        return;
+    }
+    for replica in 0..state.place.len() as u32 {
+        let (set, place) =
+            (state.cluster.bound_to_set[state.topic_of(replica)], state.place[replica as usize]);
+        let outside = |place: u32| state.cluster.brokers[place as usize].set != set;
+        if set.is_some() && place != NOWHERE && outside(place) && state.movable(replica) {
+            state.detach(replica);
+            pool.push(replica);
+        }
+    }
+}
+
 /// Figures whose floor only arrivals of replicas can reach.
 const BY_ARRIVALS: [usize; 3] = [NETWORK_IN, DISK, COUNT];
 /// So much more is sent than the floors need, in parts of a thousand of all floors: replicas do not come in every size.
@@ -76,9 +96,13 @@ fn fill_up(state: &mut State<'_>, dice: &mut Dice, pool: &mut Vec<u32>) {
     let n = state.cost.len();
     let mut short = [0_i64; FIGURES];
     for figure in BY_ARRIVALS {
-        for broker in
-            (0..n).filter(|b| state.cluster.brokers[*b].alive && state.cluster.brokers[*b].takes_replicas)
-        {
+        let takes = |broker: &usize| {
+            let known = &state.cluster.brokers[*broker];
+            known.alive
+                && known.takes_replicas
+                && (known.mark == Mark::New || state.policy.moves != Moves::ToNew)
+        };
+        for broker in (0..n).filter(takes) {
             let (low, sum) = (state.bands.of[broker][figure].low, state.sum[broker][figure]);
             if sum < low {
                 short[figure] += low - sum + low / 1000 * SPARE;
@@ -86,7 +110,7 @@ fn fill_up(state: &mut State<'_>, dice: &mut Dice, pool: &mut Vec<u32>) {
         }
     }
     for replica in pool.iter() {
-        for (short, figure) in short.iter_mut().zip(follower(state, *replica)) {
+        for (short, figure) in short.iter_mut().zip(state.follower(*replica)) {
             *short -= figure;
         }
     }
@@ -117,6 +141,10 @@ fn fill_up(state: &mut State<'_>, dice: &mut Dice, pool: &mut Vec<u32>) {
 /// What is too much on a broker, figure by figure, counting what leadership alone could take away as gone.
 fn too_much(state: &State<'_>, broker: usize) -> [i64; FIGURES] {
     let mut sum = state.sum[broker];
+    if state.policy.leaders == Leaders::Orphaned {
+        let beyond = |figure: usize| (sum[figure] - state.bands.of[broker][figure].high).max(0);
+        return std::array::from_fn(|f| if f == LEADERS || f == LEADER_IN { 0 } else { beyond(f) });
+    }
     let mut led = [0; FIGURES];
     for replica in &state.on[broker] {
         if state.leader[state.part[*replica as usize] as usize] == *replica {
@@ -152,17 +180,9 @@ fn overload(state: &State<'_>, dice: &mut Dice, broker: usize) -> Vec<u32> {
     cover(state, dice, broker, &need)
 }
 
-/// A replica's figures but for its leadership.
-fn follower(state: &State<'_>, replica: u32) -> Figures {
-    let mut figures = state.figures(replica);
-    if state.leader[state.part[replica as usize] as usize] == replica {
-        super::state::add(&mut figures, &state.leadership(replica), -1);
-    }
-    figures
-}
-
 fn cost(state: &State<'_>, replica: u32, size: Parts) -> i64 {
-    let cost = MOVE + ((size.in_all(state.cluster.load[replica as usize][DISK]) * MEAN_SIZE) >> UNIT);
+    let sized = MOVE * state.policy.size_weight.clamp(0, 1 << 20) / 1000;
+    let cost = MOVE + ((size.in_all(state.cluster.load[replica as usize][DISK]) * sized) >> UNIT);
     let anyway = state.crowd(replica, state.place[replica as usize]) > 0;
     if anyway { (cost / ANYWAY).max(1) } else { cost }
 }
@@ -201,7 +221,10 @@ fn cover(state: &State<'_>, dice: &mut Dice, broker: usize, need: &[i64; FIGURES
     let all = items.len();
     let mut chosen = Vec::new();
     let picks = lacking(&need, &means).into_iter().max().unwrap_or(0) >> UNIT;
-    let width = (LOOKS * all / (picks.max(1) as usize)).clamp(NARROWEST, all.max(NARROWEST));
+    // Where moves alone count, the best are worth a look at all, as long as that is not too many.
+    let thorough = state.policy.size_weight == 0 && all.saturating_mul(picks.max(1) as usize) <= THOROUGH;
+    let looks = if thorough { all } else { LOOKS };
+    let width = (looks * all / (picks.max(1) as usize)).clamp(NARROWEST, all.max(NARROWEST));
     while !items.is_empty() && need.iter().any(|need| *need > 0) {
         let lacking = lacking(&need, &means);
         let most = lacking.into_iter().max().unwrap_or(0).max(1);
@@ -254,7 +277,7 @@ fn items(state: &State<'_>, broker: usize, means: &Means) -> Vec<Item> {
     let movable = state.on[broker].iter().copied().filter(|r| state.movable(*r));
     let size = mean_size(state);
     let item = |replica: u32| {
-        let all = follower(state, replica);
+        let all = state.follower(replica);
         let figures = means.map(|(figure, _)| all[figure]);
         let parts = means.map(|(figure, mean)| i32::try_from(mean.in_all(all[figure])).unwrap_or(i32::MAX));
         Item { replica, figures, parts, thrift: (THRIFT / cost(state, replica, size)) as i32 }
@@ -301,7 +324,7 @@ fn uncrowd(state: &mut State<'_>, pool: &mut Vec<u32>) {
             let row = state.cluster.row(partition);
             let crowded = row.map(|replica| replica as u32).filter(|replica| {
                 let place = state.place[*replica as usize];
-                place != super::state::NOWHERE && state.movable(*replica) && state.crowd(*replica, place) > 0
+                place != NOWHERE && state.movable(*replica) && state.crowd(*replica, place) > 0
             });
             let Some(leaver) = crowded.min_by_key(|r| (state.cluster.load[*r as usize][DISK], *r)) else {
                 break;

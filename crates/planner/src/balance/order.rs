@@ -5,13 +5,20 @@ use std::cmp::Reverse;
 use super::bands::{COUNT, FIGURES, Figures, LEADER_IN, LEADERS, POTENTIAL};
 use super::cluster::{CPU, Cluster, DISK, NETWORK_IN, NETWORK_OUT};
 use super::policy::Policy;
+use super::reason::{Purposes, Reason};
 use super::score::{Meter, Score, acceptable};
 use super::solve::{Budget, Change};
 use super::state::{Brokers, add};
 
 /// Puts changes in order: what brings replicas off dead brokers, then what mends racks, then by benefit per byte, each
 /// judged as if it were done alone.
-pub(crate) fn order(cluster: &Cluster, brokers: &Brokers, changes: Vec<Change>) -> Vec<Change> {
+pub(crate) fn order(
+    cluster: &Cluster,
+    policy: &Policy,
+    brokers: &Brokers,
+    changes: Vec<Change>,
+) -> (Vec<Change>, Vec<Reason>) {
+    let purposes = Purposes::new(cluster, policy, brokers);
     let mut ranked: Vec<_> = changes
         .into_iter()
         .map(|change| {
@@ -22,39 +29,48 @@ pub(crate) fn order(cluster: &Cluster, brokers: &Brokers, changes: Vec<Change>) 
             let offline = dead(before) - dead(&change.replicas);
             let racks = crowded(cluster, before) - crowded(cluster, &change.replicas);
             let bytes = i128::from(disk(cluster, &change)) + 1;
-            let benefit = (i128::from(benefit(cluster, brokers, &change)) << 40) / bytes;
-            (Reverse((offline, racks, benefit)), change.partition, change)
+            let net = net(cluster, &change);
+            let falls = net.iter().map(|(broker, figures)| brokers.gain(*broker, figures));
+            let benefit = (i128::from(falls.fold(0, i64::saturating_add)) << 40) / bytes;
+            (Reverse((offline, racks, benefit)), change.partition, purposes.of(&change, &net), change)
         })
         .collect();
-    ranked.sort_unstable_by_key(|(rank, partition, _)| (*rank, *partition));
-    ranked.into_iter().map(|(.., change)| change).collect()
+    ranked.sort_unstable_by_key(|(rank, partition, ..)| (*rank, *partition));
+    ranked.into_iter().map(|(.., reason, change)| (change, reason)).unzip()
 }
 
 /// Keeps the longest prefix within the budget that leaves no worse score than there was, and says what it leads to.
-pub(crate) fn within(
-    cluster: &Cluster,
-    policy: &Policy,
+pub(crate) fn within<'a>(
+    cluster: &'a Cluster,
+    policy: &'a Policy,
     budget: &Budget,
     before: &Score,
     mut changes: Vec<Change>,
-) -> (Vec<Change>, Score) {
-    let mut meter = Meter::new(cluster, policy, cluster.place.clone(), cluster.leaders());
-    let (mut kept, mut after) = (0, before.clone());
+) -> (Vec<Change>, Meter<'a>) {
+    let start = || Meter::new(cluster, policy, cluster.place.clone(), cluster.leaders());
+    let mut meter = start();
+    let (mut kept, mut done) = (0, 0);
     let (mut moves, mut bytes) = (0, 0_i64);
-    for (index, change) in changes.iter().enumerate() {
+    for change in &changes {
         moves += moved(cluster, change).count() as u64;
         bytes = bytes.saturating_add(disk(cluster, change));
         if budget.moves.is_some_and(|most| moves > most) || budget.disk.is_some_and(|most| bytes > most) {
             break;
         }
         meter.change(change.partition, &change.replicas, change.leader);
-        let score = meter.score();
-        if acceptable(policy, before, &score) {
-            (kept, after) = (index + 1, score);
+        done += 1;
+        if acceptable(policy, before, &meter.score()) {
+            kept = done;
         }
     }
     changes.truncate(kept);
-    (changes, after)
+    if kept < done {
+        meter = start();
+        for change in &changes {
+            meter.change(change.partition, &change.replicas, change.leader);
+        }
+    }
+    (changes, meter)
 }
 
 /// Positions whose broker changes.
@@ -75,8 +91,8 @@ fn crowded(cluster: &Cluster, brokers: &[u32]) -> i64 {
     brokers.iter().enumerate().filter(twice).count() as i64
 }
 
-/// By how much the brokers' costs fall if one change alone is done.
-fn benefit(cluster: &Cluster, brokers: &Brokers, change: &Change) -> i64 {
+/// How the figures of brokers change if one change alone is done.
+fn net(cluster: &Cluster, change: &Change) -> Vec<(u32, Figures)> {
     let mut net: Vec<(u32, Figures)> = Vec::new();
     let mut put = |broker: u32, figures: &Figures, sign: i64| {
         let at = net.iter().position(|(other, _)| *other == broker).unwrap_or_else(|| {
@@ -108,5 +124,5 @@ fn benefit(cluster: &Cluster, brokers: &Brokers, change: &Change) -> i64 {
             put(*to, &leads, 1);
         }
     }
-    net.iter().map(|(broker, figures)| brokers.gain(*broker, figures)).fold(0, i64::saturating_add)
+    net
 }

@@ -8,13 +8,15 @@ pub const MILLION: i64 = 1_000_000;
 /// One wish for a placement. The order of the variants is the default order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Goal {
+    /// Replicas of a topic that is bound to a broker set stand on brokers of that set.
+    BrokerSetAware,
     /// No two replicas of a partition in one rack.
     RackAware,
-    /// Replicas of a partition evenly over racks: at most ⌈replicas ÷ racks⌉ in one, counting racks with a broker that may
-    /// take replicas.
+    /// Replicas of a partition evenly over the racks with a broker that may take replicas: replicas ÷ racks in each,
+    /// and one more in as many as the division leaves over.
     RackAwareDistribution,
-    /// So many leaders of chosen topics on every broker. No topic can be chosen, so it is always met; it keeps its place in
-    /// the order of names.
+    /// So many leaders of chosen topics ([`Builder::require_leaders`](super::Builder::require_leaders)) on every broker
+    /// that may take both replicas and leadership.
     MinTopicLeaders,
     /// At most so many replicas on a broker.
     ReplicaCapacity,
@@ -44,7 +46,12 @@ pub enum Goal {
     LeaderDistribution,
     /// No broker takes much more of producers' bytes than the mean.
     LeaderBytesIn,
+    /// The first replica of each list leads, where its broker may.
+    PreferredLeader,
 }
+
+/// Goals that only count where they are asked for.
+const FURTHER_GOALS: [Goal; 3] = [Goal::BrokerSetAware, Goal::RackAwareDistribution, Goal::PreferredLeader];
 
 /// The sixteen default goals, in order.
 pub const DEFAULT_GOALS: [Goal; 16] = [
@@ -70,6 +77,7 @@ impl Goal {
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
+            Goal::BrokerSetAware => "BrokerSetAwareGoal",
             Goal::RackAware => "RackAwareGoal",
             Goal::RackAwareDistribution => "RackAwareDistributionGoal",
             Goal::MinTopicLeaders => "MinTopicLeadersPerBrokerGoal",
@@ -87,12 +95,13 @@ impl Goal {
             Goal::TopicDistribution => "TopicReplicaDistributionGoal",
             Goal::LeaderDistribution => "LeaderReplicaDistributionGoal",
             Goal::LeaderBytesIn => "LeaderBytesInDistributionGoal",
+            Goal::PreferredLeader => "PreferredLeaderElectionGoal",
         }
     }
 
     /// The goal of a name.
     pub fn named(name: &str) -> Option<Goal> {
-        DEFAULT_GOALS.into_iter().chain([Goal::RackAwareDistribution]).find(|goal| goal.name() == name)
+        DEFAULT_GOALS.into_iter().chain(FURTHER_GOALS).find(|goal| goal.name() == name)
     }
 
     /// Whether it is hard unless said otherwise.
@@ -129,6 +138,46 @@ pub struct Policy {
     /// Plans stay away from load limits by so many millionths of the limit, so that a judge who sums up in floating
     /// point agrees. Figures that stand beyond are still counted as what they are.
     pub margin: i64,
+    /// How much sizes count beside the number of moves: what moving a replica of mean size costs on top of what every move
+    /// costs, in thousandths of that. 0: as few moves as possible.
+    pub size_weight: i64,
+    /// Which replicas may move.
+    pub moves: Moves,
+    /// Which leadership may pass on. The leadership of a replica that moves goes with it.
+    pub leaders: Leaders,
+    /// Whether two replicas of one partition may change places. Kafka does not exchange their data, so that it takes a
+    /// detour over a third broker; it makes a difference only where replicas of one partition differ in load. Sought for in small clusters alone.
+    pub exchange: bool,
+}
+
+/// Which replicas a plan may move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Moves {
+    /// All.
+    #[default]
+    All,
+    /// Those on brokers that are not alive, and no others.
+    Offline,
+    /// Those, and others only to brokers that are [new](super::Mark::New).
+    ToNew,
+    /// Those, and those on brokers that are [overloaded](super::Mark::Overloaded).
+    OffOverloaded,
+    /// None.
+    Nothing,
+}
+
+/// Which leadership a plan may pass from one replica to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Leaders {
+    /// All.
+    #[default]
+    All,
+    /// Of partitions whose leader stands on a broker that is not alive.
+    Orphaned,
+    /// Of those, and to replicas that come off a broker that is not alive.
+    ToPlaced,
+    /// Of partitions whose leader stands on a broker that is not alive or may not lead.
+    Demoted,
 }
 
 impl Default for Policy {
@@ -147,6 +196,10 @@ impl Default for Policy {
             topic_max_gap: 40,
             max_replicas: 10_000,
             margin: 2,
+            size_weight: 500,
+            moves: Moves::All,
+            leaders: Leaders::All,
+            exchange: false,
         }
     }
 }

@@ -56,6 +56,7 @@ fn size(state: &State<'_>, replica: u32) -> i64 {
 
 fn fits_at(state: &State<'_>, replica: u32, to: u32) -> bool {
     state.legal(replica, to)
+        && (!state.leads(replica) || state.spares(replica))
         && state.topic_arrive(replica, to) <= 0
         && state.topic_leave(replica, state.place[replica as usize]) <= 0
 }

@@ -4,8 +4,8 @@
 //! The search follows distances to bands, which is right where there are many replicas. Where there are few, most goals
 //! cannot be met at once, and what counts is which of them are.
 
-use super::cluster::Cluster;
-use super::policy::Policy;
+use super::cluster::{Cluster, Mark};
+use super::policy::{Goal, Leaders, Moves, Policy};
 use super::score::{Meter, Score, acceptable};
 use super::search::Dice;
 
@@ -15,7 +15,9 @@ const SMALL: usize = 40;
 const LOOKS: usize = 10_000;
 
 /// So many placements are looked at one by one if there are no more.
-const ALL: usize = 1 << 16;
+const ALL: usize = 1 << 18;
+/// A partition with more lists than this has too many.
+const LISTS: usize = 1 << 8;
 /// So many random steps lead out of a dead end.
 const KICKS: usize = 4;
 
@@ -38,23 +40,23 @@ pub(crate) fn refine(
     if best >= before || !acceptable(policy, &before, &best) {
         (meter, best) = (there, before.clone());
     }
-    if let Some(options) = options(cluster, &meter) {
+    if let Some(options) = options(cluster, policy, &meter) {
         return exhaust(cluster, policy, &before, meter, &options);
     }
     let mut looks = 0;
     let mut dice = Dice::new(0x2545_f491_4f6c_dd1d);
-    best = descend(cluster, &mut meter, best, &mut looks);
+    best = descend(cluster, policy, &mut meter, best, &mut looks);
     while looks < LOOKS && !best.is_clean() {
         let saved: Vec<List> = (0..cluster.partitions()).map(|partition| own(&meter, partition)).collect();
         for _ in 0..KICKS {
-            let steps = steps(cluster, &meter);
+            let steps = steps(cluster, policy, &meter);
             if steps.is_empty() {
                 return meter.placement();
             }
             take(&mut meter, &steps[dice.below(steps.len())]);
         }
         let kicked = meter.score();
-        let score = descend(cluster, &mut meter, kicked, &mut looks);
+        let score = descend(cluster, policy, &mut meter, kicked, &mut looks);
         looks += 1;
         if score < best && acceptable(policy, &before, &score) {
             best = score;
@@ -68,28 +70,55 @@ pub(crate) fn refine(
 }
 
 /// All lists of every partition, its present one first, if all placements can be looked at.
-fn options(cluster: &Cluster, meter: &Meter<'_>) -> Option<Vec<Vec<List>>> {
+fn options(cluster: &Cluster, policy: &Policy, meter: &Meter<'_>) -> Option<Vec<Vec<List>>> {
     let mut all = Vec::new();
-    let mut placements = 1_usize;
     for partition in 0..cluster.partitions() {
+        // From where it started a list may go where no step leads from what was found.
+        let start = (partition, cluster.replicas(partition).to_vec(), cluster.leader(partition));
         let mut lists = vec![own(meter, partition)];
+        if lists[0] != start {
+            lists.push(start);
+        }
         let mut at = 0;
-        while at < lists.len() && placements * lists.len() <= ALL {
+        while at < lists.len() && lists.len() <= LISTS {
             let (_, replicas, leader) = &lists[at];
-            for step in steps_from(cluster, partition, replicas, *leader) {
+            for step in steps_from(cluster, policy, partition, replicas, *leader) {
                 if !lists.contains(&step) {
                     lists.push(step);
                 }
             }
             at += 1;
         }
-        placements *= lists.len();
-        if placements > ALL {
+        if at < lists.len() {
             return None;
         }
         all.push(lists);
     }
-    Some(all)
+    let few = |all: &[Vec<List>]| {
+        let placements = all.iter().try_fold(1_usize, |all, lists| all.checked_mul(lists.len()));
+        placements.is_some_and(|placements| placements <= ALL)
+    };
+    if !few(&all) {
+        keep_apart(cluster, policy, &mut all);
+    }
+    few(&all).then_some(all)
+}
+
+/// Where the first goal is that racks are not shared, and every partition can meet it: leaves out what does not. It is a loss
+/// only where another hard goal forbids to meet it.
+fn keep_apart(cluster: &Cluster, policy: &Policy, all: &mut [Vec<List>]) {
+    let rack = |broker: &u32| cluster.brokers[*broker as usize].rack;
+    let apart = |(_, replicas, _): &List| {
+        let on_living = replicas.iter().all(|broker| cluster.brokers[*broker as usize].alive);
+        let again = |at: usize| replicas[..at].iter().any(|other| rack(other) == rack(&replicas[at]));
+        on_living && !(0..replicas.len()).any(again)
+    };
+    let first = policy.goals.first() == Some(&Goal::RackAware);
+    if first && all.iter().all(|lists| lists.iter().any(apart)) {
+        for lists in all {
+            lists.retain(apart);
+        }
+    }
 }
 
 /// Looks at every placement: the best, and of those the one with the fewest moves.
@@ -105,33 +134,46 @@ fn exhaust(
         home.filter(|(from, to)| from != to).count()
     };
     let cost = |at: &[usize]| options.iter().zip(at).map(|(lists, at)| moves(&lists[*at])).sum::<usize>();
+    // What is there stays unless something is better.
+    let mut lists: Vec<List> = (0..cluster.partitions()).map(|partition| own(&meter, partition)).collect();
+    let mut best = (meter.score(), lists.iter().map(moves).sum());
     let mut at = vec![0; options.len()];
-    let mut best = (meter.score(), cost(&at), at.clone());
+    for lists in options {
+        take(&mut meter, &lists[0]);
+    }
     let next = |at: &[usize]| (0..at.len()).find(|wheel| at[*wheel] + 1 < options[*wheel].len());
-    // The placements follow each other as an odometer counts.
-    while let Some(wheel) = next(&at) {
-        for turned in 0..=wheel {
-            at[turned] = if turned == wheel { at[turned] + 1 } else { 0 };
-            take(&mut meter, &options[turned][at[turned]]);
-        }
+    loop {
         let score = meter.score();
         if score <= best.0 && acceptable(policy, before, &score) {
             let cost = cost(&at);
             if (&score, cost) < (&best.0, best.1) {
-                best = (score, cost, at.clone());
+                best = (score, cost);
+                lists = options.iter().zip(&at).map(|(lists, at)| lists[*at].clone()).collect();
             }
         }
+        // The placements follow each other as an odometer counts.
+        let Some(wheel) = next(&at) else { break };
+        for turned in 0..=wheel {
+            at[turned] = if turned == wheel { at[turned] + 1 } else { 0 };
+            take(&mut meter, &options[turned][at[turned]]);
+        }
     }
-    for (lists, at) in options.iter().zip(&best.2) {
-        take(&mut meter, &lists[*at]);
+    for list in &lists {
+        take(&mut meter, list);
     }
     meter.placement()
 }
 
 /// Goes on while a step, or a pair of steps, makes the score better.
-fn descend(cluster: &Cluster, meter: &mut Meter<'_>, mut score: Score, looks: &mut usize) -> Score {
+fn descend(
+    cluster: &Cluster,
+    policy: &Policy,
+    meter: &mut Meter<'_>,
+    mut score: Score,
+    looks: &mut usize,
+) -> Score {
     while *looks < LOOKS && !score.is_clean() {
-        let Some(better) = improve(cluster, &score, meter, looks) else { break };
+        let Some(better) = improve(cluster, policy, &score, meter, looks) else { break };
         score = better;
     }
     score
@@ -143,12 +185,18 @@ fn own(meter: &Meter<'_>, partition: u32) -> List {
 }
 
 /// Takes the first step, or else the first pair of steps, that makes the score better.
-fn improve(cluster: &Cluster, best: &Score, meter: &mut Meter<'_>, looks: &mut usize) -> Option<Score> {
+fn improve(
+    cluster: &Cluster,
+    policy: &Policy,
+    best: &Score,
+    meter: &mut Meter<'_>,
+    looks: &mut usize,
+) -> Option<Score> {
     let better = |meter: &Meter<'_>, looks: &mut usize| {
         *looks += 1;
         Some(meter.score()).filter(|score| score < best)
     };
-    let steps = steps(cluster, meter);
+    let steps = steps(cluster, policy, meter);
     for step in &steps {
         let undo = take(meter, step);
         if let Some(score) = better(meter, looks) {
@@ -162,7 +210,7 @@ fn improve(cluster: &Cluster, best: &Score, meter: &mut Meter<'_>, looks: &mut u
         }
         let undo_first = take(meter, first);
         // The second step of the same partition starts from the first.
-        let own = steps_of(cluster, meter, first.0);
+        let own = steps_of(cluster, policy, meter, first.0);
         for second in own.iter().chain(steps.iter().filter(|step| step.0 > first.0)) {
             let undo = take(meter, second);
             if let Some(score) = better(meter, looks) {
@@ -183,44 +231,84 @@ fn take(meter: &mut Meter<'_>, step: &List) -> List {
     back
 }
 
-fn steps(cluster: &Cluster, meter: &Meter<'_>) -> Vec<List> {
-    (0..cluster.partitions()).flat_map(|partition| steps_of(cluster, meter, partition)).collect()
+fn steps(cluster: &Cluster, policy: &Policy, meter: &Meter<'_>) -> Vec<List> {
+    (0..cluster.partitions()).flat_map(|partition| steps_of(cluster, policy, meter, partition)).collect()
 }
 
 /// Every list of a partition that differs in one broker or in its leader.
-fn steps_of(cluster: &Cluster, meter: &Meter<'_>, partition: u32) -> Vec<List> {
+fn steps_of(cluster: &Cluster, policy: &Policy, meter: &Meter<'_>, partition: u32) -> Vec<List> {
     let (now, leader) = meter.list(partition);
-    steps_from(cluster, partition, now, leader)
+    steps_from(cluster, policy, partition, now, leader)
 }
 
-fn steps_from(cluster: &Cluster, partition: u32, now: &[u32], leader: u32) -> Vec<List> {
+fn steps_from(cluster: &Cluster, policy: &Policy, partition: u32, now: &[u32], leader: u32) -> Vec<List> {
     let mut steps = Vec::new();
     if cluster.frozen(partition) {
         return steps;
     }
     let home = cluster.replicas(partition);
-    let led_by = home[cluster.leader(partition) as usize];
-    let may_lead = |broker: u32| {
-        let known = &cluster.brokers[broker as usize];
-        known.alive && (known.takes_leadership || broker == led_by)
+    let first = cluster.leader(partition) as usize;
+    let known = |broker: u32| &cluster.brokers[broker as usize];
+    let may_lead =
+        |broker: u32| known(broker).alive && (known(broker).takes_leadership || broker == home[first]);
+    let may_pass = |heir: usize| match policy.leaders {
+        Leaders::All => true,
+        Leaders::Orphaned => !known(home[first]).alive,
+        Leaders::ToPlaced => heir == first || !known(home[first]).alive || !known(home[heir]).alive,
+        Leaders::Demoted => !known(home[first]).alive || !known(home[first]).takes_leadership,
     };
     for position in (0..now.len() as u32).filter(|position| *position != leader) {
-        if may_lead(now[position as usize]) {
+        if may_lead(now[position as usize]) && may_pass(position as usize) {
             steps.push((partition, now.to_vec(), position));
         }
     }
+    let may_move = |position: usize, to: u32| {
+        let offline = !known(home[position]).alive;
+        match policy.moves {
+            Moves::Nothing => false,
+            _ if offline => true,
+            Moves::All => true,
+            Moves::ToNew => to == home[position] || known(to).mark == Mark::New,
+            Moves::OffOverloaded => known(home[position]).mark == Mark::Overloaded,
+            Moves::Offline => false,
+        }
+    };
     let set = cluster.bound_set(cluster.topic(partition));
     for (position, from) in now.iter().enumerate() {
         for (to, known) in (0..).zip(&cluster.brokers) {
             // A broker that a partition keeps stays at its position.
-            let fits = known.takes_replicas && (set.is_none() || known.set == set) && !home.contains(&to);
+            let kept = !policy.exchange && home.contains(&to);
+            let fits = known.takes_replicas && (set.is_none() || known.set == set) && !kept;
             let may = known.alive && (to == home[position] || fits) && !now.contains(&to);
-            if may && to != *from && (position as u32 != leader || may_lead(to)) {
+            if may && to != *from && may_move(position, to) && (position as u32 != leader || may_lead(to)) {
                 let mut list = now.to_vec();
                 list[position] = to;
                 steps.push((partition, list, leader));
             }
         }
     }
+    if policy.exchange && policy.moves == Moves::All {
+        let may_stand = |(_, list, _): &List| {
+            let takes = |to: u32| known(to).takes_replicas && (set.is_none() || known(to).set == set);
+            list.iter().zip(home).all(|(to, home)| to == home || takes(*to))
+        };
+        steps.extend(exchanges(partition, now, leader).filter(may_stand));
+    }
     steps
+}
+
+/// Every list in which two replicas have changed places.
+fn exchanges(partition: u32, now: &[u32], leader: u32) -> impl Iterator<Item = List> + '_ {
+    let pairs = (0..now.len()).flat_map(move |one| (one + 1..now.len()).map(move |other| (one, other)));
+    pairs.map(move |(one, other)| {
+        let mut list = now.to_vec();
+        list.swap(one, other);
+        // Who leads stays on its broker.
+        let leader = match leader as usize {
+            at if at == one => other as u32,
+            at if at == other => one as u32,
+            _ => leader,
+        };
+        (partition, list, leader)
+    })
 }

@@ -1,21 +1,25 @@
 //! The score of a placement, goal by goal, by the exact formulas.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 
 use super::bands::{
     COUNT, FIGURES, Figures, LEADER_IN, LEADERS, POTENTIAL, figure, leader_in_limit, limits, overflow,
     topic_limits,
 };
 use super::cluster::{CPU, Cluster, NETWORK_IN, NETWORK_OUT};
-use super::policy::{Goal, Policy};
+use super::policy::{Goal, Leaders, Policy};
+use super::unmet::Obstacle;
 
-/// How far a placement is from each goal, in the policy's order. Smaller is better: replicas on dead brokers are compared
-/// first, then goal by goal whether it is met, then goal by goal the distance. So a goal that can be met is not given up to
-/// come nearer to one that cannot.
+/// How far a placement is from each goal, in the policy's order. Smaller is better. Compared are replicas on dead brokers;
+/// leaders that were to pass on; hard goal by hard goal whether it is met; how many goals are not met; goal by goal whether it is met; goal by goal the
+/// distance. So no hard goal is given up for soft ones, most goals are met rather than the foremost, and a goal that can be
+/// met is not given up to come nearer to one that cannot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Score {
     /// Replicas on dead brokers.
     pub offline: u64,
+    /// Partitions led from living brokers that may not lead, where that is what a plan is to end ([`Leaders::Demoted`]).
+    pub demoted: u64,
     /// For each goal its distance: nothing when it is met.
     pub goals: Vec<Distance>,
 }
@@ -30,6 +34,8 @@ pub struct Distance {
     pub excess: u128,
     /// The goal.
     pub goal: Goal,
+    /// Whether the policy has it as a hard one.
+    pub hard: bool,
 }
 
 impl PartialOrd for Score {
@@ -40,10 +46,15 @@ impl PartialOrd for Score {
 
 impl Ord for Score {
     fn cmp(&self, other: &Score) -> Ordering {
-        let violated = |score: &Score| score.goals.iter().map(|goal| goal.excess > 0).collect::<Vec<_>>();
+        let hard =
+            |score: &Score| score.goals.iter().map(|goal| goal.hard && goal.excess > 0).collect::<Vec<_>>();
+        let unmet = |score: &Score| score.goals.iter().map(|goal| goal.excess > 0).collect::<Vec<_>>();
         self.offline
             .cmp(&other.offline)
-            .then_with(|| violated(self).cmp(&violated(other)))
+            .then_with(|| self.demoted.cmp(&other.demoted))
+            .then_with(|| hard(self).cmp(&hard(other)))
+            .then_with(|| self.violated().count().cmp(&other.violated().count()))
+            .then_with(|| unmet(self).cmp(&unmet(other)))
             .then_with(|| self.goals.cmp(&other.goals))
     }
 }
@@ -51,7 +62,7 @@ impl Ord for Score {
 impl Score {
     /// Whether every goal is met.
     pub fn is_clean(&self) -> bool {
-        self.offline == 0 && self.goals.iter().all(|distance| distance.excess == 0)
+        self.offline == 0 && self.demoted == 0 && self.goals.iter().all(|distance| distance.excess == 0)
     }
 
     /// The goals that are not met.
@@ -61,9 +72,9 @@ impl Score {
 }
 
 /// Whether a plan may lead from one score to another: not worse, and no hard goal worse. Where replicas come off dead
-/// brokers somebody has to take their load, so that hard goals may get worse; disk never.
+/// brokers, or leadership off those that may not lead, somebody has to take their load, so that hard goals may get worse; disk never.
 pub(crate) fn acceptable(policy: &Policy, before: &Score, after: &Score) -> bool {
-    let healed = after.offline < before.offline;
+    let healed = after.offline < before.offline || after.demoted < before.demoted;
     let holds = |(old, new): (&Distance, &Distance)| {
         let must = policy.hard.contains(&old.goal) && (!healed || old.goal == Goal::DiskCapacity);
         !must || new.excess <= old.excess
@@ -85,7 +96,9 @@ pub(crate) struct Meter<'a> {
     sums: Vec<Figures>,
     /// Replicas by topic and broker.
     topic: Vec<u32>,
+    chosen: Chosen,
     offline: u64,
+    demoted: u64,
     excess: Vec<u128>,
 }
 
@@ -105,7 +118,9 @@ impl<'a> Meter<'a> {
             topic_limits: topic_limits(cluster, policy, alive.len() as i64),
             sums: vec![[0; FIGURES]; n],
             topic: vec![0; n * cluster.topics as usize],
+            chosen: Chosen::of(cluster),
             offline: 0,
+            demoted: 0,
             excess: policy.goals.iter().map(|goal| overflow(cluster, policy, *goal)).collect(),
             cluster,
             policy,
@@ -119,11 +134,12 @@ impl<'a> Meter<'a> {
         let brokers: Vec<u32> = (0..n as u32).collect();
         meter.weigh(&brokers, 1);
         for partition in 0..cluster.partitions() {
-            meter.weigh_racks(partition, 1);
+            meter.weigh_list(partition, 1);
         }
         for topic in 0..cluster.topics as usize {
             for broker in 0..n {
                 meter.weigh_topic(topic, broker, 1);
+                meter.weigh_leaders(topic, broker, 1);
             }
         }
         meter
@@ -141,15 +157,55 @@ impl<'a> Meter<'a> {
         (self.place, self.leader)
     }
 
+    /// The cluster with this placement.
+    pub(crate) fn cluster(&self) -> Cluster {
+        self.cluster.placed(&self.place, &self.leader)
+    }
+
     /// The score.
     pub(crate) fn score(&self) -> Score {
         let distance = |(goal, excess): (&Goal, &u128)| {
             let excess = if *goal == Goal::LeaderBytesIn { self.leader_in() } else { *excess };
-            Distance { excess, goal: *goal }
+            Distance { excess, goal: *goal, hard: self.policy.hard.contains(goal) }
         };
         Score {
             offline: self.offline,
+            demoted: self.demoted,
             goals: self.policy.goals.iter().zip(&self.excess).map(distance).collect(),
+        }
+    }
+
+    /// What is farthest from a goal that is not met.
+    pub(crate) fn worst(&self, goal: Goal) -> Option<Obstacle> {
+        let brokers = 0..self.sums.len();
+        match goal {
+            Goal::BrokerSetAware | Goal::RackAware | Goal::RackAwareDistribution | Goal::PreferredLeader => {
+                let wrong = |partition: &u32| self.wrong(goal, *partition) > 0;
+                (0..self.cluster.partitions()).find(wrong).map(|partition| Obstacle::Partition { partition })
+            }
+            Goal::TopicDistribution | Goal::MinTopicLeaders => {
+                let all =
+                    (0..self.cluster.topics as usize).flat_map(|t| brokers.clone().map(move |b| (t, b)));
+                let by = |topic: usize, broker: usize| match goal {
+                    Goal::TopicDistribution => self.topic_excess(topic, broker),
+                    _ => self.chosen.missing(self.cluster, topic, broker),
+                };
+                let worst = all.map(|(topic, broker)| (by(topic, broker), Reverse((topic, broker)))).max()?;
+                let (by, Reverse((topic, broker))) = worst;
+                Some(Obstacle::Topic { topic: topic as u32, broker: broker as u32, by })
+            }
+            _ => {
+                let figure = figure(goal)?;
+                let at = self.policy.goals.iter().position(|other| *other == goal)?;
+                let mean = (goal == Goal::LeaderBytesIn).then(|| (i64::MIN / 4, self.leader_in_limit()));
+                let by = |broker: usize| {
+                    let (low, high) = mean.or_else(|| self.limits[at].get(broker).copied())?;
+                    let sum = self.sums[broker][figure];
+                    Some(((sum - high).max(low - sum), Reverse(broker)))
+                };
+                let (by, Reverse(broker)) = brokers.filter_map(by).max()?;
+                Some(Obstacle::Broker { broker: broker as u32, by })
+            }
         }
     }
 
@@ -170,9 +226,10 @@ impl<'a> Meter<'a> {
 
     fn weigh_all(&mut self, partition: u32, topic: usize, touched: &[u32], sign: i32) {
         self.weigh(touched, sign);
-        self.weigh_racks(partition, sign);
+        self.weigh_list(partition, sign);
         for broker in touched {
             self.weigh_topic(topic, *broker as usize, sign);
+            self.weigh_leaders(topic, *broker as usize, sign);
         }
     }
 
@@ -190,6 +247,11 @@ impl<'a> Meter<'a> {
             sum[COUNT] += sign;
             sum[POTENTIAL] += sign * cluster.potential[p];
             if self.leader[p] as usize == replica {
+                self.chosen.count(cluster.topic[p] as usize, broker, sign as i32);
+                let known = &cluster.brokers[broker];
+                if self.policy.leaders == Leaders::Demoted && known.alive && !known.takes_leadership {
+                    self.demoted = self.demoted.wrapping_add_signed(sign);
+                }
                 sum[LEADERS] += sign;
                 sum[LEADER_IN] += sign * load[NETWORK_IN];
                 sum[CPU] += sign * cluster.leader_cpu[p];
@@ -219,31 +281,57 @@ impl<'a> Meter<'a> {
         }
     }
 
-    fn weigh_racks(&mut self, partition: u32, sign: i32) {
-        let row = self.cluster.row(partition);
-        for (goal, total) in self.policy.goals.iter().zip(&mut self.excess) {
-            let allowed = match goal {
-                Goal::RackAware => 1,
-                Goal::RackAwareDistribution => (row.len() as u32).div_ceil(self.open_racks.max(1)),
-                _ => continue,
-            };
-            let rack = |replica: usize| self.cluster.brokers[self.place[replica] as usize].rack;
-            // A replica is one too many if so many before it stand in its rack already.
-            let crowded = |replica: &usize| {
-                let before = (row.start..*replica).filter(|other| rack(*other) == rack(*replica)).count();
-                before as u32 >= allowed
-            };
-            add(total, whole(row.clone().filter(crowded).count() as i64), sign);
+    /// Adds what goals find wrong with one partition's list. What is frozen counts for none of them.
+    fn weigh_list(&mut self, partition: u32, sign: i32) {
+        for goal in 0..self.policy.goals.len() {
+            let wrong = self.wrong(self.policy.goals[goal], partition);
+            if wrong > 0 {
+                add(&mut self.excess[goal], whole(wrong as i64), sign);
+            }
         }
     }
 
-    fn weigh_topic(&mut self, topic: usize, broker: usize, sign: i32) {
+    /// How much a goal finds wrong with one partition's list.
+    fn wrong(&self, goal: Goal, partition: u32) -> usize {
+        if self.cluster.frozen[partition as usize] {
+            return 0;
+        }
+        let row = self.cluster.row(partition);
+        let brokers =
+            |row: std::ops::Range<usize>| self.place[row].iter().map(|b| &self.cluster.brokers[*b as usize]);
+        match goal {
+            Goal::RackAware => {
+                let rack = |replica: usize| self.cluster.brokers[self.place[replica] as usize].rack;
+                let again = |at: &usize| (row.start..*at).any(|other| rack(other) == rack(*at));
+                row.clone().filter(again).count()
+            }
+            Goal::RackAwareDistribution => {
+                uneven(brokers(row.clone()).map(|broker| broker.rack).collect(), self.open_racks as usize)
+            }
+            Goal::BrokerSetAware => {
+                let set = self.cluster.bound_to_set[self.cluster.topic[partition as usize] as usize];
+                brokers(row.clone()).filter(|broker| set.is_some() && broker.set != set).count()
+            }
+            Goal::PreferredLeader => {
+                let first = brokers(row.clone()).next();
+                let may = first.is_some_and(|broker| broker.alive && broker.takes_leadership);
+                usize::from(may && self.leader[partition as usize] as usize != row.start)
+            }
+            _ => 0,
+        }
+    }
+
+    fn topic_excess(&self, topic: usize, broker: usize) -> u32 {
         let held = self.topic[topic * self.cluster.brokers.len() + broker];
         if held == 0 || !self.cluster.brokers[broker].alive {
-            return;
+            return 0;
         }
         let (low, high) = self.topic_limits[topic];
-        let out = held.saturating_sub(high).max(low.saturating_sub(held));
+        held.saturating_sub(high).max(low.saturating_sub(held))
+    }
+
+    fn weigh_topic(&mut self, topic: usize, broker: usize, sign: i32) {
+        let out = self.topic_excess(topic, broker);
         if out > 0 {
             for (goal, total) in self.policy.goals.iter().zip(&mut self.excess) {
                 if *goal == Goal::TopicDistribution {
@@ -253,10 +341,26 @@ impl<'a> Meter<'a> {
         }
     }
 
+    /// Adds what a broker lacks of leaders of a topic.
+    fn weigh_leaders(&mut self, topic: usize, broker: usize, sign: i32) {
+        let missing = self.chosen.missing(self.cluster, topic, broker);
+        if missing > 0 {
+            for (goal, total) in self.policy.goals.iter().zip(&mut self.excess) {
+                if *goal == Goal::MinTopicLeaders {
+                    add(total, whole(i64::from(missing)), sign);
+                }
+            }
+        }
+    }
+
+    fn leader_in_limit(&self) -> i64 {
+        let sum = self.alive.iter().map(|b| self.sums[*b][LEADER_IN]).sum();
+        leader_in_limit(self.policy, sum, self.alive.len().max(1) as i64)
+    }
+
     /// What leaders take in beyond the limit. It follows the mean, so that all brokers count whenever one changes.
     fn leader_in(&self) -> u128 {
-        let sum = self.alive.iter().map(|b| self.sums[*b][LEADER_IN]).sum();
-        let high = leader_in_limit(self.policy, sum, self.alive.len().max(1) as i64);
+        let high = self.leader_in_limit();
         self.sums.iter().map(|sum| whole(sum[LEADER_IN] - high)).sum()
     }
 }
@@ -281,6 +385,83 @@ fn add(total: &mut u128, excess: u128, sign: i32) {
 
 fn whole(count: i64) -> u128 {
     u128::from(count.max(0).unsigned_abs())
+}
+
+/// How many replicas of a partition stand in a rack too many for an even spread over so many racks.
+pub(crate) fn uneven(mut racks: Vec<u32>, open: usize) -> usize {
+    let (each, more) = (racks.len() / open.max(1), racks.len() % open.max(1));
+    racks.sort_unstable();
+    let (mut beyond, mut full) = (0, 0);
+    for rack in racks.chunk_by(|a, b| a == b) {
+        full += usize::from(rack.len() > each);
+        beyond += rack.len().saturating_sub(each + 1);
+    }
+    beyond + full.saturating_sub(more)
+}
+
+/// Leaders by broker of the topics that must have some on each.
+#[derive(Debug, Clone)]
+pub(crate) struct Chosen {
+    /// By topic: its row in `held`, if it is one of them.
+    row: Vec<Option<usize>>,
+    held: Vec<u32>,
+    brokers: usize,
+}
+
+impl Chosen {
+    /// Nothing is counted yet.
+    pub(crate) fn of(cluster: &Cluster) -> Chosen {
+        let mut rows = 0;
+        let mut next = |required: &u32| {
+            (*required > 0).then(|| {
+                rows += 1;
+                rows - 1
+            })
+        };
+        let row: Vec<Option<usize>> = cluster.required_leaders.iter().map(&mut next).collect();
+        Chosen { row, held: vec![0; rows * cluster.brokers.len()], brokers: cluster.brokers.len() }
+    }
+
+    /// Counts nothing: no topic needs leaders.
+    pub(crate) fn none(cluster: &Cluster) -> Chosen {
+        Chosen { row: vec![None; cluster.required_leaders.len()], held: Vec::new(), brokers: 0 }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    pub(crate) fn count(&mut self, topic: usize, broker: usize, sign: i32) {
+        if let Some(row) = self.row[topic] {
+            let held = &mut self.held[row * self.brokers + broker];
+            *held = held.wrapping_add_signed(sign);
+        }
+    }
+
+    /// How many leaders of a topic a broker lacks.
+    pub(crate) fn missing(&self, cluster: &Cluster, topic: usize, broker: usize) -> u32 {
+        let known = &cluster.brokers[broker];
+        match self.row[topic] {
+            Some(row) if known.alive && known.takes_replicas && known.takes_leadership => {
+                cluster.required_leaders[topic].saturating_sub(self.held[row * self.brokers + broker])
+            }
+            _ => 0,
+        }
+    }
+
+    /// Whether a broker can do with a leader of a topic less.
+    pub(crate) fn spares(&self, cluster: &Cluster, topic: usize, broker: usize) -> bool {
+        let known = &cluster.brokers[broker];
+        self.row[topic].is_none_or(|row| {
+            let needs = known.alive && known.takes_replicas && known.takes_leadership;
+            !needs || self.held[row * self.brokers + broker] > cluster.required_leaders[topic]
+        })
+    }
+
+    /// Topics that must have leaders on each broker.
+    pub(crate) fn topics(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.row.len()).filter(|topic| self.row[*topic].is_some())
+    }
 }
 
 /// Racks over which replicas can be spread: those with a broker that may take some.

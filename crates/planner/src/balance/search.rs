@@ -12,6 +12,11 @@ const WIDEST: usize = 1 << 15;
 /// Looks at so many pairs of replica and broker at once, however wide the sample.
 const PAIRS: usize = 1 << 14;
 
+/// More brokers than this are not all looked at each time.
+const MANY: usize = 256;
+/// So many brokers are asked for a replica at first.
+const DONORS: usize = 32;
+
 /// A fixed sequence of numbers that look random (xorshift).
 pub(crate) struct Dice(u64);
 
@@ -208,7 +213,10 @@ fn moves_out(state: &State<'_>, dice: &mut Dice, from: usize, width: usize, best
 fn moves_in(state: &State<'_>, dice: &mut Dice, to: usize, width: usize, best: &mut Best) {
     let n = state.cost.len();
     let each = (width / 2).clamp(2, PAIRS / n + 2);
-    for from in 0..n {
+    // Where brokers are many, some of them do, and more where those were of no use.
+    let donors = if n > MANY { (DONORS * width / SAMPLE).min(MANY) } else { n };
+    let start = if donors < n { dice.below(n) } else { 0 };
+    for from in (0..donors).map(|nth| (start + nth * n / donors) % n) {
         if from == to {
             continue;
         }
@@ -233,7 +241,7 @@ fn moves_in(state: &State<'_>, dice: &mut Dice, to: usize, width: usize, best: &
 /// Transfers of leadership to or from a broker.
 fn leads(state: &State<'_>, dice: &mut Dice, broker: usize, width: usize, best: &mut Best) {
     for replica in sample(&state.on[broker], dice, (width * 4).min(PAIRS / 4)) {
-        if !state.movable(replica) {
+        if !state.touchable(replica) {
             continue;
         }
         let partition = state.part[replica as usize];
@@ -251,7 +259,7 @@ fn leads(state: &State<'_>, dice: &mut Dice, broker: usize, width: usize, best: 
 fn offer_lead(state: &State<'_>, leader: u32, heir: u32, best: &mut Best) {
     let (from, to) = (state.place[leader as usize] as usize, state.place[heir as usize] as usize);
     let target = &state.cluster.brokers[to];
-    if leader == heir || !target.alive || !target.takes_leadership {
+    if leader == heir || !target.alive || !target.takes_leadership || !state.may_pass(leader, heir) {
         return;
     }
     let leave = state.led_change(from, &state.leadership(leader), -1);

@@ -1,16 +1,20 @@
 //! From a cluster to a plan.
 
-use super::arrive::{arrive, hand_over};
+use super::arrive::arrive;
 use super::bands::overflow;
+use super::bound::fewest_moves;
 use super::cluster::Cluster;
 use super::depart::depart;
+use super::lead::{hand_over, prefer_first, seat_leaders};
 use super::order::{order, within};
-use super::policy::Policy;
+use super::policy::{Leaders, Policy};
 use super::polish::polish;
+use super::reason::Reason;
 use super::refine::refine;
 use super::score::{Meter, Score, acceptable};
 use super::search::{Dice, mend};
 use super::state::State;
+use super::unmet::{Unmet, unmet};
 
 /// How much a plan may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,10 +43,18 @@ pub struct Plan {
     /// At most one for each partition: what brings replicas off dead brokers first, then what mends racks, then by
     /// benefit per byte.
     pub changes: Vec<Change>,
+    /// Why each of them is done, in the same order.
+    pub reasons: Vec<Reason>,
     /// Before.
     pub before: Score,
     /// After.
     pub after: Score,
+    /// What stands in the way of goals: of every goal that is not met after the plan, and of such that are met but could
+    /// not be served if they were not.
+    pub unmet: Vec<Unmet>,
+    /// No plan that meets all goals of the policy moves fewer replicas, unless it leaves what [obstacles](super::Obstacle) prove
+    /// impossible. Tells how far from the best a plan can be at most.
+    pub fewest_moves: u64,
 }
 
 impl Plan {
@@ -64,41 +76,50 @@ const ROUNDS: usize = 64;
 
 /// Finds a plan: never worse than what is there, and the same for the same input. A smaller budget gives a prefix.
 pub fn solve(cluster: &Cluster, policy: &Policy, budget: &Budget) -> Plan {
-    let before = Meter::new(cluster, policy, cluster.place.clone(), cluster.leaders()).score();
+    let mut best = Meter::new(cluster, policy, cluster.place.clone(), cluster.leaders());
+    let before = best.score();
+    let mut after = before.clone();
     if is_settled(cluster, policy, &before) {
-        return Plan { changes: Vec::new(), after: before.clone(), before };
+        let unmet = unmet(cluster, policy, &best);
+        return Plan { changes: vec![], reasons: vec![], before, after, unmet, fewest_moves: 0 };
     }
     let start = State::new(cluster, policy, &policy.goals);
     let brokers = start.brokers();
-    let (mut place, mut leader) = (cluster.place.clone(), cluster.leaders());
-    let mut after = before.clone();
+    let fewest_moves = fewest_moves(&start);
     let mut found = refine(cluster, policy, attempt(start));
     for _ in 0..ROUNDS {
-        let (next, heirs) = settle(cluster, found.0, found.1);
+        let (next, heirs) = if policy.exchange { found } else { settle(cluster, found.0, found.1) };
         let meter = Meter::new(cluster, policy, next, heirs);
         let score = meter.score();
-        if score >= after || !acceptable(policy, &after, &score) {
+        if score >= after || !acceptable(policy, &after, &score) || passes_unasked(cluster, policy, &meter) {
             break;
         }
-        after = score;
-        (place, leader) = meter.placement();
+        (best, after) = (meter, score);
         if is_settled(cluster, policy, &after) {
             break;
         }
-        let reached = cluster.placed(&place, &leader);
+        let reached = best.cluster();
         found = refine(&reached, policy, attempt(State::new(&reached, policy, &policy.goals)));
     }
-    let changes = order(cluster, &brokers, changes(cluster, &place, &leader));
-    if *budget == Budget::default() {
-        return Plan { changes, before, after };
+    let (mut changes, mut reasons) = order(cluster, policy, &brokers, changes(cluster, &best));
+    if *budget != Budget::default() {
+        (changes, best) = within(cluster, policy, budget, &before, changes);
+        reasons.truncate(changes.len());
     }
-    let (changes, after) = within(cluster, policy, budget, &before, changes);
-    Plan { changes, before, after }
+    let (unmet, after) = (unmet(cluster, policy, &best), best.score());
+    Plan { changes, reasons, before, after, unmet, fewest_moves }
+}
+
+/// Judges a cluster as it stands.
+pub fn judge(cluster: &Cluster, policy: &Policy) -> Score {
+    Meter::new(cluster, policy, cluster.place.clone(), cluster.leaders()).score()
 }
 
 /// Whether every goal is met that can be.
 fn is_settled(cluster: &Cluster, policy: &Policy, score: &Score) -> bool {
-    score.offline == 0 && score.violated().all(|goal| overflow(cluster, policy, goal) > 0)
+    score.offline == 0
+        && score.demoted == 0
+        && score.violated().all(|goal| overflow(cluster, policy, goal) > 0)
 }
 
 /// Searches once: a placement, and the leading replica of each partition.
@@ -107,6 +128,7 @@ fn attempt(mut state: State<'_>) -> (Vec<u32>, Vec<u32>) {
     hand_over(&mut state);
     let pool = depart(&mut state, &mut dice);
     arrive(&mut state, &mut dice, pool);
+    seat_leaders(&mut state);
     let steps = state.cluster.replica_count() * 4 + 1000;
     for _ in 0..6 {
         state.refresh_mean();
@@ -115,6 +137,7 @@ fn attempt(mut state: State<'_>) -> (Vec<u32>, Vec<u32>) {
         }
     }
     polish(&mut state, &mut dice);
+    prefer_first(&mut state);
     (state.place, state.leader)
 }
 
@@ -140,13 +163,31 @@ fn settle(cluster: &Cluster, mut place: Vec<u32>, mut leader: Vec<u32>) -> (Vec<
     (place, leader)
 }
 
-fn changes(cluster: &Cluster, place: &[u32], leader: &[u32]) -> Vec<Change> {
+/// Whether leadership would pass on where the policy leaves it. Each search keeps to the policy by what it starts from; a
+/// leader that one takes along and another brings to where a follower was has passed on in the end.
+fn passes_unasked(cluster: &Cluster, policy: &Policy, meter: &Meter<'_>) -> bool {
+    if policy.leaders == Leaders::All {
+        return false;
+    }
+    (0..cluster.partitions()).any(|partition| {
+        let (old, (new, is)) = (cluster.replicas(partition), meter.list(partition));
+        let (was, leads) = (old[cluster.leader(partition) as usize], new[is as usize]);
+        let led_by = &cluster.brokers[was as usize];
+        let moved = !new.contains(&was);
+        let asked = match policy.leaders {
+            Leaders::ToPlaced => !cluster.brokers[old[is as usize] as usize].alive,
+            Leaders::Demoted => !led_by.takes_leadership,
+            Leaders::All | Leaders::Orphaned => false,
+        };
+        was != leads && led_by.alive && !moved && !asked
+    })
+}
+
+fn changes(cluster: &Cluster, best: &Meter<'_>) -> Vec<Change> {
     let change = |partition: u32| {
-        let row = cluster.row(partition);
-        let position = leader[partition as usize] - row.start as u32;
-        let replicas = &place[row];
-        let same = replicas == cluster.replicas(partition) && position == cluster.leader(partition);
-        (!same).then(|| Change { partition, replicas: replicas.to_vec(), leader: position })
+        let (replicas, leader) = best.list(partition);
+        let same = replicas == cluster.replicas(partition) && leader == cluster.leader(partition);
+        (!same).then(|| Change { partition, replicas: replicas.to_vec(), leader })
     };
     (0..cluster.partitions()).filter_map(change).collect()
 }

@@ -1,9 +1,9 @@
 //! A placement while it is being searched: who holds what, and what that makes of each broker's figures.
 
 use super::bands::{Band, Bands, COUNT, FIGURES, Figures, LEADER_IN, LEADERS, POTENTIAL, scale};
-use super::cluster::{CPU, Cluster, DISK, NETWORK_IN, NETWORK_OUT};
-use super::policy::{Goal, MILLION, Policy};
-use super::score::open_racks;
+use super::cluster::{CPU, Cluster, DISK, Mark, NETWORK_IN, NETWORK_OUT};
+use super::policy::{Goal, Leaders, MILLION, Moves, Policy};
+use super::score::{Chosen, open_racks};
 
 /// What one topic's replica outside its limits costs: as much as a tenth of a fair share of load.
 const TOPIC: i64 = 1 << 21;
@@ -23,6 +23,12 @@ pub(crate) struct State<'a> {
     pub(crate) cost: Vec<i64>,
     /// Replicas by topic and broker.
     pub(crate) topic: Vec<u32>,
+    /// Leaders by broker of the topics that must have some on each.
+    pub(crate) chosen: Chosen,
+    /// Brokers that are not alive.
+    pub(crate) dead: Vec<usize>,
+    /// Whether the replicas of a broker may move by the policy.
+    source: Vec<bool>,
     /// Replicas of each broker, in no order, and where each replica stands there.
     pub(crate) on: Vec<Vec<u32>>,
     slot: Vec<u32>,
@@ -55,6 +61,13 @@ impl<'a> State<'a> {
             sum: vec![[0; FIGURES]; n],
             cost: vec![0; n],
             topic: vec![0; n * cluster.topics as usize],
+            chosen: if goals.contains(&Goal::MinTopicLeaders) {
+                Chosen::of(cluster)
+            } else {
+                Chosen::none(cluster)
+            },
+            dead: (0..n).filter(|broker| !cluster.brokers[*broker].alive).collect(),
+            source: vec![true; n],
             on: vec![Vec::new(); n],
             slot: Vec::with_capacity(cluster.place.len()),
             leader_in: goals.contains(&Goal::LeaderBytesIn),
@@ -80,14 +93,69 @@ impl<'a> State<'a> {
                 add(&mut state.sum[broker], &figures, 1);
             }
         }
+        for partition in 0..cluster.topic.len() {
+            state.count_leader(state.leader[partition], 1);
+        }
         state.refresh_cost();
         state.refresh_mean();
+        state.find_sources();
         state
+    }
+
+    /// Finds the brokers whose replicas the policy lets move.
+    fn find_sources(&mut self) {
+        for (source, known) in self.source.iter_mut().zip(&self.cluster.brokers) {
+            *source = match self.policy.moves {
+                Moves::All | Moves::ToNew => true,
+                Moves::Offline => !known.alive,
+                Moves::OffOverloaded => !known.alive || known.mark == Mark::Overloaded,
+                Moves::Nothing => false,
+            };
+        }
+    }
+
+    fn count_leader(&mut self, replica: u32, sign: i32) {
+        let broker = self.place[replica as usize];
+        if broker != NOWHERE && !self.chosen.is_empty() {
+            self.chosen.count(self.topic_of(replica), broker as usize, sign);
+        }
+    }
+
+    pub(crate) fn leads(&self, replica: u32) -> bool {
+        self.leader[self.part[replica as usize] as usize] == replica
+    }
+
+    /// Whether the leader of a partition may leave its broker as far as its topic needs leaders there.
+    pub(crate) fn spares(&self, leader: u32) -> bool {
+        let place = self.place[leader as usize];
+        self.chosen.is_empty()
+            || place == NOWHERE
+            || self.chosen.spares(self.cluster, self.topic_of(leader), place as usize)
+    }
+
+    /// Whether the policy lets leadership pass from one replica to another of its partition.
+    pub(crate) fn may_pass(&self, leader: u32, heir: u32) -> bool {
+        let home = |replica: u32| &self.cluster.brokers[self.home(replica) as usize];
+        // By where things stood when planning began: what the plan itself has passed on it may pass on again.
+        let partition = self.part[leader as usize];
+        let first = home(self.cluster.row(partition).start as u32 + self.cluster.leader(partition));
+        let leads = match self.policy.leaders {
+            Leaders::All => true,
+            Leaders::Orphaned => !first.alive,
+            Leaders::ToPlaced => !first.alive || !home(heir).alive,
+            Leaders::Demoted => !first.alive || !first.takes_leadership,
+        };
+        leads && self.spares(leader)
     }
 
     /// The brokers as they stand.
     pub(crate) fn brokers(&self) -> Brokers {
-        Brokers { bands: self.bands.of.clone(), sum: self.sum.clone() }
+        Brokers {
+            bands: self.bands.of.clone(),
+            sum: self.sum.clone(),
+            topic: self.topic.clone(),
+            topic_limits: self.bands.topic.clone(),
+        }
     }
 
     /// Sets the limit of leaders' inbound network by its present mean.
@@ -114,15 +182,19 @@ impl<'a> State<'a> {
 
     /// What a replica adds to its broker, in its present role.
     pub(crate) fn figures(&self, replica: u32) -> Figures {
-        let partition = self.part[replica as usize] as usize;
-        let load = &self.cluster.load[replica as usize];
-        let mut figures = [0; FIGURES];
-        figures[..4].copy_from_slice(load);
-        figures[COUNT] = 1;
-        figures[POTENTIAL] = self.cluster.potential[partition];
-        if self.leader[partition] == replica {
+        let mut figures = self.follower(replica);
+        if self.leads(replica) {
             add(&mut figures, &self.leadership(replica), 1);
         }
+        figures
+    }
+
+    /// A replica's figures but for its leadership.
+    pub(crate) fn follower(&self, replica: u32) -> Figures {
+        let mut figures = [0; FIGURES];
+        figures[..4].copy_from_slice(&self.cluster.load[replica as usize]);
+        figures[COUNT] = 1;
+        figures[POTENTIAL] = self.cluster.potential[self.part[replica as usize] as usize];
         figures
     }
 
@@ -151,7 +223,7 @@ impl<'a> State<'a> {
         let allowed = match self.racks {
             Racks::Any => return 0,
             Racks::One => 1,
-            Racks::Even(racks) => (row.len() as u32).div_ceil(racks),
+            Racks::Even(racks) => self.even_share(replica, self.rack(broker), racks),
         };
         let rack = self.rack(broker);
         let shares = |other: &usize| {
@@ -159,6 +231,21 @@ impl<'a> State<'a> {
             *other != replica as usize && place != NOWHERE && self.rack(place) == rack
         };
         (row.filter(shares).count() as u32 + 1).saturating_sub(allowed)
+    }
+
+    /// How many of a partition's replicas may stand in a rack, as the others stand: one more than the even share only
+    /// where not enough other racks have so many.
+    fn even_share(&self, replica: u32, rack: u32, open: u32) -> u32 {
+        let row = self.cluster.row(self.part[replica as usize]);
+        let (each, more) = (row.len() as u32 / open, row.len() as u32 % open);
+        if more == 0 {
+            return each;
+        }
+        let others = row.filter(|other| *other != replica as usize && self.place[*other] != NOWHERE);
+        let mut racks: Vec<u32> = others.map(|other| self.rack(self.place[other])).collect();
+        racks.sort_unstable();
+        let full = racks.chunk_by(|a, b| a == b).filter(|held| held[0] != rack && held.len() as u32 > each);
+        if (full.count() as u32) < more { each + 1 } else { each }
     }
 
     fn holds(&self, partition: u32, broker: u32) -> bool {
@@ -176,6 +263,10 @@ impl<'a> State<'a> {
             && !self.holds(partition, to)
             // What a kept broker holds stays its own: Kafka would not exchange it for another replica's data.
             && (self.home(replica) == to || !self.cluster.replicas(partition).contains(&to))
+            && (self.policy.moves != Moves::ToNew
+                || broker.mark == Mark::New
+                || self.home(replica) == to
+                || !self.cluster.brokers[self.home(replica) as usize].alive)
     }
 
     /// Whether a replica may go from where it is to a broker without a worse rack.
@@ -194,8 +285,15 @@ impl<'a> State<'a> {
         self.sum[to as usize][DISK] + load <= self.disk_limit[to as usize]
     }
 
-    /// Whether a partition's replicas on living brokers may be moved.
+    /// Whether a replica on a living broker may be moved.
     pub(crate) fn movable(&self, replica: u32) -> bool {
+        !self.cluster.frozen[self.part[replica as usize] as usize]
+            && self.source[self.home(replica) as usize]
+            && (!self.leads(replica) || self.spares(replica))
+    }
+
+    /// Whether a partition may be given another leader.
+    pub(crate) fn touchable(&self, replica: u32) -> bool {
         !self.cluster.frozen[self.part[replica as usize] as usize]
     }
 
@@ -226,6 +324,9 @@ impl<'a> State<'a> {
     pub(crate) fn detach(&mut self, replica: u32) {
         let from = self.place[replica as usize] as usize;
         let figures = self.figures(replica);
+        if self.leads(replica) {
+            self.count_leader(replica, -1);
+        }
         add(&mut self.sum[from], &figures, -1);
         let topic = self.topic_of(replica) * self.cost.len();
         self.topic[topic + from] -= 1;
@@ -248,6 +349,9 @@ impl<'a> State<'a> {
         self.slot[replica as usize] = self.on[to].len() as u32;
         self.on[to].push(replica);
         self.place[replica as usize] = to as u32;
+        if self.leads(replica) {
+            self.count_leader(replica, 1);
+        }
         self.cost[to] = self.cost_of(to, &self.sum[to]);
     }
 
@@ -272,6 +376,8 @@ impl<'a> State<'a> {
         let old = self.leader[partition];
         let (from, to) = (self.place[old as usize] as usize, self.place[replica as usize] as usize);
         let (less, more) = (self.leadership(old), self.leadership(replica));
+        self.count_leader(old, -1);
+        self.count_leader(replica, 1);
         add(&mut self.sum[from], &less, -1);
         add(&mut self.sum[to], &more, 1);
         self.leader[partition] = replica;
@@ -315,7 +421,11 @@ impl<'a> State<'a> {
 /// What brokers carry, and within which bands it should be.
 pub(crate) struct Brokers {
     bands: Vec<[Band; FIGURES]>,
-    sum: Vec<Figures>,
+    pub(crate) sum: Vec<Figures>,
+    /// Replicas by topic and broker.
+    pub(crate) topic: Vec<u32>,
+    /// Fewest and most of each topic.
+    pub(crate) topic_limits: Vec<(u32, u32)>,
 }
 
 impl Brokers {

@@ -1,5 +1,8 @@
 //! Balance plans: what they do, the laws they keep, and that the audit sees what is wrong with one.
 
+mod brute;
 mod clusters;
 mod damage;
 mod laws;
+mod modes;
+mod obstacles;

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use planner::balance::{Broker, Cluster, ClusterError, Goal, Loads, Partition, Policy, Replica};
+use planner::balance::{Broker, Cluster, ClusterError, Goal, Loads, Mark, Mode, Partition, Policy, Replica};
+use regex_lite::Regex;
 use serde_json::Value;
+
+use super::sets::Sets;
 
 /// Why a case is not tried.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,15 +31,23 @@ impl Case {
     /// # Errors
     /// What the planner has no goal or mode for.
     pub(crate) fn read(spec: &Value, case: &Value) -> Result<Case, Skipped> {
-        if !case["action"].is_null() {
-            return Err(Skipped("changes the replication factor".to_owned()));
-        }
         if case["kind"] == "remove_disks" {
             return Err(Skipped("removes log dirs".to_owned()));
         }
-        let policy = policy(case)?;
+        let mut policy = policy(case)?;
         let name = case["cluster"].as_str().unwrap_or_default();
-        Ok(Case { cluster: cluster(&spec["clusters"][name], &case["options"])?, policy })
+        let recorded = &spec["clusters"][name];
+        let sets =
+            if policy.goals.contains(&Goal::BrokerSetAware) { Some(Sets::read(spec, case)) } else { None };
+        let mut cluster = cluster(recorded, case, sets.as_ref())?;
+        if let Some(factor) = case["action"]["change_rf_to"].as_u64() {
+            let names = topics(recorded);
+            let chosen = list(&case["action"]["topics"]).iter().filter_map(Value::as_str);
+            let topics = chosen.filter_map(|topic| names.get(topic).copied()).collect();
+            let mode = Mode::ReplicationFactor { topics, factor: factor as u32 };
+            (cluster, policy) = mode.prepare(&cluster, &policy);
+        }
+        Ok(Case { cluster, policy })
     }
 }
 
@@ -61,15 +72,7 @@ fn policy(case: &Value) -> Result<Policy, Skipped> {
     };
     for wanted in list(&case["goals"]) {
         let name = wanted["name"].as_str().unwrap_or_default();
-        // It is soft and the last of its lists, so that it decides nothing that is compared.
-        if name == "PreferredLeaderElectionGoal" && list(&case["goals"]).len() > 1 {
-            continue;
-        }
         let goal = Goal::named(name).ok_or_else(|| Skipped(format!("no {name}")))?;
-        let chosen = constraint["topics.with.min.leaders.per.broker"].as_str().unwrap_or_default();
-        if goal == Goal::MinTopicLeaders && !chosen.is_empty() {
-            return Err(Skipped("MinTopicLeadersPerBrokerGoal for chosen topics".to_owned()));
-        }
         policy.goals.push(goal);
         if wanted["hard"] == true {
             policy.hard.push(goal);
@@ -78,12 +81,19 @@ fn policy(case: &Value) -> Result<Policy, Skipped> {
     Ok(policy)
 }
 
-fn cluster(recorded: &Value, options: &Value) -> Result<Cluster, Skipped> {
+/// Topics by name, numbered in order of appearance.
+fn topics(recorded: &Value) -> BTreeMap<&str, u32> {
     let mut topics: BTreeMap<&str, u32> = BTreeMap::new();
     for partition in list(&recorded["partitions"]) {
         let next = topics.len() as u32;
         topics.entry(partition["topic"].as_str().unwrap_or_default()).or_insert(next);
     }
+    topics
+}
+
+fn cluster(recorded: &Value, case: &Value, sets: Option<&Sets>) -> Result<Cluster, Skipped> {
+    let options = &case["options"];
+    let topics = topics(recorded);
     let mut builder = Cluster::builder(topics.len() as u32);
     let mut racks: BTreeMap<&str, u32> = BTreeMap::new();
     let mut ordinals: BTreeMap<i64, u32> = BTreeMap::new();
@@ -93,13 +103,22 @@ fn cluster(recorded: &Value, options: &Value) -> Result<Cluster, Skipped> {
         let excluded = |option: &str| list(&options[option]).iter().any(|other| other.as_i64() == Some(id));
         let ordinal = builder.add_broker(&Broker {
             rack: *racks.entry(broker["rack"].as_str().unwrap_or_default()).or_insert(next),
-            set: None,
+            set: sets.map(|sets| sets.of(id)),
             capacity: loads(&broker["capacity"]),
             alive,
             takes_replicas: alive && !excluded("excluded_brokers_for_replica_move"),
             takes_leadership: alive && !excluded("excluded_brokers_for_leadership"),
+            mark: Mark::None,
         })?;
         ordinals.insert(id, ordinal);
+    }
+    let chosen = Chosen::read(case, recorded)?;
+    for (topic, number) in &topics {
+        builder.require_leaders(*number, chosen.leaders(topic))?;
+        // A topic that must have leaders on each broker is bound to no set.
+        if let Some(sets) = sets.filter(|_| chosen.leaders(topic) == 0) {
+            builder.bind_topic(*number, sets.of_topic(topic, recorded))?;
+        }
     }
     for partition in list(&recorded["partitions"]) {
         let topic = partition["topic"].as_str().unwrap_or_default();
@@ -123,6 +142,44 @@ fn cluster(recorded: &Value, options: &Value) -> Result<Cluster, Skipped> {
     Ok(builder.build())
 }
 
+/// Topics that must have leaders on each broker.
+struct Chosen {
+    required: BTreeMap<String, u32>,
+}
+
+impl Chosen {
+    fn read(case: &Value, cluster: &Value) -> Result<Chosen, Skipped> {
+        let mut required = BTreeMap::new();
+        let constraint = &case["constraint"];
+        let pattern = constraint["topics.with.min.leaders.per.broker"].as_str().unwrap_or_default();
+        if !pattern.is_empty() {
+            let names = Regex::new(&format!("^(?:{pattern})$"))
+                .map_err(|error| Skipped(format!("the pattern of topics is broken: {error}")))?;
+            let options = &case["options"];
+            let excluded = ["excluded_brokers_for_leadership", "excluded_brokers_for_replica_move"];
+            let able = |broker: &&Value| {
+                let names = |option: &str| list(&options[option]).contains(&broker["id"]);
+                broker["state"] == "ALIVE" && !excluded.into_iter().any(names)
+            };
+            let brokers = list(&cluster["brokers"]).iter().filter(able).count() as u32;
+            for topic in topics(cluster).into_keys().filter(|topic| names.is_match(topic)) {
+                let own = list(&cluster["partitions"]).iter().filter(|partition| partition["topic"] == topic);
+                let leaders = match number(&constraint["min.topic.leaders.per.broker"]) as u32 {
+                    // As many as there are for each.
+                    0 => (own.count() as u32).checked_div(brokers).unwrap_or(0),
+                    leaders => leaders,
+                };
+                required.insert(topic.to_owned(), leaders);
+            }
+        }
+        Ok(Chosen { required })
+    }
+
+    fn leaders(&self, topic: &str) -> u32 {
+        self.required.get(topic).copied().unwrap_or(0)
+    }
+}
+
 /// What a leader would take if it followed: no outbound network, and CPU by Cruise Control's weights of traffic.
 fn as_follower(led: Loads) -> Loads {
     let (inbound, outbound) = (led[1] as f64, led[2] as f64);
@@ -140,12 +197,13 @@ fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or(0.0)
 }
 
-fn list(value: &Value) -> &[Value] {
+pub(super) fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
 #[cfg(test)]
 mod tests {
+    use planner::balance::Moves;
     use serde_json::json;
 
     use super::*;
@@ -190,8 +248,33 @@ mod tests {
     #[test]
     fn what_the_planner_lacks_is_skipped_with_its_name() {
         let skipped = |case: &Value| Case::read(&spec(), case).unwrap_err().0;
-        assert_eq!(skipped(&case("BrokerSetAwareGoal", &Value::Null)), "no BrokerSetAwareGoal");
-        let action = json!({"change_rf_to": 3});
-        assert_eq!(skipped(&case("CpuCapacityGoal", &action)), "changes the replication factor");
+        let goal = "KafkaAssignerEvenRackAwareGoal";
+        assert_eq!(skipped(&case(goal, &Value::Null)), format!("no {goal}"));
+        let mut removal = case("CpuCapacityGoal", &Value::Null);
+        removal["kind"] = json!("remove_disks");
+        assert_eq!(skipped(&removal), "removes log dirs");
+    }
+
+    #[test]
+    fn topics_must_have_the_leaders_that_the_case_says() {
+        let required = |pattern: &str, leaders: u32| {
+            let mut case = case("MinTopicLeadersPerBrokerGoal", &Value::Null);
+            case["constraint"]["topics.with.min.leaders.per.broker"] = json!(pattern);
+            case["constraint"]["min.topic.leaders.per.broker"] = json!(leaders);
+            case["options"] = json!({});
+            Case::read(&spec(), &case).unwrap().cluster.required_leaders(0)
+        };
+        // None: as many as there are leaders for each broker that may have some.
+        assert_eq!([required("T", 2), required("", 2), required("t\\w", 2), required("T", 0)], [2, 0, 0, 1]);
+    }
+
+    #[test]
+    fn another_replication_factor_lets_new_replicas_wait() {
+        let action = json!({"change_rf_to": 3, "topics": ["T"]});
+        let mut case = case("CpuCapacityGoal", &action);
+        case["options"] = json!({});
+        let Case { cluster, policy } = Case::read(&spec(), &case).unwrap();
+        assert_eq!((cluster.replicas(0), policy.moves), (&[1, 0, 2][..], Moves::Offline));
+        assert!(!cluster.brokers()[2].alive);
     }
 }

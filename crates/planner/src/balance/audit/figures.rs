@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::balance::cluster::{CPU, Cluster, DISK, NETWORK_IN, NETWORK_OUT};
-use crate::balance::policy::{Goal, Policy};
+use crate::balance::policy::{Goal, Leaders, Policy};
 use crate::balance::score::{Distance, Score};
 use crate::balance::solve::Change;
 
@@ -71,23 +71,37 @@ pub(super) fn score(placement: &Placement<'_>, policy: &Policy) -> Score {
     let dead = |broker: &&u32| !placement.cluster.brokers()[**broker as usize].alive;
     let offline =
         placement.lists.iter().map(|(brokers, _)| brokers.iter().filter(dead).count()).sum::<usize>();
-    let goals =
-        policy.goals.iter().map(|goal| Distance { excess: distance(placement, policy, *goal), goal: *goal });
-    Score { offline: offline as u64, goals: goals.collect() }
+    let goals = policy.goals.iter().map(|goal| Distance {
+        excess: distance(placement, policy, *goal),
+        goal: *goal,
+        hard: policy.hard.contains(goal),
+    });
+    Score { offline: offline as u64, demoted: demoted(placement, policy), goals: goals.collect() }
+}
+
+fn demoted(placement: &Placement<'_>, policy: &Policy) -> u64 {
+    let led_by = placement.lists.iter().map(|(brokers, leader)| brokers[*leader]);
+    let known = led_by.map(|broker| &placement.cluster.brokers()[broker as usize]);
+    let count = known.filter(|broker| broker.alive && !broker.takes_leadership).count() as u64;
+    if policy.leaders == Leaders::Demoted { count } else { 0 }
 }
 
 fn distance(placement: &Placement<'_>, policy: &Policy, goal: Goal) -> u128 {
     let shares = |resource| around_mean(placement, policy, resource);
     let capped = |resource| below_capacity(placement, policy, resource);
     match goal {
-        Goal::RackAware => crowded(placement, |_| 1),
+        Goal::RackAware => {
+            of_racks(placement, |by_rack, _| by_rack.values().map(|held| held.saturating_sub(1)).sum())
+        }
         Goal::RackAwareDistribution => {
             let brokers = placement.alive().map(|broker| &placement.cluster.brokers()[broker]);
             let racks: BTreeSet<u32> =
                 brokers.filter(|broker| broker.takes_replicas).map(|broker| broker.rack).collect();
-            crowded(placement, |replicas| replicas.div_ceil(racks.len().max(1)))
+            of_racks(placement, |by_rack, replicas| spread_badly(by_rack, replicas, racks.len().max(1)))
         }
-        Goal::MinTopicLeaders => 0,
+        Goal::BrokerSetAware => outside_sets(placement),
+        Goal::PreferredLeader => second_choices(placement),
+        Goal::MinTopicLeaders => leaders_missing(placement),
         Goal::ReplicaCapacity => {
             let most = i128::from(policy.max_replicas);
             placement.alive().map(|b| over(placement.carried[b].replicas - most)).sum()
@@ -147,16 +161,69 @@ fn margin(threshold: i64) -> i128 {
     if above <= 0 { 0 } else { above * 9 / 10 }
 }
 
-fn crowded(placement: &Placement<'_>, allowed: impl Fn(usize) -> usize) -> u128 {
-    let mut extra = 0;
-    for (brokers, _) in &placement.lists {
+/// Lists of partitions that are not frozen: goals about single lists do not count the others.
+fn thawed<'p>(placement: &'p Placement<'_>) -> impl Iterator<Item = (u32, &'p (Vec<u32>, usize))> {
+    (0..).zip(&placement.lists).filter(|(partition, _)| !placement.cluster.frozen(*partition))
+}
+
+fn of_racks(placement: &Placement<'_>, wrong: impl Fn(&BTreeMap<u32, usize>, usize) -> usize) -> u128 {
+    let mut sum = 0;
+    for (_, (brokers, _)) in thawed(placement) {
         let mut by_rack: BTreeMap<u32, usize> = BTreeMap::new();
         for broker in brokers {
             *by_rack.entry(placement.cluster.brokers()[*broker as usize].rack).or_default() += 1;
         }
-        extra += by_rack.values().map(|held| held.saturating_sub(allowed(brokers.len()))).sum::<usize>();
+        sum += wrong(&by_rack, brokers.len());
     }
-    over(extra as i128)
+    over(sum as i128)
+}
+
+/// Replicas that stand where an even spread would not have them.
+fn spread_badly(by_rack: &BTreeMap<u32, usize>, replicas: usize, racks: usize) -> usize {
+    let share = replicas / racks;
+    let left_over = replicas - share * racks;
+    let mut held: Vec<usize> = by_rack.values().copied().collect();
+    held.sort_unstable_by(|a, b| b.cmp(a));
+    let allowed = |rank: usize| share + usize::from(rank < left_over);
+    held.into_iter().enumerate().map(|(rank, held)| held.saturating_sub(allowed(rank))).sum()
+}
+
+fn outside_sets(placement: &Placement<'_>) -> u128 {
+    let mut outside = 0;
+    for (partition, (brokers, _)) in thawed(placement) {
+        if let Some(set) = placement.cluster.bound_set(placement.cluster.topic(partition)) {
+            let strangers = |broker: &&u32| placement.cluster.brokers()[**broker as usize].set != Some(set);
+            outside += brokers.iter().filter(strangers).count();
+        }
+    }
+    over(outside as i128)
+}
+
+fn second_choices(placement: &Placement<'_>) -> u128 {
+    let mut others = 0;
+    for (_, (brokers, leader)) in thawed(placement) {
+        let first = &placement.cluster.brokers()[brokers[0] as usize];
+        others += i128::from(*leader != 0 && first.alive && first.takes_leadership);
+    }
+    over(others)
+}
+
+fn leaders_missing(placement: &Placement<'_>) -> u128 {
+    let cluster = placement.cluster;
+    let mut led: BTreeMap<(u32, u32), i128> = BTreeMap::new();
+    for (partition, (brokers, leader)) in (0..).zip(&placement.lists) {
+        *led.entry((cluster.topic(partition), brokers[*leader])).or_default() += 1;
+    }
+    let mut missing = 0;
+    for topic in 0..cluster.topics() {
+        let required = i128::from(cluster.required_leaders(topic));
+        for (broker, known) in (0..).zip(cluster.brokers()) {
+            if known.alive && known.takes_replicas && known.takes_leadership {
+                missing += over(required - led.get(&(topic, broker)).copied().unwrap_or(0));
+            }
+        }
+    }
+    missing
 }
 
 fn below_capacity(placement: &Placement<'_>, policy: &Policy, resource: usize) -> u128 {

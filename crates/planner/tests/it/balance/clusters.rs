@@ -1,6 +1,8 @@
 //! Random clusters of many shapes: skewed and even, with dead and excluded brokers, with and without enough room.
 
-use planner::balance::{Broker, Cluster, Partition, Policy, Replica};
+use planner::balance::{
+    Broker, Cluster, DEFAULT_GOALS, Goal, Leaders, Mark, Moves, Partition, Policy, Replica,
+};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
@@ -8,6 +10,8 @@ pub struct Sketch {
     pub brokers: Vec<Broker>,
     pub partitions: Vec<Partition>,
     pub sets: Vec<Option<u32>>,
+    /// Leaders of each topic that each broker must have.
+    pub leaders: Vec<u32>,
 }
 
 pub const TOPICS: u32 = 4;
@@ -23,6 +27,9 @@ impl Sketch {
                 builder.bind_topic(topic as u32, *set).unwrap();
             }
         }
+        for (topic, leaders) in self.leaders.iter().enumerate() {
+            builder.require_leaders(topic as u32, *leaders).unwrap();
+        }
         for partition in &self.partitions {
             builder.add_partition(partition).unwrap();
         }
@@ -32,8 +39,11 @@ impl Sketch {
 
 pub fn policy() -> impl Strategy<Value = Policy> {
     let threshold = 1_000_000_i64..1_400_000;
-    (prop::array::uniform4(threshold.clone()), threshold, 5_i64..60, 0_i64..3).prop_map(
-        |(balance, replicas, max_replicas, gap)| Policy {
+    let goals = prop_oneof![3 => Just(DEFAULT_GOALS.to_vec()), 1 => Just(further_goals())];
+    (prop::array::uniform4(threshold.clone()), threshold, 5_i64..60, 0_i64..3, goals).prop_map(
+        |(balance, replicas, max_replicas, gap, goals)| Policy {
+            hard: goals.iter().copied().filter(|goal| goal.is_hard()).collect(),
+            goals,
             balance,
             replica_balance: replicas,
             max_replicas,
@@ -43,15 +53,40 @@ pub fn policy() -> impl Strategy<Value = Policy> {
     )
 }
 
+/// The default goals with those that are not among them.
+fn further_goals() -> Vec<Goal> {
+    let mut goals = vec![Goal::BrokerSetAware, Goal::RackAwareDistribution];
+    goals.extend(DEFAULT_GOALS.into_iter().filter(|goal| *goal != Goal::RackAware));
+    goals.push(Goal::PreferredLeader);
+    goals
+}
+
+/// Policies that may hold on to replicas and to leaders, or let replicas change places.
+pub fn narrow_policy() -> impl Strategy<Value = Policy> {
+    let moves = prop::sample::select(vec![
+        Moves::All,
+        Moves::Offline,
+        Moves::ToNew,
+        Moves::OffOverloaded,
+        Moves::Nothing,
+    ]);
+    let leaders =
+        prop::sample::select(vec![Leaders::All, Leaders::Orphaned, Leaders::ToPlaced, Leaders::Demoted]);
+    (policy(), moves, leaders, prop::bool::weighted(0.2))
+        .prop_map(|(policy, moves, leaders, exchange)| Policy { moves, leaders, exchange, ..policy })
+}
+
 /// Clusters in which the replicas of a partition weigh the same, as Kafka's do.
 pub fn sketch() -> impl Strategy<Value = Sketch> {
     (3_u32..12, 1_u32..5).prop_flat_map(|(brokers, racks)| {
         let brokers = prop::collection::vec(broker(racks), brokers as usize);
         let sets = prop::collection::vec(prop::option::weighted(0.1, 0_u32..2), TOPICS as usize);
-        (brokers, sets, 1_u32..8).prop_flat_map(|(brokers, sets, skew)| {
+        let leaders = prop::collection::vec(prop_oneof![9 => Just(0_u32), 1 => 1_u32..3], TOPICS as usize);
+        (brokers, sets, leaders, 1_u32..8).prop_flat_map(|(brokers, sets, leaders, skew)| {
             let partition = partition(brokers.len() as u32, skew);
-            (Just(brokers), prop::collection::vec(partition, 1..90), Just(sets))
-                .prop_map(|(brokers, partitions, sets)| Sketch { brokers, partitions, sets })
+            (Just(brokers), prop::collection::vec(partition, 1..90), Just((sets, leaders))).prop_map(
+                |(brokers, partitions, (sets, leaders))| Sketch { brokers, partitions, sets, leaders },
+            )
         })
     })
 }
@@ -65,6 +100,13 @@ fn broker(racks: u32) -> impl Strategy<Value = Broker> {
         alive: fate >= 7,
         takes_replicas: fate >= 14,
         takes_leadership: !(14..20).contains(&fate),
+        mark: if fate >= 90 {
+            Mark::New
+        } else if fate >= 80 {
+            Mark::Overloaded
+        } else {
+            Mark::None
+        },
     })
 }
 

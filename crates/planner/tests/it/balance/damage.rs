@@ -1,6 +1,8 @@
 //! Each kind of damage to a plan is seen by the audit, and named.
 
-use planner::balance::{Budget, Change, Cluster, Goal, Plan, Policy, Violation, audit, solve};
+use planner::balance::{
+    Budget, Change, Cluster, Goal, Leaders, Mark, Moves, Plan, Policy, Violation, audit, solve,
+};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -67,7 +69,7 @@ fn takes(cluster: &Cluster, broker: u32) -> bool {
 /// Strikes, and says what must be found; nothing where there is nothing to strike at.
 type Strike = fn(&mut Patient) -> Option<Violation>;
 
-const STRIKES: [(&str, Strike); 16] = [
+const STRIKES: [(&str, Strike); 20] = [
     ("a partition that there is not", |patient| {
         let partition = patient.cluster.partitions();
         patient.change().partition = partition;
@@ -181,6 +183,40 @@ const STRIKES: [(&str, Strike); 16] = [
         *excess = if *excess > 0 { *excess - 1 } else { 1 };
         Some(Violation::AfterUntrue)
     }),
+    ("a replica that should stay", |patient| {
+        patient.policy.moves = Moves::Nothing;
+        let (partition, position) = (patient.partition(), patient.position());
+        let broker = patient.other_broker(takes)?;
+        patient.change().replicas[position] = broker;
+        Some(Violation::Move { partition, position: position as u32 })
+    }),
+    ("a move to an old broker where only new ones wait", |patient| {
+        patient.policy.moves = Moves::ToNew;
+        let (partition, position) = (patient.partition(), patient.position());
+        let old = patient.cluster.replicas(partition)[position];
+        let broker = patient.other_broker(|cluster, b| {
+            takes(cluster, b) && cluster.brokers()[b as usize].mark != Mark::New
+        })?;
+        patient.change().replicas[position] = broker;
+        let alive = patient.cluster.brokers()[old as usize].alive;
+        alive.then_some(Violation::Move { partition, position: position as u32 })
+    }),
+    ("leadership that should stay", |patient| {
+        patient.policy.leaders = Leaders::Orphaned;
+        let (partition, position) = (patient.partition(), patient.position() as u32);
+        let was = patient.cluster.leader(partition);
+        let old = patient.cluster.replicas(partition).to_vec();
+        let led_by = old[was as usize];
+        patient.change().replicas = old;
+        patient.change().leader = position;
+        let alive = patient.cluster.brokers()[led_by as usize].alive;
+        (alive && position != was).then_some(Violation::Leadership { partition })
+    }),
+    ("silence about a goal that is not met", |patient| {
+        let silenced = patient.plan.unmet.iter().position(|unmet| unmet.excess > 0)?;
+        let goal = patient.plan.unmet.remove(silenced).goal;
+        Some(Violation::UnmetUntrue { goal })
+    }),
     ("a replica forgotten on a dead broker", |patient| {
         patient.plan.after.offline = patient.plan.after.offline.wrapping_sub(1);
         Some(Violation::AfterUntrue)
@@ -245,7 +281,8 @@ proptest! {
         let mut policy = policy;
         policy.goals.swap(0, hard);
         let before = solve(&cluster, &policy, &Budget { moves: Some(0), disk: None }).before;
-        let plan = Plan { changes: vec![], after: before.clone(), before };
+        let after = before.clone();
+        let plan = Plan { changes: vec![], reasons: vec![], before, after, unmet: vec![], fewest_moves: 0 };
         let mut patient = Patient { cluster, policy, plan, at };
         let position = patient.position();
         if let Some(broker) = patient.other_broker(takes) {

@@ -1,0 +1,269 @@
+//! `doctorkafka plan` and `doctorkafka explain`.
+
+mod explain;
+mod render;
+mod source;
+
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use placement::{Named, write_placement, write_reassignment};
+use planner::balance::{Budget, Cluster, Goal, MILLION, Mode, Plan, Policy, audit, solve};
+
+use super::{fail, print};
+use crate::store::in_words;
+
+/// Show where replicas should go: a plan that meets goals with few and small moves. Changes nothing.
+///
+/// The same cluster gets the same plan, always. Every plan is audited before it is shown.
+#[derive(Args, Debug)]
+pub(super) struct PlanCommand {
+    #[command(flatten)]
+    question: Question,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+    /// Write the placement that the plan leads to: CSV, one line for each partition.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Write what changes as Kafka's kafka-reassign-partitions takes it.
+    #[arg(long, value_name = "FILE")]
+    reassignment_json: Option<PathBuf>,
+}
+
+/// Say what a plan does with one partition or one broker, and why.
+#[derive(Args, Debug)]
+pub(super) struct Explain {
+    #[command(flatten)]
+    question: Question,
+    /// A partition, such as `orders-3`.
+    #[arg(long, value_name = "TOPIC-NUMBER", required_unless_present = "broker", conflicts_with = "broker")]
+    partition: Option<String>,
+    /// A broker by its id.
+    #[arg(long, value_name = "ID")]
+    broker: Option<i32>,
+}
+
+/// Which cluster, and what is wanted of it.
+#[derive(Args, Debug)]
+struct Question {
+    /// A folder with brokers.csv and replicas.csv(.gz), or a JSON file.
+    #[arg(long, value_name = "PATH", required_unless_present = "bootstrap_servers")]
+    from: Option<PathBuf>,
+    /// A live cluster. What it can tell of itself is where replicas are and how much disk they take.
+    #[arg(long, value_name = "HOST:PORT,...", conflicts_with = "from")]
+    bootstrap_servers: Option<String>,
+    /// A properties file with security settings for the live cluster.
+    #[arg(long, value_name = "FILE", requires = "bootstrap_servers")]
+    command_config: Option<PathBuf>,
+    /// What the plan is for.
+    #[arg(long, value_enum, default_value_t)]
+    mode: ModeName,
+    /// The brokers to drain, that were added, or to demote.
+    #[arg(long, value_name = "ID,...", value_delimiter = ',')]
+    brokers: Vec<i32>,
+    /// For `relieve`: the share of every capacity to come down to.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.8)]
+    watermark: f64,
+    /// For `replication-factor`: the topics.
+    #[arg(long, value_name = "TOPIC,...", value_delimiter = ',')]
+    topics: Vec<String>,
+    /// For `replication-factor`: replicas of each partition.
+    #[arg(long, value_name = "NUMBER", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    factor: u32,
+    /// The goals, most important first, instead of the sixteen usual ones.
+    #[arg(long, value_name = "GOAL,...", value_delimiter = ',')]
+    goals: Vec<String>,
+    /// Copy at most so many bytes.
+    #[arg(long, value_name = "BYTES")]
+    max_bytes: Option<u64>,
+    /// Move at most so many replicas.
+    #[arg(long, value_name = "NUMBER")]
+    max_moves: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum ModeName {
+    /// Meet all goals.
+    #[default]
+    Balance,
+    /// Bring replicas off dead brokers and meet the hard goals.
+    Heal,
+    /// Empty brokers.
+    Drain,
+    /// Give added brokers their share.
+    Add,
+    /// Take leadership from brokers.
+    Demote,
+    /// Bring brokers below a watermark.
+    Relieve,
+    /// Pass leadership on; move no data.
+    Leaders,
+    /// Give topics more or fewer replicas.
+    ReplicationFactor,
+}
+
+/// A cluster and an audited plan for it.
+struct Answer {
+    named: Named,
+    /// The cluster as the mode has it.
+    cluster: Cluster,
+    plan: Plan,
+    after: Cluster,
+}
+
+impl PlanCommand {
+    pub(super) fn run(self) -> ExitCode {
+        match self.answer() {
+            Ok(text) => print(&text),
+            Err(why) => fail(&why),
+        }
+    }
+
+    fn answer(&self) -> Result<String, String> {
+        let answer = self.question.answer()?;
+        if let Some(path) = &self.out {
+            write(path, |out| write_placement(&answer.named, &answer.after, out))?;
+        }
+        if let Some(path) = &self.reassignment_json {
+            write(path, |out| write_reassignment(&answer.named, &answer.after, out))?;
+        }
+        Ok(if self.json { render::json(&answer) } else { render::text(&answer) })
+    }
+}
+
+impl Explain {
+    pub(super) fn run(self) -> ExitCode {
+        let explained = self.question.answer().and_then(|answer| match (&self.partition, self.broker) {
+            (Some(partition), _) => explain::partition(&answer, partition),
+            (None, Some(broker)) => explain::broker(&answer, broker),
+            (None, None) => Err("neither a partition nor a broker is named".to_owned()),
+        });
+        match explained {
+            Ok(text) => print(&text),
+            Err(why) => fail(&why),
+        }
+    }
+}
+
+fn write(path: &Path, content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<(), String> {
+    let written = File::create(path).map(BufWriter::new).and_then(|mut out| {
+        content(&mut out)?;
+        out.flush()
+    });
+    written.map_err(|error| format!("cannot write {}: {error}", path.display()))
+}
+
+impl Question {
+    fn answer(&self) -> Result<Answer, String> {
+        let progress = Progress::new();
+        progress.say(1, "reading");
+        let source = self.read()?;
+        let mut policy = self.policy()?;
+        policy.goals.retain(|goal| source.knows(*goal));
+        let named = source.named;
+        let (cluster, policy) = self.mode(&named)?.prepare(&named.cluster, &policy);
+        let disk = self.max_bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+        let budget = Budget { moves: self.max_moves, disk };
+        progress.say(2, "planning");
+        let plan = solve(&cluster, &policy, &budget);
+        progress.say(3, "auditing");
+        audit(&cluster, &policy, &budget, &plan).map_err(|violations| {
+            let all: Vec<String> = violations.iter().map(ToString::to_string).collect();
+            format!("the plan does not stand up to its audit: {}", all.join("; "))
+        })?;
+        let after = plan.applied_to(&cluster);
+        Ok(Answer { named, cluster, plan, after })
+    }
+
+    fn read(&self) -> Result<source::Source, String> {
+        match (&self.from, &self.bootstrap_servers) {
+            (Some(path), _) => source::file(path).map_err(|error| in_words(&error)),
+            (None, Some(servers)) => source::live(servers, self.command_config.as_deref()),
+            (None, None) => Err("no cluster is named".to_owned()),
+        }
+    }
+
+    fn policy(&self) -> Result<Policy, String> {
+        let mut policy = Policy::default();
+        if !self.goals.is_empty() {
+            let named = |name: &String| Goal::named(name).ok_or_else(|| format!("there is no goal {name}"));
+            policy.goals = self.goals.iter().map(named).collect::<Result<_, _>>()?;
+            policy.hard = policy.goals.iter().copied().filter(|goal| goal.is_hard()).collect();
+        }
+        Ok(policy)
+    }
+
+    fn mode(&self, named: &Named) -> Result<Mode, String> {
+        let brokers = self.brokers.iter().map(|id| ordinal(named, *id)).collect::<Result<Vec<_>, _>>()?;
+        let needed = matches!(self.mode, ModeName::Drain | ModeName::Add | ModeName::Demote);
+        if needed == brokers.is_empty() {
+            let word = if needed { "this mode needs" } else { "this mode takes no" };
+            return Err(format!("{word} --brokers"));
+        }
+        let topic = |name: &String| {
+            let number = named.topics.iter().position(|topic| topic == name);
+            number.map(|number| number as u32).ok_or_else(|| format!("there is no topic {name}"))
+        };
+        let topics = self.topics.iter().map(topic).collect::<Result<Vec<_>, _>>()?;
+        let changes_factor = self.mode == ModeName::ReplicationFactor;
+        if changes_factor == topics.is_empty() {
+            let word = if changes_factor { "this mode needs" } else { "this mode takes no" };
+            return Err(format!("{word} --topics"));
+        }
+        if !(0.0..=1.0).contains(&self.watermark) {
+            return Err("the watermark is a share between 0 and 1".to_owned());
+        }
+        Ok(match self.mode {
+            ModeName::Balance => Mode::Balance,
+            ModeName::Heal => Mode::Heal,
+            ModeName::Drain => Mode::Drain { brokers },
+            ModeName::Add => Mode::Add { brokers },
+            ModeName::Demote => Mode::Demote { brokers },
+            ModeName::Relieve => Mode::Relieve { watermark: [(self.watermark * MILLION as f64) as i64; 4] },
+            ModeName::Leaders => Mode::Leaders,
+            ModeName::ReplicationFactor => Mode::ReplicationFactor { topics, factor: self.factor },
+        })
+    }
+}
+
+fn ordinal(named: &Named, broker: i32) -> Result<u32, String> {
+    let ordinal = named.broker_ids.iter().position(|id| *id == broker);
+    ordinal.map(|ordinal| ordinal as u32).ok_or_else(|| format!("there is no broker {broker}"))
+}
+
+/// A bar on standard error while something is waited for; nothing where nobody watches.
+struct Progress {
+    watched: bool,
+}
+
+/// Reading, planning, auditing.
+const STEPS: usize = 3;
+
+impl Progress {
+    fn new() -> Progress {
+        Progress { watched: io::stderr().is_terminal() }
+    }
+
+    fn say(&self, step: usize, what: &str) {
+        if self.watched {
+            let bar = render::bar((step - 1) as f64 / STEPS as f64, 20);
+            // Where standard error is closed nobody watches.
+            let _ = write!(io::stderr(), "\r\x1b[K{bar} {what}");
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.watched {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! What a plan does with one partition or broker, and why.
+
+use std::fmt::Write;
+
+use placement::outcome;
+use planner::balance::{CPU, DISK, NETWORK_IN, NETWORK_OUT, Obstacle};
+
+use super::render::{carried, obstacle, partition_name, reason, share};
+use super::{Answer, ordinal};
+
+pub(super) fn partition(answer: &Answer, name: &str) -> Result<String, String> {
+    let named = &answer.named;
+    let partition =
+        (0..named.cluster.partitions()).find(|partition| partition_name(named, *partition) == name);
+    let partition = partition.ok_or_else(|| format!("there is no partition {name}"))?;
+    let of = outcome(named, &answer.after, partition);
+    let mut text = String::new();
+    let place = |broker: &i32| {
+        let leads = if *broker == of.led_by { " (leads)" } else { "" };
+        let alive = ordinal(named, *broker).is_ok_and(|o| answer.cluster.brokers()[o as usize].alive);
+        let state = if alive { "" } else { " (dead or leaving)" };
+        format!("{broker}{leads}{state}")
+    };
+    let before: Vec<String> = of.before.iter().map(place).collect();
+    let _ = writeln!(text, "{name} stands on {}", before.join(", "));
+    let change = answer.plan.changes.iter().position(|change| change.partition == partition);
+    match change {
+        Some(at) => {
+            let after: Vec<String> = of.after.iter().map(ToString::to_string).collect();
+            let _ = writeln!(text, "it goes to {}, led by {}", after.join(", "), of.leader);
+            let _ = writeln!(
+                text,
+                "because: {}; it is change {} of {}",
+                reason(&answer.plan.reasons[at]),
+                at + 1,
+                answer.plan.changes.len()
+            );
+        }
+        None => text.push_str("it stays as it is: no goal needs a change of it\n"),
+    }
+    for unmet in &answer.plan.unmet {
+        if unmet.obstacle == (Obstacle::Partition { partition }) {
+            let _ = writeln!(text, "{} is not met here", unmet.goal.name());
+        }
+    }
+    Ok(text)
+}
+
+pub(super) fn broker(answer: &Answer, id: i32) -> Result<String, String> {
+    let at = ordinal(&answer.named, id)?;
+    let known = &answer.cluster.brokers()[at as usize];
+    let (before, after) = (carried(&answer.cluster)[at as usize], carried(&answer.after)[at as usize]);
+    let mut text = String::new();
+    let state = if known.alive { "" } else { ", dead or leaving" };
+    let _ = writeln!(text, "broker {id}{state}");
+    let _ = writeln!(text, "  replicas {} → {}", before.replicas, after.replicas);
+    let _ = writeln!(text, "  leaders  {} → {}", before.leaders, after.leaders);
+    for (name, resource) in
+        [("cpu", CPU), ("network in", NETWORK_IN), ("network out", NETWORK_OUT), ("disk", DISK)]
+    {
+        let shares = (share(&before, &known.capacity, resource), share(&after, &known.capacity, resource));
+        if let (Some(before), Some(after)) = shares {
+            let _ = writeln!(text, "  {name} {:.1} % → {:.1} %", before * 100.0, after * 100.0);
+        }
+    }
+    let (mut leave, mut come) = (0, 0);
+    for change in &answer.plan.changes {
+        let held = answer.cluster.replicas(change.partition).contains(&at);
+        let holds = change.replicas.contains(&at);
+        leave += u32::from(held && !holds);
+        come += u32::from(holds && !held);
+    }
+    let _ = writeln!(text, "  {leave} replicas leave, {come} come");
+    for unmet in &answer.plan.unmet {
+        let here = match unmet.obstacle {
+            Obstacle::Broker { broker, .. } | Obstacle::Topic { broker, .. } => broker == at,
+            _ => false,
+        };
+        if here {
+            let _ = writeln!(
+                text,
+                "  {} is not met: {}",
+                unmet.goal.name(),
+                obstacle(&answer.named, unmet.obstacle)
+            );
+        }
+    }
+    Ok(text)
+}

@@ -1,0 +1,283 @@
+//! A plan as text and as JSON.
+
+use std::fmt::Write;
+
+use placement::{Named, outcome};
+use planner::balance::{CPU, Cluster, DISK, NETWORK_IN, NETWORK_OUT, Obstacle, Purpose, Reason, Unmet};
+use serde_json::{Value, json};
+
+use super::Answer;
+
+/// Changes that the text shows.
+const SHOWN: usize = 20;
+const RESOURCES: [(&str, usize); 4] =
+    [("cpu", CPU), ("in", NETWORK_IN), ("out", NETWORK_OUT), ("disk", DISK)];
+
+/// What one broker carries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Carried {
+    pub(super) loads: [i64; 4],
+    pub(super) replicas: u32,
+    pub(super) leaders: u32,
+}
+
+pub(super) fn carried(cluster: &Cluster) -> Vec<Carried> {
+    let mut carried = vec![Carried::default(); cluster.brokers().len()];
+    for partition in 0..cluster.partitions() {
+        let share = cluster.leader_share(partition);
+        let replicas = cluster.replicas(partition).iter().zip(cluster.loads(partition));
+        for (position, (broker, load)) in (0..).zip(replicas) {
+            let of = &mut carried[*broker as usize];
+            let leads = position == cluster.leader(partition);
+            of.replicas += 1;
+            of.leaders += u32::from(leads);
+            for (resource, sum) in of.loads.iter_mut().enumerate() {
+                *sum += load[resource] + if leads { share[resource] } else { 0 };
+            }
+        }
+    }
+    carried
+}
+
+/// Replicas moved, and bytes copied.
+fn cost(answer: &Answer) -> (u64, u64) {
+    let mut cost = (0, 0);
+    for change in &answer.plan.changes {
+        let old = answer.cluster.replicas(change.partition);
+        let loads = answer.cluster.loads(change.partition);
+        for at in (0..old.len()).filter(|at| old[*at] != change.replicas[*at]) {
+            cost.0 += 1;
+            cost.1 += loads[at][DISK].unsigned_abs();
+        }
+    }
+    cost
+}
+
+/// So much of a bar is full.
+pub(super) fn bar(share: f64, width: usize) -> String {
+    let full = ((share.clamp(0.0, 1.0) * width as f64).round() as usize).min(width);
+    format!("{}{}", "█".repeat(full), "░".repeat(width - full))
+}
+
+pub(super) fn share(carried: &Carried, capacity: &[i64; 4], resource: usize) -> Option<f64> {
+    (capacity[resource] > 0).then(|| carried.loads[resource] as f64 / capacity[resource] as f64)
+}
+
+fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
+    let mut figure = bytes as f64;
+    let mut unit = 0;
+    while figure >= 1000.0 && unit + 1 < UNITS.len() {
+        (figure, unit) = (figure / 1000.0, unit + 1);
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{figure:.1} {}", UNITS[unit]) }
+}
+
+pub(super) fn reason(reason: &Reason) -> String {
+    match reason.purpose {
+        Purpose::Offline => "off a dead broker".to_owned(),
+        Purpose::Demotion => "leadership off a broker that shall not lead".to_owned(),
+        Purpose::Goal(goal) => format!("{}, nearer by {}", goal.name(), reason.gain),
+        Purpose::Room => "makes room for other moves".to_owned(),
+    }
+}
+
+/// What stands in the way of a goal, by name.
+pub(super) fn obstacle(named: &Named, obstacle: Obstacle) -> String {
+    let id = |broker: u32| named.broker_ids.get(broker as usize).copied().unwrap_or(-1);
+    let topic = |number: u32| named.topics.get(number as usize).cloned().unwrap_or_default();
+    match obstacle {
+        Obstacle::Broker { broker, by } => format!("broker {} stays {by} outside its limits", id(broker)),
+        Obstacle::Topic { topic: number, broker, by } => {
+            format!("topic {} stays {by} outside its limits on broker {}", topic(number), id(broker))
+        }
+        Obstacle::Partition { partition } => format!("partition {}", partition_name(named, partition)),
+        Obstacle::Partitions { topic: number, has, needs } => {
+            format!("topic {} needs {needs} partitions, has {has}", topic(number))
+        }
+        Obstacle::FrozenTopic { topic: number } => format!("topic {} is frozen", topic(number)),
+        Obstacle::NothingTakesReplicas | Obstacle::Racks { .. } | Obstacle::Brokers { .. } => {
+            obstacle.to_string()
+        }
+    }
+}
+
+pub(super) fn partition_name(named: &Named, partition: u32) -> String {
+    let topic = &named.topics[named.cluster.topic(partition) as usize];
+    format!("{topic}-{}", named.partitions[partition as usize])
+}
+
+fn ids(brokers: &[i32]) -> String {
+    brokers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+pub(super) fn text(answer: &Answer) -> String {
+    let (plan, named) = (&answer.plan, &answer.named);
+    let mut text = String::new();
+    let (moves, copied) = cost(answer);
+    let _ = writeln!(
+        text,
+        "replicas moved: {moves}; copied: {}; partitions changed: {}",
+        bytes(copied),
+        plan.changes.len()
+    );
+    if plan.fewest_moves > 0 {
+        let more = moves as f64 / plan.fewest_moves as f64 * 100.0 - 100.0;
+        let _ = writeln!(
+            text,
+            "No plan that meets all goals moves fewer than {}: at most {more:.1} % more than needed.",
+            plan.fewest_moves
+        );
+    }
+    let _ = writeln!(text, "\n{:<40} {:>10} {:>10}", "goal", "before", "after");
+    let met = |excess: u128| if excess == 0 { "met" } else { "not met" };
+    for (before, after) in plan.before.goals.iter().zip(&plan.after.goals) {
+        let name = format!("{}{}", before.goal.name(), if before.hard { " (hard)" } else { "" });
+        let _ = writeln!(text, "{name:<40} {:>10} {:>10}", met(before.excess), met(after.excess));
+    }
+    if plan.before.offline > 0 {
+        let _ = writeln!(
+            text,
+            "{:<40} {:>10} {:>10}",
+            "replicas without a living broker", plan.before.offline, plan.after.offline
+        );
+    }
+    for Unmet { goal, obstacle: why, .. } in &plan.unmet {
+        let _ = writeln!(text, "in the way of {}: {}", goal.name(), obstacle(named, *why));
+    }
+    text.push('\n');
+    brokers(answer, &mut text);
+    changes(answer, &mut text);
+    text
+}
+
+fn brokers(answer: &Answer, text: &mut String) {
+    let (before, after) = (carried(&answer.cluster), carried(&answer.after));
+    let sum = |carried: &[Carried], resource: usize| carried.iter().map(|c| c.loads[resource]).sum::<i64>();
+    // The picture is of disk, or of replicas where no disk is known.
+    let by_disk = sum(&before, DISK) > 0 && answer.cluster.brokers().iter().any(|b| b.capacity[DISK] > 0);
+    let most = before.iter().chain(&after).map(|carried| carried.replicas).max().unwrap_or(1).max(1);
+    let full = |carried: &Carried, capacity: &[i64; 4]| match by_disk {
+        true => share(carried, capacity, DISK).unwrap_or(0.0),
+        false => f64::from(carried.replicas) / f64::from(most),
+    };
+    let _ = writeln!(
+        text,
+        "{:>8} {:<22}   {:<22} {:>16} {:>14}  cpu, in, out, disk %",
+        "broker",
+        if by_disk { "disk before" } else { "replicas before" },
+        "after",
+        "replicas",
+        "leaders"
+    );
+    for (ordinal, id) in answer.named.broker_ids.iter().enumerate() {
+        let (broker, b, a) = (&answer.cluster.brokers()[ordinal], &before[ordinal], &after[ordinal]);
+        let percent = |carried: &Carried| {
+            let each = RESOURCES.map(|(_, resource)| match share(carried, &broker.capacity, resource) {
+                Some(share) => format!("{:.0}", share * 100.0),
+                None => "-".to_owned(),
+            });
+            each.join("/")
+        };
+        let _ = writeln!(
+            text,
+            "{id:>8} {} → {} {:>16} {:>14}  {} → {}{}",
+            bar(full(b, &broker.capacity), 22),
+            bar(full(a, &broker.capacity), 22),
+            format!("{} → {}", b.replicas, a.replicas),
+            format!("{} → {}", b.leaders, a.leaders),
+            percent(b),
+            percent(a),
+            if broker.alive { "" } else { "  (dead or leaving)" },
+        );
+    }
+}
+
+fn changes(answer: &Answer, text: &mut String) {
+    let plan = &answer.plan;
+    if plan.changes.is_empty() {
+        text.push_str("\nNothing is to be changed.\n");
+        return;
+    }
+    text.push_str("\nFirst what matters most for the bytes it takes:\n");
+    for (change, why) in plan.changes.iter().zip(&plan.reasons).take(SHOWN) {
+        let name = partition_name(&answer.named, change.partition);
+        let of = outcome(&answer.named, &answer.after, change.partition);
+        let leader = if of.led_by == of.leader { String::new() } else { format!(", led by {}", of.leader) };
+        let why = reason(why);
+        let _ = writeln!(text, "  {name}: {} → {}{leader}  ({why})", ids(&of.before), ids(&of.after));
+    }
+    if plan.changes.len() > SHOWN {
+        let _ = writeln!(text, "  and {} more: see --json", plan.changes.len() - SHOWN);
+    }
+}
+
+pub(super) fn json(answer: &Answer) -> String {
+    let (plan, named) = (&answer.plan, &answer.named);
+    let goals = plan.before.goals.iter().zip(&plan.after.goals).map(|(before, after)| {
+        json!({
+            "name": before.goal.name(),
+            "hard": before.hard,
+            "before": before.excess.to_string(),
+            "after": after.excess.to_string(),
+        })
+    });
+    let unmet = plan.unmet.iter().map(|unmet| {
+        json!({
+            "goal": unmet.goal.name(),
+            "excess": unmet.excess.to_string(),
+            "obstacle": obstacle(named, unmet.obstacle),
+            "proven": unmet.obstacle.is_proof(),
+            "brokers_more": match unmet.obstacle { Obstacle::Brokers { more } => json!(more), _ => Value::Null },
+            "racks_more": match unmet.obstacle {
+                Obstacle::Racks { has, needs } => json!(needs.saturating_sub(has)),
+                _ => Value::Null,
+            },
+        })
+    });
+    let changes = plan.changes.iter().zip(&plan.reasons).map(|(change, why)| {
+        let of = outcome(named, &answer.after, change.partition);
+        json!({
+            "topic": named.topics[named.cluster.topic(change.partition) as usize],
+            "partition": named.partitions[change.partition as usize],
+            "before": of.before,
+            "after": of.after,
+            "led_by": of.led_by,
+            "leader": of.leader,
+            "reason": match why.purpose {
+                Purpose::Offline => "offline",
+                Purpose::Demotion => "demotion",
+                Purpose::Goal(goal) => goal.name(),
+                Purpose::Room => "room",
+            },
+            "gain": why.gain,
+        })
+    });
+    let (before, after) = (carried(&answer.cluster), carried(&answer.after));
+    let brokers = named.broker_ids.iter().enumerate().map(|(ordinal, id)| {
+        let capacity = &answer.cluster.brokers()[ordinal].capacity;
+        let figures = |carried: &Carried| {
+            let shares = RESOURCES
+                .map(|(name, resource)| (name.to_owned(), json!(share(carried, capacity, resource))));
+            json!({
+                "replicas": carried.replicas,
+                "leaders": carried.leaders,
+                "shares": Value::Object(shares.into_iter().collect()),
+            })
+        };
+        json!({"id": id, "before": figures(&before[ordinal]), "after": figures(&after[ordinal])})
+    });
+    let (moves, copied) = cost(answer);
+    let whole = json!({
+        "moves": moves,
+        "bytes": copied,
+        "fewest_moves": plan.fewest_moves,
+        "offline_before": plan.before.offline,
+        "offline_after": plan.after.offline,
+        "goals": goals.collect::<Vec<_>>(),
+        "unmet": unmet.collect::<Vec<_>>(),
+        "brokers": brokers.collect::<Vec<_>>(),
+        "changes": changes.collect::<Vec<_>>(),
+    });
+    format!("{whole:#}\n")
+}

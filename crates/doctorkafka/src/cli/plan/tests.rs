@@ -1,0 +1,153 @@
+use std::fs;
+
+use clap::Parser;
+use expect_test::expect;
+
+use super::*;
+
+const BROKERS: &str = "id,rack,state,cap_cpu,cap_nw_in,cap_nw_out,cap_disk
+1,a,ALIVE,100,1000,1000,1000
+2,b,ALIVE,100,1000,1000,1000
+3,c,ALIVE,100,1000,1000,1000
+";
+const REPLICAS: &str = "topic,partition,position,broker,leader,cpu,nw_in,nw_out,disk,fcpu,fnw_out
+t,0,0,1,1,2,10,10,100,1,0
+t,0,1,2,0,1,10,0,100,1,0
+t,1,0,1,1,2,10,10,100,1,0
+t,1,1,2,0,1,10,0,100,1,0
+t,2,0,1,1,2,10,10,100,1,0
+t,2,1,2,0,1,10,0,100,1,0
+";
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    plan: PlanCommand,
+}
+
+#[derive(Parser)]
+struct ExplainLine {
+    #[command(flatten)]
+    explain: Explain,
+}
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("brokers.csv"), BROKERS).unwrap();
+    fs::write(folder.path().join("replicas.csv"), REPLICAS).unwrap();
+    folder
+}
+
+fn plan(arguments: &[&str]) -> Result<String, String> {
+    let folder = folder();
+    let from = ["plan", "--from", folder.path().to_str().unwrap()];
+    Line::try_parse_from(from.iter().chain(arguments)).map_err(|error| error.to_string())?.plan.answer()
+}
+
+#[test]
+fn a_plan_is_shown_with_its_goals_brokers_and_changes() {
+    expect![[r#"
+        replicas moved: 1; copied: 100.0 MB; partitions changed: 1
+        No plan that meets all goals moves fewer than 1: at most 0.0 % more than needed.
+
+        goal                                         before      after
+        RackAwareGoal (hard)                            met        met
+        ReplicaDistributionGoal                     not met        met
+
+          broker disk before              after                          replicas        leaders  cpu, in, out, disk %
+               1 ███████░░░░░░░░░░░░░░░ → ████░░░░░░░░░░░░░░░░░░            3 → 2          3 → 2  6/3/3/30 → 4/2/2/20
+               2 ███████░░░░░░░░░░░░░░░ → ███████░░░░░░░░░░░░░░░            3 → 3          0 → 0  3/3/0/30 → 3/3/0/30
+               3 ░░░░░░░░░░░░░░░░░░░░░░ → ██░░░░░░░░░░░░░░░░░░░░            0 → 1          0 → 1  0/0/0/0 → 2/1/1/10
+
+        First what matters most for the bytes it takes:
+          t-2: 1,2 → 3,2, led by 3  (ReplicaDistributionGoal, nearer by 1)
+    "#]].assert_eq(&plan(&["--goals", "RackAwareGoal,ReplicaDistributionGoal"]).unwrap());
+}
+
+#[test]
+fn a_reassignment_names_what_changes_and_puts_a_new_leader_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("moves.json");
+    let goals = "RackAwareGoal,ReplicaDistributionGoal,LeaderReplicaDistributionGoal";
+    plan(&["--goals", goals, "--reassignment-json", file.to_str().unwrap()]).unwrap();
+    expect![[r#"
+        {"partitions":[{"partition":1,"replicas":[3,2],"topic":"t"},{"partition":2,"replicas":[2,1],"topic":"t"}],"version":1}
+    "#]].assert_eq(&fs::read_to_string(file).unwrap());
+}
+
+#[test]
+fn questions_that_make_no_sense_are_refused() {
+    let refused = |arguments: &[&str]| plan(arguments).unwrap_err();
+    assert_eq!(refused(&["--mode", "drain"]), "this mode needs --brokers");
+    assert_eq!(refused(&["--brokers", "1"]), "this mode takes no --brokers");
+    assert_eq!(refused(&["--mode", "drain", "--brokers", "9"]), "there is no broker 9");
+    assert_eq!(refused(&["--topics", "t"]), "this mode takes no --topics");
+    assert_eq!(refused(&["--mode", "replication-factor", "--topics", "x"]), "there is no topic x");
+    assert_eq!(refused(&["--goals", "FancyGoal"]), "there is no goal FancyGoal");
+    assert_eq!(
+        refused(&["--mode", "relieve", "--watermark", "80"]),
+        "the watermark is a share between 0 and 1"
+    );
+}
+
+#[test]
+fn every_mode_plans() {
+    for arguments in [
+        &["--mode", "heal"][..],
+        &["--mode", "drain", "--brokers", "2"],
+        &["--mode", "add", "--brokers", "3"],
+        &["--mode", "demote", "--brokers", "1"],
+        &["--mode", "relieve", "--watermark", "0.2"],
+        &["--mode", "leaders"],
+        &["--mode", "replication-factor", "--topics", "t", "--factor", "3"],
+    ] {
+        let json: serde_json::Value =
+            serde_json::from_str(&plan(&[arguments, &["--json"]].concat()).unwrap()).unwrap();
+        let changes = json["changes"].as_array().unwrap().len();
+        let nothing = arguments == ["--mode", "heal"];
+        assert_eq!(changes == 0, nothing, "{arguments:?}: {json:#}");
+    }
+}
+
+#[test]
+fn a_budget_bounds_what_is_copied() {
+    let json: serde_json::Value =
+        serde_json::from_str(&plan(&["--json", "--max-bytes", "150000000"]).unwrap()).unwrap();
+    assert!(json["bytes"].as_u64().unwrap() <= 150_000_000);
+}
+
+#[test]
+fn partitions_and_brokers_are_explained() {
+    let folder = folder();
+    let explain = |arguments: &[&str]| {
+        let from =
+            ["explain", "--from", folder.path().to_str().unwrap(), "--goals", "ReplicaDistributionGoal"];
+        let explain = ExplainLine::try_parse_from(from.iter().chain(arguments)).unwrap().explain;
+        let answer = explain.question.answer().unwrap();
+        match (&explain.partition, explain.broker) {
+            (Some(name), _) => explain::partition(&answer, name),
+            (_, broker) => explain::broker(&answer, broker.unwrap()),
+        }
+    };
+    let all =
+        [explain(&["--partition", "t-0"]), explain(&["--partition", "t-2"]), explain(&["--broker", "3"])];
+    expect![[r#"
+        t-0 stands on 1 (leads), 2
+        it stays as it is: no goal needs a change of it
+
+        t-2 stands on 1 (leads), 2
+        it goes to 3, 2, led by 3
+        because: ReplicaDistributionGoal, nearer by 1; it is change 1 of 1
+
+        broker 3
+          replicas 0 → 1
+          leaders  0 → 1
+          cpu 0.0 % → 2.0 %
+          network in 0.0 % → 1.0 %
+          network out 0.0 % → 1.0 %
+          disk 0.0 % → 10.0 %
+          0 replicas leave, 1 come
+    "#]]
+    .assert_eq(&all.map(Result::unwrap).join("\n"));
+    assert_eq!(explain(&["--partition", "t-9"]).unwrap_err(), "there is no partition t-9");
+}

@@ -1,0 +1,179 @@
+//! How many moves any plan needs: a proof, found without a search.
+//!
+//! Whoever meets the goals must take replicas off a broker until it is below each upper limit, and no fewer than the largest
+//! of them that cover what is too much; off a rack as many as share it; to a broker as many as its floor lacks. Passing
+//! leadership on costs no move, so that what leaders take on top does not count.
+
+use super::bands::{Bands, COUNT, FIGURES, Figures, LEADER_IN, LEADERS, Parts};
+use super::cluster::{DISK, NETWORK_IN};
+use super::policy::{Goal, Policy};
+use super::state::State;
+
+/// Figures that arrivals of replicas alone can raise.
+const RAISED: [usize; 3] = [NETWORK_IN, DISK, COUNT];
+
+/// No plan that meets all goals which can be met, and brings everything off dead brokers, moves fewer replicas.
+pub(crate) fn fewest_moves(state: &State<'_>) -> u64 {
+    // The limits themselves: who sums up exactly needs no margin.
+    let exact = Policy { margin: 0, ..state.policy.clone() };
+    let bands = Bands::new(state.cluster, &exact, &exact.goals);
+    let leave: Vec<u64> = (0..state.cost.len())
+        .map(|broker| match state.cluster.brokers[broker].alive {
+            true => from_broker(state, &bands, broker),
+            false => state.on[broker].len() as u64,
+        })
+        .collect();
+    departures(state, &leave).max(arrivals(state, &bands, &leave))
+}
+
+/// What must leave all brokers, if so many must leave each, and racks must not be shared.
+///
+/// For any set of brokers of a rack: what must leave the others leaves them; and of the replicas of a partition on the set all
+/// but one. Tried are the sets of the brokers with the least to leave.
+fn departures(state: &State<'_>, leave: &[u64]) -> u64 {
+    let brokers = &state.cluster.brokers;
+    let racks = brokers.iter().map(|broker| broker.rack as usize + 1).max().unwrap_or(0);
+    let mut of_rack: Vec<Vec<usize>> = vec![Vec::new(); racks];
+    for (broker, known) in brokers.iter().enumerate() {
+        of_rack[known.rack as usize].push(broker);
+    }
+    let mut rank = vec![0; brokers.len()];
+    for members in &mut of_rack {
+        members.sort_by_key(|broker| (leave[*broker], *broker));
+        for (at, broker) in members.iter().enumerate() {
+            rank[*broker] = at;
+        }
+    }
+    let shared = shared(state, &rank);
+    let fewest = |members: &Vec<usize>| {
+        let all: u64 = members.iter().map(|broker| leave[*broker]).sum();
+        let (mut most, mut inside, mut sharing) = (all, 0, 0);
+        for broker in members {
+            inside += leave[*broker];
+            sharing += shared[*broker];
+            most = most.max(all - inside + sharing);
+        }
+        most
+    };
+    of_rack.iter().map(fewest).sum()
+}
+
+/// For each broker the replicas that share its rack with one of their partition on a broker of lower rank.
+fn shared(state: &State<'_>, rank: &[usize]) -> Vec<u64> {
+    let cluster = state.cluster;
+    let mut shared = vec![0; rank.len()];
+    if !state.policy.goals.contains(&Goal::RackAware) {
+        return shared;
+    }
+    let mut living: Vec<u32> = cluster.brokers.iter().filter(|b| b.alive).map(|b| b.rack).collect();
+    living.sort_unstable();
+    living.dedup();
+    let rows =
+        (0..cluster.partitions()).filter(|p| !cluster.frozen(*p)).map(|partition| cluster.row(partition));
+    // What has more replicas than there are racks shares some whatever moves.
+    for row in rows.filter(|row| row.len() <= living.len()) {
+        for broker in &cluster.place[row.clone()] {
+            let below = |other: &u32| {
+                cluster.brokers[*other as usize].rack == cluster.brokers[*broker as usize].rack
+                    && rank[*other as usize] < rank[*broker as usize]
+            };
+            shared[*broker as usize] += u64::from(cluster.place[row.clone()].iter().any(below));
+        }
+    }
+    shared
+}
+
+/// The fewest replicas that must leave a broker, by each figure alone, by all that are too much together, and by topics.
+fn from_broker(state: &State<'_>, bands: &Bands, broker: usize) -> u64 {
+    let (need, on) = (too_much(state, bands, broker), &state.on[broker]);
+    let wanted: Vec<usize> = (0..FIGURES).filter(|figure| need[*figure] > 0).collect();
+    let topics = 0..state.cluster.topics as usize;
+    let held = |topic: usize| state.topic[topic * state.cost.len() + broker];
+    let beyond = |topic: usize| held(topic).saturating_sub(bands.topic[topic].1);
+    let mut fewest: u64 = topics.map(|topic| u64::from(beyond(topic))).sum();
+    if wanted.is_empty() {
+        return fewest;
+    }
+    let mut values = Vec::with_capacity(on.len());
+    for figure in &wanted {
+        values.clear();
+        values.extend(on.iter().map(|replica| state.follower(*replica)[*figure]));
+        fewest = fewest.max(cover(&mut values, need[*figure]));
+    }
+    if wanted.len() > 1 {
+        // Any weighted sum must be covered, too. Weighed by need, no figure drowns another; parts are rounded in favour of
+        // fewer moves.
+        let parts: Vec<(usize, Parts)> =
+            wanted.iter().map(|figure| (*figure, Parts::of(need[*figure]))).collect();
+        values.clear();
+        values.extend(on.iter().map(|replica| {
+            let figures = state.follower(*replica);
+            parts.iter().map(|(figure, parts)| parts.in_all(figures[*figure]) + 1).sum::<i64>()
+        }));
+        let all = parts.iter().map(|(figure, parts)| parts.in_all(need[*figure])).sum();
+        fewest = fewest.max(cover(&mut values, all));
+    }
+    fewest
+}
+
+/// What is too much on a broker whoever leads.
+fn too_much(state: &State<'_>, bands: &Bands, broker: usize) -> Figures {
+    let mut least = [0; FIGURES];
+    for replica in &state.on[broker] {
+        super::state::add(&mut least, &state.follower(*replica), 1);
+    }
+    let mut beyond = [0; FIGURES];
+    for figure in (0..FIGURES).filter(|figure| ![LEADERS, LEADER_IN].contains(figure)) {
+        beyond[figure] = (least[figure] - bands.of[broker][figure].high).max(0);
+    }
+    beyond
+}
+
+/// How many of the largest values sum up to a need. All of them where they do not.
+fn cover(values: &mut [i64], need: i64) -> u64 {
+    let (mut rest, mut need, mut taken) = (values, i128::from(need), 0_u64);
+    while need > 0 && !rest.is_empty() {
+        let half = rest.len() / 2;
+        let (larger, ..) = rest.select_nth_unstable_by(half, |a, b| b.cmp(a));
+        let sum: i128 = larger.iter().map(|value| i128::from(*value)).sum();
+        if sum >= need {
+            rest = &mut rest[..half];
+        } else if half == 0 {
+            taken += 1;
+            need -= i128::from(rest[0]);
+            rest = &mut rest[1..];
+        } else {
+            taken += half as u64;
+            need -= sum;
+            rest = &mut rest[half..];
+        }
+    }
+    taken
+}
+
+/// The fewest replicas that must come to brokers below a floor.
+fn arrivals(state: &State<'_>, bands: &Bands, leave: &[u64]) -> u64 {
+    let alive = state.cluster.brokers.iter().map(|broker| broker.alive);
+    let brokers: Vec<usize> =
+        (0..).zip(alive).filter(|(_, alive)| *alive).map(|(broker, _)| broker).collect();
+    let mut most = 0;
+    for figure in RAISED {
+        let lacks = |broker: &usize| {
+            // For each that must leave another must come, where the number is at its floor.
+            let leave = if figure == COUNT { leave[*broker] as i64 } else { 0 };
+            bands.of[*broker][figure].low - state.sum[*broker][figure] + leave
+        };
+        let lacking: Vec<i64> = brokers.iter().map(lacks).filter(|lack| *lack > 0).collect();
+        let lacks_most = lacking.iter().copied().max().unwrap_or(0);
+        let largest = if figure == COUNT {
+            1
+        } else {
+            state.cluster.load.iter().map(|load| load[figure]).max().unwrap_or(0).max(1)
+        };
+        if lacks_most > 0 {
+            let each = |lack: i64| (lack.unsigned_abs()).div_ceil(largest.unsigned_abs());
+            most = most.max(lacking.into_iter().map(each).sum());
+        }
+    }
+    most
+}

@@ -1,0 +1,171 @@
+//! What is said to stand in the way of goals, and goals that were not met before there was a rule for them.
+
+use planner::balance::{
+    Broker, Budget, Cluster, Goal, Mark, Obstacle, Partition, Plan, Policy, Replica, Unmet, audit, solve,
+};
+
+struct Shape {
+    /// Rack and broker set of each broker.
+    brokers: Vec<(u32, u32)>,
+    /// Topic and replicas of each partition; the first leads.
+    partitions: Vec<(u32, Vec<u32>)>,
+}
+
+impl Shape {
+    fn cluster(&self, adjust: impl Fn(u32, &mut Broker), freeze: bool) -> planner::balance::Builder {
+        let mut builder = Cluster::builder(2);
+        for (at, (rack, set)) in (0..).zip(&self.brokers) {
+            let mut broker = Broker {
+                rack: *rack,
+                set: Some(*set),
+                capacity: [100; 4],
+                alive: true,
+                takes_replicas: true,
+                takes_leadership: true,
+                mark: Mark::None,
+            };
+            adjust(at, &mut broker);
+            builder.add_broker(&broker).unwrap();
+        }
+        for (topic, replicas) in &self.partitions {
+            let partition = Partition {
+                topic: *topic,
+                replicas: replicas.iter().map(|broker| Replica { broker: *broker, load: [10; 4] }).collect(),
+                leader: 0,
+                leader_cpu: 0,
+                leader_network_out: 0,
+                frozen: freeze,
+            };
+            builder.add_partition(&partition).unwrap();
+        }
+        builder
+    }
+}
+
+fn one_goal(goal: Goal) -> Policy {
+    Policy { goals: vec![goal], hard: vec![goal], ..Policy::default() }
+}
+
+fn planned(cluster: &Cluster, policy: &Policy) -> Plan {
+    let plan = solve(cluster, policy, &Budget::default());
+    assert_eq!(audit(cluster, policy, &Budget::default(), &plan), Ok(()));
+    plan
+}
+
+fn three() -> Shape {
+    Shape {
+        brokers: vec![(0, 0), (0, 0), (1, 1)],
+        partitions: vec![(0, vec![0, 1]), (0, vec![0, 2]), (1, vec![1, 2])],
+    }
+}
+
+#[test]
+fn goals_are_named_that_could_not_be_served() {
+    let cluster = three().cluster(|_, broker| broker.takes_replicas = false, false).build();
+    let plan = planned(&cluster, &one_goal(Goal::TopicDistribution));
+    let expected =
+        Unmet { goal: Goal::TopicDistribution, excess: 0, obstacle: Obstacle::NothingTakesReplicas };
+    assert_eq!((plan.changes, plan.unmet), (vec![], vec![expected]));
+    assert_eq!(planned(&cluster, &one_goal(Goal::PreferredLeader)).unmet, vec![]);
+}
+
+#[test]
+fn what_lacks_is_a_number() {
+    let obstacle =
+        |policy: &Policy, cluster: &Cluster| planned(cluster, policy).unmet.first().map(|u| u.obstacle);
+    let mut shape = three();
+    shape.partitions.push((1, vec![0, 1, 2]));
+    let cluster = shape.cluster(|_, _| {}, false).build();
+    assert_eq!(obstacle(&one_goal(Goal::RackAware), &cluster), Some(Obstacle::Racks { has: 2, needs: 3 }));
+    // 90 of disk, of which each broker may hold a tenth of 100: six more than the three that there are.
+    let policy = Policy { capacity: [100_000; 4], ..one_goal(Goal::DiskCapacity) };
+    assert_eq!(obstacle(&policy, &cluster), Some(Obstacle::Brokers { more: 6 }));
+    let policy = Policy { max_replicas: 2, ..one_goal(Goal::ReplicaCapacity) };
+    assert_eq!(obstacle(&policy, &cluster), Some(Obstacle::Brokers { more: 2 }));
+    let mut builder = shape.cluster(|_, _| {}, false);
+    builder.require_leaders(1, 1).unwrap();
+    let expected = Obstacle::Partitions { topic: 1, has: 2, needs: 3 };
+    assert_eq!(obstacle(&one_goal(Goal::MinTopicLeaders), &builder.build()), Some(expected));
+    let frozen = shape.cluster(|_, _| {}, true);
+    assert_eq!(
+        obstacle(&one_goal(Goal::RackAware), &frozen.build()),
+        None,
+        "frozen lists are nobody's fault"
+    );
+}
+
+#[test]
+fn each_broker_gets_a_leader_of_a_chosen_topic() {
+    let mut shape = three();
+    shape.partitions.push((0, vec![0, 1]));
+    let mut builder = shape.cluster(|_, _| {}, false);
+    builder.require_leaders(0, 1).unwrap();
+    let cluster = builder.build();
+    let plan = planned(&cluster, &one_goal(Goal::MinTopicLeaders));
+    assert!(plan.after.is_clean());
+    let moved = plan.changes.iter().any(|change| change.replicas != cluster.replicas(change.partition));
+    assert!(!moved, "elections are enough");
+}
+
+#[test]
+fn topics_go_to_their_broker_sets() {
+    let mut builder = three().cluster(|_, _| {}, false);
+    builder.bind_topic(0, 0).unwrap();
+    let cluster = builder.build();
+    let plan = planned(&cluster, &one_goal(Goal::BrokerSetAware));
+    assert!(plan.before.violated().eq([Goal::BrokerSetAware]) && plan.after.is_clean());
+    assert_eq!(plan.applied_to(&cluster).replicas(1), [0, 1]);
+}
+
+#[test]
+fn the_first_of_a_list_leads() {
+    let mut builder = Cluster::builder(1);
+    for rack in 0..2 {
+        let broker = Broker {
+            rack,
+            set: None,
+            capacity: [100; 4],
+            alive: true,
+            takes_replicas: true,
+            takes_leadership: rack == 0,
+            mark: Mark::None,
+        };
+        builder.add_broker(&broker).unwrap();
+    }
+    for first in [0, 1] {
+        let replicas = [first, 1 - first].map(|broker| Replica { broker, load: [1; 4] }).to_vec();
+        let partition =
+            Partition { topic: 0, replicas, leader: 1, leader_cpu: 0, leader_network_out: 0, frozen: false };
+        builder.add_partition(&partition).unwrap();
+    }
+    let plan = planned(&builder.build(), &one_goal(Goal::PreferredLeader));
+    let changed: Vec<_> = plan.changes.iter().map(|change| (change.partition, change.leader)).collect();
+    assert_eq!(changed, [(0, 0)], "broker 1 may not lead");
+    assert!(plan.after.is_clean());
+}
+
+#[test]
+fn more_replicas_than_racks_spread_evenly() {
+    let shape = Shape {
+        brokers: vec![(0, 0), (0, 0), (1, 0), (1, 0), (2, 0)],
+        partitions: vec![(0, vec![0, 1, 2, 3])],
+    };
+    let cluster = shape.cluster(|_, _| {}, false).build();
+    let plan = planned(&cluster, &one_goal(Goal::RackAwareDistribution));
+    assert_eq!(plan.before.goals[0].excess, 1, "two, two and none are not even");
+    assert!(plan.after.is_clean());
+}
+
+#[test]
+fn a_lost_rack_is_healed_as_far_as_can_be_and_reported() {
+    let shape = Shape {
+        brokers: vec![(0, 0), (0, 0), (1, 0), (1, 0), (2, 0), (2, 0)],
+        partitions: vec![(0, vec![0, 2, 4]), (0, vec![5, 1, 3]), (1, vec![2, 5, 0])],
+    };
+    let dies = |_: u32, broker: &mut Broker| broker.alive = broker.rack != 2;
+    let cluster = shape.cluster(dies, false).build();
+    let plan = planned(&cluster, &Policy::default());
+    assert_eq!((plan.before.offline, plan.after.offline), (3, 0));
+    let racks = plan.unmet.iter().find(|unmet| unmet.goal == Goal::RackAware).map(|unmet| unmet.obstacle);
+    assert_eq!(racks, Some(Obstacle::Racks { has: 2, needs: 3 }));
+}
