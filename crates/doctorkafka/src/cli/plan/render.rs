@@ -75,7 +75,7 @@ fn bytes(bytes: u64) -> String {
 
 pub(super) fn reason(reason: &Reason) -> String {
     match reason.purpose {
-        Purpose::Offline => "off a dead broker".to_owned(),
+        Purpose::Offline => "off a dead or leaving broker".to_owned(),
         Purpose::Demotion => "leadership off a broker that shall not lead".to_owned(),
         Purpose::Goal(goal) => format!("{}, nearer by {}", goal.name(), reason.gain),
         Purpose::Room => "makes room for other moves".to_owned(),
@@ -139,7 +139,7 @@ pub(super) fn text(answer: &Answer) -> String {
         let _ = writeln!(
             text,
             "{:<40} {:>10} {:>10}",
-            "replicas without a living broker", plan.before.offline, plan.after.offline
+            "replicas on dead or leaving brokers", plan.before.offline, plan.after.offline
         );
     }
     for Unmet { goal, obstacle: why, .. } in &plan.unmet {
