@@ -76,6 +76,7 @@ impl Dispatcher<'_> {
         }
         let now = self.now.tick;
         self.memory.said.retain(|_, last| now.since(*last) <= FORGET_SAID);
+        self.memory.delivered.retain(|_, (last, every)| now.since(*last) <= *every);
     }
 
     fn admit(&mut self, emitted: Emitted, state: &State, brake: &Brake) {
@@ -110,26 +111,41 @@ impl Dispatcher<'_> {
         // Without an incident there is nothing that says when it is over: it is, when it has not been asked for in
         // a while.
         let tick = self.now.tick;
-        let key = format!("{mark} once");
-        match (self.memory.said.get_mut(&key), every) {
-            (Some(last), None) => {
+        if let Some(every) = every {
+            let last = self.memory.delivered.get(&mark);
+            return last.is_none_or(|(last, _)| tick.since(*last) >= every);
+        }
+        match self.memory.said.get_mut(&format!("{mark} once")) {
+            Some(last) => {
                 *last = tick;
                 false
             }
-            (Some(last), Some(every)) => tick.since(*last) >= every,
-            (None, _) => true,
+            None => true,
         }
     }
 
     /// Spares the guard a plan of thousands of moves that comes again in every cycle of a dry run.
-    fn is_only_a_dry_run_that_was_said(&self, event: &Event) -> bool {
-        let Some(incident) = event.cause.as_ref().and_then(|cause| self.incidents.open.get(cause)) else {
+    fn is_only_a_dry_run_that_was_said(&mut self, event: &Event) -> bool {
+        if self.incident_of(event).is_none() {
             return false;
-        };
-        let mut slots = self.actions.iter().filter(|slot| slot.subscribed.contains(&event.name)).peekable();
-        slots.peek().is_some()
-            && slots
-                .all(|slot| slot.dry_run && incident.done.contains_key(&mark_of(event, &dry_run_of(slot))))
+        }
+        let slots: Vec<&ActionSlot> =
+            self.actions.iter().filter(|slot| slot.subscribed.contains(&event.name)).collect();
+        let marks: Vec<String> = slots.iter().map(|slot| self.dry_mark(event, slot)).collect();
+        let said = |mark: &String| self.memory.said.contains_key(mark);
+        if slots.is_empty() || !slots.iter().all(|slot| slot.dry_run) || !marks.iter().all(said) {
+            return false;
+        }
+        let now = self.now.tick;
+        self.memory.said.extend(marks.into_iter().map(|mark| (mark, now)));
+        true
+    }
+
+    /// That a dry run was said: once for each incident, and again by another process, whose output starts anew.
+    fn dry_mark(&self, event: &Event, slot: &ActionSlot) -> String {
+        let incident = event.cause.as_ref().and_then(|cause| self.incidents.open.get(cause));
+        let incident = incident.map_or(String::new(), |incident| format!(" of incident {}", incident.id));
+        format!("{}{incident}", mark_of(event, &dry_run_of(slot)))
     }
 
     fn incident_of(&mut self, event: &Event) -> Option<&mut Incident> {
@@ -178,10 +194,15 @@ impl Dispatcher<'_> {
                 incident.done.insert(by_name, now.wall);
                 incident.done.insert(mark, now.wall);
             }
-            None if event.repeat != Repeat::Always => {
-                self.memory.said.insert(format!("{mark} once"), now.tick);
-            }
-            None => {}
+            None => match event.repeat {
+                Repeat::Always => {}
+                Repeat::OncePerIncident => {
+                    self.memory.said.insert(format!("{mark} once"), now.tick);
+                }
+                Repeat::Every(every) => {
+                    self.memory.delivered.insert(mark, (now.tick, every));
+                }
+            },
         }
         let slots: Vec<&ActionSlot> =
             self.actions.iter().filter(|slot| slot.subscribed.contains(&event.name)).collect();
@@ -194,7 +215,7 @@ impl Dispatcher<'_> {
             if !dry_run {
                 self.decision(&event, emitted, format!("admitted, for {}", slot.name), event.dry_run);
                 self.start(slot, &event, emitted, false);
-            } else if self.is_new(&event, &dry_run_of(slot)) {
+            } else if self.memory.said.insert(self.dry_mark(&event, slot), now.tick).is_none() {
                 self.decision(&event, emitted, format!("admitted, for a dry run of {}", slot.name), true);
                 self.start(slot, &event, emitted, true);
             }

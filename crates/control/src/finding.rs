@@ -56,12 +56,22 @@ pub struct Finding {
     pub message: String,
     /// What is being waited for, where something is.
     pub waits_for: Option<String>,
+    /// Whether it could not be looked for in this cycle: its incident is not over, but this time is not watched.
+    #[serde(skip)]
+    pub unseen: bool,
 }
 
 impl Finding {
     /// A finding that waits for nothing.
     pub fn new(kind: &str, subject: Target, severity: Severity, message: impl Into<String>) -> Self {
-        Self { kind: kind.to_owned(), subject, severity, message: message.into(), waits_for: None }
+        Self {
+            kind: kind.to_owned(),
+            subject,
+            severity,
+            message: message.into(),
+            waits_for: None,
+            unseen: false,
+        }
     }
 
     /// The same finding, saying what is being waited for.

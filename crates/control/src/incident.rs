@@ -95,7 +95,28 @@ pub struct Incidents {
     pub next_id: u64,
 }
 
+impl Incident {
+    /// The finding that keeps the incident open, for whoever reports it and cannot look for it at present. What is not
+    /// known to be over must not be told to be; but the time does not count for any grace.
+    pub fn unseen(&self) -> Finding {
+        Finding {
+            kind: self.key.kind.clone(),
+            subject: self.key.subject.clone(),
+            severity: self.severity,
+            message: self.message.clone(),
+            waits_for: self.waits_for.clone(),
+            unseen: true,
+        }
+    }
+}
+
 impl Incidents {
+    /// What keeps all open incidents of some kinds open: see [`Incident::unseen`].
+    pub fn unseen<'a>(&'a self, kinds: &'a [&str]) -> impl Iterator<Item = Finding> + 'a {
+        let concerned = |incident: &&Incident| kinds.contains(&incident.key.kind.as_str());
+        self.open.values().filter(concerned).map(Incident::unseen)
+    }
+
     /// The open incident of `kind` about `subject`.
     pub fn get(&self, kind: &str, subject: &Target) -> Option<&Incident> {
         self.open.get(&IncidentKey::new(kind, subject.clone()))
@@ -213,6 +234,10 @@ fn go_on(
         }
         incident.watched_until = Some(now.tick);
     }
+    if finding.unseen {
+        incident.watched_since = None;
+        return None;
+    }
     incident.last_seen = now.wall;
     if incident.message != finding.message {
         incident.message.clone_from(&finding.message);
@@ -317,6 +342,17 @@ mod tests {
         let (incidents, changes) = step(incidents, &seen(Severity::Info), 36, Look::All);
         assert_eq!(watched(&incidents), Some(Tick(36_000)));
         assert_eq!(changes, [], "it is the same incident all the same");
+    }
+
+    #[test]
+    fn what_cannot_be_looked_for_is_not_over_and_not_watched() {
+        let (incidents, _) = step(Incidents::default(), &seen(Severity::Info), 5, Look::All);
+        let kept: Vec<Finding> = incidents.unseen(&["absent"]).collect();
+        let (incidents, changes) = step(incidents, &kept, 6, Look::All);
+        assert_eq!((watched(&incidents), changes.len(), incidents.open.len()), (None, 0, 1));
+        let (incidents, changes) = step(incidents, &seen(Severity::Info), 7, Look::All);
+        assert_eq!((watched(&incidents), changes.len()), (Some(Tick(7_000)), 0));
+        assert_eq!(incidents.get("absent", &Target::Cluster).unwrap().first_seen, Timestamp(5_000));
     }
 
     #[test]

@@ -47,6 +47,9 @@ pub struct Memory {
     /// What has been said for events that have no incident, with the moment at which it last applied: so that it is
     /// said once. Not stored: after a restart it is said again.
     pub(crate) said: BTreeMap<String, Tick>,
+    /// When events without an incident that are repeated at intervals were delivered last, with their interval. Not
+    /// stored.
+    pub(crate) delivered: BTreeMap<String, (Tick, Duration)>,
     /// Reassignments, and those that have ended a moment ago. Not stored.
     pub(crate) reassigned: Reassigned,
     /// Who was absent, as the brake saw it. Not stored.

@@ -55,7 +55,12 @@ fn apply_one(
         OrderKind::Resume => {
             let was = wishes.paused.take().is_some();
             wishes.resumed = Some(now.wall);
-            ("resume", Target::Cluster, if was { "resumed" } else { "was not paused" }.to_owned())
+            (
+                "resume",
+                Target::Cluster,
+                if was { "resumed" } else { "was not paused; what was cancelled may be done again" }
+                    .to_owned(),
+            )
         }
         OrderKind::Approve if memory.incidents.get(MASS_FAILURE, &Target::Cluster).is_none() => {
             ("approve", Target::Cluster, refused("there is nothing to approve: no mass failure"))

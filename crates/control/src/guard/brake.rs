@@ -11,7 +11,7 @@ use crate::attributes::{DeadBrokers, KnownBrokers, Liveness};
 use crate::event::{Event, Message, names};
 use crate::finding::{Finding, Severity, Target};
 use crate::guard::{GuardConfig, brokers_in_maintenance, words};
-use crate::incident::IncidentKey;
+use crate::incident::{Incident, IncidentKey};
 use crate::order::Wishes;
 use crate::state::State;
 use crate::time::Tick;
@@ -58,7 +58,8 @@ impl Watch {
 /// first of them must not slip through.
 pub(crate) fn assess(state: &State, config: &GuardConfig, watch: &mut Watch) -> (Brake, Option<Finding>) {
     let Some(dead) = state.get::<DeadBrokers>() else {
-        return (Brake::Unknown("it is not known which brokers are dead".to_owned()), None);
+        let kept = state.incidents().get(MASS_FAILURE, &Target::Cluster).map(Incident::unseen);
+        return (Brake::Unknown("it is not known which brokers are dead".to_owned()), kept);
     };
     // A broker that a person has put under maintenance is absent on purpose.
     let excused = brokers_in_maintenance(state);

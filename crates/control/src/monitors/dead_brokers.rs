@@ -42,6 +42,14 @@ const FORGET_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// same time it may be the first sign that a switch or a rack is lost. Failures of one cause lie within minutes.
 const GONE_COUNTS: Duration = Duration::from_secs(15 * 60);
 
+/// What this monitor says of brokers while it is known who is alive.
+const ABOUT_LIVENESS: [&str; 4] = [
+    kinds::BROKER_ABSENT,
+    kinds::BROKER_DROPPED,
+    kinds::BROKER_UNREACHABLE,
+    kinds::BROKER_DOWN_FOR_MAINTENANCE,
+];
+
 /// What lies no further apart than a few looks happened at the same moment.
 const SAME_MOMENT: Duration = Duration::from_secs(3);
 
@@ -114,6 +122,7 @@ impl Monitor for DeadBrokersMonitor {
                         .waiting_for("brokers to say who is alive; until then none is held to be dead"),
                 );
                 // Nothing is known to be over. What is not watched meanwhile does not count for the grace.
+                findings.extend(state.incidents().unseen(&ABOUT_LIVENESS));
                 for dead in state.incidents().of_kind(kinds::BROKER_DEAD) {
                     findings.push(still_dead(&dead.key.subject, "who is alive to be known"));
                 }

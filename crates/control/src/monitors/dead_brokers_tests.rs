@@ -165,10 +165,10 @@ fn a_dead_broker_stays_an_incident_while_it_is_not_known_who_is_alive() {
     assert_eq!(cycle.dead(), Some(vec![]));
     check(
         &cycle,
-        expect![[r"
-            warning broker_absent [broker 3] Kafka has dropped broker 3, and it does not answer at b3:9092 (connection refused) -- waits for 4m 50s of the grace of 5m
-            warning broker_dead [broker 3] broker 3 was dead when it was last looked at, and has not been seen alive since -- waits for 4m 50s of the grace of 5m
-        "]],
+        expect![[r#"
+            warning broker_absent [broker 3] Kafka has dropped broker 3, and it does not answer at b3:9092 (connection refused) -- waits for 4m 51s of the grace of 5m
+            warning broker_dead [broker 3] broker 3 was dead when it was last looked at, and has not been seen alive since -- waits for 4m 51s of the grace of 5m
+        "#]],
     );
     assert_eq!(world.watch(300).dead(), Some(vec![3]));
     assert_eq!(world.incidents.get(kinds::BROKER_DEAD, &Target::Broker(BrokerId(3))).unwrap().id, first);

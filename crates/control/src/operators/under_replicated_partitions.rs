@@ -2,7 +2,8 @@
 //! of sync.
 //!
 //! One `reassign_partitions` event is emitted for all dead brokers together, with the cluster as its target: a partition
-//! with replicas on two dead brokers is moved once. Its cause is the incident `broker_dead` of the first of them.
+//! with replicas on two dead brokers is moved once. Its cause is the incident `broker_dead` of the
+//! one that died last: each death makes it a new event, so that a dry run tells of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -88,6 +89,16 @@ pub const EMITS: [&str; 4] = [
     names::ALERT_FLAPPING_BROKER,
 ];
 
+/// What the operator says while it knows enough.
+const ABOUT_REPLICAS: [&str; 6] = [
+    kinds::UNDER_REPLICATED,
+    kinds::PARTITIONS_WITHOUT_LEADER,
+    kinds::PARTITIONS_LOST,
+    kinds::CANNOT_HEAL,
+    kinds::HEALING_WAITS,
+    kinds::PLAN_REFUSED,
+];
+
 /// The operator. Needs the monitors `kafka_metadata`, `broker_probe`, `dead_brokers` and
 /// `under_replicated_partitions`; uses figures of load and disks where there are any.
 #[derive(Clone, Debug)]
@@ -120,6 +131,7 @@ impl Operator for UnderReplicatedPartitionsOperator {
                 let message = format!("nothing is decided about healing: {why}");
                 let finding = Finding::new(kinds::HEALING_BLIND, Target::Cluster, severity, message);
                 verdict.findings.push(finding.waiting_for("fresh knowledge of the cluster"));
+                verdict.findings.extend(state.incidents().unseen(&ABOUT_REPLICAS));
             }
         }
         verdict
@@ -252,7 +264,8 @@ impl UnderReplicatedPartitionsOperator {
     fn emit(&self, state: &State, known: &Known<'_>, healing: &Healing, verdict: &mut Verdict) {
         findings::unhealed(known, &healing.unhealed, verdict);
         alert_cause(state, verdict, names::ALERT_URP_HANDLING_FAILURE, kinds::CANNOT_HEAL);
-        let Some(first) = known.dead.dead.keys().next().filter(|_| !healing.moves.is_empty()) else { return };
+        let last = known.dead.dead.iter().max_by_key(|(_, dead)| dead.since);
+        let Some((last, _)) = last.filter(|_| !healing.moves.is_empty()) else { return };
         let dead: Vec<String> = known.dead.dead.keys().map(ToString::to_string).collect();
         let reason = format!(
             "{} of dead {} get new replicas",
@@ -267,7 +280,7 @@ impl UnderReplicatedPartitionsOperator {
             moves: healing.moves.clone(),
             throttle_bytes_per_second: self.config.throttle.map(|throttle| throttle.0),
         };
-        let cause = IncidentKey::new(seen::BROKER_DEAD, Target::Broker(*first));
+        let cause = IncidentKey::new(seen::BROKER_DEAD, Target::Broker(*last));
         let event = Event::new(names::REASSIGN_PARTITIONS, Target::Cluster, reason, &order);
         verdict.events.push(event.caused_by(cause));
     }

@@ -78,7 +78,7 @@ fn heals_what_can_be_healed_and_lists_the_rest() {
             warning broker_absent [broker 4] Kafka has dropped broker 4, and it does not answer at b4:9092 (connection refused)
             warning broker_dead [broker 3] broker 3 is dead: Kafka has dropped it, and it does not answer at b3:9092 (connection refused), for the whole grace of 5m
             warning broker_dead [broker 4] broker 4 is dead: Kafka has dropped it, and it does not answer at b4:9092 (connection refused), for the whole grace of 5m
-            => reassign_partitions [cluster] 2 partitions of dead brokers 3, 4 get new replicas (cause: broker_dead of broker 3)
+            => reassign_partitions [cluster] 2 partitions of dead brokers 3, 4 get new replicas (cause: broker_dead of broker 4)
                  heals-0: 1 3 -> 1 2 in_sync=1 bytes=?
                    broker 3 is dead: broker 2 takes its place
                  heals-1: 2 4 -> 2 1 in_sync=1 bytes=?
@@ -199,6 +199,24 @@ fn an_unsure_reason_is_alerted_when_it_lasts() {
         warning under_replicated [broker 2] 1 replica out of sync on broker 2 (unknown: 1)
         => alert_urp_handling_failure [broker 2] 1 replica on live broker 2 not in sync, and it is not sure why (cause: under_replicated of broker 2)
     "#]].assert_eq(&cycle.text());
+}
+
+#[test]
+fn nothing_is_told_to_be_healed_while_it_cannot_be_seen() {
+    let mut world = World::new("b1\nb2\nb3 dead\nb4\nt-0: 1* 2 3~");
+    world.watch(200);
+    let before = world.incidents.open.keys().cloned().collect::<Vec<_>>();
+    let closed = world.incidents.closed.clone();
+    world.skip(1);
+    world.liveness_age = Duration::from_secs(11);
+    world.look();
+    let blind: Vec<_> = world.incidents.open.keys().cloned().collect();
+    assert!(before.iter().all(|key| blind.contains(key)), "{before:?} {blind:?}");
+    assert_eq!(world.incidents.closed, closed);
+    // But it was not watched, so that the whole grace counts again.
+    world.liveness_age = Duration::ZERO;
+    assert!(events(&world.watch(299), names::REASSIGN_PARTITIONS).is_empty());
+    assert_eq!(events(&world.watch(2), names::REASSIGN_PARTITIONS).len(), 1);
 }
 
 #[test]

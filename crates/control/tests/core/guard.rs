@@ -407,7 +407,12 @@ fn says_once_what_a_dry_run_would_do() {
     "#]],
     );
     shell.turn();
+    for _ in 0..100 {
+        assert_eq!(shell.turn(), "");
+    }
     shell.crash();
+    assert!(shell.turn().contains("would move 2 partitions"), "the output of a new process says it anew");
+    shell.turn();
     for _ in 0..100 {
         assert_eq!(shell.turn(), "");
     }

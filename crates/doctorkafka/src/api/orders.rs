@@ -63,7 +63,10 @@ pub(super) async fn take(
         Ok(what) => what,
         Err((code, why)) => return refusal(code, &why),
     };
-    match handle.order(Order { by: body.by, reason: body.reason, what }).await {
+    // They come out again in terminals, logs and messages.
+    let plain = |text: &str| text.replace(char::is_control, " ");
+    let order = Order { by: plain(&body.by), reason: plain(&body.reason), what };
+    match handle.order(order).await {
         Ok(result) => match result.strip_prefix(REFUSED) {
             Some(why) => refusal(StatusCode::CONFLICT, why),
             None => Json(Answer { result }).into_response(),

@@ -27,13 +27,13 @@ pub(super) struct Run {
     #[arg(long, value_name = "HOST:PORT,…")]
     bootstrap_servers: Option<String>,
     /// A properties file with the security settings, as Kafka's own tools take it.
-    #[arg(long, value_name = "FILE", requires = "bootstrap_servers")]
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
     command_config: Option<PathBuf>,
     /// Carry acts out. Without it they are only told.
-    #[arg(long, requires = "bootstrap_servers")]
+    #[arg(long, conflicts_with = "config")]
     execute: bool,
     /// For how long a broker must be gone before it is dead, such as 30s or 5m.
-    #[arg(long, value_name = "TIME", requires = "bootstrap_servers")]
+    #[arg(long, value_name = "TIME", conflicts_with = "config")]
     grace: Option<HumanDuration>,
     /// Where the service keeps its state.
     #[arg(long, value_name = "DIR")]

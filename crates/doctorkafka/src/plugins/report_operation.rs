@@ -24,6 +24,8 @@ use crate::plugin::{ActionConfig, BuildContext, ConfigProblem, Connection};
 /// How long an act waits for its record to be written before it says "spooled". Well under the five seconds within
 /// which the service ends.
 const WAIT: Duration = Duration::from_secs(3);
+/// A record that takes longer to be written is saved in the spool meanwhile.
+const SAVED_AFTER: Duration = Duration::from_secs(1);
 /// Pauses between attempts while the topic cannot be written.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -229,7 +231,7 @@ impl Writing {
             while let Ok(job) = jobs.try_recv() {
                 self.spool.push(job.action, Some(job.written));
             }
-            match self.write_first().await {
+            match self.write_first(&mut jobs).await {
                 Ok(()) => {
                     pause = SHORTEST_PAUSE;
                     self.trouble.set(None);
@@ -276,7 +278,9 @@ impl Writing {
         }
     }
 
-    async fn write_first(&mut self) -> Result<(), ClientError> {
+    /// Writes the oldest. One that takes long is saved meanwhile, and so is what comes behind it: whoever ends the
+    /// process then loses nothing.
+    async fn write_first(&mut self, jobs: &mut mpsc::Receiver<Job>) -> Result<(), ClientError> {
         let Some(action) = self.spool.first() else { return Ok(()) };
         let record = match self.codec.encode_action(action) {
             Ok(value) => NewRecord {
@@ -294,19 +298,46 @@ impl Writing {
                 return Ok(());
             }
         };
-        let written = self.connection.log_writer.append(&self.config.topic, record.clone()).await;
-        match written {
-            Err(ClientError::UnknownTopic { .. }) if self.config.create_topic => {
-                topic::create(&*self.connection.writer, &self.config.topic).await?;
-                self.connection.log_writer.append(&self.config.topic, record).await?;
+        let dropped = self.spool.dropped();
+        let append = append(self.connection.clone(), self.config.clone(), record);
+        tokio::pin!(append);
+        let long = tokio::time::sleep(SAVED_AFTER);
+        tokio::pin!(long);
+        let mut saves = false;
+        let written = loop {
+            tokio::select! {
+                written = &mut append => break written,
+                () = &mut long, if !saves => saves = true,
+                Some(job) = jobs.recv() => self.spool.push(job.action, Some(job.written)),
             }
-            other => other?,
-        }
-        if let Some(written) = self.spool.pop() {
+            if saves {
+                self.save().await;
+            }
+        };
+        written?;
+        // If the spool has overflowed meanwhile, the first is another one.
+        if self.spool.dropped() == dropped
+            && let Some(written) = self.spool.pop()
+        {
             // Nobody waits any more for a record that was spooled for long.
             let _ = written.send(());
         }
         Ok(())
+    }
+}
+
+/// Appends a record, and creates the topic if it is missing.
+async fn append(
+    connection: Connection,
+    config: ReportOperationConfig,
+    record: NewRecord,
+) -> Result<(), ClientError> {
+    match connection.log_writer.append(&config.topic, record.clone()).await {
+        Err(ClientError::UnknownTopic { .. }) if config.create_topic => {
+            topic::create(&*connection.writer, &config.topic).await?;
+            connection.log_writer.append(&config.topic, record).await
+        }
+        other => other,
     }
 }
 

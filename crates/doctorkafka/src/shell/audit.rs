@@ -90,7 +90,7 @@ pub fn sentence(record: &Record) -> String {
     };
     let mark = if record.dry_run { "[dry run] " } else { "" };
     // Messages may come from scripts: one record is one line whatever is in it.
-    format!("{mark}{}", text.replace(['\n', '\r'], " "))
+    format!("{mark}{}", text.replace(char::is_control, " "))
 }
 
 /// A message that names what it is about, once.

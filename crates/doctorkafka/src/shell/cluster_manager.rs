@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use control::order::OrderKind;
 use control::{
-    Action, Contribution, Core, Effect, Finding, Inputs, Memory, Now, Order, Outcome, RecordKind, Severity,
-    Stepped, Target,
+    Action, Contribution, Core, Effect, Finding, Inputs, KnownBrokers, Memory, Now, Order, Outcome,
+    RecordKind, Severity, State, Stepped, Target,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -177,6 +177,7 @@ impl ClusterManager {
         // Whoever asks before the first cycle sees what is remembered.
         let (memory, trouble) = (self.memory.clone(), self.store_trouble.clone());
         self.publish(Snapshot { memory, trouble, ..Snapshot::default() });
+        self.tell_what_is_remembered();
         self.wait_for_first_look(&mut stop).await;
         while !*stop.borrow_and_update() {
             let began = Instant::now();
@@ -195,6 +196,17 @@ impl ClusterManager {
             }
         }
         self.end().await;
+    }
+
+    /// The sources look at brokers that were known before, also at those that are away, from the first look on.
+    fn tell_what_is_remembered(&self) {
+        let memory = &self.memory;
+        let (incidents, executions) = (Arc::clone(&memory.incidents), Arc::clone(&memory.executions));
+        let wishes = Arc::clone(&memory.wishes);
+        let now = self.clock.now();
+        let mut state = State::new(Arc::clone(&self.looking.name), now, incidents, executions, wishes);
+        state.put(KnownBrokers(Arc::clone(&memory.brokers)), now.tick);
+        self.looking.tell(&state);
     }
 
     /// Until all sources have something to show, as far as the core's readers could tell.
@@ -275,7 +287,7 @@ impl ClusterManager {
             let caught = catch_unwind(AssertUnwindSafe(|| {
                 let contributions = looking.gather(now, own);
                 let stepped = looking.core.step(&mut memory, Inputs { contributions, outcomes, orders }, now);
-                looking.tell(&stepped);
+                looking.tell(&stepped.state);
                 stepped
             }));
             caught.map(|stepped| (memory, stepped)).map_err(|panic| panic_words(&*panic))
@@ -503,9 +515,9 @@ impl Looking {
         })
     }
 
-    fn tell(&self, stepped: &Stepped) {
+    fn tell(&self, state: &State) {
         for source in &self.sources {
-            if catch_unwind(AssertUnwindSafe(|| source.after_cycle(&stepped.state))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| source.after_cycle(state))).is_err() {
                 tracing::error!(cluster = %self.name, monitor = source.name(), "a monitor panicked");
             }
         }

@@ -95,6 +95,11 @@ impl<T> Spool<T> {
         self.entries.is_empty()
     }
 
+    /// How many entries were dropped because there were too many.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
