@@ -1,6 +1,6 @@
 //! The search: the worst broker, again and again.
 
-use super::bands::{COUNT, FIGURES, LEADER_IN, LEADERS, POTENTIAL};
+use super::bands::{COUNT, FIGURES, Figures, LEADER_IN, LEADERS, POTENTIAL};
 use super::state::State;
 
 /// Replicas looked at before the sample is widened.
@@ -63,14 +63,13 @@ pub(crate) fn mend(state: &mut State<'_>, dice: &mut Dice, steps: usize) -> bool
     let mut mended = false;
     let n = state.cost.len();
     let mut width = vec![SAMPLE; n];
+    let mut offers = Vec::new();
     // A sample that holds everything need not be widened.
     let widest = state.on.iter().map(Vec::len).max().map_or(0, |longest| (16 * longest).clamp(WIDE, WIDEST));
     for _ in 0..steps {
-        let worst = (0..n)
-            .filter(|b| state.cluster.brokers[*b].alive && width[*b] <= widest && is_bad(state, *b))
-            .max_by_key(|b| (state.cost[*b], *b));
+        let worst = worst(state, &width, widest);
         let Some(worst) = worst else { break };
-        match best_step(state, dice, worst, width[worst]) {
+        match best_step(state, dice, worst, width[worst], &mut offers) {
             Some(step) => {
                 let touched = apply(state, step);
                 mended = true;
@@ -83,6 +82,23 @@ pub(crate) fn mend(state: &mut State<'_>, dice: &mut Dice, steps: usize) -> bool
         }
     }
     mended
+}
+
+/// The broker that costs most of those outside their bands that are not given up.
+fn worst(state: &State<'_>, width: &[usize], widest: usize) -> Option<usize> {
+    let mut worst = None;
+    for (broker, cost) in state.cost.iter().enumerate() {
+        // Most are ruled out by cost alone, so that their bands need not be looked at.
+        let costs_more = worst.is_none_or(|(most, _)| *cost >= most);
+        if costs_more
+            && state.cluster.brokers[broker].alive
+            && width[broker] <= widest
+            && is_bad(state, broker)
+        {
+            worst = Some((*cost, broker));
+        }
+    }
+    worst.map(|(_, broker)| broker)
 }
 
 fn apply(state: &mut State<'_>, step: Step) -> [usize; 2] {
@@ -107,12 +123,18 @@ fn apply(state: &mut State<'_>, step: Step) -> [usize; 2] {
     }
 }
 
-fn best_step(state: &State<'_>, dice: &mut Dice, worst: usize, width: usize) -> Option<Step> {
+fn best_step(
+    state: &State<'_>,
+    dice: &mut Dice,
+    worst: usize,
+    width: usize,
+    offers: &mut Vec<Offer>,
+) -> Option<Step> {
     let mut best = Best { gain: 0, step: None };
     if outside(state, worst, &BY_MOVES, true) {
         moves_out(state, dice, worst, width, &mut best);
     } else if outside(state, worst, &BY_MOVES, false) {
-        moves_in(state, dice, worst, width, &mut best);
+        moves_in(state, dice, worst, width, &mut best, offers);
     }
     if best.step.is_none() {
         leads(state, dice, worst, width, &mut best);
@@ -122,7 +144,7 @@ fn best_step(state: &State<'_>, dice: &mut Dice, worst: usize, width: usize) -> 
             moves_out(state, dice, worst, width, &mut best);
         }
         if outside(state, worst, &BY_LEADERS, false) {
-            moves_in(state, dice, worst, width, &mut best);
+            moves_in(state, dice, worst, width, &mut best, offers);
         }
     }
     if best.step.is_none() && width >= WIDE {
@@ -210,32 +232,54 @@ fn moves_out(state: &State<'_>, dice: &mut Dice, from: usize, width: usize, best
     }
 }
 
-fn moves_in(state: &State<'_>, dice: &mut Dice, to: usize, width: usize, best: &mut Best) {
+fn moves_in(
+    state: &State<'_>,
+    dice: &mut Dice,
+    to: usize,
+    width: usize,
+    best: &mut Best,
+    offers: &mut Vec<Offer>,
+) {
     let n = state.cost.len();
     let each = (width / 2).clamp(2, PAIRS / n + 2);
     // Where brokers are many, some of them do, and more where those were of no use.
     let donors = if n > MANY { (DONORS * width / SAMPLE).min(MANY) } else { n };
     let start = if donors < n { dice.below(n) } else { 0 };
-    for from in (0..donors).map(|nth| (start + nth * n / donors) % n) {
-        if from == to {
+    offers.clear();
+    for from in (0..donors).map(|nth| (start + nth * n / donors) % n).filter(|from| *from != to) {
+        let of =
+            |replica| Offer { from: from as u32, replica, partition: 0, figures: [0; FIGURES], open: false };
+        offers.extend(sample(&state.on[from], dice, each).map(of));
+    }
+    // Step by step for all of them: what one waits for from memory then comes along with what the next ones wait for.
+    for offer in offers.iter_mut() {
+        offer.partition = state.part[offer.replica as usize];
+    }
+    for offer in offers.iter_mut() {
+        offer.figures = state.figures_in(offer.replica, offer.partition);
+        offer.open = state.open(offer.replica, offer.partition);
+    }
+    for Offer { from, replica, figures, open, .. } in offers.iter() {
+        let (from, replica) = (*from as usize, *replica);
+        let arrive = state.cost[to] - state.cost_with(to, figures, 1);
+        if !open || arrive <= best.gain {
             continue;
         }
-        for replica in sample(&state.on[from], dice, each) {
-            if !state.movable(replica) {
-                continue;
-            }
-            let figures = state.figures(replica);
-            let arrive = state.cost[to] - state.cost_with(to, &figures, 1);
-            if arrive <= best.gain {
-                continue;
-            }
-            let gain = arrive + state.cost[from] - state.cost_with(from, &figures, -1);
-            if gain > best.gain && state.legal(replica, to as u32) {
-                let topic = state.topic_leave(replica, from as u32) + state.topic_arrive(replica, to as u32);
-                best.offer(gain - topic, Step::Move { replica, to: to as u32 });
-            }
+        let gain = arrive + state.cost[from] - state.cost_with(from, figures, -1);
+        if gain > best.gain && state.movable(replica) && state.legal(replica, to as u32) {
+            let topic = state.topic_leave(replica, from as u32) + state.topic_arrive(replica, to as u32);
+            best.offer(gain - topic, Step::Move { replica, to: to as u32 });
         }
     }
+}
+
+/// A replica that a broker might be given.
+struct Offer {
+    from: u32,
+    replica: u32,
+    partition: u32,
+    figures: Figures,
+    open: bool,
 }
 
 /// Transfers of leadership to or from a broker.
