@@ -13,6 +13,7 @@ impl World {
         self.history.push(self.now, Happening::Fault(format!("{fault}{said}")));
         match fault {
             Fault::Kill(who) => self.with(*who, Self::kill),
+            Fault::ShutDown(who) => self.with(*who, Self::shut_down),
             Fault::Restart(who) => self.with(*who, |world, broker| {
                 world.shut_down(broker);
                 world.start(broker, Duration::ZERO);
