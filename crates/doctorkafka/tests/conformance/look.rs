@@ -66,8 +66,9 @@ impl Look {
         format!("live: {}", ids.join(" "))
     }
 
-    /// The line of a partition, in the notation of clusters.
+    /// The line of a partition, in the notation of clusters, with its topic's name as the script has it.
     pub(crate) fn line(&self, at: &TopicPartition) -> String {
+        let short = at.topic.rsplit('.').next().unwrap_or_default();
         let Some(partition) = self.partitions.get(at) else { return format!("{at}: gone") };
         let topic = cluster::Topic { internal: false, partitions: vec![partition.clone()] };
         let zero = TopicPartition::new(at.topic.clone(), 0);
@@ -77,7 +78,7 @@ impl Look {
             ..ClusterText::default()
         };
         let text = text.to_string();
-        format!("{at}:{}", text.trim_end().split_once(':').map_or("", |(_, replicas)| replicas))
+        format!("{short}-{}:{}", at.partition, text.trim_end().split_once(':').map_or("", |(_, replicas)| replicas))
     }
 
     /// What the controller is at with a partition.

@@ -9,6 +9,8 @@
 //! The accounts are written by the simulator (`UPDATE_EXPECT=1`). It has to reproduce them to the letter, whatever the
 //! seed; what real Kafka shows has to agree with them, as far as one can see (see [`account::Account::agrees`]).
 
+#![allow(dead_code, reason = "each test crate uses a part of it")]
+
 pub(crate) mod account;
 pub(crate) mod look;
 pub(crate) mod play;

@@ -22,8 +22,9 @@ pub(crate) trait Stage {
     fn log_writer(&self) -> &dyn LogWriter;
     /// Where a broker listens.
     fn address(&self, id: BrokerId) -> Result<BrokerAddress>;
-    /// Lets a fault happen. Its future ends when that has happened (a pause: when it is over).
-    fn inflict(&self, fault: &Fault) -> BoxFuture<'static, Result<()>>;
+    /// Lets faults happen, one right after the other. The future ends when that has happened (a pause: when it is over);
+    /// they happen without anybody waiting for it.
+    fn inflict(&self, faults: Vec<Fault>) -> BoxFuture<'static, Result<()>>;
     /// The time since the beginning.
     fn now(&self) -> Duration;
     /// Lets time go by.
@@ -45,6 +46,9 @@ pub(crate) struct Patience {
 /// A broker learns of what the controller does within this time. A reassignment that only takes replicas away and is
 /// cancelled cannot be told from one that the broker has not heard of.
 const LAG: Duration = Duration::from_secs(1);
+
+/// A record that can be written is acknowledged within this time.
+const WRITE: Duration = Duration::from_secs(4);
 
 /// The throttle's rate in bytes per second: less than one record.
 const RATE: &str = "1";
@@ -95,7 +99,7 @@ impl Player<'_> {
                     if comes_back {
                         up.insert(id);
                     }
-                    faults.push(self.stage.inflict(fault));
+                    faults.push(fault.clone());
                 }
                 Act::Wait(time) => calm = calm.max(*time),
                 other => scene.results.extend(self.ask_for(other).await?),
@@ -103,12 +107,7 @@ impl Player<'_> {
         }
         let witness = self.up.first().copied();
         let Some(witness) = witness else { bail!("{}: nobody is left to look", step.text) };
-        let mut faults = tokio::spawn(async move {
-            for fault in faults {
-                fault.await?;
-            }
-            anyhow::Ok(())
-        });
+        let mut faults = tokio::spawn(self.stage.inflict(faults));
         self.watch(&mut scene, witness, &mut faults, (began, calm), expected).await?;
         self.up = up;
         self.all_agree(&mut scene, began).await?;
@@ -193,7 +192,14 @@ impl Player<'_> {
             Act::Write(at) => {
                 let partition = Some(at.partition);
                 let record = NewRecord { partition, value: vec![1; 100], ..NewRecord::default() };
-                self.stage.log_writer().append(&at.topic, record).await
+                let acknowledged = tokio::select! {
+                    biased;
+                    outcome = self.stage.log_writer().append(&at.topic, record) => outcome.is_ok(),
+                    // A client tries for longer.
+                    () = self.stage.sleep(WRITE) => false,
+                };
+                let word = if acknowledged { "acknowledged" } else { "not acknowledged" };
+                return Ok(Some(word.to_owned()));
             }
             Act::Throttle(id) => return self.throttle(*id, true).await.map(|()| None),
             Act::Unthrottle(id) => return self.throttle(*id, false).await.map(|()| None),

@@ -95,11 +95,11 @@ impl Script {
             let first = line.split_whitespace().next().unwrap_or_default();
             if first.ends_with(':') {
                 // Who leads is not said: the first one does.
-                cluster.push_str(&led_by_the_first(line));
+                cluster.push_str(&format!("{}.{}", script.name, led_by_the_first(line)));
             } else if let Some(least) = line.strip_prefix("min-insync ") {
                 script.min_in_sync = least.trim().parse().with_context(|| line.to_owned())?;
             } else if !line.is_empty() {
-                let acts = line.split(',').map(|act| parse_act(act.trim()));
+                let acts = line.split(',').map(|act| parse_act(&script.name, act.trim()));
                 let acts = acts.collect::<Result<_>>().with_context(|| line.to_owned())?;
                 script.steps.push(Step { text: line.to_owned(), acts });
             }
@@ -119,8 +119,9 @@ fn led_by_the_first(line: &str) -> String {
     words.join(" ") + "\n"
 }
 
-fn parse_act(text: &str) -> Result<Act> {
+fn parse_act(script: &str, text: &str) -> Result<Act> {
     let words: Vec<&str> = text.split_whitespace().collect();
+    let partition = |word: &str| partition(script, word);
     Ok(match words.as_slice() {
         ["reassign", at, to @ ..] => {
             Act::Reassign(partition(at)?, to.iter().map(|id| broker(id)).collect::<Result<_>>()?)
@@ -141,9 +142,10 @@ fn parse_act(text: &str) -> Result<Act> {
     })
 }
 
-fn partition(word: &str) -> Result<TopicPartition> {
+/// A partition. All scripts are played on one cluster: a topic's full name begins with that of its script.
+fn partition(script: &str, word: &str) -> Result<TopicPartition> {
     let (topic, number) = word.rsplit_once('-').context("expected a partition such as t-0")?;
-    Ok(TopicPartition::new(topic, number.parse().context("expected a partition such as t-0")?))
+    Ok(TopicPartition::new(format!("{script}.{topic}"), number.parse().context("expected a partition such as t-0")?))
 }
 
 fn broker(word: &str) -> Result<BrokerId> {

@@ -56,8 +56,8 @@ impl Stage for Simulated {
         Ok(BrokerAddress { host: format!("b{id}").into(), port: 9092 })
     }
 
-    fn inflict(&self, fault: &Fault) -> BoxFuture<'static, Result<()>> {
-        self.world.lock().inflict(fault);
+    fn inflict(&self, faults: Vec<Fault>) -> BoxFuture<'static, Result<()>> {
+        faults.iter().for_each(|fault| self.world.lock().inflict(fault));
         Box::pin(std::future::ready(Ok(())))
     }
 
