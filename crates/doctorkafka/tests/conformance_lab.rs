@@ -9,14 +9,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use cluster::{BoxFuture, BrokerAddress, BrokerId, LogWriter, NewRecord, Reader, Writer};
+use cluster::{
+    BoxFuture, BrokerAddress, BrokerId, ConfigChange, ConfigResource, LogWriter, NewRecord, Reader, Writer,
+};
 use conformance::play::{Patience, Stage, play};
 use conformance::script::{self, BROKERS, Script};
 use conformance::simulated::{Simulated, VERSIONS};
 use kafka::{ConnectionConfig, Kafka, Security, parse_bootstrap};
 use lab::{Cluster, Mode, Version};
-use sim::{Fault, Random};
 use sim::fault::Who;
+use sim::{Fault, Random};
 
 /// How long anything may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -73,6 +75,7 @@ fn on(version: &str, scripts: &[Script]) -> Result<Vec<String>> {
             println!("{why}");
             wrong.push(format!("{} on {version}", script.name));
             clean_up(&cluster)?;
+            runtime.block_on(lift_throttles(&stage))?;
         }
     }
     Ok(wrong)
@@ -90,6 +93,16 @@ fn clean_up(cluster: &Cluster) -> Result<()> {
     let cancels: Vec<_> = ongoing.iter().map(|it| (&*it.topic, it.partition, None)).collect();
     if !cancels.is_empty() {
         cluster.alter_reassignments(&cancels)?;
+    }
+    Ok(())
+}
+
+/// See [`clean_up`].
+async fn lift_throttles(stage: &Real) -> Result<()> {
+    let brokers = stage.cluster.broker_ids().into_iter().map(|id| ConfigResource::Broker(BrokerId(id)));
+    let lift = || vec![ConfigChange::Delete("follower.replication.throttled.rate".to_owned())];
+    for outcome in stage.kafka.alter_configs(&brokers.map(|of| (of, lift())).collect()).await?.into_values() {
+        outcome?;
     }
     Ok(())
 }
@@ -166,7 +179,7 @@ impl Stage for Real {
     }
 
     fn patience(&self) -> Patience {
-        Patience { every: Duration::from_millis(60), calm: Duration::from_secs(1), limit: LIMIT }
+        Patience { every: Duration::from_millis(60), calm: Duration::from_millis(700), limit: LIMIT }
     }
 }
 

@@ -307,12 +307,7 @@ impl Cluster {
 
     /// Creates a topic with the given replicas, one list for each partition, its preferred leader first, and the
     /// given configs; over the protocol, which takes a tenth of the time of [`Cluster::create_topic_on`].
-    pub fn create_topic_with(
-        &self,
-        name: &str,
-        replicas: &[&[i32]],
-        configs: &[(&str, &str)],
-    ) -> Result<()> {
+    pub fn create_topic_with(&self, name: &str, replicas: &[&[i32]], configs: &[(&str, &str)]) -> Result<()> {
         view::create(&self.live_bootstrap()?, name, replicas, configs)
     }
 

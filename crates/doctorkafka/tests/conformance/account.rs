@@ -132,10 +132,8 @@ impl Scene {
             };
             put(Thing::Live, look.live_line(), None);
             for (name, partition) in &look.partitions {
-                let unmarked = Look {
-                    partitions: [(name.clone(), partition.clone())].into(),
-                    ..Look::default()
-                };
+                let unmarked =
+                    Look { partitions: [(name.clone(), partition.clone())].into(), ..Look::default() };
                 put(Thing::Partition(name.clone()), unmarked.line(name), Some(partition.clone()));
                 let moves = look.moving(name).map_or_else(
                     || format!("{name} stays"),
@@ -192,17 +190,14 @@ fn embed(thing: &Thing, seen: &[State], wanted: &[State]) -> Result<Vec<Told>, S
 /// Whether a partition has gone a part of the way to one of the states that follow: replicas join one by one, and with
 /// ZooKeeper its leader and its in-sync replicas change one after the other.
 fn is_between(state: &State, wanted: &[State]) -> bool {
-    let (Some(from), Some(seen)) = (&wanted[0].partition, &state.partition) else { return false };
+    let Some(seen) = &state.partition else { return false };
     let skipped = wanted[1..].iter().take_while(|state| state.passing).count();
-    wanted[1..].iter().take(skipped + 1).filter_map(|state| state.partition.as_ref()).any(|to| {
-        let of_either = seen.replicas == from.replicas || seen.replicas == to.replicas;
-        let leader = seen.leader == from.leader || seen.leader == to.leader || seen.leader.is_none();
-        let in_sync = |id| {
-            let is = seen.isr.contains(id);
-            is == from.isr.contains(id) || is == to.isr.contains(id)
-        };
-        of_either && leader && seen.replicas.iter().all(in_sync)
-    })
+    let way: Vec<&Partition> =
+        wanted.iter().take(skipped + 2).filter_map(|state| state.partition.as_ref()).collect();
+    let in_sync = |id| way.iter().any(|state| state.isr.contains(id) == seen.isr.contains(id));
+    way.iter().any(|state| state.replicas == seen.replicas)
+        && (seen.leader.is_none() || way.iter().any(|state| state.leader == seen.leader))
+        && seen.replicas.iter().all(in_sync)
 }
 
 /// Whether changes of who is alive and changes of partitions come in the expected order.
@@ -227,7 +222,9 @@ impl Account {
     /// part.
     pub(crate) fn agrees(&self, expected: &Self) -> Result<(), String> {
         for (number, wanted) in expected.scenes.iter().enumerate() {
-            let Some(seen) = self.scenes.get(number) else { return Err(format!("it ends before {}", wanted.text)) };
+            let Some(seen) = self.scenes.get(number) else {
+                return Err(format!("it ends before {}", wanted.text));
+            };
             let differ = |why| format!("{why}\n\nexpected: {wanted}\nseen: {seen}");
             seen.agrees(wanted).map_err(differ)?;
         }
@@ -272,7 +269,8 @@ impl fmt::Display for Scene {
 fn passes(at: Duration, line: &str, looks: &[(Duration, Look)]) -> bool {
     let begins = |text: &str| text.split_once(':').map(|(name, _)| name.to_owned());
     let mut pairs = looks.windows(2);
-    let next = pairs.find(|pair| changes(&pair[0].1, &pair[1].1).iter().any(|new| begins(new) == begins(line)));
+    let next =
+        pairs.find(|pair| changes(&pair[0].1, &pair[1].1).iter().any(|new| begins(new) == begins(line)));
     next.is_some_and(|pair| pair[1].0.saturating_sub(at) < PASSING)
 }
 

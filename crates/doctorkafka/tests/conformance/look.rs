@@ -66,6 +66,12 @@ impl Look {
         format!("live: {}", ids.join(" "))
     }
 
+    /// All in one line.
+    pub(crate) fn text(&self) -> String {
+        let lines = self.partitions.keys().map(|at| self.line(at));
+        std::iter::once(self.live_line()).chain(lines).collect::<Vec<_>>().join("; ")
+    }
+
     /// The line of a partition, in the notation of clusters, with its topic's name as the script has it.
     pub(crate) fn line(&self, at: &TopicPartition) -> String {
         let short = at.topic.rsplit('.').next().unwrap_or_default();
@@ -78,7 +84,11 @@ impl Look {
             ..ClusterText::default()
         };
         let text = text.to_string();
-        format!("{short}-{}:{}", at.partition, text.trim_end().split_once(':').map_or("", |(_, replicas)| replicas))
+        format!(
+            "{short}-{}:{}",
+            at.partition,
+            text.trim_end().split_once(':').map_or("", |(_, replicas)| replicas)
+        )
     }
 
     /// What the controller is at with a partition.

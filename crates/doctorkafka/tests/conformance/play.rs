@@ -161,8 +161,9 @@ impl Player<'_> {
                 }
                 let Patience { every, limit, .. } = self.stage.patience();
                 if self.stage.now().saturating_sub(began) >= limit {
-                    scene.results.push(format!("but broker {id} sees {look:?}"));
-                    break;
+                    let text = look.map_or_else(|error| format!("{error:#}"), |look| look.text());
+                    scene.results.push(format!("but broker {id} sees {text}"));
+                    return Ok(());
                 }
                 self.stage.sleep(every).await;
             }

@@ -105,7 +105,10 @@ impl Script {
             }
         }
         script.cluster = cluster.parse().context("reading its cluster")?;
-        ensure!(!script.cluster.topics.is_empty() && !script.steps.is_empty(), "partitions and steps are needed");
+        ensure!(
+            !script.cluster.topics.is_empty() && !script.steps.is_empty(),
+            "partitions and steps are needed"
+        );
         Ok(script)
     }
 }
@@ -145,7 +148,10 @@ fn parse_act(script: &str, text: &str) -> Result<Act> {
 /// A partition. All scripts are played on one cluster: a topic's full name begins with that of its script.
 fn partition(script: &str, word: &str) -> Result<TopicPartition> {
     let (topic, number) = word.rsplit_once('-').context("expected a partition such as t-0")?;
-    Ok(TopicPartition::new(format!("{script}.{topic}"), number.parse().context("expected a partition such as t-0")?))
+    Ok(TopicPartition::new(
+        format!("{script}.{topic}"),
+        number.parse().context("expected a partition such as t-0")?,
+    ))
 }
 
 fn broker(word: &str) -> Result<BrokerId> {

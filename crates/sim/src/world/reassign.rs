@@ -43,7 +43,8 @@ impl World {
             self.check_replicas(p, to)?;
             let partition = &self.partitions[p];
             // Those that a reassignment under way will leave count.
-            let count = partition.replicas.iter().filter(|broker| !partition.removing.contains(broker)).count();
+            let count =
+                partition.replicas.iter().filter(|broker| !partition.removing.contains(broker)).count();
             if count != to.len() {
                 let why = format!("The replication factor is changed from {count} to {}.", to.len());
                 return Err(("INVALID_REPLICATION_FACTOR", why));
@@ -191,12 +192,15 @@ impl World {
             .copied()
             .filter(|broker| !partition.removing.contains(broker))
             .collect();
-        let all = target.iter().all(in_sync);
-        let added = self.settings.rules.capabilities.completes_with_dead_targets
-            && partition.removing.len() <= partition.adding.len()
-            && partition.adding.iter().all(in_sync)
-            && target.iter().any(in_sync);
-        if all || added {
+        // Kafka 4.3 counts what was added, even where a second order wants it no more.
+        let by_added = self.settings.rules.capabilities.completes_with_dead_targets
+            && partition.removing.len() <= partition.adding.len();
+        let complete = if by_added {
+            partition.adding.iter().all(in_sync) && target.iter().any(in_sync)
+        } else {
+            target.iter().all(in_sync)
+        };
+        if complete {
             self.set_replicas(p, Change { replicas: target, adding: Vec::new(), removing: Vec::new() });
         }
     }
