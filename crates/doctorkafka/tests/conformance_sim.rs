@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use conformance::account::Account;
+use conformance::account::{Account, Scene};
 use conformance::play::play;
 use conformance::script::{self, Script};
 use conformance::simulated::{Simulated, VERSIONS};
@@ -39,6 +39,25 @@ fn the_simulator_does_what_the_accounts_tell() -> Result<()> {
         }
         compare(script, &texts)?;
     }
+    Ok(())
+}
+
+#[test]
+fn accounts_that_tell_something_else_do_not_agree() -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let mut differ = 0;
+    for script in script::all()? {
+        let main = runtime.block_on(simulate(&script, VERSIONS[0], 0))?;
+        for version in &VERSIONS[1..] {
+            let other = runtime.block_on(simulate(&script, version, 0))?;
+            let end = |account: &Account| account.scenes.iter().map(Scene::end).collect::<Vec<_>>();
+            if end(&main) != end(&other) {
+                differ += 1;
+                ensure!(main.agrees(&other).is_err() && other.agrees(&main).is_err(), "{}", script.name);
+            }
+        }
+    }
+    ensure!(differ > 0, "the versions are all alike");
     Ok(())
 }
 

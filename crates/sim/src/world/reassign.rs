@@ -192,13 +192,13 @@ impl World {
             .copied()
             .filter(|broker| !partition.removing.contains(broker))
             .collect();
-        // Kafka 4.3 counts what was added, even where a second order wants it no more.
-        let by_added = self.settings.rules.capabilities.completes_with_dead_targets
-            && partition.removing.len() <= partition.adding.len();
-        let complete = if by_added {
-            partition.adding.iter().all(in_sync) && target.iter().any(in_sync)
+        let all = target.iter().all(in_sync);
+        let complete = if self.settings.rules.capabilities.completes_with_dead_targets {
+            // Kafka 4.3 waits for what was added, even where a second order wants it no more.
+            let some = partition.removing.len() <= partition.adding.len() && target.iter().any(in_sync);
+            partition.adding.iter().all(in_sync) && (all || some)
         } else {
-            target.iter().all(in_sync)
+            all
         };
         if complete {
             self.set_replicas(p, Change { replicas: target, adding: Vec::new(), removing: Vec::new() });
