@@ -38,7 +38,7 @@ impl Look {
                 continue;
             }
             let mut look = Self { live: after.into_keys().collect(), ..Self::default() };
-            for (name, _) in &script.cluster.topics {
+            for name in script.cluster.topics.keys() {
                 let topic = topics.get(name).with_context(|| format!("there is no topic {name}"))?;
                 for (number, partition) in (0..).zip(&topic.partitions) {
                     look.partitions.insert(TopicPartition::new(name.clone(), number), in_order(partition));
