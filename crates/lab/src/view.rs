@@ -1,12 +1,15 @@
 //! What the cluster says about itself, asked over the Kafka protocol.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use krafka::Kafka;
-use krafka::admin::{AlterPartitionReassignmentsOptions, ListPartitionReassignmentsOptions, TopicPartition};
+use krafka::admin::{
+    AlterPartitionReassignmentsOptions, CreateTopicsOptions, ListPartitionReassignmentsOptions, NewTopic,
+    TopicPartition,
+};
 
 /// How long a single question may take.
 const ASK: Duration = Duration::from_secs(5);
@@ -139,6 +142,27 @@ pub(crate) fn alter(bootstrap: &str, moves: &[(&str, i32, Option<&[i32]>)]) -> R
             outcome.as_ref().err().map(ToString::to_string)
         };
         Ok(moves.iter().map(refusal).collect())
+    })?
+}
+
+/// Creates a topic with these lists of replicas and configs.
+pub(crate) fn create(
+    bootstrap: &str,
+    name: &str,
+    replicas: &[&[i32]],
+    configs: &[(&str, &str)],
+) -> Result<()> {
+    block_on(async {
+        let kafka = connect(bootstrap).await?;
+        let lists: HashMap<i32, Vec<i32>> = (0..).zip(replicas.iter().map(|list| list.to_vec())).collect();
+        let topic = NewTopic::with_replica_assignment(name, lists).context("describing a topic")?;
+        let topic = configs.iter().fold(topic, |topic, (key, value)| topic.with_config(*key, *value));
+        let options = CreateTopicsOptions::default().timeout(ASK);
+        let mut answer = kafka.admin().create_topics([topic], options).await.context("creating a topic")?;
+        match answer.remove(name) {
+            Some(outcome) => outcome.with_context(|| format!("creating the topic {name}")),
+            None => bail!("the answer does not mention the topic {name}"),
+        }
     })?
 }
 

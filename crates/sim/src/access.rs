@@ -168,7 +168,7 @@ impl Writer for Access {
             }
             self.any(world)?;
             let apply = |(at, to): (&TopicPartition, &Option<Vec<BrokerId>>)| {
-                let result = world.reassign(at, to.as_deref());
+                let result = world.reassign_alike(at, to.as_deref());
                 let result = match result {
                     // There is nothing to cancel: that is what was wanted.
                     Err(("NO_REASSIGNMENT_IN_PROGRESS", _)) if to.is_none() => Ok(()),

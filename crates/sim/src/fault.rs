@@ -14,6 +14,7 @@
 //! | fault | what happens | lasts |
 //! |---|---|---|
 //! | `kill b3` | the broker's process ends at once | |
+//! | `shut-down b3` | it is shut down in an orderly way | |
 //! | `restart b3` | it is shut down in an orderly way if it runs, and started | |
 //! | `recover b3 40m` | it is started, and checks its logs for so long before it serves | |
 //! | `replace b3` | its process ends, and another host with empty disks starts in its place | |
@@ -68,6 +69,8 @@ pub enum Party {
 pub enum Fault {
     /// `kill`
     Kill(Who),
+    /// `shut-down`
+    ShutDown(Who),
     /// `restart`
     Restart(Who),
     /// `recover`
@@ -211,6 +214,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kill(who) => write!(f, "kill {who}"),
+            Self::ShutDown(who) => write!(f, "shut-down {who}"),
             Self::Restart(who) => write!(f, "restart {who}"),
             Self::Recover(who, time) => write!(f, "recover {who} {}", short(*time)),
             Self::Replace(who) => write!(f, "replace {who}"),

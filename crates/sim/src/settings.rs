@@ -14,6 +14,12 @@ pub struct Rules {
     pub heartbeat: Duration,
     /// A broker is dropped so long after its last sign of life.
     pub session: Duration,
+    /// Whether the controller keeps eligible leader replicas (KIP-966: feature `eligible.leader.replicas.version`, on in
+    /// clusters that Kafka 4.1 or later has formatted). Then a partition's in-sync replicas can become none.
+    pub eligible_leaders: bool,
+    /// Whether a reassignment is refused that changes the number of replicas, when the client asks for that; crate
+    /// `kafka` does (4.1 and later).
+    pub keeps_factor: bool,
     /// Whether brokers tell which others are registered but fenced (4.0 and later).
     pub tells_fenced: bool,
     /// A follower that has not caught up for so long leaves the in-sync replicas (`replica.lag.time.max.ms`).
@@ -31,6 +37,8 @@ impl Rules {
             capabilities: Capabilities { kraft: true, completes_with_dead_targets: true },
             heartbeat: Duration::from_secs(2),
             session: Duration::from_secs(9),
+            eligible_leaders: true,
+            keeps_factor: true,
             tells_fenced: true,
             lag_limit: Duration::from_secs(30),
             start_up: Duration::from_secs(4),
@@ -42,6 +50,8 @@ impl Rules {
     pub fn kraft_3_9() -> Self {
         Self {
             capabilities: Capabilities { kraft: true, completes_with_dead_targets: false },
+            eligible_leaders: false,
+            keeps_factor: false,
             tells_fenced: false,
             ..Self::kraft_4_3()
         }

@@ -273,6 +273,8 @@ mod tests {
         let brokers = |test: &str| uses_lab(&root().join("crates").join(test)).unwrap();
         assert!(brokers("kafka/tests/kraft.rs"));
         assert!(brokers("doctorkafka/tests/e2e/main.rs"));
+        assert!(brokers("doctorkafka/tests/conformance_lab.rs"));
+        assert!(!brokers("doctorkafka/tests/conformance_sim.rs"));
         assert!(!brokers("brokerstats/tests/laws.rs"));
     }
 }

@@ -111,6 +111,7 @@ impl<'a> Words<'a> {
         let name = self.next("a fault such as kill", Some)?;
         Ok(match name {
             "kill" => Fault::Kill(self.who()?),
+            "shut-down" => Fault::ShutDown(self.who()?),
             "restart" => Fault::Restart(self.who()?),
             "recover" => Fault::Recover(self.who()?, self.time()?),
             "replace" => Fault::Replace(self.who()?),

@@ -5,6 +5,7 @@ use super::*;
 
 const ALL: &str = "\
 at 0s kill b3
+at 1m shut-down b1
 at 1m30s restart b1
 at 1h recover b2 40m
 at 5s replace b3

@@ -24,6 +24,11 @@ pub(super) struct BrokerModel {
     pub(super) changes: VecDeque<(Moment, bool)>,
     /// Since when its process has done what it does, or we have been able to reach its host or not: the later moment.
     pub(super) reached_or_not_since: Moment,
+    /// Whether its last run ended without a chance to say goodbye: what it had not written to disk may be lost, and it is
+    /// no eligible leader any more when it comes back.
+    pub(super) unclean: bool,
+    /// Whether it is being shut down: it neither leads nor joins in-sync replicas any more.
+    pub(super) leaving: bool,
     /// Grows with each sign of life that comes after a gap.
     pub(super) session: u64,
     /// When its session ends, while signs of life are missing.
@@ -66,6 +71,9 @@ pub(super) enum Process {
 
 /// So many changes of who is alive are kept of each broker.
 const CHANGES: usize = 16;
+
+/// From handing its leaderships over to its end, a broker that is shut down has so long to go.
+const GOODBYE: Duration = Duration::from_millis(500);
 
 /// A flapping broker comes and goes so often.
 const FLAPS: u32 = 6;
@@ -200,7 +208,11 @@ impl World {
         self.brokers[broker].session_end = None;
         self.history.push(self.now, Happening::Alive(self.id(broker)));
         self.publish_live();
+        let unclean = std::mem::take(&mut self.brokers[broker].unclean);
         for p in self.partitions_of(broker) {
+            if unclean && self.partitions[p].eligible.contains(&broker) {
+                self.change(p, |it| it.eligible.retain(|other| *other != broker));
+            }
             self.take_in(p);
         }
         self.loads_due = true;
@@ -212,6 +224,8 @@ impl World {
         if self.brokers[broker].process == Process::Down {
             return;
         }
+        self.brokers[broker].unclean = true;
+        self.brokers[broker].leaving = false;
         self.become_process(broker, Process::Down);
     }
 
@@ -231,12 +245,39 @@ impl World {
         }
     }
 
-    /// Shuts a running broker down in an orderly way: it gives its leaderships away first.
-    pub(super) fn shut_down(&mut self, broker: usize) {
-        if self.shows_life(broker) && self.brokers[broker].live {
-            self.drop_broker(broker);
+    /// Shuts a running broker down in an orderly way, and starts it again or not: it gives its leaderships away and is
+    /// taken out of the in-sync replicas before it ends.
+    pub(super) fn shut_down(&mut self, broker: usize, again: bool) {
+        if !self.shows_life(broker) || !self.brokers[broker].live {
+            self.kill(broker);
+            if again {
+                self.start(broker, Duration::ZERO);
+            }
+            return;
         }
+        self.brokers[broker].leaving = true;
+        for p in self.partitions_of(broker) {
+            // ZooKeeper's controller leaves it what nobody else could lead.
+            let partition = &self.partitions[p];
+            let another = partition.replicas.iter().any(|other| *other != broker && self.may_lead(p, *other));
+            if self.settings.rules.capabilities.kraft || another || partition.leader != Some(broker) {
+                self.take_out(p, broker);
+            }
+        }
+        let run = self.brokers[broker].run;
+        self.schedule(GOODBYE, Event::Leaves { broker, run, again });
+    }
+
+    pub(super) fn leaves(&mut self, broker: usize, run: u64, again: bool) {
+        if self.brokers[broker].run != run {
+            return;
+        }
+        self.drop_broker(broker);
         self.kill(broker);
+        self.brokers[broker].unclean = false;
+        if again {
+            self.start(broker, Duration::ZERO);
+        }
     }
 
     /// Starts a broker that is down. It checks its logs for `recovery` before it serves.

@@ -159,6 +159,8 @@ impl World {
             live,
             changes: [(self.now, live)].into(),
             reached_or_not_since: self.now,
+            unclean: false,
+            leaving: false,
             session: 0,
             session_end: None,
             phase: self.random.below(beat),

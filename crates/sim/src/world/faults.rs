@@ -13,10 +13,8 @@ impl World {
         self.history.push(self.now, Happening::Fault(format!("{fault}{said}")));
         match fault {
             Fault::Kill(who) => self.with(*who, Self::kill),
-            Fault::Restart(who) => self.with(*who, |world, broker| {
-                world.shut_down(broker);
-                world.start(broker, Duration::ZERO);
-            }),
+            Fault::ShutDown(who) => self.with(*who, |world, broker| world.shut_down(broker, false)),
+            Fault::Restart(who) => self.with(*who, |world, broker| world.shut_down(broker, true)),
             Fault::Recover(who, time) => self.with(*who, |world, broker| {
                 world.kill(broker);
                 world.start(broker, *time);
@@ -230,7 +228,7 @@ impl World {
             if self.brokers[broker].dirs.iter().any(|dir| dir.failed) {
                 // A broker takes a log directory back into service when it starts.
                 self.brokers[broker].dirs.iter_mut().for_each(|dir| dir.failed = false);
-                self.shut_down(broker);
+                self.shut_down(broker, true);
             }
             self.start(broker, Duration::ZERO);
         }

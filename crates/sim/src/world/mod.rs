@@ -119,6 +119,8 @@ enum Event {
     SessionEnds { broker: usize, session: u64 },
     /// A broker is registered, and serves.
     Serves { broker: usize, run: u64 },
+    /// A broker that is being shut down ends, and is started again or not.
+    Leaves { broker: usize, run: u64, again: bool },
     /// A broker whose process stood still goes on.
     GoesOn { broker: usize, run: u64 },
     /// A flapping broker is killed, and so many times again.
@@ -248,6 +250,7 @@ impl World {
             }
             Event::SessionEnds { broker, session } => self.session_ends(broker, session),
             Event::Serves { broker, run } => self.serves(broker, run),
+            Event::Leaves { broker, run, again } => self.leaves(broker, run, again),
             Event::GoesOn { broker, run } => self.goes_on(broker, run),
             Event::Flaps { broker, left } => self.flaps(broker, left),
             Event::FlapsBack { broker } => self.start(broker, Duration::ZERO),

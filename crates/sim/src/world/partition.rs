@@ -15,6 +15,11 @@ pub(super) struct PartitionModel {
     pub(super) adding: Vec<usize>,
     pub(super) removing: Vec<usize>,
     pub(super) leader: Option<usize>,
+    /// Replicas that are out of sync and have all that was acknowledged, because nothing is while fewer than
+    /// `min.insync.replicas` are in sync: they may lead when nobody is in sync any more.
+    pub(super) eligible: Vec<usize>,
+    /// Who led when the last one in sync was lost; it leads again when nobody is eligible.
+    pub(super) led_last: Option<usize>,
     pub(super) log: Log,
 }
 
@@ -42,6 +47,30 @@ impl Log {
 impl PartitionModel {
     pub(super) fn is_moving(&self) -> bool {
         !(self.adding.is_empty() && self.removing.is_empty())
+    }
+
+    /// Whether a replica has all that was acknowledged, as far as the controller can know.
+    fn trusts(&self, broker: usize) -> bool {
+        if !self.isr.is_empty() {
+            return self.isr.contains(&broker);
+        }
+        self.eligible.contains(&broker) || (self.eligible.is_empty() && self.led_last == Some(broker))
+    }
+
+    /// Reckons who is eligible, after a change from these in-sync replicas and this leader (KIP-966).
+    fn keep_eligible(&mut self, isr: Vec<usize>, leader: Option<usize>, least: usize) {
+        if self.isr.len() >= least.min(self.replicas.len()) {
+            self.eligible.clear();
+            self.led_last = None;
+            return;
+        }
+        if self.isr.is_empty() && !isr.is_empty() {
+            self.led_last = leader.or(isr.first().copied());
+        }
+        let was = isr.into_iter().filter(|broker| !self.eligible.contains(broker)).collect::<Vec<_>>();
+        self.eligible.extend(was);
+        let Self { eligible, replicas, isr, .. } = self;
+        eligible.retain(|broker| replicas.contains(broker) && !isr.contains(broker));
     }
 }
 
@@ -147,11 +176,16 @@ impl World {
 
     /// A replica has nothing at all.
     pub(super) fn wipe(&mut self, p: usize, broker: usize) {
-        let is_last = self.partitions[p].isr == [broker];
-        if is_last {
+        let partition = &self.partitions[p];
+        let nobody = partition.isr.is_empty() && partition.eligible.iter().all(|other| *other == broker);
+        if partition.isr == [broker] || (nobody && partition.led_last == Some(broker)) {
             // It was the only copy, and is the truth: there is nothing any more.
             let bytes = self.log_bytes(p);
             self.lose(p, bytes);
+            let left = self.appended(p);
+            if let Some(behind) = self.behind.get_mut(&(p, broker)) {
+                behind.have = behind.have.min(left);
+            }
             return;
         }
         let have = self.appended(p).saturating_sub(self.log_bytes(p));
@@ -169,11 +203,12 @@ impl World {
     }
 
     /// The controller takes a replica out of the in-sync ones, and its leadership away. The last in-sync replica stays
-    /// one, without leading: nobody else has all of the log.
+    /// one, without leading, because nobody else has all of the log; where there are eligible leaders it becomes one of
+    /// them instead.
     pub(super) fn take_out(&mut self, p: usize, broker: usize) {
         let partition = &self.partitions[p];
         let leads = partition.leader == Some(broker);
-        let is_last = partition.isr == [broker];
+        let stays = partition.isr == [broker] && !self.settings.rules.eligible_leaders;
         if !leads && !partition.isr.contains(&broker) {
             return;
         }
@@ -187,12 +222,12 @@ impl World {
             self.cut_log_to(p, next);
         }
         self.change(p, |it| {
-            if !is_last {
+            if !stays {
                 it.isr.retain(|other| *other != broker);
             }
             it.leader = next;
         });
-        if !is_last {
+        if !stays {
             // Even if there is nobody to follow at present: it joins again by catching up.
             self.fall_behind(p, broker);
             self.wake_replication();
@@ -209,11 +244,11 @@ impl World {
         self.try_complete(p);
     }
 
-    /// Whether a replica could lead: in sync, alive, and on a log directory that works.
+    /// Whether a replica could lead: in sync (or, where nobody is, eligible), alive, and on a log directory that works.
     pub(super) fn may_lead(&self, p: usize, broker: usize) -> bool {
         let it = &self.brokers[broker];
         let dir = it.partitions.get(&p).and_then(|dir| it.dirs.get(usize::from(*dir)));
-        self.partitions[p].isr.contains(&broker) && it.live && dir.is_some_and(|dir| !dir.failed)
+        self.partitions[p].trusts(broker) && it.live && !it.leaving && dir.is_some_and(|dir| !dir.failed)
     }
 
     /// Elects the first replica that may lead; never one that is out of sync.
@@ -229,7 +264,12 @@ impl World {
 
     fn lead(&mut self, p: usize, broker: usize) {
         self.cut_log_to(p, broker);
-        self.change(p, |it| it.leader = Some(broker));
+        self.change(p, |it| {
+            if !it.isr.contains(&broker) {
+                it.isr = vec![broker];
+            }
+            it.leader = Some(broker);
+        });
     }
 
     /// The log is what a new leader has of it. What the old one had not handed on yet is gone; it was never acknowledged.
@@ -275,7 +315,10 @@ impl World {
 
     /// A replica has caught up: the leader proposes it as in sync.
     pub(super) fn join_isr(&mut self, p: usize, broker: usize) {
-        if !self.partitions[p].isr.contains(&broker) && self.brokers[broker].live {
+        if !self.partitions[p].isr.contains(&broker)
+            && self.brokers[broker].live
+            && !self.brokers[broker].leaving
+        {
             self.change(p, |it| it.isr.push(broker));
             self.try_complete(p);
         }
@@ -292,7 +335,12 @@ impl World {
         self.count_log(p);
         let before = self.public(p);
         let was_moving = self.partitions[p].is_moving();
+        let (isr, leader) = (self.partitions[p].isr.clone(), self.partitions[p].leader);
         change(&mut self.partitions[p]);
+        if self.settings.rules.eligible_leaders {
+            let least = self.topics[self.partitions[p].topic].min_in_sync;
+            self.partitions[p].keep_eligible(isr, leader, least);
+        }
         let after = self.public(p);
         let moving = self.partitions[p].is_moving();
         if before != after || moving != was_moving {

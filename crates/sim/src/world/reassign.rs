@@ -33,10 +33,34 @@ impl World {
             .collect()
     }
 
+    /// As [`World::reassign`], for a client that wants the number of replicas to stay the same.
+    pub(crate) fn reassign_alike(
+        &mut self,
+        at: &TopicPartition,
+        to: Option<&[BrokerId]>,
+    ) -> Result<(), Refusal> {
+        if let (Some(p), Some(to)) = (self.find(at).filter(|_| self.settings.rules.keeps_factor), to) {
+            self.check_replicas(p, to)?;
+            let partition = &self.partitions[p];
+            // Those that a reassignment under way will leave count.
+            let count =
+                partition.replicas.iter().filter(|broker| !partition.removing.contains(broker)).count();
+            if count != to.len() {
+                let why = format!("The replication factor is changed from {count} to {}.", to.len());
+                return Err(("INVALID_REPLICATION_FACTOR", why));
+            }
+        }
+        self.reassign(at, to)
+    }
+
     /// Starts the reassignment of a partition, or cancels it.
     pub(crate) fn reassign(&mut self, at: &TopicPartition, to: Option<&[BrokerId]>) -> Result<(), Refusal> {
         let unknown = || ("UNKNOWN_TOPIC_OR_PARTITION", format!("The partition {at} does not exist."));
-        let p = self.find(at).ok_or_else(unknown)?;
+        let kraft = self.settings.rules.capabilities.kraft;
+        let Some(p) = self.find(at) else {
+            // ZooKeeper's controller looks among the reassignments alone for what is to be cancelled.
+            return Err(if to.is_none() && !kraft { none_found() } else { unknown() });
+        };
         let Some(to) = to else { return self.cancel(p) };
         let to = self.check_replicas(p, to)?;
         let change = self.change_to(p, to);
@@ -96,14 +120,20 @@ impl World {
             removing.sort_unstable_by_key(|broker| self.id(*broker));
         }
         let replicas = to.into_iter().chain(removing.iter().copied()).collect();
+        // Where nothing is added or removed anew, KRaft lets stand what the reassignment under way says of it.
+        if kraft && adding.is_empty() {
+            adding.clone_from(&partition.adding);
+        }
+        if kraft && removing.is_empty() {
+            removing.clone_from(&partition.removing);
+        }
         Change { replicas, adding, removing }
     }
 
     fn cancel(&mut self, p: usize) -> Result<(), Refusal> {
         let partition = &self.partitions[p];
         if !partition.is_moving() {
-            let why = "No partition reassignment found.".to_owned();
-            return Err(("NO_REASSIGNMENT_IN_PROGRESS", why));
+            return Err(none_found());
         }
         let adding = partition.adding.clone();
         let stays = |broker: &usize| !adding.contains(broker);
@@ -163,11 +193,14 @@ impl World {
             .filter(|broker| !partition.removing.contains(broker))
             .collect();
         let all = target.iter().all(in_sync);
-        let added = self.settings.rules.capabilities.completes_with_dead_targets
-            && partition.removing.len() <= partition.adding.len()
-            && partition.adding.iter().all(in_sync)
-            && target.iter().any(in_sync);
-        if all || added {
+        let complete = if self.settings.rules.capabilities.completes_with_dead_targets {
+            // Kafka 4.3 waits for what was added, even where a second order wants it no more.
+            let some = partition.removing.len() <= partition.adding.len() && target.iter().any(in_sync);
+            partition.adding.iter().all(in_sync) && (all || some)
+        } else {
+            all
+        };
+        if complete {
             self.set_replicas(p, Change { replicas: target, adding: Vec::new(), removing: Vec::new() });
         }
     }
@@ -182,4 +215,8 @@ impl World {
         let works = (0_u8..).zip(counts).filter(|(dir, _)| !it.dirs[usize::from(*dir)].failed);
         works.min_by_key(|(_, count)| *count).map_or(0, |(dir, _)| dir)
     }
+}
+
+fn none_found() -> Refusal {
+    ("NO_REASSIGNMENT_IN_PROGRESS", "No partition reassignment found.".to_owned())
 }

@@ -273,6 +273,8 @@ impl World {
             adding: Vec::new(),
             removing: Vec::new(),
             leader,
+            eligible: Vec::new(),
+            led_last: None,
             log,
         });
         self.topics[topic].partitions.push(p);

@@ -21,12 +21,12 @@ fn a_restarted_broker_gives_its_leaderships_away_first_and_catches_up() {
     let mut world = world(FOUR);
     expect![[r#"
         000030.000 fault: restart b2
-        000030.000 broker 2 dropped
         000030.000 t-0: 1* 2~ 3
         000030.000 t-1: 2~ 3* 4
-        000034.000 broker 2 alive
-        000034.500 t-0: 1* 2 3
-        000034.500 t-1: 2 3* 4
+        000030.500 broker 2 dropped
+        000034.500 broker 2 alive
+        000035.000 t-0: 1* 2 3
+        000035.000 t-1: 2 3* 4
     "#]]
     .assert_eq(&after(&mut world, "at 30s restart b2", 60));
 }
@@ -64,17 +64,17 @@ fn a_short_pause_is_not_noticed_and_a_long_one_is() {
 }
 
 #[test]
-fn the_last_in_sync_replica_stays_one_and_nobody_else_leads() {
+fn nobody_leads_who_lacks_something() {
     let mut world = world("b1\nb2\nb3\nt-0: 1* 2 3~\nt-1: 3* 2");
     let _ = after(&mut world, "at 0s pause b3 1h\nat 1m kill b2\nat 2m kill b1", 180);
     expect![[r#"
-        t-0: 1 2~ 3~
-        t-1: 3~ 2
+        t-0: 1~ 2~ 3~
+        t-1: 3~ 2~
     "#]]
     .assert_eq(&partitions(&mut world));
     let _ = after(&mut world, "at 0s restart b2", 60);
     expect![[r#"
-        t-0: 1 2~ 3~
+        t-0: 1~ 2~ 3~
         t-1: 3~ 2*
     "#]]
     .assert_eq(&partitions(&mut world));
@@ -84,6 +84,28 @@ fn the_last_in_sync_replica_stays_one_and_nobody_else_leads() {
         t-1: 3~ 2*
     "#]]
     .assert_eq(&partitions(&mut world));
+}
+
+#[test]
+fn without_eligible_leaders_the_last_in_sync_replica_stays_one() {
+    let rules = sim::Rules { leader_rebalance: None, ..sim::Rules::kraft_3_9() };
+    let settings = sim::Settings { rules, min_in_sync: 2, ..quiet() };
+    let mut world = world_with("b1\nb2\nt-0: 1* 2", settings);
+    let _ = after(&mut world, "at 0s shut-down b2\nat 1m shut-down b1\nat 2m restart b2", 180);
+    assert_eq!(partitions(&mut world), "t-0: 1 2~\n");
+}
+
+#[test]
+fn an_eligible_leader_leads_unless_it_was_killed() {
+    let settings = sim::Settings { min_in_sync: 2, ..quiet() };
+    for (end, leads) in [("shut-down", "t-0: 1~ 2*\n"), ("kill", "t-0: 1~ 2~\n")] {
+        let mut world = world_with("b1\nb2\nt-0: 1* 2", settings.clone());
+        let faults = format!("at 0s {end} b2\nat 1m kill b1\nat 2m restart b2");
+        let _ = after(&mut world, &faults, 180);
+        assert_eq!(partitions(&mut world), leads, "{end}");
+        let _ = after(&mut world, "at 0s restart b1", 60);
+        assert!(!partitions(&mut world).contains('~'), "{}", partitions(&mut world));
+    }
 }
 
 #[test]
