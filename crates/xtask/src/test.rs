@@ -2,10 +2,8 @@
 
 use std::env;
 use std::fs;
-use std::iter;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -91,41 +89,36 @@ fn quick(binaries: &[Binary]) -> Vec<Part> {
     parts
 }
 
-/// Runs the tests that start real brokers: few at a time, because a broker takes a core and 256 MB until it is up. The
-/// service's own take longest, and mostly wait, so that two of them go at once. Beside them goes what needs no brokers; who
-/// is ready takes the next of the others.
+/// Runs the tests that start real brokers: within a binary one at a time, because a broker takes a core and 256 MB until
+/// it is up. The service's own take as long as most others, and mostly wait, so that those go beside them. Conformance has
+/// many brokers at once: nothing goes beside it, because other tests would measure its load.
 fn in_two_lanes(binaries: &[Binary]) -> Vec<Part> {
+    let brokers = || binaries.iter().filter(|binary| binary.brokers);
+    let (alone, others): (Vec<&Binary>, Vec<&Binary>) =
+        brokers().partition(|binary| binary.name == "conformance_lab");
     let (service, others): (Vec<&Binary>, Vec<&Binary>) =
-        binaries.iter().filter(|binary| binary.brokers).partition(|binary| binary.is_end_to_end());
-    let others = Mutex::new(others.into_iter());
-    let rest = || {
-        // The lock is free again before the test runs.
-        iter::from_fn(|| others.lock().unwrap_or_else(PoisonError::into_inner).next()).map(Binary::run)
-    };
-    thread::scope(|scope| {
-        let beside = scope.spawn(|| quick(binaries).into_iter().chain(rest()).collect::<Vec<Part>>());
-        let mut parts: Vec<Part> = service.into_iter().map(Binary::run).chain(rest()).collect();
-        match beside.join() {
-            Ok(beside) => parts.extend(beside),
+        others.into_iter().partition(|binary| binary.package == "doctorkafka");
+    let lane = |binaries: Vec<&Binary>| binaries.into_iter().map(Binary::run).collect::<Vec<Part>>();
+    let mut parts = thread::scope(|scope| {
+        let others = scope.spawn(move || [quick(binaries), lane(others)].concat());
+        let mut parts = lane(service);
+        match others.join() {
+            Ok(others) => parts.extend(others),
             Err(_) => parts.push(Part::done("the second lane", Instant::now(), false)),
         }
         parts
-    })
+    });
+    parts.extend(lane(alone));
+    parts
 }
 
 impl Binary {
-    /// Whether it holds the service's own tests on real brokers.
-    fn is_end_to_end(&self) -> bool {
-        self.package == "doctorkafka" && self.name == "e2e"
-    }
-
     fn run(&self) -> Part {
         let mut command = Command::new(&self.file);
         command.current_dir(&self.folder);
         let mut name = format!("{} {}", self.package, self.name);
         if self.brokers {
-            let at_once = if self.is_end_to_end() { 2 } else { 1 };
-            command.arg(format!("--test-threads={at_once}"));
+            command.arg("--test-threads=1");
             name.push_str(" (brokers)");
         }
         Part::of(&name, &mut command)
