@@ -254,12 +254,12 @@ fn uses_lab(source: &Path) -> Result<bool> {
 }
 
 /// The cargo that runs this.
-fn cargo() -> String {
+pub(crate) fn cargo() -> String {
     env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
 }
 
 /// The folder of the workspace: two above that of this package.
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package.ancestors().nth(2).unwrap_or(package).to_owned()
 }

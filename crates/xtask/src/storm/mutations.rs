@@ -1,12 +1,13 @@
 //! Known bugs, put one after the other into a copy of the sources, to see whether the storm finds each: a check that
 //! finds nothing proves something only if it would find what is wrong.
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
+
+use crate::test::{cargo, root};
 
 /// A bug in a source file of the core: what is right, and what it becomes.
 struct Mutation {
@@ -187,7 +188,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 /// Builds the storm of the copy, and says where it is.
 fn build(copy: &Path) -> Result<PathBuf> {
     let target = root().join("target/mutants/build");
-    let status = Command::new(env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
+    let status = Command::new(cargo())
         .args(["build", "-q", "-p", "sim", "--example", "storm", "--target-dir"])
         .arg(&target)
         // A bug may leave something unused.
@@ -210,12 +211,6 @@ fn live(storm: &Path, first: u64, count: u64) -> Result<Option<String>> {
         Some(1) => Ok(Some(said)),
         _ => Ok(Some(format!("it panicked: {}", String::from_utf8_lossy(&out.stderr).trim()))),
     }
-}
-
-/// The folder of the workspace: two above that of this package.
-fn root() -> PathBuf {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    package.ancestors().nth(2).unwrap_or(package).to_owned()
 }
 
 #[cfg(test)]
