@@ -221,6 +221,16 @@ fn a_damaged_store_is_told_and_looking_goes_on() {
 }
 
 #[test]
+fn what_a_configuration_file_says_cannot_be_said_beside_it() {
+    for option in [&["--execute"][..], &["--grace", "30m"], &["--command-config", "client.properties"]] {
+        let output = run(&[&["run", "--config", "doctorkafka.yaml"], option].concat());
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("--config") && said.contains(option[0]), "{said}");
+    }
+}
+
+#[test]
 fn says_so_where_no_service_runs() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().to_str().unwrap();

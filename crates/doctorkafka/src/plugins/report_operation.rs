@@ -413,6 +413,37 @@ mod tests {
         assert_eq!(*fake.changes.lock().unwrap(), ["append"]);
     }
 
+    /// Takes records, and never says that it has them: the leader of the topic has just died.
+    struct Hangs;
+
+    impl cluster::LogWriter for Hangs {
+        fn append<'a>(&'a self, _: &'a str, _: NewRecord) -> BoxFuture<'a, Result<(), ClientError>> {
+            Box::pin(std::future::pending())
+        }
+
+        fn flush(&self) -> BoxFuture<'_, Result<(), ClientError>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_hangs_when_the_process_ends_is_in_the_spool() {
+        use crate::plugins::fakes::{Fake, context};
+
+        let folder = tempfile::tempdir().unwrap();
+        let mut context = context(&Arc::new(Fake::default()));
+        context.folder = folder.path().to_owned();
+        context.connection.log_writer = Arc::new(Hangs);
+        let action = ReportOperationConfig::default().build(&context).unwrap();
+        let event = Event::new("report_operation", Target::Cluster, "", &record(serde_json::Value::Null));
+        for _ in 0..2 {
+            assert_eq!(action.execute(&event, false).await.unwrap().summary, "spooled");
+        }
+        drop(action);
+        let left: Spool<()> = Spool::open(folder.path().join("plugin.spool"), 10).unwrap();
+        assert_eq!(left.len(), 2);
+    }
+
     #[test]
     fn a_record_says_all_that_scripts_read() {
         let record = Record {
