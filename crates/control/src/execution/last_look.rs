@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use cluster::{BrokerId, Reassignments, TopicPartition, TopicTable};
 
 use crate::event::PartitionMove;
+use crate::execution::observe::ids;
 
 /// How many brokers are asked for the replicas.
 pub const WITNESSES: usize = 3;
@@ -31,7 +32,7 @@ pub fn last_look(order: &PartitionMove, ongoing: &Reassignments, witnesses: &[To
         if target == order.to {
             return LastLook::Already;
         }
-        return LastLook::Skip(format!("it is being reassigned to {} by somebody else", list(&target)));
+        return LastLook::Skip(format!("it is being reassigned to {} by somebody else", ids(&target)));
     }
     let mut named = BTreeMap::<Option<&[BrokerId]>, usize>::new();
     for table in witnesses {
@@ -40,26 +41,32 @@ pub fn last_look(order: &PartitionMove, ongoing: &Reassignments, witnesses: &[To
     match named.iter().find(|(_, count)| **count * 2 > witnesses.len()) {
         None => {
             let named: Vec<String> =
-                named.keys().map(|replicas| replicas.map_or("none".to_owned(), list)).collect();
+                named.keys().map(|replicas| replicas.map_or("none".to_owned(), ids)).collect();
             LastLook::Skip(format!("the brokers do not agree about its replicas: {}", named.join(" or ")))
         }
         Some((None, _)) => LastLook::Skip("it no longer exists".to_owned()),
         Some((Some(found), _)) if **found == *order.to => LastLook::Already,
         Some((Some(found), _)) if **found != *order.from => {
-            LastLook::Skip(format!("its replicas are {}, not {} as planned", list(found), list(&order.from)))
+            LastLook::Skip(format!("its replicas are {}, not {} as planned", ids(found), ids(&order.from)))
         }
         Some(_) => LastLook::Send,
+    }
+}
+
+/// Why the reassignment of a move must not be cancelled: only ours ever is, and only while its target is still ours.
+pub fn keeps_from_cancelling(order: &PartitionMove, ongoing: &Reassignments) -> Option<String> {
+    match ongoing.get(&order.partition) {
+        None => Some("it is not being reassigned".to_owned()),
+        Some(found) if found.target() != order.to => {
+            Some(format!("it is being reassigned to {} by somebody else", ids(&found.target())))
+        }
+        Some(_) => None,
     }
 }
 
 fn replicas<'a>(table: &'a TopicTable, at: &TopicPartition) -> Option<&'a [BrokerId]> {
     let partitions = &table.get(&at.topic)?.partitions;
     partitions.get(usize::try_from(at.partition).ok()?).map(|partition| &*partition.replicas)
-}
-
-fn list(brokers: &[BrokerId]) -> String {
-    let ids: Vec<String> = brokers.iter().map(ToString::to_string).collect();
-    format!("[{}]", ids.join(", "))
 }
 
 #[cfg(test)]
@@ -69,8 +76,8 @@ mod tests {
 
     use super::*;
 
-    fn look(ongoing: &str, witnesses: &[&str]) -> String {
-        let order = PartitionMove {
+    fn order() -> PartitionMove {
+        PartitionMove {
             partition: TopicPartition::new("t", 0),
             from: vec![BrokerId(1), BrokerId(2)],
             to: vec![BrokerId(1), BrokerId(3)],
@@ -78,11 +85,24 @@ mod tests {
             bytes: None,
             in_sync: 1,
             reason: String::new(),
-        };
-        let cluster =
-            |partition: &str| format!("b1\nb2\nb3\nb4\n{partition}").parse::<ClusterText>().unwrap();
+        }
+    }
+
+    fn cluster(partition: &str) -> ClusterText {
+        format!("b1\nb2\nb3\nb4\n{partition}").parse().unwrap()
+    }
+
+    fn look(ongoing: &str, witnesses: &[&str]) -> String {
         let tables: Vec<TopicTable> = witnesses.iter().map(|partition| cluster(partition).topics).collect();
-        format!("{:?}\n", last_look(&order, &cluster(ongoing).reassignments, &tables))
+        format!("{:?}\n", last_look(&order(), &cluster(ongoing).reassignments, &tables))
+    }
+
+    #[test]
+    fn only_ours_is_cancelled() {
+        let why = |partition| keeps_from_cancelling(&order(), &cluster(partition).reassignments);
+        assert_eq!(why("t-0: 1* -2 +3~"), None);
+        assert_eq!(why("t-0: 1* -2 +4~").unwrap(), "it is being reassigned to [1, 4] by somebody else");
+        assert_eq!(why("t-0: 1* 2").unwrap(), "it is not being reassigned");
     }
 
     #[test]

@@ -164,7 +164,8 @@ pub(crate) fn objection(m: &MoveState, view: &View<'_>) -> Option<String> {
     })
 }
 
-fn ids(brokers: &[BrokerId]) -> String {
+/// Brokers as a reader of messages knows them: `[1, 2, 3]`.
+pub(super) fn ids(brokers: &[BrokerId]) -> String {
     let ids: Vec<String> = brokers.iter().map(ToString::to_string).collect();
     format!("[{}]", ids.join(", "))
 }

@@ -1,9 +1,9 @@
 //! The action `reassign_partitions`: submits and cancels reassignments, sets and clears replication throttles.
 //!
 //! Kafka has no compare-and-set for reassignments. Right before each batch all ongoing ones are listed and the
-//! replicas of the partitions are read again, from several brokers; what is not as the plan expects is left alone. Between that look and
-//! the submission lies one round trip: somebody else's reassignment that starts within it is overridden. That race
-//! cannot be closed from outside.
+//! replicas of the partitions are read again, from several brokers; what is not as the plan expects is left alone.
+//! Between that look and the submission lies one round trip: somebody else's reassignment that starts within it is
+//! overridden. That race cannot be closed from outside.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use cluster::{
     TopicPartition, TopicTable,
 };
 use control::event::{PartitionMove, ReassignResult, ReassignStep, Throttle, ThrottleEntry};
-use control::execution::last_look::{LastLook, WITNESSES, last_look};
+use control::execution::last_look::{LastLook, WITNESSES, keeps_from_cancelling, last_look};
 use control::{ActError, Action, Done, Event};
 use serde::{Deserialize, Serialize};
 
@@ -102,11 +102,6 @@ fn in_words(step: &ReassignStep) -> String {
     }
 }
 
-fn list(brokers: &[BrokerId]) -> String {
-    let ids: Vec<String> = brokers.iter().map(ToString::to_string).collect();
-    format!("[{}]", ids.join(", "))
-}
-
 fn not_done(why: ClientError) -> ActError {
     ActError { retry: !why.is_configuration(), message: why.to_string(), maybe_applied: false }
 }
@@ -154,17 +149,11 @@ impl ReassignPartitions {
         let ongoing = self.connection.reader.reassignments().await.map_err(not_done)?;
         let mut batch = BTreeMap::new();
         for order in moves {
-            match ongoing.get(&order.partition) {
-                Some(found) if found.target() == order.to => {
+            match keeps_from_cancelling(order, &ongoing) {
+                None => {
                     batch.insert(order.partition.clone(), None);
                 }
-                Some(found) => {
-                    let why = format!("it is being reassigned to {} by somebody else", list(&found.target()));
-                    result.skipped.push((order.partition.clone(), why));
-                }
-                None => {
-                    result.skipped.push((order.partition.clone(), "it is not being reassigned".to_owned()))
-                }
+                Some(why) => result.skipped.push((order.partition.clone(), why)),
             }
         }
         while !batch.is_empty() {
@@ -316,7 +305,7 @@ fn done(step: &ReassignStep, result: &ReassignResult) -> Done {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cluster::{Partition, Reassignment, Topic};
+    use cluster::{Partition, Topic};
 
     fn ids(ids: &[i32]) -> Vec<BrokerId> {
         ids.iter().copied().map(BrokerId).collect()
@@ -337,50 +326,6 @@ mod tests {
     fn topics(replicas: &[i32]) -> TopicTable {
         let partition = Partition { leader: None, replicas: ids(replicas).into(), isr: ids(&[1]).into() };
         [("orders".into(), Topic { internal: false, partitions: vec![partition] })].into()
-    }
-
-    fn ongoing(replicas: &[i32], removing: &[i32]) -> Reassignments {
-        let moving = Reassignment {
-            replicas: ids(replicas).into(),
-            adding: ids(&[]).into(),
-            removing: ids(removing).into(),
-        };
-        [(TopicPartition::new("orders", 0), moving)].into()
-    }
-
-    #[test]
-    fn sends_a_move_that_is_still_right() {
-        assert_eq!(last_look(&order(), &Reassignments::new(), &[topics(&[1, 2, 3])]), LastLook::Send);
-    }
-
-    #[test]
-    fn an_order_that_arrives_twice_is_done_already() {
-        assert_eq!(
-            last_look(&order(), &ongoing(&[1, 2, 4, 3], &[3]), &[topics(&[1, 2, 4, 3])]),
-            LastLook::Already
-        );
-        assert_eq!(last_look(&order(), &Reassignments::new(), &[topics(&[1, 2, 4])]), LastLook::Already);
-    }
-
-    #[test]
-    fn never_touches_a_foreign_reassignment() {
-        let foreign = ongoing(&[1, 2, 5, 3], &[3]);
-        let skipped = last_look(&order(), &foreign, &[topics(&[1, 2, 5, 3])]);
-        assert_eq!(
-            skipped,
-            LastLook::Skip("it is being reassigned to [1, 2, 5] by somebody else".to_owned())
-        );
-    }
-
-    #[test]
-    fn leaves_a_partition_alone_that_is_not_as_planned() {
-        let skipped = last_look(&order(), &Reassignments::new(), &[topics(&[1, 2, 5])]);
-        assert_eq!(
-            skipped,
-            LastLook::Skip("its replicas are [1, 2, 5], not [1, 2, 3] as planned".to_owned())
-        );
-        let gone = last_look(&order(), &Reassignments::new(), &[TopicTable::new()]);
-        assert_eq!(gone, LastLook::Skip("it no longer exists".to_owned()));
     }
 
     #[tokio::test]
@@ -413,6 +358,7 @@ mod tests {
         action.execute(&event(&steps[1]), false).await.unwrap();
         assert_eq!(*fake.changes.lock().unwrap(), ["reassign"]);
     }
+
     fn config(values: &[(ConfigResource, &str, &str)]) -> ConfigValues {
         let mut config = ConfigValues::new();
         for (resource, key, value) in values {

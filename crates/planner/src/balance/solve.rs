@@ -151,11 +151,18 @@ fn settle(cluster: &Cluster, mut place: Vec<u32>, mut leader: Vec<u32>) -> (Vec<
             continue;
         }
         let leading = after[leader[partition as usize] as usize - row.start];
-        let mut new: Vec<u32> = after.iter().copied().filter(|broker| !before.contains(broker)).collect();
-        new.reverse();
         let kept = after.to_vec();
+        // Whoever is new stays where it came to: what moved there was allowed to. Only who sits on the place of one that
+        // comes back goes to where that one was.
+        let in_the_way = |(broker, home): &(&u32, &u32)| !before.contains(*broker) && kept.contains(*home);
+        let mut new: Vec<u32> = kept.iter().zip(before).filter(in_the_way).map(|(broker, _)| *broker).collect();
+        new.reverse();
         for (broker, home) in after.iter_mut().zip(before) {
-            *broker = if kept.contains(home) { *home } else { new.pop().unwrap_or(*home) };
+            if kept.contains(home) {
+                *broker = *home;
+            } else if before.contains(broker) {
+                *broker = new.pop().unwrap_or(*home);
+            }
         }
         let position = after.iter().position(|broker| *broker == leading).unwrap_or(0);
         leader[partition as usize] = (row.start + position) as u32;

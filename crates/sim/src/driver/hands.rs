@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cluster::{ClientError, ConfigChange, ConfigResource, Reader, TopicName, TopicPartition, Writer};
 use control::event::{ElectLeaders, Message, PartitionMove, ReassignResult, ReassignStep, Throttle};
-use control::execution::last_look::{LastLook, WITNESSES, last_look};
+use control::execution::last_look::{LastLook, WITNESSES, keeps_from_cancelling, last_look};
 use control::{ActError, Done, Event, Memory};
 
 use super::at_once;
@@ -104,10 +104,11 @@ impl Hands {
         let mut result = ReassignResult::default();
         let mut batch = BTreeMap::new();
         for order in moves {
-            if ongoing.get(&order.partition).is_some_and(|found| found.target() == order.to) {
-                batch.insert(order.partition.clone(), None);
-            } else {
-                result.skipped.push((order.partition.clone(), "it is not our reassignment".to_owned()));
+            match keeps_from_cancelling(order, &ongoing) {
+                None => {
+                    batch.insert(order.partition.clone(), None);
+                }
+                Some(why) => result.skipped.push((order.partition.clone(), why)),
             }
         }
         self.send(&batch, result, memory)
