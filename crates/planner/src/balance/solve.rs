@@ -155,7 +155,8 @@ fn settle(cluster: &Cluster, mut place: Vec<u32>, mut leader: Vec<u32>) -> (Vec<
         // Whoever is new stays where it came to: what moved there was allowed to. Only who sits on the place of one that
         // comes back goes to where that one was.
         let in_the_way = |(broker, home): &(&u32, &u32)| !before.contains(*broker) && kept.contains(*home);
-        let mut new: Vec<u32> = kept.iter().zip(before).filter(in_the_way).map(|(broker, _)| *broker).collect();
+        let mut new: Vec<u32> =
+            kept.iter().zip(before).filter(in_the_way).map(|(broker, _)| *broker).collect();
         new.reverse();
         for (broker, home) in after.iter_mut().zip(before) {
             if kept.contains(home) {
