@@ -280,7 +280,23 @@ pub(crate) fn read_section<C: DeserializeOwned>(
                 let found = check(&config);
                 return if found.is_empty() { Ok(config) } else { Err(found) };
             }
-            Ok(_) => return Err(problems),
+            Ok(config) => {
+                // The keys that were taken out have their defaults here: what is said of those is not the file's.
+                let unknown = |problem: &&ConfigProblem| problem.message.starts_with("unknown field");
+                let out: Vec<String> = problems
+                    .iter()
+                    .filter(|problem| !unknown(problem) && !problem.path.is_empty())
+                    .map(|problem| problem.path.clone())
+                    .collect();
+                let of_the_file = |found: &ConfigProblem| {
+                    !out.iter().any(|out| {
+                        let key = out.rsplit('.').next().unwrap_or(out);
+                        found.path.starts_with(out.as_str()) || found.message.contains(key)
+                    })
+                };
+                problems.extend(check(&config).into_iter().filter(of_the_file));
+                return Err(problems);
+            }
             Err(error) => {
                 let path = error.path().to_string();
                 let path = if path == "." { String::new() } else { path };

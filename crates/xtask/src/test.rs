@@ -44,31 +44,31 @@ struct Part {
 impl Test {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let start = Instant::now();
-        let mut parts = vec![
-            part("format", &["fmt", "--all", "--", "--check"]),
-            part("lints", &["clippy", "-q", "--workspace", "--all-targets", "--", "-D", "warnings"]),
-            // Tests run the binaries of other packages, too.
-            part("build", &["build", "-q", "--workspace", "--bins"]),
-        ];
-        let (built, binaries, fetched) = thread::scope(|scope| {
-            let fetch = scope.spawn(|| (!self.unit).then(fetch_kafka));
-            let began = Instant::now();
-            let binaries = binaries();
-            (Part::done("build tests", began, binaries.is_ok()), binaries, fetch.join())
-        });
-        parts.push(built);
-        parts.extend(fetched.unwrap_or_else(|_| Some(Part::done("fetch Kafka", Instant::now(), false))));
+        let mut parts = vec![part("format", &["fmt", "--all", "--", "--check"])];
+        let began = Instant::now();
+        let binaries = binaries();
+        parts.push(Part::done("build", began, binaries.is_ok()));
         let binaries = binaries.unwrap_or_else(|error| {
             println!("{error:#}");
             Vec::new()
         });
-        parts.push(storm());
-        parts.extend(if self.unit { quick(&binaries) } else { in_two_lanes(&binaries) });
+        if self.unit {
+            parts.extend([lints(), storm()]);
+            parts.extend(quick(&binaries));
+        } else {
+            parts.push(fetch_kafka());
+            parts.push(storm());
+            parts.extend(in_two_lanes(&binaries));
+        }
         Ok(end(&parts, start.elapsed()))
     }
 }
 
-/// Kafka's jars come over the network: beside the build of the tests, which takes the processors.
+fn lints() -> Part {
+    part("lints", &["clippy", "-q", "--workspace", "--all-targets", "--", "-D", "warnings"])
+}
+
+/// Kafka's jars, resolved once.
 fn fetch_kafka() -> Part {
     let lab = root().join("target/debug/lab");
     Part::of("fetch Kafka", Command::new(lab).arg("fetch"))
@@ -80,7 +80,7 @@ fn storm() -> Part {
     Part::of("storm", Command::new(xtask).args(["storm", "--seeds", "2000"]))
 }
 
-/// What needs no Kafka, but for the storm.
+/// Tests that need no Kafka, and the documentation.
 fn quick(binaries: &[Binary]) -> Vec<Part> {
     let mut parts: Vec<Part> = binaries.iter().filter(|binary| !binary.brokers).map(Binary::run).collect();
     parts.push(part("tests in docs", &["test", "-q", "--workspace", "--doc"]));
@@ -89,9 +89,9 @@ fn quick(binaries: &[Binary]) -> Vec<Part> {
     parts
 }
 
-/// Runs the tests that start real brokers: within a binary one at a time, because a broker takes a core and 256 MB until
-/// it is up. The service's own take as long as most others, and mostly wait, so that those go beside them. Conformance has
-/// many brokers at once: nothing goes beside it, because other tests would measure its load.
+/// Runs the tests that start real brokers. The service's own take longest and mostly wait, so that two of them go at a time,
+/// and all else beside them; others within a binary one at a time, because a broker takes a core and 256 MB until it is up.
+/// Conformance has many brokers at once: nothing goes beside it, because other tests would measure its load.
 fn in_two_lanes(binaries: &[Binary]) -> Vec<Part> {
     let brokers = || binaries.iter().filter(|binary| binary.brokers);
     let (alone, others): (Vec<&Binary>, Vec<&Binary>) =
@@ -100,7 +100,7 @@ fn in_two_lanes(binaries: &[Binary]) -> Vec<Part> {
         others.into_iter().partition(|binary| binary.package == "doctorkafka");
     let lane = |binaries: Vec<&Binary>| binaries.into_iter().map(Binary::run).collect::<Vec<Part>>();
     let mut parts = thread::scope(|scope| {
-        let others = scope.spawn(move || [quick(binaries), lane(others)].concat());
+        let others = scope.spawn(move || [quick(binaries), lane(others), vec![lints()]].concat());
         let mut parts = lane(service);
         match others.join() {
             Ok(others) => parts.extend(others),
@@ -113,12 +113,18 @@ fn in_two_lanes(binaries: &[Binary]) -> Vec<Part> {
 }
 
 impl Binary {
+    /// Whether these are the tests of the service against real brokers.
+    fn is_the_service(&self) -> bool {
+        self.package == "doctorkafka" && self.name == "e2e"
+    }
+
     fn run(&self) -> Part {
         let mut command = Command::new(&self.file);
         command.current_dir(&self.folder);
         let mut name = format!("{} {}", self.package, self.name);
         if self.brokers {
-            command.arg("--test-threads=1");
+            let threads = if self.is_the_service() { 2 } else { 1 };
+            command.arg(format!("--test-threads={threads}"));
             name.push_str(" (brokers)");
         }
         Part::of(&name, &mut command)
@@ -187,16 +193,17 @@ fn totals(line: &str) -> Option<(u64, u64)> {
     Some((count("passed")?, count("failed")?))
 }
 
-/// Builds all tests, and gives their binaries by name: unit tests first, because they end soonest.
+/// Builds all programs and tests, and gives the tests by name: unit tests first, because they end soonest. One command for
+/// both: another choice of targets would choose other features of the dependencies, and build all of them twice.
 fn binaries() -> Result<Vec<Binary>> {
     let out = Command::new(cargo())
-        .args(["test", "-q", "--workspace", "--no-run", "--lib", "--bins", "--tests"])
+        .args(["build", "-q", "--workspace", "--lib", "--bins", "--tests"])
         .args(["--message-format", "json-render-diagnostics"])
         .current_dir(root())
         .stderr(Stdio::inherit())
         .output()
-        .context("cannot start cargo test")?;
-    ensure!(out.status.success(), "the tests cannot be built");
+        .context("cannot start cargo build")?;
+    ensure!(out.status.success(), "the programs and tests cannot be built");
     let mut binaries = Vec::new();
     for line in String::from_utf8_lossy(&out.stdout).lines() {
         let message: Value = serde_json::from_str(line).context("cannot read what cargo prints")?;

@@ -100,7 +100,7 @@ fn finish(read: Read<'_>, registry: &PluginRegistry, settings_problems: Settings
     let config = resolve::resolve(&tree, registry, &mut problems);
     // A file that cannot be used is found when the configuration is read: found at the start of its cluster, it would
     // end a service that looks after others, too.
-    for named in config.iter().flat_map(|config| &config.clusters).flat_map(|c| &c.settings_files) {
+    for named in resolve::settings_files(&tree, registry) {
         let found = settings_problems(&named.path).into_iter();
         problems.extend(found.map(|message| Problem::error(named.span.clone(), message)));
     }

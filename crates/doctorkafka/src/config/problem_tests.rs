@@ -91,12 +91,13 @@ fn wrong_types_and_units_are_reported_all_at_once() {
     check(
         r#"doctorkafka:
   evaluation_interval: 30 parsecs
-  guard: {max_dead_percent: many, mass_failure_grace: -1s, max_moves: 0}
+  guard: {max_dead_percent: many, mass_failure_grace: -1s, max_executions: 0, max_moves: 0}
   execution: {bytes_per_broker: 3 apples}
 monitors:
 - type: dead_brokers
   grace: soon
   flapping_absences: often
+  max_probe_age: 1ms
   flapping_windwo: 1h
 - type: broker_probe
   parallel: 0
@@ -108,13 +109,16 @@ kafkaclusters:
             f:2:24: error: `evaluation_interval`: `30 parsecs` is not a duration: write it like 30s, 5m, 1h 30m or 250ms
             f:3:29: error: `max_dead_percent`: invalid type: string "many", expected a whole number
             f:3:55: error: `mass_failure_grace`: `-1s` is not a duration: write it like 30s, 5m, 1h 30m or 250ms
+            f:3:76: error: `max_executions`: must be at least 1
+            f:3:90: error: `max_moves`: must be at least 1
             f:4:33: error: `bytes_per_broker`: `3 apples` is not an amount of bytes: write it like 512MiB, 1.5GB or 4096
             f:7:10: error: `grace`: `soon` is not a duration: write it like 30s, 5m, 1h 30m or 250ms
             f:8:22: error: `flapping_absences`: invalid type: string "often", expected a whole number
-            f:9:3: error: unknown key `flapping_windwo`; did you mean `flapping_window`?
-            f:11:13: error: `parallel`: at least one broker must be probed at once
-            f:12:12: error: `enabled` is `true` or `false`, but here is a text; write `true`
-            f:14:32: error: an address is a text HOST:PORT, but here is a number
+            f:9:18: error: `max_probe_age`: must be at least 1s
+            f:10:3: error: unknown key `flapping_windwo`; did you mean `flapping_window`?
+            f:12:13: error: `parallel`: at least one broker must be probed at once
+            f:13:12: error: `enabled` is `true` or `false`, but here is a text; write `true`
+            f:15:32: error: an address is a text HOST:PORT, but here is a number
         "#]],
     );
 }

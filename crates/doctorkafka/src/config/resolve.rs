@@ -47,11 +47,7 @@ pub(super) fn resolve(root: &Node, registry: &PluginRegistry, problems: &mut Vec
         return None;
     };
     unknown_keys(entries, &TOP_KEYS, &["doctork"], problems);
-    let types = Types {
-        monitors: registry.monitors().keys().map(String::as_str).collect(),
-        operators: registry.operators().keys().map(String::as_str).collect(),
-        actions: registry.actions().keys().map(String::as_str).collect(),
-    };
+    let types = types(registry);
     // The section has the name of the product; that of 0.3 is read, too.
     let section = root.get("doctorkafka").or_else(|| root.get("doctork"));
     let section = section.map(|entry| entry.node.clone()).unwrap_or_default();
@@ -64,10 +60,7 @@ pub(super) fn resolve(root: &Node, registry: &PluginRegistry, problems: &mut Vec
     // Read by itself, too, so that a mistake is found although every cluster says otherwise.
     settings::care(&care, problems);
     let before = problems.len();
-    let plugins = Kind::ALL.map(|kind| match root.get(kind.key()) {
-        Some(entry) => entries::global(&entry.node, kind, &types, problems),
-        None => defaults::plugins(kind, &types),
-    });
+    let plugins = Kind::ALL.map(|kind| of_all_clusters(root, kind, &types, problems));
     let complete = problems.len() == before;
     let globals = Globals { plugins, complete, care };
     let (clusters, disabled) = clusters(root, &globals, &types, registry, problems);
@@ -176,15 +169,8 @@ fn cluster(
     let (care, _) = settings::split_care(item);
     let care = settings::care(&globals.care.merged(&care), problems);
     let before = problems.len();
-    let [monitors, operators, actions] = Kind::ALL.map(|kind| {
-        let global = &globals.plugins[kind as usize];
-        match item.get(kind.key()) {
-            Some(entry) => entries::merged(global, &entry.node, kind, types, problems),
-            None => global.clone(),
-        }
-    });
-    let plugin_files =
-        settings_of_plugins(&monitors).chain(settings_of_plugins(&actions)).collect::<Vec<_>>();
+    let [monitors, operators, actions] =
+        Kind::ALL.map(|kind| of_cluster(item, kind, &globals.plugins[kind as usize], types, problems));
     let monitors = prepared(&monitors, registry.monitors(), problems);
     let mut emitters = Vec::new();
     let prepared_operators = prepared(&operators, registry.operators(), problems);
@@ -211,8 +197,6 @@ fn cluster(
     }
     problems.append(&mut own_problems);
     let strip = |(plugin, _): (_, Span)| plugin;
-    let named = item.get("command_config").into_iter().filter_map(settings_file);
-    let settings_files = named.chain(plugin_files).collect();
     Some(ClusterConfig {
         name: Arc::from(name),
         endpoint: endpoint?,
@@ -220,8 +204,56 @@ fn cluster(
         monitors: monitors.into_iter().map(|(plugin, _)| plugin).collect(),
         operators: prepared_operators.into_iter().map(strip).collect(),
         actions: ready,
-        settings_files,
     })
+}
+
+fn types(registry: &PluginRegistry) -> Types<'_> {
+    Types {
+        monitors: registry.monitors().keys().map(String::as_str).collect(),
+        operators: registry.operators().keys().map(String::as_str).collect(),
+        actions: registry.actions().keys().map(String::as_str).collect(),
+    }
+}
+
+/// The plugins that hold for all clusters.
+fn of_all_clusters(root: &Node, kind: Kind, types: &Types<'_>, problems: &mut Vec<Problem>) -> Vec<Plugin> {
+    match root.get(kind.key()) {
+        Some(entry) => entries::global(&entry.node, kind, types, problems),
+        None => defaults::plugins(kind, types),
+    }
+}
+
+/// The plugins of a cluster.
+fn of_cluster(
+    item: &Node,
+    kind: Kind,
+    global: &[Plugin],
+    types: &Types<'_>,
+    problems: &mut Vec<Problem>,
+) -> Vec<Plugin> {
+    match item.get(kind.key()) {
+        Some(entry) => entries::merged(global, &entry.node, kind, types, problems),
+        None => global.to_vec(),
+    }
+}
+
+/// The files of client settings that the enabled clusters and their plugins name, whatever else is wrong.
+pub(super) fn settings_files(root: &Node, registry: &PluginRegistry) -> Vec<SettingsFile> {
+    let types = types(registry);
+    // What cannot be read here is told when the configuration is resolved.
+    let mut told = Vec::new();
+    let mut files = Vec::new();
+    for item in root.get("kafkaclusters").and_then(|entry| entry.node.items()).unwrap_or_default() {
+        if item.get("enabled").and_then(|entry| flag(entry, &mut told)) == Some(false) {
+            continue;
+        }
+        files.extend(item.get("command_config").and_then(settings_file));
+        for kind in [Kind::Monitor, Kind::Action] {
+            let global = of_all_clusters(root, kind, &types, &mut told);
+            files.extend(settings_of_plugins(&of_cluster(item, kind, &global, &types, &mut told)));
+        }
+    }
+    files
 }
 
 fn settings_file(entry: &Entry) -> Option<SettingsFile> {

@@ -46,8 +46,6 @@ pub struct ClusterConfig {
     pub operators: Vec<PluginConfig<Box<dyn Operator>>>,
     /// The actions.
     pub actions: Vec<ActionEntry>,
-    /// The files of client settings that the cluster and its plugins name.
-    pub(super) settings_files: Vec<SettingsFile>,
 }
 
 /// A file of client settings.

@@ -226,6 +226,7 @@ fn each_file_of_client_settings_is_read_with_the_configuration_and_all_problems_
     write(
         "f.yaml",
         "
+doctorkafka: {evaluation_interval: soon, guard: {max_executions: many}}
 kafkaclusters:
 - {name: a, bootstrap_servers: h:1, command_config: DIR/good}
 - name: b
@@ -246,10 +247,12 @@ kafkaclusters:
     assert!(loaded.config.is_none());
     let report = loaded.report.to_string().replace(dir.path().to_str().unwrap(), "DIR");
     expect![[r#"
-        DIR/f.yaml:6:19: error: DIR/bad: line 2: sasl.mechanism is one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER
-        DIR/f.yaml:7:53: error: cannot read DIR/nowhere: No such file or directory (os error 2)
-        DIR/f.yaml:12:70: error: DIR/bad: line 2: sasl.mechanism is one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER
-        DIR/f.yaml:13:32: error: bootstrap server "h": the port is missing (HOST:PORT)
+        DIR/f.yaml:2:36: error: `evaluation_interval`: `soon` is not a duration: write it like 30s, 5m, 1h 30m or 250ms
+        DIR/f.yaml:2:66: error: `max_executions`: invalid type: string "many", expected a whole number
+        DIR/f.yaml:7:19: error: DIR/bad: line 2: sasl.mechanism is one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER
+        DIR/f.yaml:8:53: error: cannot read DIR/nowhere: No such file or directory (os error 2)
+        DIR/f.yaml:13:70: error: DIR/bad: line 2: sasl.mechanism is one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER
+        DIR/f.yaml:14:32: error: bootstrap server "h": the port is missing (HOST:PORT)
     "#]].assert_eq(&report);
 
     let arguments = Quick {
