@@ -1,8 +1,8 @@
 //! The development tasks of this workspace: `cargo xtask test`, `cargo xtask planner-cases`, `cargo xtask storm`.
 
-mod planner_cases;
-mod storm;
+mod mutations;
 mod test;
+mod trials;
 
 use std::process::ExitCode;
 
@@ -20,8 +20,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Task {
     Test(test::Test),
-    PlannerCases(planner_cases::PlannerCases),
-    Storm(storm::Storm),
+    PlannerCases(trials::PlannerCases),
+    Storm(trials::Storm),
 }
 
 fn main() -> Result<ExitCode> {

@@ -76,8 +76,8 @@ fn fetch_kafka() -> Part {
 
 /// 2,000 incidents that nobody has thought of. They take all processors, so that nothing goes beside them.
 fn storm() -> Part {
-    let xtask = root().join("target/debug/xtask");
-    Part::of("storm", Command::new(xtask).args(["storm", "--seeds", "2000"]))
+    let trials = root().join("target/debug/trials");
+    Part::of("storm", Command::new(trials).args(["storm", "--seeds", "2000"]))
 }
 
 /// Tests that need no Kafka, and the documentation.

@@ -33,7 +33,7 @@ fn set(names: &[&str]) -> BTreeSet<String> {
 }
 
 /// Those of ours that each crate may use.
-const OURS: [(&str, &[&str]); 12] = [
+const OURS: [(&str, &[&str]); 13] = [
     ("planner", &[]),
     ("cluster", &[]),
     ("control", &["planner", "cluster"]),
@@ -45,7 +45,8 @@ const OURS: [(&str, &[&str]); 12] = [
     ("doctorkafka", &["planner", "placement", "cluster", "control", "brokerstats", "kafka", "sim"]),
     ("lab", &[]),
     ("placement", &["planner"]),
-    ("xtask", &["placement", "planner", "sim"]),
+    ("trials", &["planner", "sim"]),
+    ("xtask", &[]),
 ];
 
 #[test]

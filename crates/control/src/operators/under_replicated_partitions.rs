@@ -329,9 +329,11 @@ impl UnderReplicatedPartitionsOperator {
 struct Group {
     partitions: usize,
     reasons: BTreeMap<Reason, usize>,
-    /// Partitions with one live in-sync replica left, or none, because brokers are dead. In-sync sets that shrink and
-    /// grow again under load do not count.
+    /// Partitions with one live in-sync replica left because brokers are dead. In-sync sets that shrink and grow again
+    /// under load do not count.
     last_copies: usize,
+    /// Such with none.
+    no_copies: usize,
     unsure: usize,
     /// Partitions that are being moved or reassigned.
     moving: usize,
@@ -353,7 +355,10 @@ fn groups(
             *group.reasons.entry(reason).or_default() += 1;
             group.moving += usize::from(moving);
             group.unsure += usize::from(reason.is_unsure() && !moving);
-            group.last_copies += usize::from(in_sync <= 1 && !reason.passes() && !reason.is_unsure());
+            if !reason.passes() && !reason.is_unsure() {
+                group.last_copies += usize::from(in_sync == 1);
+                group.no_copies += usize::from(in_sync == 0);
+            }
         }
     }
     groups

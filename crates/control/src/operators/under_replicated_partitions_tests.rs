@@ -70,8 +70,8 @@ fn heals_what_can_be_healed_and_lists_the_rest() {
             critical cannot_heal [cluster] replicas on dead brokers cannot be replaced: 3 (lost-0, lost-1): no replica on a live broker, so nothing to copy from until one returns; 1 (survivor-0): only out-of-sync replicas live; an unclean election would lose records and is never done; 1 (full-0): every broker that may take replicas holds one already -- waits for a broker to return, or room for their replicas
             critical partitions_lost [cluster] 2 partitions lost until a dead broker returns, as there is no copy elsewhere: lost-0, lost-1 -- waits for one of their brokers to return
             critical partitions_without_leader [cluster] 1 partition without a leader: survivor-0 -- waits for an in-sync replica to return; an unclean election is never done
-            critical under_replicated [broker 1] 1 replica out of sync on broker 1 (no leader: 1); 1 partition down to the last copy
-            critical under_replicated [broker 3] 4 replicas out of sync on broker 3 (follower dead: 4); 3 partitions down to the last copy -- waits for the moves of 1 partition under way
+            critical under_replicated [broker 1] 1 replica out of sync on broker 1 (no leader: 1); 1 partition without a live copy in sync
+            critical under_replicated [broker 3] 4 replicas out of sync on broker 3 (follower dead: 4); 1 partition without a live copy in sync; 2 partitions down to the last copy -- waits for the moves of 1 partition under way
             critical under_replicated [broker 4] 1 replica out of sync on broker 4 (follower dead: 1); 1 partition down to the last copy
             info healing_waits [cluster] replicas on dead brokers are not replaced yet: 1 (foreign-0): being moved at the moment
             warning broker_absent [broker 3] Kafka has dropped broker 3, and it does not answer at b3:9092 (connection refused)
@@ -156,13 +156,13 @@ fn names_a_reason_for_each_replica_that_is_out_of_sync() {
     let text = found(&world.watch(100), kinds::UNDER_REPLICATED);
     let cycle = world.watch(201);
     expect![[r#"
-        critical under_replicated [broker 2] 1 replica out of sync on broker 2 (no leader: 1); 1 partition down to the last copy
+        critical under_replicated [broker 2] 1 replica out of sync on broker 2 (no leader: 1); 1 partition without a live copy in sync
         info under_replicated [broker 6] 1 replica out of sync on broker 6 (follower under maintenance: 1) -- waits for the end of its maintenance
         warning under_replicated [broker 3] 1 replica out of sync on broker 3 (follower absent: 1) -- waits for 3m 20s of the grace of 5m
         warning under_replicated [broker 4] 1 replica out of sync on broker 4 (catching up: 1) -- waits for it to catch up
         warning under_replicated [broker 5] 1 replica out of sync on broker 5 (unknown: 1)
         ---
-        critical under_replicated [broker 2] 1 replica out of sync on broker 2 (no leader: 1); 1 partition down to the last copy
+        critical under_replicated [broker 2] 1 replica out of sync on broker 2 (no leader: 1); 1 partition without a live copy in sync
         critical under_replicated [broker 3] 1 replica out of sync on broker 3 (follower dead: 1); 1 partition down to the last copy
         info under_replicated [broker 6] 1 replica out of sync on broker 6 (follower under maintenance: 1) -- waits for the end of its maintenance
         warning under_replicated [broker 4] 1 replica out of sync on broker 4 (catching up: 1) -- waits for it to catch up

@@ -37,6 +37,9 @@ pub struct ClusterStatus {
     pub last_cycle_age: Option<u64>,
     /// How often there is a cycle when nothing wakes the loop.
     pub evaluation_interval: u64,
+    /// The actions that only say what they would do.
+    #[serde(default)]
+    pub dry_run: Vec<String>,
     /// Why nothing can be done although it might have to.
     pub trouble: Option<String>,
     /// Whether a monitor stopped the last cycle, so that nothing was decided.
@@ -175,7 +178,8 @@ impl ClusterStatus {
     pub fn of(handle: &ClusterHandle, now: Now) -> Self {
         let snapshot = handle.shared.snapshot();
         let recent = handle.shared.audit.newest(RECENT);
-        Self::of_snapshot(&handle.name, handle.evaluation_interval, &snapshot, recent, now)
+        let status = Self::of_snapshot(&handle.name, handle.evaluation_interval, &snapshot, recent, now);
+        Self { dry_run: handle.dry_run.to_vec(), ..status }
     }
 
     fn of_snapshot(name: &str, interval: Duration, last: &Snapshot, recent: Vec<Record>, now: Now) -> Self {
@@ -190,6 +194,7 @@ impl ClusterStatus {
             now: now.wall.0,
             last_cycle_age: last.at.map(|at| millis(now.tick.since(at.tick))),
             evaluation_interval: millis(interval),
+            dry_run: Vec::new(),
             trouble: last.trouble.clone(),
             stopped: last.stopped,
             brokers: state.and_then(brokers),

@@ -38,6 +38,7 @@ async fn serve() -> Served {
     let handle = ClusterHandle {
         name: "test".into(),
         evaluation_interval: Duration::from_secs(1),
+        dry_run: ["reassign_partitions".to_owned()].into(),
         shared: Arc::clone(&shared),
         orders: orders_in,
     };

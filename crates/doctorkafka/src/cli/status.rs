@@ -74,6 +74,10 @@ fn of_cluster(cluster: &ClusterStatus, several: bool, zone: &TimeZone) -> String
     if let Some(trouble) = &cluster.trouble {
         let _ = writeln!(out, "  NOTHING CAN BE DONE: {trouble}");
     }
+    if !cluster.dry_run.is_empty() {
+        let _ =
+            writeln!(out, "  dry run     these only say what they would do: {}", cluster.dry_run.join(", "));
+    }
     numbers(&mut out, cluster);
     let with_name = if several { format!(" --cluster {}", cluster.name) } else { String::new() };
     wrong(&mut out, cluster);

@@ -143,9 +143,11 @@ impl ClusterManager {
         let (acts, outcomes) = Acts::new(setup.actions, setup.limits.acts);
         let (orders_in, orders) = mpsc::channel(ORDERS_WAITING);
         let shared = Arc::new(Shared::default());
+        let dry = setup.core.actions().iter().filter(|action| action.dry_run);
         let handle = ClusterHandle {
             name: Arc::clone(&setup.name),
             evaluation_interval: setup.limits.evaluation_interval,
+            dry_run: dry.map(|action| action.name.clone()).collect(),
             shared: Arc::clone(&shared),
             orders: orders_in,
         };

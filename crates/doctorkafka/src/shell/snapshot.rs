@@ -68,6 +68,8 @@ pub struct ClusterHandle {
     pub name: Arc<str>,
     /// How often its loop runs when nothing wakes it.
     pub evaluation_interval: Duration,
+    /// The actions that only say what they would do.
+    pub dry_run: Arc<[String]>,
     /// What can be seen of it.
     pub shared: Arc<Shared>,
     pub(crate) orders: mpsc::Sender<OrderRequest>,

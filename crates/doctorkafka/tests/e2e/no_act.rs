@@ -59,6 +59,7 @@ fn paused_maintenance_and_dry_run_hold_every_act_and_say_so() -> Result<()> {
     let doctor = Doctor::heal(&cluster, &state)?;
     doctor.ready()?;
     ensure!(doctor.ok(&["status"])?.contains("paused"), "the pause is forgotten");
+    ensure!(dry.ok(&["status"])?.contains("dry run"), "status does not say that the service runs dry");
 
     cluster.kill(4)?;
     doctor.line("is dead", Duration::from_secs(40))?;

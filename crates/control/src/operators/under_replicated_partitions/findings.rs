@@ -17,11 +17,15 @@ impl Group {
             counted(self.partitions, "replica"),
             reasons.collect::<Vec<_>>().join(", ")
         );
+        if self.no_copies > 0 {
+            message
+                .push_str(&format!("; {} without a live copy in sync", counted(self.no_copies, "partition")));
+        }
         if self.last_copies > 0 {
             message.push_str(&format!("; {} down to the last copy", counted(self.last_copies, "partition")));
         }
         let only = |reason| self.reasons.len() == 1 && self.reasons.contains_key(&reason);
-        let severity = if self.last_copies > 0 {
+        let severity = if self.last_copies + self.no_copies > 0 {
             Severity::Critical
         } else if only(Reason::FollowerInMaintenance) {
             Severity::Info

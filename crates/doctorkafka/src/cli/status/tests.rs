@@ -42,6 +42,20 @@ fn says_that_nothing_is_wrong() {
 }
 
 #[test]
+fn says_what_runs_dry() {
+    check(
+        |cluster| cluster.dry_run = vec!["reassign_partitions".to_owned(), "elect_leaders".to_owned()],
+        &expect![[r#"
+            test  (cluster id abc)  looked 0.4 s ago
+              dry run     these only say what they would do: reassign_partitions, elect_leaders
+              brokers     4 live
+              partitions  60, 0 under-replicated, 0 without leader
+            nothing is wrong
+        "#]],
+    );
+}
+
+#[test]
 fn never_says_that_nothing_is_wrong_before_it_has_looked() {
     check(
         |cluster| {

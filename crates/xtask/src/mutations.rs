@@ -189,7 +189,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 fn build(copy: &Path) -> Result<PathBuf> {
     let target = root().join("target/mutants/build");
     let status = Command::new(cargo())
-        .args(["build", "-q", "-p", "sim", "--example", "storm", "--target-dir"])
+        .args(["build", "-q", "-p", "trials", "--target-dir"])
         .arg(&target)
         // A bug may leave something unused.
         .env("RUSTFLAGS", "-Awarnings")
@@ -197,18 +197,19 @@ fn build(copy: &Path) -> Result<PathBuf> {
         .status()
         .context("cannot start cargo")?;
     ensure!(status.success(), "it cannot be built");
-    Ok(target.join("debug/examples/storm"))
+    Ok(target.join("debug/trials"))
 }
 
 /// What went wrong first, if anything did.
 fn live(storm: &Path, first: u64, count: u64) -> Result<Option<String>> {
     let mut command = Command::new(storm);
-    command.arg(first.to_string()).arg(count.to_string()).stdin(Stdio::null());
+    command.args(["storm", "--most-failures", "1", "--first-seed", &first.to_string()]);
+    command.args(["--seeds", &count.to_string()]).stdin(Stdio::null());
     let out = command.output().context("cannot start the storm")?;
     let said = String::from_utf8_lossy(&out.stdout).trim().to_owned();
     match out.status.code() {
         Some(0) => Ok(None),
-        Some(1) => Ok(Some(said)),
+        Some(1) => Ok(Some(said.lines().rev().nth(1).unwrap_or(&said).to_owned())),
         _ => Ok(Some(format!("it panicked: {}", String::from_utf8_lossy(&out.stderr).trim()))),
     }
 }

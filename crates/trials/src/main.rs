@@ -1,0 +1,30 @@
+//! Trials of the simulator and the planner. `cargo xtask storm` and `cargo xtask planner-cases` build and run this program;
+//! it is one of its own so that `cargo xtask test` need not wait for what it depends on.
+
+mod planner_cases;
+mod storm;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Trials of the simulator and the planner.
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(subcommand)]
+    trial: Trial,
+}
+
+#[derive(Debug, Subcommand)]
+enum Trial {
+    Storm(storm::Storm),
+    PlannerCases(planner_cases::PlannerCases),
+}
+
+fn main() -> Result<ExitCode> {
+    match Cli::parse().trial {
+        Trial::Storm(storm) => Ok(storm.run()),
+        Trial::PlannerCases(cases) => cases.run(),
+    }
+}
