@@ -18,6 +18,8 @@ pub mod attributes;
 
 pub mod votes;
 
+mod attention;
+
 pub mod finding;
 
 pub mod incident;
@@ -54,6 +56,7 @@ mod orders;
 
 mod reassigned;
 
+pub use attention::is_something_going_on;
 pub use attributes::*;
 pub use effect::{Contribution, Effect, Inputs, Outcome};
 pub use event::{Event, Repeat};

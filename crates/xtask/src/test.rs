@@ -53,19 +53,13 @@ impl Test {
             Vec::new()
         });
         if self.unit {
-            parts.extend([lints(), storm()]);
             parts.extend(quick(&binaries));
         } else {
             parts.push(fetch_kafka());
-            parts.push(storm());
             parts.extend(in_two_lanes(&binaries));
         }
         Ok(end(&parts, start.elapsed()))
     }
-}
-
-fn lints() -> Part {
-    part("lints", &["clippy", "-q", "--workspace", "--all-targets", "--", "-D", "warnings"])
 }
 
 /// Kafka's jars, resolved once.
@@ -74,42 +68,48 @@ fn fetch_kafka() -> Part {
     Part::of("fetch Kafka", Command::new(lab).arg("fetch"))
 }
 
-/// 2,000 incidents that nobody has thought of. They take all processors, so that nothing goes beside them.
-fn storm() -> Part {
-    let trials = root().join("target/debug/trials");
-    Part::of("storm", Command::new(trials).args(["storm", "--seeds", "2000"]))
-}
-
-/// Tests that need no Kafka, and the documentation.
+/// What needs no Kafka: 2,000 incidents that nobody has thought of, tests, the documentation, lints. Where tests with brokers
+/// go beside it, what only computes gives way to them.
 fn quick(binaries: &[Binary]) -> Vec<Part> {
     let mut parts: Vec<Part> = binaries.iter().filter(|binary| !binary.brokers).map(Binary::run).collect();
-    parts.push(part("tests in docs", &["test", "-q", "--workspace", "--doc"]));
+    let trials = root().join("target/debug/trials");
+    parts.push(Part::of("storm", giving_way(&trials).args(["storm", "--seeds", "2000"])));
+    let cargo = || giving_way(Path::new(&cargo()));
+    parts.push(Part::of("tests in docs", cargo().args(["test", "-q", "--workspace", "--doc"])));
     let docs = ["doc", "-q", "--workspace", "--no-deps", "--document-private-items"];
-    parts.push(Part::of("docs", Command::new(cargo()).args(docs).env("RUSTDOCFLAGS", "-D warnings")));
+    parts.push(Part::of("docs", cargo().args(docs).env("RUSTDOCFLAGS", "-D warnings")));
+    let lints = ["clippy", "-q", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    parts.push(Part::of("lints", cargo().args(lints)));
     parts
 }
 
+/// A program with the lowest priority.
+fn giving_way(program: &Path) -> Command {
+    let mut command = Command::new("nice");
+    command.args(["-n", "19"]).arg(program);
+    command
+}
+
 /// Runs the tests that start real brokers. The service's own take longest and mostly wait, so that two of them go at a time,
-/// and all else beside them; others within a binary one at a time, because a broker takes a core and 256 MB until it is up.
-/// Conformance has many brokers at once: nothing goes beside it, because other tests would measure its load.
+/// and others beside them; those within a binary one at a time, because a broker takes a core and 256 MB until it is up.
+/// Conformance has many brokers at once, so that it comes last, beside what computes and gives way.
 fn in_two_lanes(binaries: &[Binary]) -> Vec<Part> {
     let brokers = || binaries.iter().filter(|binary| binary.brokers);
-    let (alone, others): (Vec<&Binary>, Vec<&Binary>) =
+    let (last, others): (Vec<&Binary>, Vec<&Binary>) =
         brokers().partition(|binary| binary.name == "conformance_lab");
     let (service, others): (Vec<&Binary>, Vec<&Binary>) =
         others.into_iter().partition(|binary| binary.package == "doctorkafka");
     let lane = |binaries: Vec<&Binary>| binaries.into_iter().map(Binary::run).collect::<Vec<Part>>();
-    let mut parts = thread::scope(|scope| {
-        let others = scope.spawn(move || [quick(binaries), lane(others), vec![lints()]].concat());
+    thread::scope(|scope| {
+        let others = scope.spawn(move || [lane(others), quick(binaries)].concat());
         let mut parts = lane(service);
+        parts.extend(lane(last));
         match others.join() {
             Ok(others) => parts.extend(others),
             Err(_) => parts.push(Part::done("the second lane", Instant::now(), false)),
         }
         parts
-    });
-    parts.extend(lane(alone));
-    parts
+    })
 }
 
 impl Binary {

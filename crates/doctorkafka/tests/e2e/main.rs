@@ -9,5 +9,6 @@ mod heal;
 mod mass_failure;
 mod no_act;
 mod others;
+mod plan;
 mod plugins;
 mod wrong_start;

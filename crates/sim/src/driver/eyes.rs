@@ -10,8 +10,8 @@ use control::effect::Contribution;
 use control::state::NamedValue;
 use control::votes::{self, View};
 use control::{
-    BrokerDisks, DeadBrokers, DirUse, Disks, Finding, KnownBrokers, Liveness, Now, OngoingReassignments,
-    Probe, Probes, Severity, State, Target, Tick, Topics, UnderReplicatedPartitions,
+    BrokerDisks, DirUse, Disks, Finding, KnownBrokers, Liveness, Now, OngoingReassignments, Probe, Probes,
+    Severity, State, Target, Tick, Topics, is_something_going_on,
 };
 
 use super::reports::Reports;
@@ -103,11 +103,7 @@ impl Eyes {
             let known = known.value.0.iter().map(|(id, known)| (*id, known.broker.address.clone()));
             self.known = known.collect();
         }
-        let under = state.get::<UnderReplicatedPartitions>();
-        let absent = state.get::<DeadBrokers>();
-        self.going = under.is_some_and(|fact| !fact.value.partitions.is_empty())
-            || absent.is_some_and(|fact| !(fact.value.dead.is_empty() && fact.value.suspects.is_empty()))
-            || state.executions().iter().any(|execution| execution.ended.is_none());
+        self.going = is_something_going_on(state);
     }
 
     /// Some of the live brokers, spread over the ids; where none of them answers, everybody who may.

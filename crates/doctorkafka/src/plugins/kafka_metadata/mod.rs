@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use control::config::HumanDuration;
 use control::effect::Contribution;
-use control::{Attribute, DeadBrokers, KnownBrokers, Now, State, UnderReplicatedPartitions};
+use control::{Attribute, KnownBrokers, Now, State, is_something_going_on};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -112,13 +112,7 @@ impl Source for KafkaMetadata {
     fn after_cycle(&self, state: &State) {
         let known = state.get::<KnownBrokers>().map(|fact| &fact.value.0);
         let known = known.into_iter().flat_map(|all| all.values().map(|known| known.broker.address.clone()));
-        let under_replicated =
-            state.get::<UnderReplicatedPartitions>().is_some_and(|fact| !fact.value.partitions.is_empty());
-        let absent = state
-            .get::<DeadBrokers>()
-            .is_some_and(|fact| !(fact.value.dead.is_empty() && fact.value.suspects.is_empty()));
-        let working = state.executions().iter().any(|execution| execution.ended.is_none());
-        let needs = Needs { known: known.collect(), busy: under_replicated || absent || working };
+        let needs = Needs { known: known.collect(), busy: is_something_going_on(state) };
         self.needs.send_if_modified(|old| {
             let changed = *old != needs;
             *old = needs;

@@ -1,0 +1,81 @@
+//! Plans for a live cluster, carried out with Kafka's own tool.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use lab::Cluster;
+use serde_json::Value;
+
+use crate::harness::{DOCTOR, healed, nothing_left, wait};
+
+/// Plans, and gives the plan as JSON; its reassignment goes to `file`.
+fn plan(cluster: &Cluster, file: &Path, options: &[&str]) -> Result<Value> {
+    let _ = fs::remove_file(file);
+    let bootstrap = cluster.bootstrap();
+    let file = file.display().to_string();
+    let common = ["plan", "--bootstrap-servers", &bootstrap, "--json", "--reassignment-json", &file];
+    let output = Command::new(DOCTOR).args(common).args(options).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).context("the plan is no JSON")
+}
+
+/// Has Kafka's tool carry a plan out, and waits for its end.
+fn carry_out(cluster: &Cluster, file: &Path) -> Result<()> {
+    let path = file.display().to_string();
+    let arguments = ["--reassignment-json-file", &path, "--execute"];
+    cluster.tool("reassign_partitions", &arguments)?.success()?;
+    wait("end of the reassignments", Duration::from_secs(60), || {
+        Ok(cluster.ongoing()?.is_empty().then_some(()))
+    })
+}
+
+fn changes(plan: &Value) -> usize {
+    plan["changes"].as_array().map_or(0, Vec::len)
+}
+
+fn held_by(cluster: &Cluster, broker: i32) -> Result<usize> {
+    let partitions = cluster.partitions_of("orders")?;
+    Ok(partitions.iter().filter(|partition| partition.replicas.contains(&broker)).count())
+}
+
+#[test]
+fn a_plan_for_a_live_cluster_is_one_that_kafkas_own_tool_carries_out() -> Result<()> {
+    let cluster = Cluster::builder().brokers(3).racks(3).start()?;
+    let placed: [&[i32]; 30] = [&[1, 2]; 30];
+    cluster.create_topic_on("orders", &placed)?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("moves.json");
+
+    // Evened out: the empty broker gets its share, and a second plan has nothing left to do.
+    let goals = ["--goals", "RackAwareGoal,ReplicaDistributionGoal,LeaderReplicaDistributionGoal"];
+    let balance = plan(&cluster, &file, &goals)?;
+    ensure!(changes(&balance) >= 18, "60 replicas on three brokers: {balance:#}");
+    carry_out(&cluster, &file)?;
+    let held = [1, 2, 3].map(|broker| held_by(&cluster, broker));
+    for held in held {
+        ensure!((18..=22).contains(&held?), "not evened out: {:?}", cluster.partitions_of("orders")?);
+    }
+    let again = plan(&cluster, &file, &["--goals", "RackAwareGoal,ReplicaDistributionGoal"])?;
+    ensure!(changes(&again) == 0, "something is left to do: {again:#}");
+
+    // Drained.
+    plan(&cluster, &file, &["--mode", "drain", "--brokers", "2"])?;
+    carry_out(&cluster, &file)?;
+    ensure!(held_by(&cluster, 2)? == 0, "broker 2 is not empty");
+
+    // A dead broker's replicas.
+    cluster.kill(3)?;
+    cluster.wait_dropped(3, Duration::from_secs(30))?;
+    let explained = Command::new(DOCTOR)
+        .args(["explain", "--bootstrap-servers", &cluster.bootstrap(), "--mode", "heal", "--broker", "3"])
+        .output()?;
+    let explained = String::from_utf8_lossy(&explained.stdout).into_owned();
+    ensure!(explained.contains("30 replicas leave"), "{explained}");
+    plan(&cluster, &file, &["--mode", "heal"])?;
+    carry_out(&cluster, &file)?;
+    healed(&cluster, Duration::from_secs(30))?;
+    nothing_left(&cluster)
+}
