@@ -112,7 +112,8 @@ pub type PartitionResults = BTreeMap<TopicPartition, Result<(), ClientError>>;
 /// Changes a cluster.
 pub trait Writer: Send + Sync {
     /// Starts (`Some(replicas)`) or cancels (`None`) reassignments. The outer error means that nothing is known of
-    /// any of them. At most 500 partitions a call; the implementation refuses more.
+    /// any of them. At most 500 partitions a call; the implementation refuses more. With none the cluster only says
+    /// whether it would take such an order from us.
     fn reassign<'a>(
         &'a self,
         batch: &'a BTreeMap<TopicPartition, Option<Vec<BrokerId>>>,

@@ -92,6 +92,8 @@ pub struct BuildContext {
     pub wake: Wake,
     /// How often the loop runs when nothing wakes it.
     pub evaluation_interval: Duration,
+    /// Whether this is an action that only says what it would do.
+    pub dry_run: bool,
     /// A folder of this cluster for spools and the like, inside the state dir; it exists.
     pub folder: PathBuf,
 }

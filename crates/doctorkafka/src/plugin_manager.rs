@@ -93,7 +93,7 @@ impl PluginManager {
             .mode(0o700)
             .create(&folder)
             .map_err(|source| PluginError::MakeFolder { folder: folder.clone(), source })?;
-        let context = |plugin: &str| BuildContext {
+        let context = |plugin: &str, dry_run: bool| BuildContext {
             cluster: Arc::clone(name),
             name: plugin.to_owned(),
             connection: connection.clone(),
@@ -102,6 +102,7 @@ impl PluginManager {
             clock: Arc::clone(&self.clock),
             wake: wake.clone(),
             evaluation_interval: cluster.care.evaluation_interval.0,
+            dry_run,
             folder: folder.clone(),
         };
         let failed = |kind, plugin: &str, cause| PluginError::Build {
@@ -113,7 +114,7 @@ impl PluginManager {
         let mut sources = Vec::new();
         let mut monitors = Vec::new();
         for monitor in &cluster.monitors {
-            let made = monitor.prepared.build(&context(&monitor.name));
+            let made = monitor.prepared.build(&context(&monitor.name, false));
             monitors.push(match made.map_err(|cause| failed("monitor", &monitor.name, cause))? {
                 MonitorPlugin::Source(source) => {
                     sources.push(source);
@@ -124,12 +125,12 @@ impl PluginManager {
         }
         let mut operators = Vec::new();
         for operator in &cluster.operators {
-            let made = operator.prepared.build(&context(&operator.name));
+            let made = operator.prepared.build(&context(&operator.name, false));
             operators.push(made.map_err(|cause| failed("operator", &operator.name, cause))?);
         }
         let mut actions = Vec::new();
         for action in &cluster.actions {
-            let made = action.plugin.prepared.build(&context(&action.plugin.name));
+            let made = action.plugin.prepared.build(&context(&action.plugin.name, action.dry_run));
             actions.push(made.map_err(|cause| failed("action", &action.plugin.name, cause))?);
         }
         let known = events(cluster);

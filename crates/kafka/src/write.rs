@@ -50,9 +50,6 @@ impl Writer for Kafka {
                     why: format!("{} partitions in one call, at most {MAX_REASSIGNMENTS}", batch.len()),
                 });
             }
-            if batch.is_empty() {
-                return Ok(PartitionResults::new());
-            }
             let answer = self
                 .order_controller(
                     REASSIGN,

@@ -19,6 +19,7 @@ mod settings;
 mod yaml;
 
 use std::fs;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use crate::client_settings;
@@ -71,7 +72,7 @@ fn read(
 /// its enabled clusters name.
 pub fn load(path: &Path, registry: &PluginRegistry) -> Loaded {
     let file = path.display().to_string();
-    match fs::read(path).map_err(|error| error.to_string()).and_then(|bytes| {
+    match read_bounded(path).map_err(|error| error.to_string()).and_then(|bytes| {
         String::from_utf8(bytes)
             .map_err(|error| format!("it is no UTF-8 after {} bytes", error.utf8_error().valid_up_to()))
     }) {
@@ -83,6 +84,13 @@ pub fn load(path: &Path, registry: &PluginRegistry) -> Loaded {
             Loaded { config: None, report: Report::new(&file, String::new(), vec![problem]) }
         }
     }
+}
+
+/// Reads a file, but no more of it than it takes to see that it is too large: there are files without an end.
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(yaml::MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// A configuration that was read and is not resolved.

@@ -1,5 +1,6 @@
 //! From the tree to the resolved configuration.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -92,7 +93,7 @@ fn clusters(
     registry: &PluginRegistry,
     problems: &mut Vec<Problem>,
 ) -> (Vec<ClusterConfig>, Vec<Arc<str>>) {
-    let (mut enabled, mut disabled) = (Vec::new(), Vec::new());
+    let (mut enabled, mut disabled): (Vec<ClusterConfig>, Vec<Arc<str>>) = (Vec::new(), Vec::new());
     let mut seen: Vec<(String, Span)> = Vec::new();
     let list = root.get("kafkaclusters");
     let items = list.and_then(|entry| entry.node.items()).unwrap_or_default();
@@ -119,7 +120,17 @@ fn clusters(
             cluster(item, &first, name.as_deref().unwrap_or_default(), globals, types, registry, problems);
         match (name, cluster) {
             (Some(name), _) if !is_enabled => disabled.push(name),
-            (Some(_), Some(cluster)) => enabled.push(cluster),
+            (Some(_), Some(cluster)) => {
+                if let Some(other) = enabled.iter().find(|other| has_same_servers(other, &cluster)) {
+                    let span = item.get("bootstrap_servers").and_then(|entry| entry.key_span.clone());
+                    let message = format!(
+                        "`{}` and `{}` have the same bootstrap servers: one cluster would be looked after twice",
+                        other.name, cluster.name
+                    );
+                    problems.push(Problem::warning(span, message));
+                }
+                enabled.push(cluster);
+            }
             _ => {}
         }
     }
@@ -128,6 +139,12 @@ fn clusters(
         problems.push(Problem::error(span, "no cluster is enabled: there is nothing to do"));
     }
     (enabled, disabled)
+}
+
+fn has_same_servers(one: &ClusterConfig, other: &ClusterConfig) -> bool {
+    let servers =
+        |cluster: &ClusterConfig| cluster.endpoint.bootstrap.iter().cloned().collect::<BTreeSet<_>>();
+    servers(one) == servers(other)
 }
 
 fn cluster_name(

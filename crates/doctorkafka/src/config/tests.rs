@@ -100,7 +100,7 @@ fn drk_45_two_clusters_are_told_apart_by_name_and_not_by_how_they_are_reached() 
 fn drk_58_each_cluster_reports_in_its_own_way() {
     let json = resolved(
         "actions: [{type: report_operation, topic: acts}]\nkafkaclusters:\n- {name: a, bootstrap_servers: h:1}\n\
-         - {name: b, bootstrap_servers: h:1, actions: [{name: report_operation, topic: acts_b}]}\n",
+         - {name: b, bootstrap_servers: h:2, actions: [{name: report_operation, topic: acts_b}]}\n",
     );
     assert_eq!(plugin(&json, 0, "actions", "report_operation")["topic"], "acts");
     assert_eq!(plugin(&json, 1, "actions", "report_operation")["topic"], "acts_b");
@@ -314,4 +314,30 @@ proptest! {
         }
         prop_assert_eq!(loaded.config.is_some(), loaded.report.errors() == 0);
     }
+}
+
+#[test]
+fn a_cluster_under_two_names_is_warned_of() {
+    let text = "\
+kafkaclusters:
+- {name: a, bootstrap_servers: 'h:1, i:1'}
+- {name: b, bootstrap_servers: 'i:1,h:1'}
+- {name: c, bootstrap_servers: 'i:1,h:1', enabled: false}
+- {name: d, bootstrap_servers: 'i:1'}
+";
+    let loaded = parse("f", text, &plugins::builtin(), &|_| None);
+    expect![[r#"
+        f:3:13: warning: `a` and `b` have the same bootstrap servers: one cluster would be looked after twice
+    "#]]
+    .assert_eq(&loaded.report.to_string());
+}
+
+#[test]
+fn a_file_without_an_end_is_too_large() {
+    let loaded = load(std::path::Path::new("/dev/zero"), &plugins::builtin());
+    assert!(
+        loaded.config.is_none() && loaded.report.to_string().contains("larger than"),
+        "{}",
+        loaded.report
+    );
 }

@@ -14,7 +14,7 @@ use super::node::{Entry, Node, Value};
 use super::problem::Problem;
 
 /// A configuration for a thousand clusters has some 100 KB.
-const MAX_BYTES: usize = 1 << 20;
+pub(super) const MAX_BYTES: usize = 1 << 20;
 
 /// Aliases repeat nodes: this many may come of a text in whole. A configuration for a thousand clusters has some 10,000.
 const MAX_NODES: usize = 200_000;

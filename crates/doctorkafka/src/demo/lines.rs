@@ -69,7 +69,8 @@ impl fmt::Display for Line {
 
 /// A moment as minutes and seconds.
 pub(super) fn clock(at: Moment) -> String {
-    format!("{:02}:{:04.1}", at.0 / 60_000, (at.0 % 60_000) as f64 / 1_000.0)
+    let tenths = at.0 / 100;
+    format!("{:02}:{:02}.{}", tenths / 600, tenths / 10 % 60, tenths % 10)
 }
 
 /// Picks out of all that happens what has not been told yet.

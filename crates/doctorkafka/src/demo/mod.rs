@@ -116,7 +116,8 @@ impl Demo {
 
     /// The configuration: as a person would write it for a cluster that may be healed at once.
     fn config(&self, folder: &Path, registry: &PluginRegistry) -> Result<Config, DemoError> {
-        let every = |ms: u32| format!("{}ms", (ms / self.speed).max(20));
+        // Nothing may be asked for more often than every 100 ms.
+        let every = |ms: u32| format!("{}ms", (ms / self.speed).max(100));
         let (second, half_minute) = (every(1_000), every(30_000));
         let text = format!(
             "\

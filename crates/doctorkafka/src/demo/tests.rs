@@ -28,9 +28,12 @@ fn the_narrator_knows_every_fault_of_the_story() {
 #[test]
 fn the_configuration_is_one_that_the_service_takes() {
     let folder = tempfile::tempdir().unwrap();
-    let config = demo().config(folder.path(), &crate::plugins::builtin()).unwrap();
-    assert_eq!(config.clusters.len(), 1);
-    assert!(config.clusters[0].actions.iter().all(|action| !action.dry_run));
+    for speed in 1..=20 {
+        let demo = Demo { speed, ..demo() };
+        let config = demo.config(folder.path(), &crate::plugins::builtin()).unwrap();
+        assert_eq!(config.clusters.len(), 1);
+        assert!(config.clusters[0].actions.iter().all(|action| !action.dry_run));
+    }
 }
 
 #[test]

@@ -26,6 +26,10 @@ pub(crate) struct Fake {
     pub(crate) configs: Mutex<ConfigValues>,
     /// How the next appends to a log end; they succeed when there is nothing here.
     pub(crate) refusals: Mutex<Vec<ClientError>>,
+    /// Why it takes no orders to reassign.
+    pub(crate) may_not: Mutex<Option<ClientError>>,
+    /// So many of the next probes panic.
+    pub(crate) dying: Mutex<u32>,
     /// The changes that were asked for.
     pub(crate) changes: Mutex<Vec<&'static str>>,
 }
@@ -67,7 +71,14 @@ impl Reader for Fake {
         at: &'a BrokerAddress,
         limit: Duration,
     ) -> BoxFuture<'a, Result<BrokerAnswer, ClientError>> {
+        let dies = {
+            let mut dying = self.dying.lock().unwrap();
+            let dies = *dying > 0;
+            *dying = dying.saturating_sub(1);
+            dies
+        };
         Box::pin(async move {
+            assert!(!dies, "made up");
             tokio::time::sleep(limit).await;
             let limit_ms = u64::try_from(limit.as_millis()).unwrap();
             Err(ClientError::Timeout { at: at.to_string(), limit_ms, doing: "asking" })
@@ -113,8 +124,12 @@ impl Reader for Fake {
 impl Writer for Fake {
     fn reassign<'a>(
         &'a self,
-        _batch: &'a BTreeMap<TopicPartition, Option<Vec<BrokerId>>>,
+        batch: &'a BTreeMap<TopicPartition, Option<Vec<BrokerId>>>,
     ) -> BoxFuture<'a, Result<PartitionResults, ClientError>> {
+        if batch.is_empty() {
+            let refusal = self.may_not.lock().unwrap().clone();
+            return Box::pin(async { refusal.map_or(Ok(PartitionResults::new()), Err) });
+        }
         self.change("reassign")
     }
 
@@ -229,6 +244,7 @@ pub(crate) fn context(fake: &Arc<Fake>) -> BuildContext {
         clock: Arc::new(Virtual(Instant::now())),
         wake: Wake::default(),
         evaluation_interval: Duration::from_secs(1),
+        dry_run: false,
         folder: std::path::PathBuf::new(),
     }
 }

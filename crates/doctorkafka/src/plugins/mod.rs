@@ -63,6 +63,7 @@ const BUILT_IN_FINDINGS: &[&str] = &[
     "log_dirs_unreadable",
     "maintenance",
     "mass_failure",
+    "may_not_reassign",
     "metadata_unreadable",
     "no_broker_stats",
     "no_topics_visible",

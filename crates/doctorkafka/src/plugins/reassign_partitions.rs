@@ -6,18 +6,20 @@
 //! overridden. That race cannot be closed from outside.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use cluster::{
     BoxFuture, BrokerId, ClientError, ConfigChange, ConfigResource, ConfigValues, Reassignments, TopicName,
-    TopicPartition, TopicTable,
+    TopicPartition, TopicTable, Writer,
 };
 use control::event::{PartitionMove, ReassignResult, ReassignStep, Throttle, ThrottleEntry};
 use control::execution::last_look::{LastLook, WITNESSES, keeps_from_cancelling, last_look};
-use control::{ActError, Action, Done, Event};
+use control::{ActError, Action, Done, Event, Finding, Severity, Target};
 use serde::{Deserialize, Serialize};
 
-use crate::plugin::{ActionConfig, BuildContext, Connection};
+use super::task::Task;
+use crate::plugin::{ActionConfig, BuildContext, Connection, Wake};
 
 /// Partitions in one request. KRaft refuses requests that need more than 10,000 metadata records.
 const MOST_IN_A_REQUEST: usize = 500;
@@ -44,9 +46,18 @@ impl ActionConfig for ReassignPartitionsConfig {
     }
 
     fn build(&self, context: &BuildContext) -> Result<Arc<dyn Action>, String> {
+        let refusal = Arc::new(Mutex::new(None));
+        let asking = ask_for_the_right(
+            Arc::clone(&context.connection.writer),
+            Arc::clone(&refusal),
+            context.wake.clone(),
+        );
         Ok(Arc::new(ReassignPartitions {
             name: context.name.clone(),
             connection: context.connection.clone(),
+            refusal,
+            // A dry run may well be without rights.
+            _task: (!context.dry_run).then(|| Task::spawn(asking)),
         }))
     }
 }
@@ -54,6 +65,37 @@ impl ActionConfig for ReassignPartitionsConfig {
 struct ReassignPartitions {
     name: String,
     connection: Connection,
+    /// Why the cluster takes no such orders from us.
+    refusal: Refusal,
+    _task: Option<Task>,
+}
+
+type Refusal = Arc<Mutex<Option<String>>>;
+
+const MAY_NOT_REASSIGN: &str = "may_not_reassign";
+/// How often the cluster is asked whether it would take our orders, and how often while it would not or cannot say.
+const ASK_AGAIN: Duration = Duration::from_secs(300);
+const ASK_AGAIN_SOON: Duration = Duration::from_secs(15);
+
+/// Asks the cluster again and again whether it would take our orders: in an outage it is too late to find out.
+async fn ask_for_the_right(writer: Arc<dyn Writer>, refusal: Refusal, wake: Wake) {
+    loop {
+        let answer = match writer.reassign(&BTreeMap::new()).await {
+            Ok(_) => Some(None),
+            Err(why @ ClientError::Denied { .. }) => Some(Some(why.to_string())),
+            // Other monitors tell what is wrong then.
+            Err(_) => None,
+        };
+        let pause = if answer == Some(None) { ASK_AGAIN } else { ASK_AGAIN_SOON };
+        if let Some(answer) = answer {
+            let mut known = refusal.lock().unwrap_or_else(PoisonError::into_inner);
+            if *known != answer {
+                *known = answer;
+                wake.wake();
+            }
+        }
+        tokio::time::sleep(pause).await;
+    }
 }
 
 impl Action for ReassignPartitions {
@@ -63,6 +105,16 @@ impl Action for ReassignPartitions {
 
     fn emits(&self) -> Vec<String> {
         vec![control::event::names::ELECT_LEADERS.to_owned()]
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        let finding = |why| {
+            let message =
+                format!("Kafka would refuse to move replicas, so that nothing can be healed: {why}");
+            Finding::new(MAY_NOT_REASSIGN, Target::Cluster, Severity::Critical, message)
+                .waiting_for("the right Alter on the cluster for this user")
+        };
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone().map(finding).into_iter().collect()
     }
 
     fn execute<'a>(&'a self, event: &'a Event, dry_run: bool) -> BoxFuture<'a, Result<Done, ActError>> {

@@ -424,7 +424,10 @@ impl ClusterManager {
     }
 
     fn keep_for_later(&mut self, effect: Effect, why: &str) {
-        if matches!(effect, Effect::Record(_)) || is_report(&effect) {
+        if let Effect::Record(record) = effect {
+            // Nobody need wait to read what is wrong.
+            self.shared.audit.take(record);
+        } else if is_report(&effect) {
             if self.late.len() >= LATE {
                 self.late.pop_front();
             }

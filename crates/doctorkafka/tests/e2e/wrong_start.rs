@@ -99,6 +99,8 @@ fn a_wrong_password_and_a_missing_right_are_said_and_tried_calmly() -> Result<()
     let right: Vec<&str> = right.iter().map(String::as_str).collect();
     let doctor = Doctor::run(&bootstrap, &folder.path().join("right"), &right)?;
     doctor.ready()?;
+    // The right is missed before it is needed.
+    doctor.incident("may_not_reassign", Duration::from_secs(20))?;
     cluster.kill(3)?;
     doctor.line("submitting", Duration::from_secs(40))?;
     doctor.line("not authorised", Duration::from_secs(20))?;
@@ -113,5 +115,8 @@ fn a_wrong_password_and_a_missing_right_are_said_and_tried_calmly() -> Result<()
         Ok(orders.iter().all(|p| !p.replicas.contains(&3) && p.isr.len() == 2).then_some(()))
     })
     .with_context(|| doctor.output())?;
+    wait("end of the incident", Duration::from_secs(30), || {
+        Ok(doctor.incidents()?.iter().all(|kind| kind != "may_not_reassign").then_some(()))
+    })?;
     doctor.stop()
 }

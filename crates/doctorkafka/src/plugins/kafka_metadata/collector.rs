@@ -14,7 +14,7 @@ use control::{
     BrokerDisks, DirUse, Disks, Finding, Liveness, OngoingReassignments, Severity, Target, Tick, Topics,
 };
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::{KafkaMetadataConfig, Needs};
 use crate::plugin::BuildContext;
@@ -157,16 +157,29 @@ impl Collector {
             tokio::select! {
                 _ = interval.tick() => self.ask(),
                 Some(brought) = self.jobs.join_next() => {
-                    // A job that panicked is a defect of the client; its slot is freed by the next round.
                     match brought {
                         Ok(brought) => self.take(brought),
-                        Err(e) => tracing::error!(error = %e, "a metadata job has died"),
+                        Err(why) => self.start_over(&why),
                     }
                 }
                 changed = self.needs.changed() => if changed.is_err() { return },
             }
             self.read();
             self.show();
+        }
+    }
+
+    /// A job that panicked is a defect of the client. Which one it was is not told: all are given up and asked anew, so that
+    /// none is waited for that never comes.
+    fn start_over(&mut self, why: &JoinError) {
+        tracing::error!(error = %why, "a metadata job has died; all are asked anew");
+        self.jobs = JoinSet::new();
+        self.in_flight.clear();
+        let now = self.now();
+        for schedule in [&mut self.topics, &mut self.disks] {
+            if schedule.running {
+                schedule.end(now, false);
+            }
         }
     }
 
