@@ -24,8 +24,6 @@ use crate::plugin::{ActionConfig, BuildContext, ConfigProblem, Connection};
 /// How long an act waits for its record to be written before it says "spooled". Well under the five seconds within
 /// which the service ends.
 const WAIT: Duration = Duration::from_secs(3);
-/// A record that takes longer to be written is saved in the spool meanwhile.
-const SAVED_AFTER: Duration = Duration::from_secs(1);
 /// Pauses between attempts while the topic cannot be written.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -231,6 +229,8 @@ impl Writing {
             while let Ok(job) = jobs.try_recv() {
                 self.spool.push(job.action, Some(job.written));
             }
+            // On disk first: whoever ends the process now loses nothing, and a record may rather be told twice.
+            self.save().await;
             match self.write_first(&mut jobs).await {
                 Ok(()) => {
                     pause = SHORTEST_PAUSE;
@@ -249,7 +249,6 @@ impl Writing {
                         "the actions topic {} cannot be written, the record of what is done waits: {why}",
                         self.config.topic
                     )));
-                    self.save().await;
                     let rest = tokio::time::sleep(pause);
                     tokio::pin!(rest);
                     // Whoever comes meanwhile is taken in, so that nobody has to wait for the pause to end.
@@ -278,8 +277,7 @@ impl Writing {
         }
     }
 
-    /// Writes the oldest. One that takes long is saved meanwhile, and so is what comes behind it: whoever ends the
-    /// process then loses nothing.
+    /// Writes the oldest. What comes behind it meanwhile is saved.
     async fn write_first(&mut self, jobs: &mut mpsc::Receiver<Job>) -> Result<(), ClientError> {
         let Some(action) = self.spool.first() else { return Ok(()) };
         let record = match self.codec.encode_action(action) {
@@ -301,17 +299,13 @@ impl Writing {
         let dropped = self.spool.dropped();
         let append = append(self.connection.clone(), self.config.clone(), record);
         tokio::pin!(append);
-        let long = tokio::time::sleep(SAVED_AFTER);
-        tokio::pin!(long);
-        let mut saves = false;
         let written = loop {
             tokio::select! {
                 written = &mut append => break written,
-                () = &mut long, if !saves => saves = true,
-                Some(job) = jobs.recv() => self.spool.push(job.action, Some(job.written)),
-            }
-            if saves {
-                self.save().await;
+                Some(job) = jobs.recv() => {
+                    self.spool.push(job.action, Some(job.written));
+                    self.save().await;
+                }
             }
         };
         written?;
@@ -414,10 +408,13 @@ mod tests {
     }
 
     /// Takes records, and never says that it has them: the leader of the topic has just died.
-    struct Hangs;
+    struct Hangs {
+        spool: std::path::PathBuf,
+    }
 
     impl cluster::LogWriter for Hangs {
         fn append<'a>(&'a self, _: &'a str, _: NewRecord) -> BoxFuture<'a, Result<(), ClientError>> {
+            assert!(self.spool.exists(), "a record is sent that is not on disk");
             Box::pin(std::future::pending())
         }
 
@@ -427,20 +424,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_hangs_when_the_process_ends_is_in_the_spool() {
+    async fn a_record_is_in_the_spool_before_it_is_sent_and_while_that_hangs() {
         use crate::plugins::fakes::{Fake, context};
 
         let folder = tempfile::tempdir().unwrap();
         let mut context = context(&Arc::new(Fake::default()));
         context.folder = folder.path().to_owned();
-        context.connection.log_writer = Arc::new(Hangs);
+        let spool = folder.path().join("plugin.spool");
+        context.connection.log_writer = Arc::new(Hangs { spool: spool.clone() });
         let action = ReportOperationConfig::default().build(&context).unwrap();
         let event = Event::new("report_operation", Target::Cluster, "", &record(serde_json::Value::Null));
         for _ in 0..2 {
             assert_eq!(action.execute(&event, false).await.unwrap().summary, "spooled");
         }
         drop(action);
-        let left: Spool<()> = Spool::open(folder.path().join("plugin.spool"), 10).unwrap();
+        let left: Spool<()> = Spool::open(spool, 10).unwrap();
         assert_eq!(left.len(), 2);
     }
 

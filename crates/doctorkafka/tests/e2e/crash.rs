@@ -74,6 +74,7 @@ fn finds_its_own_reassignments_after_kill_9_and_finishes_the_record() -> Result<
         Ok(doctor.status()?["work"].as_array().is_some_and(Vec::is_empty).then_some(()))
     })?;
     nothing_left(&cluster)?;
+    ensure!(doctor.submissions()? >= 1, "the record of the submission died with the process");
     ensure!(doctor.count("is dead") <= 1);
     doctor.stop()
 }
