@@ -1,9 +1,11 @@
 //! Trials of the simulator and the planner. `cargo xtask storm` and `cargo xtask planner-cases` build and run this program;
 //! it is one of its own so that `cargo xtask test` need not wait for what it depends on.
 
+mod mutations;
 mod planner_cases;
 mod storm;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -24,7 +26,13 @@ enum Trial {
 
 fn main() -> Result<ExitCode> {
     match Cli::parse().trial {
-        Trial::Storm(storm) => Ok(storm.run()),
+        Trial::Storm(storm) => storm.run(),
         Trial::PlannerCases(cases) => cases.run(),
     }
+}
+
+/// The folder of the workspace: two above that of this package.
+fn root() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.ancestors().nth(2).unwrap_or(package).to_owned()
 }

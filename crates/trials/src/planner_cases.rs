@@ -8,7 +8,7 @@ mod sets;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow};
@@ -17,6 +17,8 @@ use planner::balance::{Budget, Goal, Obstacle, Plan, audit, solve};
 use serde_json::Value;
 
 use case::{Case, Skipped, list};
+
+use crate::root;
 
 /// Plan for recorded small clusters and compare the outcome with the recorded one.
 #[derive(Args, Debug)]
@@ -111,7 +113,7 @@ impl PlannerCases {
 
 /// Reads a file, or the one of that name in the benchmark's folder beside the repository.
 fn read(path: Option<PathBuf>, name: &str) -> Result<Value> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/balance").join(name);
+    let beside = || root().join("../shared/data/balance").join(name);
     let path = path.unwrap_or_else(beside);
     let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_slice(&text).map_err(|error| anyhow!("{}: {error}", path.display()))

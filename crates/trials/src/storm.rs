@@ -3,12 +3,15 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
+use anyhow::Result;
 use clap::Args;
+
+use crate::mutations;
 
 /// Live through incidents at random, and say which of them bring something about that must not be.
 #[derive(Args, Debug)]
 pub(crate) struct Storm {
-    /// How many incidents.
+    /// How many incidents; with `--mutations`, at most how many for each of them.
     #[arg(long, default_value_t = 100)]
     seeds: u64,
     /// The seed of the first; each further one has the next.
@@ -17,13 +20,19 @@ pub(crate) struct Storm {
     /// End after so many failures.
     #[arg(long)]
     most_failures: Option<usize>,
+    /// Put known bugs into a copy of the sources, one after the other, and see whether the storm finds each.
+    #[arg(long, conflicts_with = "most_failures")]
+    mutations: bool,
 }
 
 /// Only so many failures are told in full.
 const TOLD: usize = 3;
 
 impl Storm {
-    pub(crate) fn run(&self) -> ExitCode {
+    pub(crate) fn run(&self) -> Result<ExitCode> {
+        if self.mutations {
+            return mutations::run(self.first_seed, self.seeds);
+        }
         let began = Instant::now();
         let seeds = self.first_seed..self.first_seed.saturating_add(self.seeds);
         let (totals, failures) = sim::storm::run_all(seeds, self.most_failures.unwrap_or(usize::MAX));
@@ -39,6 +48,6 @@ impl Storm {
             totals.incidents,
             failures.len()
         );
-        if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

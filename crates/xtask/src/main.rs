@@ -1,6 +1,5 @@
 //! The development tasks of this workspace: `cargo xtask test`, `cargo xtask planner-cases`, `cargo xtask storm`.
 
-mod mutations;
 mod test;
 mod trials;
 
@@ -20,14 +19,16 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Task {
     Test(test::Test),
-    PlannerCases(trials::PlannerCases),
-    Storm(trials::Storm),
+    /// Plan for recorded small clusters and compare the outcome with the recorded one.
+    PlannerCases(trials::Trial),
+    /// Live through incidents at random, and say which of them bring something about that must not be.
+    Storm(trials::Trial),
 }
 
 fn main() -> Result<ExitCode> {
     match Cli::parse().task {
         Task::Test(test) => test.run(),
-        Task::PlannerCases(cases) => cases.run(),
-        Task::Storm(storm) => storm.run(),
+        Task::PlannerCases(cases) => cases.run("planner-cases"),
+        Task::Storm(storm) => storm.run("storm"),
     }
 }

@@ -1,13 +1,14 @@
 //! Known bugs, put one after the other into a copy of the sources, to see whether the storm finds each: a check that
 //! finds nothing proves something only if it would find what is wrong.
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::test::{cargo, root};
+use crate::root;
 
 /// A bug in a source file of the core: what is right, and what it becomes.
 struct Mutation {
@@ -188,7 +189,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 /// Builds the storm of the copy, and says where it is.
 fn build(copy: &Path) -> Result<PathBuf> {
     let target = root().join("target/mutants/build");
-    let status = Command::new(cargo())
+    let status = Command::new(env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
         .args(["build", "-q", "-p", "trials", "--target-dir"])
         .arg(&target)
         // A bug may leave something unused.
