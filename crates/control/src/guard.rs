@@ -322,7 +322,7 @@ impl Guard<'_> {
             let left = self.left(cooling).as_secs_f64().ceil();
             let what = match cooling.cancelled_by {
                 Some(by) => format!("was cancelled by {by}"),
-                None => "failed".to_owned(),
+                None => format!("failed ({})", cooling.why),
             };
             let lift = if cooling.cancelled_by.is_some() { ", or after doctorkafka resume" } else { "" };
             let reason =
@@ -344,11 +344,11 @@ impl Guard<'_> {
             for m in &reassign.moves {
                 let partition = &m.order.partition;
                 match &m.phase {
-                    MovePhase::Dropped { .. } => {
+                    MovePhase::Dropped { why } => {
                         let times = failed.get(partition).map_or(0, |before| before.times);
                         let cancelled_by = reassign.cancelled.as_deref();
                         let times = times.saturating_add(1);
-                        failed.insert(partition, Cooling { times, last: *at, cancelled_by });
+                        failed.insert(partition, Cooling { times, last: *at, cancelled_by, why });
                     }
                     MovePhase::Done { .. } => {
                         failed.remove(partition);
@@ -380,6 +380,8 @@ struct Cooling<'a> {
     last: Timestamp,
     /// Who cancelled it.
     cancelled_by: Option<&'a str>,
+    /// Why it was dropped.
+    why: &'a str,
 }
 
 /// Brokers under maintenance, by wish or by the monitor.

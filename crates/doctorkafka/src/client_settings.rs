@@ -16,7 +16,13 @@ pub(crate) fn read(path: &Path) -> Result<Security, Vec<String>> {
         .map_err(|problems| problems.iter().map(|problem| format!("{place}: {problem}")).collect())
 }
 
-/// What is wrong with the file at `path`: nothing, if it can be used.
+/// What is wrong with the file at `path`, and with those of certificates and keys that it names: nothing, if they can be used.
 pub(crate) fn problems(path: &Path) -> Vec<String> {
-    read(path).err().unwrap_or_default()
+    match read(path) {
+        Ok(security) => {
+            let problems = security.check_files();
+            problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect()
+        }
+        Err(problems) => problems,
+    }
 }

@@ -240,16 +240,4 @@ kafkaclusters:
         let error = build(text, dir.path()).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(error.starts_with("cluster a: cannot read /nowhere/c.properties"), "{error}");
     }
-
-    #[tokio::test]
-    async fn says_which_plugin_cannot_read_which_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let spool = dir.path().join("clusters/a/report_operation.spool");
-        std::fs::create_dir_all(&spool).unwrap();
-        let text = "kafkaclusters: [{name: a, bootstrap_servers: 127.0.0.1:1}]";
-        let error = build(text, dir.path()).err().map(|error| error.to_string()).unwrap_or_default();
-        let expected =
-            format!("cluster a: action report_operation: the spool {} cannot be read:", spool.display());
-        assert!(error.starts_with(&expected), "{error}");
-    }
 }

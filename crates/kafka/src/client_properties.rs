@@ -42,6 +42,7 @@
 //! `sasl.login.retry.…` and `sasl.login.refresh.…` have no effect. Not supported: client assertions
 //! (`sasl.oauthbearer.assertion.…`), the JWT-bearer grant, Java classes of others.
 
+mod files;
 mod known;
 mod oauth;
 
@@ -55,6 +56,8 @@ use crate::jaas::{self, LoginModule};
 use crate::oauth::Tokens;
 use crate::properties::{self, Entry};
 use crate::security::Security;
+
+pub(crate) use self::files::PemFile;
 
 /// Something that is wrong with a file of client settings. It repeats no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +90,13 @@ pub fn parse(text: &str) -> Result<Security, Vec<Problem>> {
         let shows_certificate =
             ["ssl.keystore.location", "ssl.keystore.key"].iter().any(|key| settings.get(key).is_some());
         settings.warnings.sort_by_key(|p| p.line);
-        Ok(Security { auth, tokens: settings.tokens, shows_certificate, warnings: settings.warnings })
+        Ok(Security {
+            auth,
+            tokens: settings.tokens,
+            shows_certificate,
+            files: settings.files,
+            warnings: settings.warnings,
+        })
     } else {
         Err(settings.problems)
     }
@@ -104,11 +113,13 @@ struct Settings {
     warnings: Vec<Problem>,
     /// What gives the tokens of OAUTHBEARER.
     tokens: Option<Arc<Tokens>>,
+    files: Vec<PemFile>,
 }
 
 impl Settings {
     fn new(entries: Vec<Entry>, problems: Vec<Problem>) -> Self {
-        let mut settings = Self { values: BTreeMap::new(), problems, warnings: Vec::new(), tokens: None };
+        let mut settings =
+            Self { values: BTreeMap::new(), problems, warnings: Vec::new(), tokens: None, files: Vec::new() };
         for Entry { line, key, value } in entries {
             if !known::is_known(&key) {
                 let message = format!("no Kafka client has a setting {:?}: ignored", shortened(&key));
@@ -300,6 +311,8 @@ impl Settings {
             None => (line, "JKS".to_owned()),
         };
         if store_type == "PEM" {
+            let (key, path) = (format!("ssl.{kind}.location"), location.clone());
+            self.files.push(PemFile { line, key, path, with_key: kind == "keystore" });
             return Some(location);
         }
         let given = if self.values.contains_key(&type_key) { "" } else { " (Kafka's default)" };

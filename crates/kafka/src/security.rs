@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use krafka::auth::AuthConfig;
 
-use crate::client_properties::Problem;
+use crate::client_properties::{PemFile, Problem};
 use crate::oauth::{Held, Tokens};
 
 /// The security settings of a cluster. Made by [`client_properties::parse`](crate::client_properties::parse), or
@@ -18,18 +18,26 @@ pub struct Security {
     pub(crate) tokens: Option<Arc<Tokens>>,
     /// Whether brokers are shown a client certificate.
     pub(crate) shows_certificate: bool,
+    /// The files that a connection reads.
+    pub(crate) files: Vec<PemFile>,
     pub(crate) warnings: Vec<Problem>,
 }
 
 impl Security {
     /// No encryption and no authentication.
     pub fn plaintext() -> Self {
-        Self { auth: None, tokens: None, shows_certificate: false, warnings: Vec::new() }
+        Self { auth: None, tokens: None, shows_certificate: false, files: Vec::new(), warnings: Vec::new() }
     }
 
     /// What was odd in the file that these settings come from but did not hinder us, such as a misspelt key.
     pub fn warnings(&self) -> &[Problem] {
         &self.warnings
+    }
+
+    /// What is wrong at this moment with the files of certificates and keys that these settings name, each with the line
+    /// that names it. A connection reads them when it is made.
+    pub fn check_files(&self) -> Vec<Problem> {
+        self.files.iter().filter_map(PemFile::problem).collect()
     }
 
     /// Kafka's name of the protocol: `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`.

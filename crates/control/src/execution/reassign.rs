@@ -277,6 +277,8 @@ fn start(execution: &mut Execution, step: ReassignStep, now: Now) -> Progressed 
     let detail = serde_json::to_value(&step).unwrap_or_default();
     execution.sequence = execution.sequence.saturating_add(1);
     let sequence = execution.sequence;
+    // Which of its configs are free is only asked at first.
+    let only_asks = matches!(&step, ReassignStep::SetThrottle(throttle) if throttle.entries.is_none());
     let mut tried_before = false;
     if let Work::Reassign(work) = &mut execution.work {
         work.under_way = Some(UnderWay { sequence, step: kind });
@@ -292,7 +294,7 @@ fn start(execution: &mut Execution, step: ReassignStep, now: Now) -> Progressed 
     let mut event = execution.event.clone();
     event.payload = detail.clone();
     let mut progressed = Progressed { act: Some(event), ..Progressed::default() };
-    if !tried_before {
+    if !tried_before && !only_asks {
         progressed.lines.push(Line::of(RecordKind::Act, execution).result(result).detail(detail));
     }
     progressed

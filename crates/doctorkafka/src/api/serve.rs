@@ -1,9 +1,9 @@
 //! Sockets, and the connections to them.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -13,12 +13,14 @@ use hyper_util::service::TowerToHyperService;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
+
+use crate::plugins::task::Task;
 
 /// The name of the control socket in the state dir.
 pub const CONTROL_SOCKET: &str = "control.sock";
 
-/// How many connections are served at once; others wait.
+/// How many connections are served at once. For a further one the oldest is cut off, so that clients which say nothing
+/// keep nobody out.
 const CONNECTIONS: usize = 64;
 /// How long a client may take to send its headers, and all of its request and our answer.
 const HEADERS_LIMIT: Duration = Duration::from_secs(5);
@@ -106,9 +108,9 @@ impl Listening {
 
     /// Serves `router` until it is dropped.
     pub async fn serve(self, router: Router) {
-        let turns = Arc::new(Semaphore::new(CONNECTIONS));
+        // Dropped with this future, and their tasks with them.
+        let mut served = VecDeque::new();
         loop {
-            let Ok(turn) = Arc::clone(&turns).acquire_owned().await else { return };
             let connection = match &self {
                 Self::Control(listener) => listener.accept().await.map(|(stream, _)| Either::Unix(stream)),
                 Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| Either::Tcp(stream)),
@@ -116,13 +118,16 @@ impl Listening {
             let router = router.clone();
             match connection {
                 Ok(connection) => {
-                    tokio::spawn(async move {
+                    served.retain(|task: &Task| !task.is_finished());
+                    if served.len() >= CONNECTIONS {
+                        served.pop_front();
+                    }
+                    served.push_back(Task::spawn(async move {
                         match connection {
                             Either::Unix(stream) => converse(stream, router).await,
                             Either::Tcp(stream) => converse(stream, router).await,
                         }
-                        drop(turn);
-                    });
+                    }));
                 }
                 Err(error) => {
                     tracing::debug!(%error, "a connection could not be accepted");

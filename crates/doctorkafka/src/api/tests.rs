@@ -188,6 +188,23 @@ async fn health_tells_late_loops_from_those_in_trouble() {
 }
 
 #[tokio::test]
+async fn clients_that_say_nothing_keep_nobody_out() {
+    let served = serve().await;
+    served.shared.publish(Snapshot { at: Some(NOW), ..Snapshot::default() });
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        silent.push(TcpStream::connect(("127.0.0.1", served.port)).await.unwrap());
+    }
+    let answer = tokio::time::timeout(Duration::from_secs(3), get(&served, "/health")).await;
+    let answer = answer.expect("less than the time that clients have for their headers");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    // The oldest were cut off for it, and the youngest were not.
+    assert_eq!(silent[0].read(&mut [0]).await.unwrap_or(0), 0);
+    let youngest = silent[99].try_read(&mut [0]);
+    assert_eq!(youngest.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[tokio::test]
 async fn the_control_socket_is_its_owners_alone_and_there_is_one() {
     let served = serve().await;
     let path = served.dir.path().join(CONTROL_SOCKET);

@@ -13,13 +13,19 @@ const TEMPLATE: &str = include_str!("init.yaml");
 /// Write a commented configuration file to start from.
 #[derive(Args, Debug)]
 pub(super) struct Init {
-    /// The file to write; one that exists is left alone.
+    /// The file to write, or - for standard output; one that exists is left alone.
     #[arg(default_value = "doctorkafka.yaml")]
     file: PathBuf,
 }
 
 impl Init {
     pub(super) fn run(self) -> ExitCode {
+        if self.file.as_os_str() == "-" {
+            return match io::stdout().write_all(TEMPLATE.as_bytes()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => ExitCode::FAILURE,
+            };
+        }
         let file = self.file.display();
         let (code, line) = match write_new(&self.file) {
             Ok(()) => (

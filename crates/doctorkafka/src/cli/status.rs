@@ -13,6 +13,7 @@ use super::{fail, print};
 use crate::api::status::{ClusterStatus, Doing, Moves, Status};
 use crate::plugin::PluginRegistry;
 use crate::shell::audit;
+use crate::shell::cluster_manager::SHELL_SOURCE;
 
 /// Say what is wrong, since when, what is being done, what it waits for, and how to stop it.
 #[derive(Args, Debug)]
@@ -222,7 +223,13 @@ fn wishes(out: &mut String, cluster: &ClusterStatus, with_name: &str, zone: &Tim
         lines.push(format!("  {what} by {} since {since}{until}{why}; {end}{with_name}", wish.by));
     };
     if let Some(wish) = &wishes.paused {
-        add(wish, "paused", "end it with: doctorkafka resume");
+        // Its own pause is for a store that cannot be read.
+        let end = if wish.by == SHELL_SOURCE {
+            "ends once the state store can be read"
+        } else {
+            "end it with: doctorkafka resume"
+        };
+        add(wish, "paused", end);
     }
     if let Some(wish) = &wishes.maintenance {
         add(wish, "maintenance of the cluster", "end it with: doctorkafka maintenance off");

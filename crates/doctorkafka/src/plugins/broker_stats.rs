@@ -32,6 +32,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const MOST_PARTITIONS: i32 = 1_000;
 /// How far an agent's clock may be ahead of ours. A report from further ahead counts as made when it arrived.
 const AHEAD: Duration = Duration::from_secs(60);
+/// For how long a record that is no report is told of.
+const UNREADABLE_FOR: Duration = Duration::from_secs(600);
 /// Brokers of which reports are kept: more than any cluster has.
 const MOST_BROKERS: usize = 5_000;
 
@@ -87,6 +89,7 @@ impl MonitorConfig for BrokerStatsConfig {
         let task = Task::spawn(reader.run());
         Ok(MonitorPlugin::Source(Arc::new(BrokerStatsMonitor {
             name: context.name.clone(),
+            topic: self.topic.clone(),
             gathered,
             _task: task,
         })))
@@ -98,6 +101,8 @@ impl MonitorConfig for BrokerStatsConfig {
 struct Gathered {
     brokers: BTreeMap<BrokerId, (BrokerReport, Tick)>,
     unreadable: u64,
+    /// When the last of them came.
+    unreadable_at: Option<Tick>,
     /// Reports from the future.
     ahead: u64,
     /// Partitions that have not reached the end that they had at the start; `None` until they are known.
@@ -111,6 +116,7 @@ struct Gathered {
 
 struct BrokerStatsMonitor {
     name: String,
+    topic: String,
     gathered: Arc<Mutex<Gathered>>,
     _task: Task,
 }
@@ -140,6 +146,17 @@ impl Source for BrokerStatsMonitor {
             contribution.findings.push(
                 Finding::new("stats_topic_unreadable", Target::Cluster, Severity::Warning, message)
                     .waiting_for("the topic to be readable; healing goes on without load figures"),
+            );
+        }
+        if gathered.unreadable_at.is_some_and(|at| now.tick.since(at) <= UNREADABLE_FOR) {
+            let message = format!(
+                "records on the stats topic {} cannot be read as BrokerStats, {} so far: something else writes there, \
+                 or an agent of another version",
+                self.topic, gathered.unreadable
+            );
+            contribution.findings.push(
+                Finding::new("stats_records_unreadable", Target::Cluster, Severity::Info, message)
+                    .waiting_for("whoever writes them to stop; they are passed over"),
             );
         }
         contribution
@@ -252,7 +269,10 @@ impl Reading {
         let Some(value) = &record.value else { return };
         match self.codec.decode_stats(value) {
             Ok(stats) => take_report(gathered, &stats, record.timestamp_ms, now),
-            Err(_) => gathered.unreadable += 1,
+            Err(_) => {
+                gathered.unreadable += 1;
+                gathered.unreadable_at = Some(now.tick);
+            }
         }
     }
 }
@@ -379,7 +399,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn drk_41_an_empty_partition_is_caught_up_with_and_nothing_that_comes_then_is_missed() {
         let fake = Arc::new(Fake { log: Mutex::new(Some(Vec::new())), ..Fake::default() });
-        let (_monitor, reports) = start(&fake);
+        let (monitor, reports) = start(&fake);
         until("caught up", || reports().is_some_and(|reports| reports.caught_up)).await;
         assert_eq!(reports().unwrap().brokers.len(), 0);
         let codec = Codec::new().unwrap();
@@ -389,6 +409,11 @@ mod tests {
         fake.append(at, codec.encode_stats(&stats(2, at)).unwrap());
         until("both reports are in", || reports().is_some_and(|reports| reports.brokers.len() == 2)).await;
         assert_eq!(reports().unwrap().unreadable, 1);
+        let kinds = |now| monitor.latest(now).findings.iter().map(|f| f.kind.clone()).collect::<Vec<_>>();
+        let now = context(&fake).clock.now();
+        assert_eq!(kinds(now), ["stats_records_unreadable"]);
+        let later = Now { tick: now.tick.plus(UNREADABLE_FOR * 2), ..now };
+        assert_eq!(kinds(later), Vec::<String>::new());
     }
 
     #[tokio::test(start_paused = true)]

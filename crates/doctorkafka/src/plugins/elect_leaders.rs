@@ -78,6 +78,13 @@ impl ElectLeadersAction {
         let failed: Vec<String> =
             results.iter().filter_map(|(at, r)| r.as_ref().err().map(|why| format!("{at}: {why}"))).collect();
         let elected = able.len() - failed.len();
+        if let (0, Some(first)) = (elected, failed.first()) {
+            return Err(ActError {
+                message: format!("no preferred leader was elected{left}, {} failed ({first})", failed.len()),
+                maybe_applied: false,
+                retry: false,
+            });
+        }
         let mut summary = format!("elected {elected} preferred leaders{left}");
         if let Some(first) = failed.first() {
             summary.push_str(&format!(", {} failed ({first})", failed.len()));

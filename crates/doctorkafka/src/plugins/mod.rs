@@ -11,7 +11,7 @@ pub mod kafka_metadata;
 pub mod reassign_partitions;
 pub mod report_operation;
 pub mod script;
-mod task;
+pub(crate) mod task;
 
 use control::Attribute;
 
@@ -75,6 +75,7 @@ const BUILT_IN_FINDINGS: &[&str] = &[
     "script_failed",
     "security_refused",
     "state_store_unusable",
+    "stats_records_unreadable",
     "stats_topic_unreadable",
     "throttle_left",
     "under_replicated",

@@ -86,8 +86,7 @@ impl ActionConfig for ReportOperationConfig {
             endpoint::connection(context, self.bootstrap_servers.as_deref(), self.command_config.as_deref())?;
         let codec = Codec::new().map_err(|e| e.to_string())?;
         let file = context.folder.join(format!("{}.spool", context.name));
-        let unreadable = format!("the spool {} cannot be read", file.display());
-        let spool = Spool::open(file, self.spool).map_err(|e| format!("{unreadable}: {e}"))?;
+        let spool = Spool::open(file, self.spool);
         let (queue, jobs) = mpsc::channel(QUEUE);
         let trouble = Trouble::default();
         let writer =
@@ -438,7 +437,7 @@ mod tests {
             assert_eq!(action.execute(&event, false).await.unwrap().summary, "spooled");
         }
         drop(action);
-        let left: Spool<()> = Spool::open(spool, 10).unwrap();
+        let left: Spool<()> = Spool::open(spool, 10);
         assert_eq!(left.len(), 2);
     }
 

@@ -479,7 +479,9 @@ fn answer(answers: Vec<(OrderRequest, String)>, written: &Result<(), String>) {
     for (request, said) in answers {
         let result = match written {
             Ok(()) => Ok(said),
-            Err(why) => Err(format!("it could not be written down and may be forgotten: {why}")),
+            Err(why) => Err(format!(
+                "it holds now, but could not be written down, and a restart may forget it: {why}"
+            )),
         };
         // Whoever asked may have gone.
         let _ = request.answer.send(result);

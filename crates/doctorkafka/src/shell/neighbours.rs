@@ -227,8 +227,15 @@ impl Looking {
         let now = self.setup.clock.now();
         let age = now.wall.0.saturating_sub(action.timestamp);
         let fresh = u128::from(age.unsigned_abs()) <= ALIVE.as_millis() && action.timestamp > self.started.0;
-        if action.kind == HEARTBEAT && action.cluster_id == id && action.id != self.setup.instance && fresh {
+        if action.kind != HEARTBEAT || action.cluster_id != id || !fresh {
+            return;
+        }
+        let ours = action.id == self.setup.instance;
+        if !ours {
             self.seen.note(&action.id, &action.principal, now);
+        } else if action.cluster_name != *self.setup.cluster {
+            let who = format!("this very one, under the name {} in its configuration", action.cluster_name);
+            self.seen.note(&action.cluster_name, &who, now);
         }
     }
 }
@@ -321,6 +328,11 @@ mod tests {
         silent("written before our own start: it may have been replaced by us");
         ours.take(b"garbage", "abc");
         silent("no record at all");
+        let mut under_another_name = looking("one");
+        under_another_name.setup.cluster = "twin".into();
+        under_another_name.take(&beat(&ours, "abc", now.wall.0), "abc");
+        let findings = under_another_name.seen.findings(now);
+        assert!(findings[0].message.contains("under the name test"), "{}", findings[0].message);
 
         ours.take(&beat(&theirs, "abc", now.wall.0 - 20_000), "abc");
         let findings = ours.seen.findings(now);

@@ -230,8 +230,11 @@ fn take_lock(dir: &Path) -> Result<File, StoreError> {
 fn remove_leftovers(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        if entry.file_name().to_str().is_some_and(|name| name.starts_with(TEMPORARY_PREFIX)) {
-            fs::remove_file(entry.path())?;
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(TEMPORARY_PREFIX))
+            && let Err(error) = fs::remove_file(entry.path())
+        {
+            // It only takes room: no reason to heal nothing.
+            tracing::warn!(file = %entry.path().display(), %error, "a leftover cannot be removed");
         }
     }
     Ok(())
@@ -363,6 +366,7 @@ mod tests {
     async fn ignores_and_removes_what_a_crash_left_over() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("tmp-7"), "half a va").unwrap();
+        fs::create_dir(dir.path().join("tmp-of-somebody-else")).unwrap();
         fs::write(dir.path().join("notes.txt"), "of a person").unwrap();
         let store = store_in(&dir);
         assert_eq!(store.list("").await.unwrap(), Vec::<String>::new());

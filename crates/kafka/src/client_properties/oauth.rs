@@ -183,11 +183,13 @@ impl Settings {
             .filter(|(name, _)| name.starts_with("ssl."))
             .map(|(name, value)| (name.clone(), Setting { line: jaas_line, value: value.clone() }))
             .collect();
-        let mut inner = Self { values, problems: Vec::new(), warnings: Vec::new(), tokens: None };
+        let mut inner =
+            Self { values, problems: Vec::new(), warnings: Vec::new(), tokens: None, files: Vec::new() };
         let trusts =
             ["ssl.truststore.location", "ssl.truststore.certificates"].iter().any(|k| inner.get(k).is_some());
         let shows = ["ssl.keystore.location", "ssl.keystore.key"].iter().any(|k| inner.get(k).is_some());
         let tls = inner.tls();
+        self.files.append(&mut inner.files);
         for problem in inner.problems {
             self.problem(problem.line, format!("sasl.jaas.config: {}", problem.message));
         }

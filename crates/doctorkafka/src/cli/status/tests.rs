@@ -188,3 +188,22 @@ fn says_what_holds_and_who_asked_for_it() {
         "#]],
     );
 }
+
+#[test]
+fn no_order_is_said_to_end_the_pause_for_a_store_that_cannot_be_read() {
+    check(
+        |cluster| {
+            let (since, until) = (Timestamp(NOW - 60_000), None);
+            let wish = Wish { by: SHELL_SOURCE.to_owned(), reason: "damaged".to_owned(), since, until };
+            cluster.wishes = Wishes { paused: Some(wish), ..Wishes::default() };
+        },
+        &expect![[r#"
+            test  (cluster id abc)  looked 0.4 s ago
+              brokers     4 live
+              partitions  60, 0 under-replicated, 0 without leader
+            nothing is wrong
+            asked for
+              paused by doctorkafka since 2023-11-14 22:14:00 (damaged); ends once the state store can be read
+        "#]],
+    );
+}

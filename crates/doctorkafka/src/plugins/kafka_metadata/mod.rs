@@ -128,3 +128,36 @@ pub const WRITES: [&str; 4] = [
     control::OngoingReassignments::NAME,
     control::Disks::NAME,
 ];
+
+#[cfg(test)]
+mod tests {
+    use cluster::{Broker, BrokerAddress, BrokerId};
+    use control::Timestamp;
+    use control::memory::KnownBroker;
+
+    use super::*;
+    use crate::plugins::fakes::{Fake, context, until};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_that_dies_is_asked_anew() {
+        let fake = Arc::new(Fake { dying: 1.into(), ..Fake::default() });
+        let context = context(&fake);
+        let MonitorPlugin::Source(monitor) = KafkaMetadataConfig::default().build(&context).unwrap() else {
+            panic!("it collects in a task of its own");
+        };
+        let address = BrokerAddress { host: "b1".into(), port: 9092 };
+        let known =
+            KnownBroker { broker: Broker { id: BrokerId(1), address, rack: None }, last_live: Timestamp(0) };
+        let now = context.clock.now();
+        let mut state = State::new("test".into(), now, Arc::default(), Arc::default(), Arc::default());
+        state.put(KnownBrokers(Arc::new([(BrokerId(1), known)].into())), now.tick);
+        monitor.after_cycle(&state);
+        // The made-up broker never answers in time: to know that, it must have been asked a second time.
+        let told = || {
+            let findings = monitor.latest(context.clock.now()).findings;
+            findings.iter().any(|finding| finding.kind == "cluster_unreachable")
+        };
+        until("the second question has failed", told).await;
+        assert_eq!(*fake.dying.lock().unwrap(), 0);
+    }
+}

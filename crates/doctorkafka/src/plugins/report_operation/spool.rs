@@ -1,7 +1,9 @@
 //! Records that have not got out yet: in memory, and in a file while the topic cannot be written.
 
 use std::collections::VecDeque;
+use std::fs::OpenOptions;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use brokerstats::OperatorAction;
@@ -40,12 +42,12 @@ impl Save {
     /// Writes it, durably.
     pub(super) fn write(&self) -> std::io::Result<()> {
         if !self.anew {
-            let mut file = std::fs::OpenOptions::new().append(true).open(&self.file)?;
+            let mut file = OpenOptions::new().append(true).open(&self.file)?;
             file.write_all(&self.text)?;
             return file.sync_all();
         }
         let new = self.file.with_extension("spool.new");
-        let mut file = std::fs::File::create(&new)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         file.write_all(&self.text)?;
         file.sync_all()?;
         std::fs::rename(&new, &self.file)?;
@@ -59,8 +61,9 @@ fn size(action: &OperatorAction) -> usize {
 }
 
 impl<T> Spool<T> {
-    /// Opens the spool and takes in what an earlier process has left.
-    pub(super) fn open(file: PathBuf, most: usize) -> std::io::Result<Self> {
+    /// Opens the spool and takes in what an earlier process has left. What cannot be read is put aside under another name:
+    /// no reason to heal nothing, and not to be overwritten.
+    pub(super) fn open(file: PathBuf, most: usize) -> Self {
         let mut spool = Self {
             file,
             most,
@@ -73,8 +76,16 @@ impl<T> Spool<T> {
         };
         let text = match std::fs::read(&spool.file) {
             Ok(bytes) => bytes,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(spool),
-            Err(e) => return Err(e),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return spool,
+            Err(e) => {
+                let aside = spool.file.with_extension("spool.unreadable");
+                tracing::error!(file = %spool.file.display(), aside = %aside.display(), error = %e,
+                    "the spool cannot be read, records in it do not reach the actions topic");
+                if let Err(e) = std::fs::rename(&spool.file, &aside) {
+                    tracing::error!(file = %spool.file.display(), error = %e, "it cannot be put aside either");
+                }
+                return spool;
+            }
         };
         spool.on_disk = true;
         for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
@@ -88,7 +99,7 @@ impl<T> Spool<T> {
         }
         // The first save writes the file anew: what could not be read is not in it then.
         spool.lines = usize::MAX;
-        Ok(spool)
+        spool
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -179,6 +190,8 @@ fn sync_folder(file: &Path) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn action(n: i64) -> OperatorAction {
@@ -199,19 +212,19 @@ mod tests {
     fn a_further_record_does_not_write_the_others_again() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a.spool");
-        let mut spool: Spool<()> = Spool::open(file.clone(), 10).unwrap();
+        let mut spool: Spool<()> = Spool::open(file.clone(), 10);
         spool.push(action(1), None);
         assert!(save(&mut spool));
         spool.push(action(2), None);
         assert!(!save(&mut spool));
         assert!(spool.unsaved().is_none());
-        assert_eq!(times(&Spool::open(file, 10).unwrap()), [1, 2]);
+        assert_eq!(times(&Spool::open(file, 10)), [1, 2]);
     }
 
     #[test]
     fn the_bytes_are_bounded_too() {
         let folder = tempfile::tempdir().unwrap();
-        let mut spool: Spool<()> = Spool::open(folder.path().join("a.spool"), 10_000).unwrap();
+        let mut spool: Spool<()> = Spool::open(folder.path().join("a.spool"), 10_000);
         for n in 0..10 {
             spool.push(OperatorAction { detail: "x".repeat(10 << 20), ..action(n) }, None);
         }
@@ -222,11 +235,11 @@ mod tests {
     fn what_was_spooled_is_there_for_the_next_process() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a.spool");
-        let mut spool: Spool<()> = Spool::open(file.clone(), 10).unwrap();
+        let mut spool: Spool<()> = Spool::open(file.clone(), 10);
         (1..=3).for_each(|n| spool.push(action(n), None));
         spool.pop();
         save(&mut spool);
-        let mut again: Spool<()> = Spool::open(file.clone(), 10).unwrap();
+        let mut again: Spool<()> = Spool::open(file.clone(), 10);
         assert_eq!(times(&again), [2, 3]);
         again.pop();
         again.pop();
@@ -236,7 +249,7 @@ mod tests {
     #[test]
     fn the_oldest_go_when_there_are_too_many() {
         let folder = tempfile::tempdir().unwrap();
-        let mut spool: Spool<()> = Spool::open(folder.path().join("a.spool"), 2).unwrap();
+        let mut spool: Spool<()> = Spool::open(folder.path().join("a.spool"), 2);
         (1..=4).for_each(|n| spool.push(action(n), None));
         assert_eq!((times(&spool), spool.dropped), (vec![3, 4], 2));
     }
@@ -247,7 +260,20 @@ mod tests {
         let file = folder.path().join("a.spool");
         let whole = serde_json::to_string(&action(1)).unwrap();
         std::fs::write(&file, format!("{whole}\n{}", &whole[..whole.len() / 2])).unwrap();
-        let spool: Spool<()> = Spool::open(file, 10).unwrap();
+        let spool: Spool<()> = Spool::open(file, 10);
         assert_eq!(times(&spool), [1]);
+    }
+
+    #[test]
+    fn one_that_cannot_be_read_is_put_aside_and_only_the_owner_reads_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.spool");
+        std::fs::create_dir(&file).unwrap();
+        let mut spool: Spool<()> = Spool::open(file.clone(), 10);
+        spool.push(action(1), None);
+        save(&mut spool);
+        assert_eq!(times(&Spool::open(file.clone(), 10)), [1]);
+        assert!(folder.path().join("a.spool.unreadable").is_dir());
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }

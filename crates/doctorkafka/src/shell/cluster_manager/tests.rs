@@ -243,6 +243,12 @@ async fn does_nothing_that_is_not_written_down_first() {
     assert!(seen.trouble.as_ref().unwrap().contains("cannot write the state"), "{:?}", seen.trouble);
     looped.cycles(300).await;
     assert_eq!(world.executed(), Vec::<String>::new());
+    let records = looped.records();
+    assert_eq!(
+        records.iter().filter(|r| r.starts_with(STORE_TROUBLE)).count(),
+        1,
+        "told at once: {records:?}"
+    );
     assert!(looped.order(OrderKind::Pause).await.unwrap_err().contains("could not be written down"));
     looped.order(OrderKind::Resume).await.unwrap_err();
 
