@@ -56,8 +56,6 @@ mod orders;
 
 mod reassigned;
 
-mod settling;
-
 pub use attention::is_something_going_on;
 pub use attributes::*;
 pub use effect::{Contribution, Effect, Inputs, Outcome};
@@ -71,7 +69,6 @@ pub use memory::{Memory, RestoreError};
 pub use order::{Order, Scope, Wish, Wishes};
 pub use plugin::{ActError, Action, Done, Flow, Monitor, Operator, Verdict};
 pub use record::{Record, RecordKind};
-pub use settling::Settling;
 pub use state::{Attribute, Fact, State};
 pub use step::{
     ActionKind, ActionSlot, ConfigProblem, ConfigWarning, Core, CoreConfig, MonitorSlot, Stepped,

@@ -8,6 +8,7 @@ use cluster::{BrokerId, Partition, TopicPartition};
 use crate::attributes::{DeadBrokers, Liveness, OngoingReassignments, Topics};
 use crate::execution::{ExecutionLimits, MovePhase, MoveState};
 use crate::guard::brokers_in_maintenance;
+use crate::reassigned::Arriving;
 use crate::state::{Fact, State};
 use crate::time::Now;
 
@@ -19,6 +20,7 @@ pub(crate) struct View<'a> {
     pub(crate) liveness: Option<&'a Liveness>,
     pub(crate) dead: Option<&'a DeadBrokers>,
     pub(crate) maintenance: BTreeSet<BrokerId>,
+    arriving: Arriving<'a>,
     lost: OnceCell<usize>,
 }
 
@@ -31,6 +33,7 @@ impl<'a> View<'a> {
             liveness: state.get().map(|fact| fact.value),
             dead: state.get().map(|fact| fact.value),
             maintenance: brokers_in_maintenance(state),
+            arriving: Arriving::of(state),
             lost: OnceCell::new(),
         }
     }
@@ -53,16 +56,15 @@ impl<'a> View<'a> {
     pub(crate) fn lost_on_live_brokers(&self) -> usize {
         *self.lost.get_or_init(|| {
             let (Some(topics), Some(liveness)) = (self.topics, self.liveness) else { return 0 };
-            let lost = |partition: &Partition| {
-                partition.isr.len() < partition.replicas.len()
-                    && partition.out_of_sync().any(|broker| liveness.live.contains_key(&broker))
-            };
             let mut count = 0;
             for (name, topic) in &topics.value.0 {
-                for (number, _) in topic.partitions.iter().enumerate().filter(|(_, p)| lost(p)) {
-                    let key = TopicPartition::new(name.clone(), i32::try_from(number).unwrap_or(i32::MAX));
-                    let ongoing = self.ongoing.is_some_and(|ongoing| ongoing.value.0.contains_key(&key));
-                    count += usize::from(!ongoing);
+                let short = |(_, p): &(i32, &Partition)| p.isr.len() < p.replicas.len();
+                for (number, partition) in (0..).zip(&topic.partitions).filter(short) {
+                    let key = TopicPartition::new(name.clone(), number);
+                    let lost =
+                        |broker| liveness.live.contains_key(&broker) && !self.arriving.contains(&key, broker);
+                    let lost = !self.arriving.is_listed(&key) && partition.out_of_sync().any(lost);
+                    count += usize::from(lost);
                 }
             }
             count

@@ -1,8 +1,15 @@
+use std::sync::Arc;
+
+use cluster::{BrokerId, TopicPartition};
 use expect_test::{Expect, expect};
 
 use crate::attributes::UnderReplicatedPartitions;
+use crate::event::{Event, PartitionMove, names};
+use crate::execution::{Execution, ExecutionId, MovePhase, MoveState, Reassign, Work};
+use crate::finding::Target;
 use crate::state::State;
 use crate::testing::World;
+use crate::time::Timestamp;
 
 fn look(text: &str) -> State {
     World::new(text).look().state
@@ -87,6 +94,37 @@ fn replicas_that_have_just_been_added_are_not_missing_while_the_metadata_follow(
     assert_eq!(out_of_sync(&mut world), [[cluster::BrokerId(4)]]);
     world.skip(5);
     assert_eq!(out_of_sync(&mut world), [[cluster::BrokerId(4), cluster::BrokerId(3)]]);
+}
+
+#[test]
+fn what_our_own_move_has_just_added_is_not_missing_though_it_was_never_listed() {
+    let mut world = World::new("b1\nb2\nb3\nt-0: 1* 2~ 3~");
+    let ids = |ids: &[i32]| ids.iter().copied().map(BrokerId).collect::<Vec<_>>();
+    let order = PartitionMove {
+        partition: TopicPartition::new("t", 0),
+        from: ids(&[1, 2]),
+        to: ids(&[1, 3]),
+        dead: Vec::new(),
+        bytes: None,
+        in_sync: 1,
+        reason: String::new(),
+    };
+    let event = Event::new(names::REASSIGN_PARTITIONS, Target::Cluster, "", &());
+    let mut out_of_sync = |phase: MovePhase, wait| {
+        let m = MoveState { phase, ..MoveState::from(order.clone()) };
+        let work = Work::Reassign(Reassign { moves: vec![m], ..Reassign::default() });
+        let execution = Execution::new(ExecutionId(1), event.clone(), "move", world.now.wall, work);
+        world.executions = vec![Arc::new(execution)];
+        world.skip(wait);
+        let cycle = world.look();
+        let found = cycle.state.get::<UnderReplicatedPartitions>().unwrap().value;
+        found.partitions.values().flat_map(|partition| partition.out_of_sync.clone()).collect::<Vec<_>>()
+    };
+    let at = Timestamp(1_700_000_000_000);
+    assert_eq!(out_of_sync(MovePhase::Waiting, 0), ids(&[2, 3]));
+    assert_eq!(out_of_sync(MovePhase::Submitting, 0), ids(&[2]));
+    assert_eq!(out_of_sync(MovePhase::Done { at }, 4), ids(&[2]));
+    assert_eq!(out_of_sync(MovePhase::Done { at }, 1), ids(&[2, 3]), "that is longer than metadata lag");
 }
 
 #[test]

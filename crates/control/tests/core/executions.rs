@@ -360,7 +360,7 @@ fn submits_nothing_more_when_it_is_started_again_in_a_dry_run() {
         setup
     };
     let mut shell = killed(batches(false));
-    shell.quiet(2);
+    shell.quiet(3);
     assert_eq!(shell.world.reassignments.len(), 1);
     let mut dry = batches(true).start();
     (dry.world, dry.store) = (shell.world.clone(), shell.store.clone());

@@ -14,6 +14,7 @@ fn sets_the_throttle_before_the_first_move_and_takes_it_away_after_the_last() {
     let mut shell = killed(setup);
     let mut text = shell.turn();
     text += &shell.turn();
+    text += &shell.turn();
     shell.quiet(2);
     shell.world.complete();
     text += &shell.turn();
@@ -23,13 +24,14 @@ fn sets_the_throttle_before_the_first_move_and_takes_it_away_after_the_last() {
         expect![[r#"
             incident doctorkafka under_replicated cluster: opened
             decision healer reassign_partitions cluster: admitted, for reassign
+            ACT 1.1 reassign ask for throttles of [BrokerId(1), BrokerId(2), BrokerId(4)] ["t"]
             act reassign reassign_partitions cluster: setting a throttle of 5000000 bytes/s on 3 brokers
-            ACT 1.1 reassign throttle [BrokerId(1), BrokerId(2), BrokerId(4)] ["t"]
+            ACT 1.2 reassign throttle [BrokerId(1), BrokerId(2), BrokerId(4)] ["t"]
             act reassign reassign_partitions cluster: submitting 2 moves
-            ACT 1.2 reassign submit t-0: 1 2 3 -> 1 2 4, t-1: 2 3 1 -> 2 4 1
+            ACT 1.3 reassign submit t-0: 1 2 3 -> 1 2 4, t-1: 2 3 1 -> 2 4 1
             act reassign reassign_partitions cluster: removing the throttle
-            ACT 1.3 reassign unthrottle
-            outcome reassign reassign_partitions cluster: 2 of 2 partitions moved in 5.0 s
+            ACT 1.4 reassign unthrottle
+            outcome reassign reassign_partitions cluster: 2 of 2 partitions moved in 6.0 s
         "#]],
     );
     assert!(!shell.world.throttled);
@@ -109,10 +111,10 @@ fn drops_the_moves_when_the_throttle_cannot_be_set() {
     check(
         shell.step(),
         expect![[r#"
-        outcome reassign reassign_partitions cluster: failed: not authorised to alter configs
-        outcome reassign reassign_partitions cluster: 0 of 2 partitions moved in 1.0 s; 2 given up (t-0: the throttle could not be set: not authorised to alter configs, …)
-        hold healer reassign_partitions cluster: held: the last move of t-0 failed, it is tried again in 2 s (and 1 more)
-    "#]],
+            outcome reassign reassign_partitions cluster: failed: not authorised to alter configs
+            outcome reassign reassign_partitions cluster: 0 of 2 partitions moved in 1.0 s; 2 given up (t-0: the throttle could not be set: not authorised to alter configs, …)
+            hold healer reassign_partitions cluster: held: the last move of t-0 failed (the throttle could not be set: not authorised to alter configs), it is tried again in 2 s (and 1 more)
+        "#]],
     );
     assert!(shell.acts.is_empty(), "what was never set needs no clearing");
 }

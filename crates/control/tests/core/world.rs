@@ -10,7 +10,7 @@ use cluster::{
     Broker, BrokerAddress, BrokerId, Capabilities, ClusterId, Partition, Reassignment, Reassignments, Topic,
     TopicPartition, TopicTable,
 };
-use control::event::{ReassignPartitions, ReassignResult, ReassignStep, names};
+use control::event::{ReassignPartitions, ReassignResult, ReassignStep, Throttle, ThrottleEntry, names};
 use control::order::OrderKind;
 use control::state::NamedValue;
 use control::*;
@@ -141,6 +141,18 @@ impl World {
     pub(crate) fn act(&mut self, step: &ReassignStep) -> Result<Done, ActError> {
         let mut result = ReassignResult::default();
         match step {
+            // As the real one: first it says what is free to be set.
+            ReassignStep::SetThrottle(asked) if asked.entries.is_none() => {
+                let entry = ThrottleEntry {
+                    broker: asked.brokers.first().copied(),
+                    topic: None,
+                    key: "leader.replication.throttled.rate".to_owned(),
+                    value: asked.bytes_per_second.to_string(),
+                };
+                let answer = Throttle { entries: Some(vec![entry]), ..asked.clone() };
+                let detail = serde_json::to_value(answer).unwrap();
+                return Ok(Done { summary: "free".to_owned(), detail, ..Done::default() });
+            }
             ReassignStep::SetThrottle(_) => self.throttled = true,
             ReassignStep::ClearThrottle(_) if self.unclearable => {
                 let message = "broker 3 does not answer".to_owned();
@@ -569,6 +581,9 @@ fn show_step(step: &ReassignStep) -> String {
         moves.iter().map(show).collect::<Vec<_>>().join(", ")
     };
     match step {
+        ReassignStep::SetThrottle(t) if t.entries.is_none() => {
+            format!("ask for throttles of {:?} {:?}", t.brokers, t.topics)
+        }
         ReassignStep::SetThrottle(t) => format!("throttle {:?} {:?}", t.brokers, t.topics),
         ReassignStep::ClearThrottle(_) => "unthrottle".to_owned(),
         ReassignStep::Submit { moves: list } => format!("submit {}", moves(list)),

@@ -11,8 +11,7 @@ use control::effect::Contribution;
 use control::state::NamedValue;
 use control::votes::{self, View};
 use control::{
-    BrokerDisks, DirUse, Disks, Finding, Liveness, OngoingReassignments, Settling, Severity, Target, Tick,
-    Topics,
+    BrokerDisks, DirUse, Disks, Finding, Liveness, OngoingReassignments, Severity, Target, Tick, Topics,
 };
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -119,7 +118,6 @@ pub(super) struct Collector {
     vote_findings: Vec<Finding>,
     topics_finding: Option<Finding>,
     disk_findings: Vec<Finding>,
-    settling: Settling,
     jobs: JoinSet<Brought>,
     /// With whom the next read of the topics begins.
     turn: usize,
@@ -147,7 +145,6 @@ impl Collector {
             vote_findings: Vec::new(),
             topics_finding: None,
             disk_findings: Vec::new(),
-            settling: Settling::default(),
             jobs: JoinSet::new(),
             turn: 0,
         }
@@ -343,7 +340,6 @@ impl Collector {
             let message = "no topic is visible: there is none, or the right Describe on topics is missing";
             Finding::new("no_topics_visible", Target::Cluster, Severity::Info, message)
         });
-        let reassignments = self.settling.complete(reassignments, &topics, asked_at);
         let topics_changed = keep(&mut self.newest.topics, Topics(topics), asked_at);
         let moves_changed =
             keep(&mut self.newest.reassignments, OngoingReassignments(reassignments), asked_at);
