@@ -4,6 +4,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -45,20 +46,89 @@ impl Test {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let start = Instant::now();
         let mut parts = vec![part("format", &["fmt", "--all", "--", "--check"])];
-        let began = Instant::now();
-        let binaries = binaries();
-        parts.push(Part::done("build", began, binaries.is_ok()));
-        let binaries = binaries.unwrap_or_else(|error| {
-            println!("{error:#}");
-            Vec::new()
-        });
         if self.unit {
+            let binaries = build(&mut parts, "build", &["--workspace"]);
             parts.extend(quick(&binaries));
         } else {
-            parts.push(fetch_kafka());
-            parts.extend(in_two_lanes(&binaries));
+            parts.extend(everything());
         }
         Ok(end(&parts, start.elapsed()))
+    }
+}
+
+/// Tests with brokers mostly wait: two binaries with such tests go at a time, those within one of them one after the other,
+/// because a broker takes a core and 256 MB until it is up. Those of `lab` are built first and go while all others are built.
+/// What only computes goes beside them and gives way.
+fn everything() -> Vec<Part> {
+    let mut parts = Vec::new();
+    let of_lab = build(&mut parts, "build lab", &["--package", "lab"]);
+    parts.push(fetch_kafka());
+    let queue = Queue::default();
+    queue.add(of_lab.into_iter().filter(|binary| binary.brokers));
+    thread::scope(|scope| {
+        let first = scope.spawn(|| queue.work());
+        let binaries = build(&mut parts, "build", &["--workspace"]);
+        let (brokers, others): (Vec<Binary>, Vec<Binary>) =
+            binaries.into_iter().partition(|binary| binary.brokers);
+        queue.add(brokers.into_iter().filter(|binary| binary.package != "lab"));
+        queue.close();
+        let others = scope.spawn(move || quick(&others));
+        parts.extend(queue.work());
+        for lane in [first, others] {
+            match lane.join() {
+                Ok(done) => parts.extend(done),
+                Err(_) => parts.push(Part::done("a lane of tests", Instant::now(), false)),
+            }
+        }
+    });
+    parts
+}
+
+/// Binaries that wait for their turn.
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    binaries: Vec<Binary>,
+    /// Whether no more come.
+    closed: bool,
+}
+
+impl Queue {
+    fn add(&self, binaries: impl Iterator<Item = Binary>) {
+        self.lock().binaries.extend(binaries);
+        self.changed.notify_all();
+    }
+
+    fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The longest of those that wait; nothing once all have been taken.
+    fn take(&self) -> Option<Binary> {
+        let mut waiting = self.lock();
+        loop {
+            let longest = (0..waiting.binaries.len()).min_by_key(|at| waiting.binaries[*at].turn());
+            match longest {
+                Some(longest) => return Some(waiting.binaries.remove(longest)),
+                None if waiting.closed => return None,
+                None => waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+
+    /// Runs one after the other.
+    fn work(&self) -> Vec<Part> {
+        std::iter::from_fn(|| self.take()).map(|binary| binary.run()).collect()
     }
 }
 
@@ -90,32 +160,16 @@ fn giving_way(program: &Path) -> Command {
     command
 }
 
-/// Runs the tests that start real brokers. The service's own take longest and mostly wait, so that two of them go at a time,
-/// and others beside them; those within a binary one at a time, because a broker takes a core and 256 MB until it is up.
-/// Conformance has many brokers at once, so that it comes last, beside what computes and gives way.
-fn in_two_lanes(binaries: &[Binary]) -> Vec<Part> {
-    let brokers = || binaries.iter().filter(|binary| binary.brokers);
-    let (last, others): (Vec<&Binary>, Vec<&Binary>) =
-        brokers().partition(|binary| binary.name == "conformance_lab");
-    let (service, others): (Vec<&Binary>, Vec<&Binary>) =
-        others.into_iter().partition(|binary| binary.package == "doctorkafka");
-    let lane = |binaries: Vec<&Binary>| binaries.into_iter().map(Binary::run).collect::<Vec<Part>>();
-    thread::scope(|scope| {
-        let others = scope.spawn(move || [lane(others), quick(binaries)].concat());
-        let mut parts = lane(service);
-        parts.extend(lane(last));
-        match others.join() {
-            Ok(others) => parts.extend(others),
-            Err(_) => parts.push(Part::done("the second lane", Instant::now(), false)),
-        }
-        parts
-    })
-}
-
 impl Binary {
     /// Whether these are the tests of the service against real brokers.
     fn is_the_service(&self) -> bool {
         self.package == "doctorkafka" && self.name == "e2e"
+    }
+
+    /// The longest come first, so that none of them is left for the end.
+    fn turn(&self) -> usize {
+        const LONGEST: [&str; 3] = ["e2e", "facts", "conformance_lab"];
+        LONGEST.iter().position(|name| *name == self.name).unwrap_or(LONGEST.len())
     }
 
     fn run(&self) -> Part {
@@ -193,11 +247,23 @@ fn totals(line: &str) -> Option<(u64, u64)> {
     Some((count("passed")?, count("failed")?))
 }
 
-/// Builds all programs and tests, and gives the tests by name: unit tests first, because they end soonest. One command for
+/// Builds, and says what came of it.
+fn build(parts: &mut Vec<Part>, name: &str, packages: &[&str]) -> Vec<Binary> {
+    let began = Instant::now();
+    let binaries = binaries(packages);
+    parts.push(Part::done(name, began, binaries.is_ok()));
+    binaries.unwrap_or_else(|error| {
+        println!("{error:#}");
+        Vec::new()
+    })
+}
+
+/// Builds programs and tests of some packages, and gives the tests by name: unit tests first, because they end soonest. One command for
 /// both: another choice of targets would choose other features of the dependencies, and build all of them twice.
-fn binaries() -> Result<Vec<Binary>> {
+fn binaries(packages: &[&str]) -> Result<Vec<Binary>> {
     let out = Command::new(cargo())
-        .args(["build", "-q", "--workspace", "--lib", "--bins", "--tests"])
+        .args(["build", "-q", "--lib", "--bins", "--tests"])
+        .args(packages)
         .args(["--message-format", "json-render-diagnostics"])
         .current_dir(root())
         .stderr(Stdio::inherit())
@@ -281,6 +347,27 @@ mod tests {
         assert_eq!(totals(line), Some((12, 3)));
         assert_eq!(totals("test a ... ok"), None);
         assert_eq!(totals("test result: "), None);
+    }
+
+    #[test]
+    fn the_longest_come_first_and_the_last_ends_the_work() {
+        let binary = |name: &str| Binary {
+            package: "p".to_owned(),
+            name: name.to_owned(),
+            folder: root(),
+            file: PathBuf::new(),
+            brokers: true,
+        };
+        let queue = Queue::default();
+        queue.add(["kraft", "facts"].map(binary).into_iter());
+        assert_eq!(queue.take().map(|next| next.name).as_deref(), Some("facts"));
+        queue.add(["security", "e2e"].map(binary).into_iter());
+        thread::scope(|scope| {
+            let rest = scope.spawn(|| std::iter::from_fn(|| queue.take()).map(|next| next.name).collect());
+            queue.close();
+            let rest: Vec<String> = rest.join().unwrap();
+            assert_eq!(rest, ["e2e", "kraft", "security"]);
+        });
     }
 
     #[test]
