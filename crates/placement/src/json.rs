@@ -10,7 +10,7 @@ use std::path::Path;
 use planner::balance::{Broker, Cluster, ClusterError, Loads, Mark, Partition, Replica};
 use serde_json::Value;
 
-use crate::{Named, PlacementError, fixed};
+use crate::{Named, PlacementError, fixed_point};
 
 /// Reads a cluster.
 ///
@@ -111,7 +111,7 @@ fn number(value: &Value) -> Option<i32> {
 fn loads(value: &Value) -> Option<Loads> {
     let mut loads = [0; 4];
     for (resource, name) in ["cpu", "nw_in", "nw_out", "disk"].into_iter().enumerate() {
-        loads[resource] = fixed(resource, value[name].as_f64()?.max(0.0))?;
+        loads[resource] = fixed_point(resource, value[name].as_f64()?.max(0.0))?;
     }
     Some(loads)
 }

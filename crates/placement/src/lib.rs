@@ -81,8 +81,8 @@ pub struct Named {
 /// Parts of a percent, KB/s and MB that make one of the planner's units: a billion for CPU, a million for the others.
 const SCALE: [f64; 4] = [1e9, 1e6, 1e6, 1e6];
 
-/// A figure in the planner's units, if it is one.
-fn fixed(resource: usize, figure: f64) -> Option<i64> {
+/// A figure of one resource, as the files have it, in the planner's units; nothing where it is negative or too large.
+pub fn fixed_point(resource: usize, figure: f64) -> Option<i64> {
     let scaled = (figure * SCALE[resource]).round();
     (0.0..1e17).contains(&scaled).then_some(scaled as i64)
 }
@@ -134,7 +134,7 @@ impl Lines {
     }
 
     fn load(&self, resource: usize, field: &str) -> Result<i64, PlacementError> {
-        fixed(resource, self.number(field)?).ok_or_else(|| self.bad("a figure is out of range"))
+        fixed_point(resource, self.number(field)?).ok_or_else(|| self.bad("a figure is out of range"))
     }
 
     fn refused(&self, source: ClusterError) -> PlacementError {

@@ -18,6 +18,7 @@ mod bound;
 mod depart;
 mod lead;
 mod polish;
+mod prefer;
 mod search;
 
 mod refine;
@@ -33,7 +34,7 @@ pub use cluster::{
     Partition, RESOURCES, Replica,
 };
 pub use mode::{Mode, with_replication_factor};
-pub use policy::{DEFAULT_GOALS, Goal, Leaders, MILLION, Moves, Policy};
+pub use policy::{DEFAULT_GOALS, Goal, Leaders, MILLION, Moves, Policy, Preference};
 pub use reason::{Purpose, Reason};
 pub use score::{Distance, Score};
 pub use solve::{Budget, Change, Plan, judge, solve};

@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use placement::{Named, write_placement, write_reassignment};
-use planner::balance::{Budget, Cluster, Goal, MILLION, Mode, Plan, Policy, audit, solve};
+use placement::{Named, fixed_point, write_placement, write_reassignment};
+use planner::balance::{
+    Budget, Cluster, Goal, MILLION, Mode, NETWORK_IN, NETWORK_OUT, Plan, Policy, Preference, audit, solve,
+};
 
 use super::{fail, print};
 use crate::store::in_words;
@@ -77,6 +79,18 @@ struct Question {
     /// The goals, most important first, instead of the sixteen usual ones.
     #[arg(long, value_name = "GOAL,...", value_delimiter = ',')]
     goals: Vec<String>,
+    /// Those of the goals that no plan may leave worse, whatever that does for others, instead of the usual ones.
+    #[arg(long, value_name = "GOAL,...", value_delimiter = ',')]
+    hard_goals: Option<Vec<String>>,
+    /// What to do rather where goals are served as well: `LeaderElectionFirst`, `SameRack`.
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    prefer: Vec<String>,
+    /// No broker takes in more than this, whatever its capacity: KB/s, as in the files.
+    #[arg(long, value_name = "KB")]
+    network_in_limit: Option<f64>,
+    /// No broker gives out more than this.
+    #[arg(long, value_name = "KB")]
+    network_out_limit: Option<f64>,
     /// Copy at most so many bytes.
     #[arg(long, value_name = "BYTES")]
     max_bytes: Option<u64>,
@@ -189,11 +203,38 @@ impl Question {
 
     fn policy(&self) -> Result<Policy, String> {
         let mut policy = Policy::default();
+        let named = |name: &String| Goal::named(name).ok_or_else(|| format!("there is no goal {name}"));
         if !self.goals.is_empty() {
-            let named = |name: &String| Goal::named(name).ok_or_else(|| format!("there is no goal {name}"));
             policy.goals = self.goals.iter().map(named).collect::<Result<_, _>>()?;
-            policy.hard = policy.goals.iter().copied().filter(|goal| goal.is_hard()).collect();
         }
+        let limits = [
+            (Goal::NetworkInLimit, NETWORK_IN, self.network_in_limit),
+            (Goal::NetworkOutLimit, NETWORK_OUT, self.network_out_limit),
+        ];
+        for (at, (goal, resource, limit)) in limits.into_iter().enumerate() {
+            if let Some(limit) = limit {
+                let fixed = fixed_point(resource, limit).filter(|limit| *limit > 0);
+                policy.network_limit[at] = fixed.ok_or("a limit is more than 0 and below 100 PB/s")?;
+                if !policy.goals.contains(&goal) {
+                    // Behind the hard goals that are there.
+                    let place =
+                        policy.goals.iter().rposition(|goal| goal.is_hard()).map_or(0, |last| last + 1);
+                    policy.goals.insert(place, goal);
+                }
+            }
+        }
+        policy.hard = match &self.hard_goals {
+            None => policy.goals.iter().copied().filter(|goal| goal.is_hard()).collect(),
+            Some(names) => {
+                names.iter().filter(|name| !name.is_empty()).map(named).collect::<Result<_, _>>()?
+            }
+        };
+        if let Some(stranger) = policy.hard.iter().find(|goal| !policy.goals.contains(goal)) {
+            return Err(format!("{} is not among the goals", stranger.name()));
+        }
+        let preference =
+            |name: &String| Preference::named(name).ok_or_else(|| format!("there is no preference {name}"));
+        policy.preferences = self.prefer.iter().map(preference).collect::<Result<_, _>>()?;
         Ok(policy)
     }
 

@@ -2,7 +2,7 @@
 
 use super::bands::{COUNT, FIGURES, Figures, POTENTIAL, Parts, UNIT};
 use super::cluster::{DISK, Mark, NETWORK_IN};
-use super::policy::Moves;
+use super::policy::{Moves, Preference};
 use super::search::Dice;
 use super::state::State;
 
@@ -84,6 +84,7 @@ pub(crate) fn arrive(state: &mut State<'_>, dice: &mut Dice, mut pool: Vec<u32>)
         parts.into_iter().max().filter(|most| *most > LARGE).unwrap_or(0)
     };
     pool.sort_by_cached_key(|replica| std::cmp::Reverse(size(&levels, state, *replica)));
+    let same_rack = state.policy.prefers(Preference::SameRack);
     let mut open: Vec<(i64, usize)> = Vec::new();
     for (at, replica) in pool.into_iter().enumerate() {
         if at % LOOKED_UP == 0 {
@@ -98,7 +99,15 @@ pub(crate) fn arrive(state: &mut State<'_>, dice: &mut Dice, mut pool: Vec<u32>)
         for (crowding, broker) in &mut open {
             *crowding = levels.of[*broker].iter().zip(&parts).map(|(level, part)| level * part).sum();
         }
-        let mut to = roomiest(state, replica, &figures, &mut open);
+        let mut to = None;
+        if same_rack {
+            let rack = state.rack(state.home(replica));
+            let mut near: Vec<_> =
+                open.iter().filter(|(_, broker)| state.rack(*broker as u32) == rack).copied().collect();
+            // As a follower: leadership can be passed on to another rack without it.
+            to = roomiest(state, replica, &state.follower(replica), &mut near);
+        }
+        to = to.or_else(|| roomiest(state, replica, &figures, &mut open));
         if to.is_none() && open.len() == NEAREST {
             let crowding = |b: usize| levels.of[b].iter().zip(&parts).map(|(level, part)| level * part).sum();
             let all = (0..state.cost.len()).filter(|b| has_room(state, *b));

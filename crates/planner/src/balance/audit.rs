@@ -109,6 +109,8 @@ pub enum Violation {
     },
     /// There is not one reason for each change.
     Reasons,
+    /// Not so many of the replicas that move leave their rack as the plan says.
+    RacksUntrue,
     /// A plan that meets every goal moves fewer replicas than it says any plan must.
     BoundUntrue,
     /// The score after is worse than before.
@@ -161,6 +163,7 @@ impl fmt::Display for Violation {
             Violation::AfterUntrue => write!(f, "the score claimed for after is untrue"),
             Violation::UnmetUntrue { goal } => write!(f, "what is said of {} is untrue", goal.name()),
             Violation::Reasons => write!(f, "there is not one reason for each change"),
+            Violation::RacksUntrue => write!(f, "not so many replicas leave their rack as the plan says"),
             Violation::BoundUntrue => write!(f, "the plan moves fewer replicas than it says any must"),
             Violation::Worse => write!(f, "the score after is worse than before"),
             Violation::HardGoalWorse { goal } => write!(f, "{} is worse than before", goal.name()),
@@ -256,14 +259,20 @@ fn check_permissions(cluster: &Cluster, change: &Change, found: &mut Vec<Violati
 }
 
 fn check_budget(cluster: &Cluster, budget: &Budget, plan: &Plan, found: &mut Vec<Violation>) {
-    let (mut moves, mut disk) = (0_u64, 0_i128);
+    let (mut moves, mut disk, mut leave_rack) = (0_u64, 0_i128, 0_u64);
+    let rack = |broker: u32| cluster.brokers()[broker as usize].rack;
     for change in &plan.changes {
         for (position, from) in cluster.replicas(change.partition).iter().enumerate() {
-            if *from != change.replicas[position] {
+            let to = change.replicas[position];
+            if *from != to {
                 moves += 1;
+                leave_rack += u64::from(rack(*from) != rack(to));
                 disk += i128::from(cluster.loads(change.partition)[position][super::cluster::DISK]);
             }
         }
+    }
+    if leave_rack != plan.leave_rack {
+        found.push(Violation::RacksUntrue);
     }
     if plan.after.is_clean() && moves < plan.fewest_moves {
         found.push(Violation::BoundUntrue);

@@ -160,7 +160,10 @@ pub(crate) fn limits(
         let low = scale(all, (MILLION - m).max(0), n * MILLION);
         (low, scale_up(all, MILLION + m, n * MILLION), scale_up(all, 1, n))
     };
+    let fixed = |limit: i64| (-NONE, limit.min(NONE), limit.clamp(1, NONE));
     match goal {
+        Goal::NetworkInLimit => fixed(policy.network_limit[0]),
+        Goal::NetworkOutLimit => fixed(policy.network_limit[1]),
         Goal::DiskCapacity => capacity_limit(DISK),
         Goal::NetworkInCapacity => capacity_limit(NETWORK_IN),
         Goal::NetworkOutCapacity => capacity_limit(NETWORK_OUT),
@@ -196,8 +199,8 @@ pub(crate) fn overflow(cluster: &Cluster, policy: &Policy, goal: Goal) -> u128 {
 pub(crate) fn figure(goal: Goal) -> Option<usize> {
     match goal {
         Goal::CpuCapacity | Goal::CpuDistribution => Some(0),
-        Goal::NetworkInCapacity | Goal::NetworkInDistribution => Some(1),
-        Goal::NetworkOutCapacity | Goal::NetworkOutDistribution => Some(2),
+        Goal::NetworkInCapacity | Goal::NetworkInLimit | Goal::NetworkInDistribution => Some(1),
+        Goal::NetworkOutCapacity | Goal::NetworkOutLimit | Goal::NetworkOutDistribution => Some(2),
         Goal::DiskCapacity | Goal::DiskDistribution => Some(3),
         Goal::ReplicaCapacity | Goal::ReplicaDistribution => Some(COUNT),
         Goal::LeaderDistribution => Some(LEADERS),

@@ -26,6 +26,10 @@ pub enum Goal {
     NetworkInCapacity,
     /// Outbound network below its capacity's threshold.
     NetworkOutCapacity,
+    /// Inbound network of each broker below [`Policy::network_limit`].
+    NetworkInLimit,
+    /// Outbound network of each broker below [`Policy::network_limit`].
+    NetworkOutLimit,
     /// CPU below its capacity's threshold.
     CpuCapacity,
     /// Equal numbers of replicas.
@@ -51,7 +55,13 @@ pub enum Goal {
 }
 
 /// Goals that only count where they are asked for.
-const FURTHER_GOALS: [Goal; 3] = [Goal::BrokerSetAware, Goal::RackAwareDistribution, Goal::PreferredLeader];
+const FURTHER_GOALS: [Goal; 5] = [
+    Goal::BrokerSetAware,
+    Goal::RackAwareDistribution,
+    Goal::NetworkInLimit,
+    Goal::NetworkOutLimit,
+    Goal::PreferredLeader,
+];
 
 /// The sixteen default goals, in order.
 pub const DEFAULT_GOALS: [Goal; 16] = [
@@ -85,6 +95,8 @@ impl Goal {
             Goal::DiskCapacity => "DiskCapacityGoal",
             Goal::NetworkInCapacity => "NetworkInboundCapacityGoal",
             Goal::NetworkOutCapacity => "NetworkOutboundCapacityGoal",
+            Goal::NetworkInLimit => "NetworkInboundLimitGoal",
+            Goal::NetworkOutLimit => "NetworkOutboundLimitGoal",
             Goal::CpuCapacity => "CpuCapacityGoal",
             Goal::ReplicaDistribution => "ReplicaDistributionGoal",
             Goal::PotentialNetworkOut => "PotentialNwOutGoal",
@@ -107,6 +119,33 @@ impl Goal {
     /// Whether it is hard unless said otherwise.
     pub fn is_hard(self) -> bool {
         self <= Goal::CpuCapacity
+    }
+}
+
+/// What a plan does rather where goals are served as well by it. It never decides how good a placement is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Preference {
+    /// First all that passing leadership on can do; data moves for the rest alone.
+    ElectionFirst,
+    /// Replicas that move stay in their rack.
+    SameRack,
+}
+
+impl Preference {
+    /// All there are.
+    pub const ALL: [Preference; 2] = [Preference::ElectionFirst, Preference::SameRack];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Preference::ElectionFirst => "LeaderElectionFirst",
+            Preference::SameRack => "SameRack",
+        }
+    }
+
+    /// The preference of a name.
+    pub fn named(name: &str) -> Option<Preference> {
+        Preference::ALL.into_iter().find(|preference| preference.name() == name)
     }
 }
 
@@ -135,6 +174,9 @@ pub struct Policy {
     pub topic_max_gap: i64,
     /// Most replicas of one broker.
     pub max_replicas: i64,
+    /// Most inbound and most outbound network of one broker whatever its capacity, in the loads' unit, for the goals
+    /// about these limits.
+    pub network_limit: [i64; 2],
     /// Plans stay away from load limits by so many millionths of the limit, so that a judge who sums up in floating
     /// point agrees. Figures that stand beyond are still counted as what they are.
     pub margin: i64,
@@ -148,6 +190,15 @@ pub struct Policy {
     /// Whether two replicas of one partition may change places. Kafka does not exchange their data, so that it takes a
     /// detour over a third broker; it makes a difference only where replicas of one partition differ in load. Sought for in small clusters alone.
     pub exchange: bool,
+    /// What a plan does rather, where it has the choice.
+    pub preferences: Vec<Preference>,
+}
+
+impl Policy {
+    /// Whether a preference holds.
+    pub fn prefers(&self, preference: Preference) -> bool {
+        self.preferences.contains(&preference)
+    }
 }
 
 /// Which replicas a plan may move.
@@ -195,11 +246,13 @@ impl Default for Policy {
             topic_min_gap: 2,
             topic_max_gap: 40,
             max_replicas: 10_000,
+            network_limit: [i64::MAX; 2],
             margin: 2,
             size_weight: 500,
             moves: Moves::All,
             leaders: Leaders::All,
             exchange: false,
+            preferences: Vec::new(),
         }
     }
 }

@@ -9,6 +9,7 @@ use super::lead::{hand_over, prefer_first, seat_leaders};
 use super::order::{order, within};
 use super::policy::{Leaders, Policy};
 use super::polish::polish;
+use super::prefer::{keep_racks, preferring};
 use super::reason::Reason;
 use super::refine::refine;
 use super::score::{Meter, Score, acceptable};
@@ -52,6 +53,8 @@ pub struct Plan {
     /// What stands in the way of goals: of every goal that is not met after the plan, and of such that are met but could
     /// not be served if they were not.
     pub unmet: Vec<Unmet>,
+    /// How many of the replicas that move leave their rack.
+    pub leave_rack: u64,
     /// No plan that meets all goals of the policy moves fewer replicas, unless it leaves what [obstacles](super::Obstacle) prove
     /// impossible. Tells how far from the best a plan can be at most.
     pub fewest_moves: u64,
@@ -81,15 +84,23 @@ pub fn solve(cluster: &Cluster, policy: &Policy, budget: &Budget) -> Plan {
     let mut after = before.clone();
     if is_settled(cluster, policy, &before) {
         let unmet = unmet(cluster, policy, &best);
-        return Plan { changes: vec![], reasons: vec![], before, after, unmet, fewest_moves: 0 };
+        return Plan {
+            changes: vec![],
+            reasons: vec![],
+            before,
+            after,
+            unmet,
+            leave_rack: 0,
+            fewest_moves: 0,
+        };
     }
     let start = State::new(cluster, policy, &policy.goals);
     let brokers = start.brokers();
     let fewest_moves = fewest_moves(&start);
-    let mut found = refine(cluster, policy, attempt(start));
+    let mut found = next(policy, start);
     for _ in 0..ROUNDS {
-        let (next, heirs) = if policy.exchange { found } else { settle(cluster, found.0, found.1) };
-        let meter = Meter::new(cluster, policy, next, heirs);
+        let (place, heirs) = if policy.exchange { found } else { settle(cluster, found.0, found.1) };
+        let meter = Meter::new(cluster, policy, place, heirs);
         let score = meter.score();
         if score >= after || !acceptable(policy, &after, &score) || passes_unasked(cluster, policy, &meter) {
             break;
@@ -99,7 +110,7 @@ pub fn solve(cluster: &Cluster, policy: &Policy, budget: &Budget) -> Plan {
             break;
         }
         let reached = best.cluster();
-        found = refine(&reached, policy, attempt(State::new(&reached, policy, &policy.goals)));
+        found = next(policy, State::new(&reached, policy, &policy.goals));
     }
     let (mut changes, mut reasons) = order(cluster, policy, &brokers, changes(cluster, &best));
     if *budget != Budget::default() {
@@ -107,7 +118,19 @@ pub fn solve(cluster: &Cluster, policy: &Policy, budget: &Budget) -> Plan {
         reasons.truncate(changes.len());
     }
     let (unmet, after) = (unmet(cluster, policy, &best), best.score());
-    Plan { changes, reasons, before, after, unmet, fewest_moves }
+    let leave_rack = leave_rack(cluster, &changes);
+    Plan { changes, reasons, before, after, unmet, leave_rack, fewest_moves }
+}
+
+/// Searches on from where a state stands.
+fn next(policy: &Policy, start: State<'_>) -> (Vec<u32>, Vec<u32>) {
+    let cluster = start.cluster;
+    if policy.preferences.is_empty() {
+        return refine(cluster, policy, attempt(start));
+    }
+    preferring(cluster, policy, |cluster, policy| {
+        refine(cluster, policy, attempt(State::new(cluster, policy, &policy.goals)))
+    })
 }
 
 /// Judges a cluster as it stands.
@@ -137,6 +160,7 @@ fn attempt(mut state: State<'_>) -> (Vec<u32>, Vec<u32>) {
         }
     }
     polish(&mut state, &mut dice);
+    keep_racks(&mut state);
     prefer_first(&mut state);
     (state.place, state.leader)
 }
@@ -189,6 +213,13 @@ fn passes_unasked(cluster: &Cluster, policy: &Policy, meter: &Meter<'_>) -> bool
         };
         was != leads && led_by.alive && !moved && !asked
     })
+}
+
+fn leave_rack(cluster: &Cluster, changes: &[Change]) -> u64 {
+    let rack = |broker: &u32| cluster.brokers[*broker as usize].rack;
+    let pairs =
+        changes.iter().flat_map(|change| cluster.replicas(change.partition).iter().zip(&change.replicas));
+    pairs.filter(|(from, to)| from != to && rack(from) != rack(to)).count() as u64
 }
 
 fn changes(cluster: &Cluster, best: &Meter<'_>) -> Vec<Change> {

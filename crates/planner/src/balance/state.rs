@@ -2,7 +2,7 @@
 
 use super::bands::{Band, Bands, COUNT, FIGURES, Figures, LEADER_IN, LEADERS, POTENTIAL, scale};
 use super::cluster::{CPU, Cluster, DISK, Mark, NETWORK_IN, NETWORK_OUT};
-use super::policy::{Goal, Leaders, MILLION, Moves, Policy};
+use super::policy::{Goal, Leaders, MILLION, Moves, Policy, Preference};
 use super::score::{Chosen, open_racks};
 
 /// What one topic's replica outside its limits costs: as much as a tenth of a fair share of load.
@@ -37,6 +37,8 @@ pub(crate) struct State<'a> {
     racks: Racks,
     /// Whether leaders' inbound network is limited.
     leader_in: bool,
+    /// Whether replicas rather stay in their racks.
+    same_rack: bool,
 }
 
 /// How many replicas of a partition may share a rack.
@@ -70,6 +72,7 @@ impl<'a> State<'a> {
             source: vec![true; n],
             on: vec![Vec::new(); n],
             slot: Vec::with_capacity(cluster.place.len()),
+            same_rack: policy.prefers(Preference::SameRack),
             leader_in: goals.contains(&Goal::LeaderBytesIn),
             disk_limit: disk_limits(cluster, policy),
             racks: if goals.contains(&Goal::RackAware) {
@@ -292,7 +295,16 @@ impl<'a> State<'a> {
         }
         let crowd = self.crowd(replica, to);
         let from = self.place[replica as usize];
+        if self.same_rack && from != NOWHERE && self.strays(replica, from, to) {
+            return false;
+        }
         crowd == 0 || (from != NOWHERE && crowd <= self.crowd(replica, from))
+    }
+
+    /// Whether a replica would leave the rack that it started in, and is not in the way there.
+    fn strays(&self, replica: u32, from: u32, to: u32) -> bool {
+        let rack = self.rack(self.home(replica));
+        self.rack(to) != rack && self.rack(from) == rack && self.crowd(replica, from) == 0
     }
 
     /// Whether a broker's disk stays below its hard limit with a replica more.

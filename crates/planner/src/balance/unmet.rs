@@ -136,8 +136,8 @@ impl Proofs<'_> {
         }
         let needless = match goal {
             Goal::DiskCapacity => self.cluster.total[DISK] == 0,
-            Goal::NetworkInCapacity => self.cluster.total[NETWORK_IN] == 0,
-            Goal::NetworkOutCapacity => self.cluster.total[NETWORK_OUT] == 0,
+            Goal::NetworkInCapacity | Goal::NetworkInLimit => self.cluster.total[NETWORK_IN] == 0,
+            Goal::NetworkOutCapacity | Goal::NetworkOutLimit => self.cluster.total[NETWORK_OUT] == 0,
             Goal::CpuCapacity => self.cluster.total[CPU] == 0,
             Goal::ReplicaCapacity => self.cluster.place.is_empty(),
             _ => false,
@@ -150,6 +150,8 @@ impl Proofs<'_> {
             Goal::NetworkInCapacity => self.capacity(NETWORK_IN),
             Goal::NetworkOutCapacity => self.capacity(NETWORK_OUT),
             Goal::CpuCapacity => self.capacity(CPU),
+            Goal::NetworkInLimit => self.fixed(NETWORK_IN, self.policy.network_limit[0]),
+            Goal::NetworkOutLimit => self.fixed(NETWORK_OUT, self.policy.network_limit[1]),
             Goal::ReplicaCapacity => {
                 let (all, most) =
                     (self.cluster.place.len() as u64, self.policy.max_replicas.max(1).unsigned_abs());
@@ -188,6 +190,14 @@ impl Proofs<'_> {
             .map(|b| i128::from(scale(b.capacity[resource], self.policy.capacity[resource], MILLION)))
             .sum::<i128>();
         self.brokers(i128::from(self.cluster.total[resource]) - room, resource)
+    }
+
+    /// The same for a limit that is the same for all brokers.
+    fn fixed(&self, resource: usize, limit: i64) -> Option<Obstacle> {
+        let all = self.cluster.total[resource].max(0).unsigned_abs();
+        let needs = all.div_ceil(limit.max(1).unsigned_abs());
+        let more = needs.saturating_sub(self.takers);
+        (more > 0).then_some(Obstacle::Brokers { more })
     }
 
     fn potential(&self) -> Option<Obstacle> {

@@ -6,3 +6,4 @@ mod damage;
 mod laws;
 mod modes;
 mod obstacles;
+mod preferences;

@@ -129,6 +129,9 @@ pub(super) fn text(answer: &Answer) -> String {
             plan.fewest_moves
         );
     }
+    if moves > 0 {
+        let _ = writeln!(text, "{} of the replicas that move leave their rack.", plan.leave_rack);
+    }
     let _ = writeln!(text, "\n{:<40} {:>10} {:>10}", "goal", "before", "after");
     let met = |excess: u128| if excess == 0 { "met" } else { "not met" };
     for (before, after) in plan.before.goals.iter().zip(&plan.after.goals) {
@@ -272,6 +275,7 @@ pub(super) fn json(answer: &Answer) -> String {
         "moves": moves,
         "bytes": copied,
         "fewest_moves": plan.fewest_moves,
+        "leave_rack": plan.leave_rack,
         "offline_before": plan.before.offline,
         "offline_after": plan.after.offline,
         "goals": goals.collect::<Vec<_>>(),

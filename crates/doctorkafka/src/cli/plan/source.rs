@@ -24,12 +24,14 @@ impl Source {
     pub(super) fn knows(&self, goal: Goal) -> bool {
         match goal {
             Goal::DiskCapacity | Goal::DiskDistribution => self.known[DISK],
-            Goal::NetworkInCapacity | Goal::NetworkInDistribution | Goal::LeaderBytesIn => {
-                self.known[NETWORK_IN]
-            }
-            Goal::NetworkOutCapacity | Goal::NetworkOutDistribution | Goal::PotentialNetworkOut => {
-                self.known[NETWORK_OUT]
-            }
+            Goal::NetworkInCapacity
+            | Goal::NetworkInLimit
+            | Goal::NetworkInDistribution
+            | Goal::LeaderBytesIn => self.known[NETWORK_IN],
+            Goal::NetworkOutCapacity
+            | Goal::NetworkOutLimit
+            | Goal::NetworkOutDistribution
+            | Goal::PotentialNetworkOut => self.known[NETWORK_OUT],
             Goal::CpuCapacity | Goal::CpuDistribution => self.known[CPU],
             _ => true,
         }

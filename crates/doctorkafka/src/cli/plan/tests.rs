@@ -49,6 +49,7 @@ fn a_plan_is_shown_with_its_goals_brokers_and_changes() {
     expect![[r#"
         replicas moved: 1; copied: 100.0 MB; partitions changed: 1
         No plan that meets all goals moves fewer than 1: at most 0.0 % more than needed.
+        1 of the replicas that move leave their rack.
 
         goal                                         before      after
         RackAwareGoal (hard)                            met        met
@@ -84,9 +85,36 @@ fn questions_that_make_no_sense_are_refused() {
     assert_eq!(refused(&["--topics", "t"]), "this mode takes no --topics");
     assert_eq!(refused(&["--mode", "replication-factor", "--topics", "x"]), "there is no topic x");
     assert_eq!(refused(&["--goals", "FancyGoal"]), "there is no goal FancyGoal");
+    assert_eq!(refused(&["--prefer", "Quickly"]), "there is no preference Quickly");
+    assert_eq!(refused(&["--network-in-limit", "0"]), "a limit is more than 0 and below 100 PB/s");
+    assert_eq!(
+        refused(&["--goals", "RackAwareGoal", "--hard-goals", "CpuCapacityGoal"]),
+        "CpuCapacityGoal is not among the goals"
+    );
     assert_eq!(
         refused(&["--mode", "relieve", "--watermark", "80"]),
         "the watermark is a share between 0 and 1"
+    );
+}
+
+#[test]
+fn standing_limits_and_preferences_are_chosen_by_name() {
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&plan(&[arguments, &["--json"]].concat()).unwrap()).unwrap()
+    };
+    let goals = ["--goals", "ReplicaDistributionGoal,RackAwareGoal"];
+    let chosen = json(&[&goals[..], &["--hard-goals", "ReplicaDistributionGoal"]].concat());
+    let hard: Vec<&serde_json::Value> =
+        chosen["goals"].as_array().unwrap().iter().map(|g| &g["hard"]).collect();
+    assert_eq!(hard, [&true, &false]);
+    // Three leaders of 10 KB/s each stand on broker 1: one may stay.
+    let limited = json(&["--goals", "RackAwareGoal", "--network-out-limit", "15"]);
+    let limit = limited["goals"].as_array().unwrap().iter().find(|g| g["name"] == "NetworkOutboundLimitGoal");
+    assert_eq!(limit.unwrap()["after"], "0", "{limited:#}");
+    let moves = |arguments: &[&str]| json(arguments)["moves"].as_u64().unwrap();
+    assert_eq!(
+        moves(&["--goals", "RackAwareGoal", "--network-out-limit", "20", "--prefer", "LeaderElectionFirst"]),
+        0
     );
 }
 

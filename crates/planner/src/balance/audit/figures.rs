@@ -110,6 +110,8 @@ fn distance(placement: &Placement<'_>, policy: &Policy, goal: Goal) -> u128 {
         Goal::NetworkInCapacity => capped(NETWORK_IN),
         Goal::NetworkOutCapacity => capped(NETWORK_OUT),
         Goal::CpuCapacity => capped(CPU),
+        Goal::NetworkInLimit => beyond_fixed(placement, NETWORK_IN, policy.network_limit[0]),
+        Goal::NetworkOutLimit => beyond_fixed(placement, NETWORK_OUT, policy.network_limit[1]),
         Goal::ReplicaDistribution => counts_around_mean(
             placement,
             policy.replica_balance,
@@ -233,6 +235,10 @@ fn below_capacity(placement: &Placement<'_>, policy: &Policy, resource: usize) -
         over(placement.carried[broker].loads[resource] - limit)
     };
     placement.alive().map(beyond).sum()
+}
+
+fn beyond_fixed(placement: &Placement<'_>, resource: usize, limit: i64) -> u128 {
+    placement.alive().map(|broker| over(placement.carried[broker].loads[resource] - i128::from(limit))).sum()
 }
 
 fn around_mean(placement: &Placement<'_>, policy: &Policy, resource: usize) -> u128 {

@@ -1,7 +1,7 @@
 //! Random clusters of many shapes: skewed and even, with dead and excluded brokers, with and without enough room.
 
 use planner::balance::{
-    Broker, Cluster, DEFAULT_GOALS, Goal, Leaders, Mark, Moves, Partition, Policy, Replica,
+    Broker, Cluster, DEFAULT_GOALS, Goal, Leaders, Mark, Moves, Partition, Policy, Preference, Replica,
 };
 use proptest::prelude::*;
 
@@ -40,8 +40,13 @@ impl Sketch {
 pub fn policy() -> impl Strategy<Value = Policy> {
     let threshold = 1_000_000_i64..1_400_000;
     let goals = prop_oneof![3 => Just(DEFAULT_GOALS.to_vec()), 1 => Just(further_goals())];
-    (prop::array::uniform4(threshold.clone()), threshold, 5_i64..60, 0_i64..3, goals).prop_map(
-        |(balance, replicas, max_replicas, gap, goals)| Policy {
+    let preferences = prop::sample::subsequence(Preference::ALL.to_vec(), 0..=2);
+    let limits = prop::array::uniform2(10_000_i64..80_000);
+    let wishes = (preferences, limits, goals);
+    (prop::array::uniform4(threshold.clone()), threshold, 5_i64..60, 0_i64..3, wishes).prop_map(
+        |(balance, replicas, max_replicas, gap, (preferences, network_limit, goals))| Policy {
+            preferences,
+            network_limit,
             hard: goals.iter().copied().filter(|goal| goal.is_hard()).collect(),
             goals,
             balance,
@@ -55,7 +60,8 @@ pub fn policy() -> impl Strategy<Value = Policy> {
 
 /// The default goals with those that are not among them.
 fn further_goals() -> Vec<Goal> {
-    let mut goals = vec![Goal::BrokerSetAware, Goal::RackAwareDistribution];
+    let mut goals =
+        vec![Goal::BrokerSetAware, Goal::RackAwareDistribution, Goal::NetworkInLimit, Goal::NetworkOutLimit];
     goals.extend(DEFAULT_GOALS.into_iter().filter(|goal| *goal != Goal::RackAware));
     goals.push(Goal::PreferredLeader);
     goals

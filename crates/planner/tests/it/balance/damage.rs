@@ -69,7 +69,11 @@ fn takes(cluster: &Cluster, broker: u32) -> bool {
 /// Strikes, and says what must be found; nothing where there is nothing to strike at.
 type Strike = fn(&mut Patient) -> Option<Violation>;
 
-const STRIKES: [(&str, Strike); 20] = [
+const STRIKES: [(&str, Strike); 21] = [
+    ("a replica more that leaves its rack", |patient| {
+        patient.plan.leave_rack += 1;
+        Some(Violation::RacksUntrue)
+    }),
     ("a partition that there is not", |patient| {
         let partition = patient.cluster.partitions();
         patient.change().partition = partition;
@@ -282,7 +286,7 @@ proptest! {
         policy.goals.swap(0, hard);
         let before = solve(&cluster, &policy, &Budget { moves: Some(0), disk: None }).before;
         let after = before.clone();
-        let plan = Plan { changes: vec![], reasons: vec![], before, after, unmet: vec![], fewest_moves: 0 };
+        let plan = Plan { changes: vec![], reasons: vec![], before, after, unmet: vec![], leave_rack: 0, fewest_moves: 0 };
         let mut patient = Patient { cluster, policy, plan, at };
         let position = patient.position();
         if let Some(broker) = patient.other_broker(takes) {
