@@ -96,6 +96,8 @@ pub(crate) struct Meter<'a> {
     sums: Vec<Figures>,
     /// Replicas by topic and broker.
     topic: Vec<u32>,
+    /// Which of the goals are about single lists, by their places.
+    about_lists: Vec<usize>,
     chosen: Chosen,
     offline: u64,
     demoted: u64,
@@ -118,6 +120,7 @@ impl<'a> Meter<'a> {
             topic_limits: topic_limits(cluster, policy, alive.len() as i64),
             sums: vec![[0; FIGURES]; n],
             topic: vec![0; n * cluster.topics as usize],
+            about_lists: (0..policy.goals.len()).filter(|at| is_about_lists(policy.goals[*at])).collect(),
             chosen: Chosen::of(cluster),
             offline: 0,
             demoted: 0,
@@ -179,7 +182,7 @@ impl<'a> Meter<'a> {
     pub(crate) fn worst(&self, goal: Goal) -> Option<Obstacle> {
         let brokers = 0..self.sums.len();
         match goal {
-            Goal::BrokerSetAware | Goal::RackAware | Goal::RackAwareDistribution | Goal::PreferredLeader => {
+            _ if is_about_lists(goal) => {
                 let wrong = |partition: &u32| self.wrong(goal, *partition) > 0;
                 (0..self.cluster.partitions()).find(wrong).map(|partition| Obstacle::Partition { partition })
             }
@@ -283,7 +286,8 @@ impl<'a> Meter<'a> {
 
     /// Adds what goals find wrong with one partition's list. What is frozen counts for none of them.
     fn weigh_list(&mut self, partition: u32, sign: i32) {
-        for goal in 0..self.policy.goals.len() {
+        for at in 0..self.about_lists.len() {
+            let goal = self.about_lists[at];
             let wrong = self.wrong(self.policy.goals[goal], partition);
             if wrong > 0 {
                 add(&mut self.excess[goal], whole(wrong as i64), sign);
@@ -363,6 +367,14 @@ impl<'a> Meter<'a> {
         let high = self.leader_in_limit();
         self.sums.iter().map(|sum| whole(sum[LEADER_IN] - high)).sum()
     }
+}
+
+/// Whether a goal is about the list of each partition by itself.
+fn is_about_lists(goal: Goal) -> bool {
+    matches!(
+        goal,
+        Goal::BrokerSetAware | Goal::RackAware | Goal::RackAwareDistribution | Goal::PreferredLeader
+    )
 }
 
 fn limits_of(cluster: &Cluster, policy: &Policy, alive: &[usize], goal: Goal) -> Vec<(i64, i64)> {

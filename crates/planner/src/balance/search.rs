@@ -223,6 +223,10 @@ fn moves_out(state: &State<'_>, dice: &mut Dice, from: usize, width: usize, best
             continue;
         }
         for to in 0..state.cost.len() {
+            // Nothing costs less than nothing.
+            if leave + state.cost[to] <= best.gain {
+                continue;
+            }
             let arrive = state.cost_with(to, &figures, 1) - state.cost[to];
             if leave - arrive > best.gain && state.legal(replica, to as u32) {
                 let gain = leave - arrive - state.topic_arrive(replica, to as u32);
@@ -262,7 +266,7 @@ fn moves_in(
     for Offer { from, replica, figures, open, .. } in offers.iter() {
         let (from, replica) = (*from as usize, *replica);
         let arrive = state.cost[to] - state.cost_with(to, figures, 1);
-        if !open || arrive <= best.gain {
+        if !open || arrive <= best.gain || arrive + state.cost[from] <= best.gain {
             continue;
         }
         let gain = arrive + state.cost[from] - state.cost_with(from, figures, -1);
@@ -303,10 +307,18 @@ fn leads(state: &State<'_>, dice: &mut Dice, broker: usize, width: usize, best: 
 fn offer_lead(state: &State<'_>, leader: u32, heir: u32, best: &mut Best) {
     let (from, to) = (state.place[leader as usize] as usize, state.place[heir as usize] as usize);
     let target = &state.cluster.brokers[to];
-    if leader == heir || !target.alive || !target.takes_leadership || !state.may_pass(leader, heir) {
+    if leader == heir
+        || state.led_cost[from] + state.led_cost[to] <= best.gain
+        || !target.alive
+        || !target.takes_leadership
+        || !state.may_pass(leader, heir)
+    {
         return;
     }
     let leave = state.led_change(from, &state.leadership(leader), -1);
+    if state.led_cost[to] - leave <= best.gain {
+        return;
+    }
     let arrive = state.led_change(to, &state.leadership(heir), 1);
     best.offer(-leave - arrive, Step::Lead { replica: heir });
 }

@@ -7,6 +7,10 @@ use super::score::{Chosen, open_racks};
 
 /// What one topic's replica outside its limits costs: as much as a tenth of a fair share of load.
 const TOPIC: i64 = 1 << 21;
+/// The figures that leadership changes.
+const LED: [usize; 4] = [CPU, NETWORK_OUT, LEADERS, LEADER_IN];
+/// The others.
+const NOT_LED: [usize; 4] = [NETWORK_IN, DISK, COUNT, POTENTIAL];
 /// The place of a replica that has left its broker and has not arrived anywhere yet.
 pub(crate) const NOWHERE: u32 = u32::MAX;
 
@@ -21,6 +25,8 @@ pub(crate) struct State<'a> {
     pub(crate) part: Vec<u32>,
     pub(crate) sum: Vec<Figures>,
     pub(crate) cost: Vec<i64>,
+    /// The part of each broker's cost that leadership can change.
+    pub(crate) led_cost: Vec<i64>,
     /// Replicas by topic and broker.
     pub(crate) topic: Vec<u32>,
     /// Leaders by broker of the topics that must have some on each.
@@ -62,6 +68,7 @@ impl<'a> State<'a> {
             part: Vec::with_capacity(cluster.place.len()),
             sum: vec![[0; FIGURES]; n],
             cost: vec![0; n],
+            led_cost: vec![0; n],
             topic: vec![0; n * cluster.topics as usize],
             chosen: if goals.contains(&Goal::MinTopicLeaders) {
                 Chosen::of(cluster)
@@ -174,13 +181,18 @@ impl<'a> State<'a> {
 
     fn refresh_cost(&mut self) {
         for broker in 0..self.cost.len() {
-            self.cost[broker] = self.cost_of(broker, &self.sum[broker]);
+            self.recost(broker);
         }
     }
 
-    #[inline]
-    pub(crate) fn cost_of(&self, broker: usize, sum: &Figures) -> i64 {
-        self.bands.of[broker].iter().zip(sum).map(|(band, figure)| band.cost(*figure)).sum()
+    /// Follows a change of a broker's figures.
+    fn recost(&mut self, broker: usize) {
+        let (bands, sum) = (&self.bands.of[broker], &self.sum[broker]);
+        let cost = |figures: [usize; 4]| -> i64 {
+            figures.iter().map(|figure| bands[*figure].cost(sum[*figure])).sum()
+        };
+        self.led_cost[broker] = cost(LED);
+        self.cost[broker] = self.led_cost[broker] + cost(NOT_LED);
     }
 
     /// What a replica adds to its broker, in its present role.
@@ -370,7 +382,7 @@ impl<'a> State<'a> {
             self.slot[*moved as usize] = slot as u32;
         }
         self.place[replica as usize] = NOWHERE;
-        self.cost[from] = self.cost_of(from, &self.sum[from]);
+        self.recost(from);
     }
 
     /// Puts a replica that is nowhere on a broker.
@@ -386,7 +398,7 @@ impl<'a> State<'a> {
         if self.leads(replica) {
             self.count_leader(replica, 1);
         }
-        self.cost[to] = self.cost_of(to, &self.sum[to]);
+        self.recost(to);
     }
 
     /// Puts a replica on another broker.
@@ -415,8 +427,8 @@ impl<'a> State<'a> {
         add(&mut self.sum[from], &less, -1);
         add(&mut self.sum[to], &more, 1);
         self.leader[partition] = replica;
-        self.cost[from] = self.cost_of(from, &self.sum[from]);
-        self.cost[to] = self.cost_of(to, &self.sum[to]);
+        self.recost(from);
+        self.recost(to);
     }
 
     /// Cost of a broker if figures were added to it.
@@ -435,11 +447,8 @@ impl<'a> State<'a> {
     #[inline]
     pub(crate) fn led_change(&self, broker: usize, leadership: &Figures, sign: i64) -> i64 {
         let (bands, sum) = (&self.bands.of[broker], &self.sum[broker]);
-        let change = |figure: usize| {
-            let before = sum[figure];
-            bands[figure].cost(before + sign * leadership[figure]) - bands[figure].cost(before)
-        };
-        [CPU, NETWORK_OUT, LEADERS, LEADER_IN].into_iter().map(change).sum()
+        let after = |figure: &usize| bands[*figure].cost(sum[*figure] + sign * leadership[*figure]);
+        LED.iter().map(after).sum::<i64>() - self.led_cost[broker]
     }
 
     /// Whether a broker is within all its bands if figures were added to it, or at least no farther outside than it is.
@@ -469,7 +478,8 @@ impl Brokers {
         let fall = |figure: usize| {
             bands[figure].cost(sum[figure]) - bands[figure].cost(sum[figure] + change[figure])
         };
-        (0..FIGURES).map(fall).fold(0, i64::saturating_add)
+        let changed = (0..FIGURES).filter(|figure| change[*figure] != 0);
+        changed.map(fall).fold(0, i64::saturating_add)
     }
 }
 
