@@ -42,7 +42,7 @@ use cluster::{BrokerId, TopicName, TopicPartition};
 use control::config::HumanDuration;
 use thiserror::Error;
 
-mod parse;
+pub(crate) mod parse;
 
 /// A broker, or any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -191,6 +191,34 @@ pub enum ScheduleProblem {
     Twice(BrokerId),
 }
 
+/// A flapping broker comes and goes so often.
+pub(crate) const FLAPS: u32 = 6;
+/// It is down for so long each time: longer than a session, or nobody would notice.
+pub(crate) const FLAP_DOWN: Duration = Duration::from_secs(20);
+/// And goes down again so long after it went down last.
+pub(crate) const FLAP_EVERY: Duration = Duration::from_secs(60);
+
+impl Planned {
+    /// When it is over at the latest, counted from the beginning. What lasts without an end is over when it has begun:
+    /// nothing more comes of it by itself.
+    pub fn over(&self) -> Duration {
+        let (When::At(begins) | When::Within(begins)) = self.when;
+        let takes = match &self.fault {
+            Fault::Recover(_, time) | Fault::Pause(_, time) => *time,
+            Fault::Flap(_) => FLAP_EVERY * (FLAPS - 1) + FLAP_DOWN,
+            _ => self.lasting.unwrap_or_default(),
+        };
+        begins.saturating_add(takes)
+    }
+}
+
+impl Schedule {
+    /// When all of it is [over](Planned::over).
+    pub fn over(&self) -> Duration {
+        self.0.iter().map(Planned::over).max().unwrap_or_default()
+    }
+}
+
 impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -261,7 +289,7 @@ impl fmt::Display for Schedule {
 }
 
 /// A duration as one word: `1h30m`.
-fn short(duration: Duration) -> String {
+pub(crate) fn short(duration: Duration) -> String {
     HumanDuration(duration).to_string().replace(' ', "")
 }
 

@@ -5,11 +5,13 @@
 //! the world from a real cluster. [`driver`] runs a `control::Core` against it, thousands of cycles a second. The same
 //! seed brings the same history.
 //!
-//! Reading order: [`settings`], [`fault`], [`world`], [`access`], [`driver`], [`storm`].
+//! Reading order: [`settings`], [`fault`], [`scenario`], [`world`], [`access`], [`driver`], [`storm`].
 
 pub mod settings;
 
 pub mod fault;
+
+pub mod scenario;
 
 pub mod world;
 
@@ -26,6 +28,7 @@ pub use access::{Access, SharedWorld};
 pub use driver::{Driver, DriverConfig};
 pub use fault::{Fault, Schedule};
 pub use random::Random;
+pub use scenario::Scenario;
 pub use settings::{Rules, Settings};
 pub use time::Moment;
 pub use world::{Shape, World};

@@ -10,9 +10,13 @@ use crate::demo::{Demo as Shown, STORY};
 use crate::plugin::PluginRegistry;
 use crate::store::in_words;
 
+/// Brokers of the usual cluster.
+const BROKERS: u32 = 12;
+
 /// Show the service at work on a simulated cluster: brokers die, a firewall closes, a disk fills, a rack loses power.
 ///
-/// Needs no Kafka, touches nothing and leaves nothing behind. Ends by itself within a minute; Ctrl-C ends it at once.
+/// Needs no Kafka, touches nothing and leaves nothing behind. Ends by itself within a minute; Ctrl-C ends it at
+/// once.
 #[derive(Args, Debug)]
 pub(super) struct Demo {
     /// What is left to chance follows from it.
@@ -21,10 +25,11 @@ pub(super) struct Demo {
     /// How much faster than yours the cluster's time runs.
     #[arg(long, default_value_t = 5, value_name = "FACTOR", value_parser = clap::value_parser!(u32).range(1..=20))]
     speed: u32,
-    /// How many brokers it has, in three racks.
-    #[arg(long, default_value_t = 12, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(4..=60))]
-    brokers: u32,
-    /// What happens, instead of the usual story: lines such as `at 30s kill b3` or `at 1m isolate b1 from us for 20s`.
+    /// How many brokers it has, in three racks [default: 12].
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(4..=60))]
+    brokers: Option<u32>,
+    /// What happens, instead of the usual story: lines such as `at 30s kill b3` or `at 1m isolate b1 from us for 20s`, and
+    /// a cluster of its own if the file has lines such as `b1 rack=r1` and `t-0: 1* 2 3`.
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
     /// Go on when the story is over.
@@ -34,19 +39,23 @@ pub(super) struct Demo {
 
 impl Demo {
     pub(super) fn run(self, registry: &PluginRegistry) -> ExitCode {
-        let (name, text) = match &self.scenario {
-            None => ("the story".to_owned(), STORY.to_owned()),
-            Some(file) => match std::fs::read_to_string(file) {
-                Ok(text) => (file.display().to_string(), text),
-                Err(error) => return fail(&format!("cannot read {}: {error}", file.display())),
+        let (name, file) = match &self.scenario {
+            None => ("the story".to_owned(), STORY.as_bytes().to_vec()),
+            Some(path) => match std::fs::read(path) {
+                Ok(file) => (path.display().to_string(), file),
+                Err(error) => return fail(&format!("cannot read {}: {error}", path.display())),
             },
         };
-        let story = match text.parse() {
-            Ok(story) => story,
+        let brokers = self.brokers.unwrap_or(BROKERS);
+        let scenario = match Shown::read(&file, brokers, self.seed) {
+            Ok(scenario) => scenario,
             Err(error) => return fail(&format!("{name}: {error}")),
         };
-        let (seed, speed, brokers, keep_going) = (self.seed, self.speed, self.brokers, self.keep_going);
-        let demo = Shown { seed, speed, brokers, story, keep_going };
+        if self.brokers.is_some() && !scenario.cluster.brokers.is_empty() {
+            return fail(&format!("--brokers: {name} has a cluster of its own"));
+        }
+        let Self { seed, speed, keep_going, .. } = self;
+        let demo = Shown { seed, speed, brokers, scenario, keep_going };
         block_on(async {
             match demo.show(registry).await {
                 Ok(()) => ExitCode::SUCCESS,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use cluster::BrokerId;
+use cluster::notation::ClusterText;
 use control::{Record, RecordKind, Severity};
 use sim::Moment;
 use sim::world::{Happened, Happening};
@@ -73,27 +74,61 @@ pub(super) fn clock(at: Moment) -> String {
     format!("{:02}:{:02}.{}", tenths / 600, tenths / 10 % 60, tenths % 10)
 }
 
+/// The world's clocks at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clocks {
+    /// The moment.
+    pub(super) now: Moment,
+    /// What the service's wall clock shows, in milliseconds since 1970. A fault may have set it.
+    pub(super) our_wall_ms: i64,
+}
+
+impl Clocks {
+    /// The moment of something that was stamped by the service's wall clock, if that has not been set since.
+    pub(super) fn moment(&self, stamp_ms: i64) -> Moment {
+        let ago = self.our_wall_ms.saturating_sub(stamp_ms);
+        Moment(self.now.0.saturating_add_signed(ago.saturating_neg()))
+    }
+}
+
 /// Picks out of all that happens what has not been told yet.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     told: Option<u64>,
+    /// The moment of the last call.
+    last: Moment,
+    /// The cluster as it was at first.
+    cluster: ClusterText,
     /// Brokers that the service declared dead.
     pub(super) dead: BTreeSet<BrokerId>,
 }
 
 impl Lines {
+    /// For a cluster that begins as this one.
+    pub(super) fn of(cluster: ClusterText) -> Self {
+        Self { cluster, ..Self::default() }
+    }
+
     /// The lines for what has happened since the last call, the cluster's first: it comes before what is done about it.
-    pub(super) fn new_ones(&mut self, happened: &[Happened], clusters: &[ClusterHandle]) -> Vec<Line> {
-        let mut lines: Vec<Line> = happened.iter().filter_map(of_kafka).collect();
+    pub(super) fn new_ones(
+        &mut self,
+        clocks: Clocks,
+        happened: &[Happened],
+        clusters: &[ClusterHandle],
+    ) -> Vec<Line> {
+        let mut lines: Vec<Line> =
+            happened.iter().filter_map(|happened| of_kafka(happened, &self.cluster)).collect();
         for cluster in clusters {
             for record in cluster.shared.audit.newest(usize::MAX) {
                 if self.told.is_none_or(|told| record.sequence > told) {
                     self.told = Some(record.sequence);
                     self.count(&record);
-                    lines.extend(of_the_service(&record));
+                    let at = clocks.moment(record.timestamp.0).clamp(self.last.min(clocks.now), clocks.now);
+                    lines.extend(of_the_service(&record, at));
                 }
             }
         }
+        self.last = clocks.now;
         lines.sort_by_key(|line| line.at);
         lines
     }
@@ -108,10 +143,10 @@ impl Lines {
     }
 }
 
-fn of_kafka(happened: &Happened) -> Option<Line> {
+fn of_kafka(happened: &Happened, cluster: &ClusterText) -> Option<Line> {
     let line = |voice, text| Some(Line { at: Some(happened.at), voice, text });
     match &happened.what {
-        Happening::Fault(fault) => line(Voice::Narrator, story::of_fault(fault)),
+        Happening::Fault(fault, lasting) => line(Voice::Narrator, story::of_fault(fault, *lasting, cluster)),
         Happening::Note(note) => line(Voice::Kafka, note.clone()),
         Happening::Dropped(id) => line(Voice::Kafka, format!("the controller has dropped broker {id}")),
         Happening::Alive(id) => line(Voice::Kafka, format!("broker {id} is alive again")),
@@ -138,11 +173,10 @@ fn is_told(record: &Record) -> bool {
     }
 }
 
-fn of_the_service(record: &Record) -> Option<Line> {
+fn of_the_service(record: &Record, at: Moment) -> Option<Line> {
     if !is_told(record) {
         return None;
     }
     let voice = if record.severity == Severity::Info { Voice::Doctor } else { Voice::Alarm };
-    let at = record.timestamp.0.saturating_sub(sim::Settings::default().begins_ms);
-    Some(Line { at: u64::try_from(at).ok().map(Moment), voice, text: sentence(record) })
+    Some(Line { at: Some(at), voice, text: sentence(record) })
 }

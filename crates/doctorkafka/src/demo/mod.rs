@@ -4,24 +4,35 @@
 //! [`sim::World`], and the clock is the world's. The world's time runs faster than ours; so do the intervals in the
 //! configuration, while graces and time-outs are those of the cluster's own time.
 
+mod calm;
 mod connect;
 mod lines;
+mod picture;
 mod screen;
+mod signals;
 mod story;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cluster::notation::ClusterText;
+use control::Order;
+use control::config::HumanDuration;
+use sim::scenario::{PlannedOrder, Player, Scenario, ScenarioError, Wanted};
 use sim::settings::{Agents, Hardware, Traffic};
-use sim::{Moment, Schedule, Settings, Shape, SharedWorld, World};
+use sim::{Moment, Settings, Shape, SharedWorld, World};
 use thiserror::Error;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use self::calm::{Calm, QUIET};
 use self::connect::{SimConnect, WorldClock};
-use self::lines::Lines;
+use self::lines::{Clocks, Line, Lines, Voice};
+use self::picture::Picture;
 use self::screen::Screen;
+use self::signals::Signals;
 use crate::api::status::ClusterStatus;
 use crate::config::{self, Config};
 use crate::plugin::{Clock, PluginRegistry};
@@ -35,10 +46,10 @@ pub(crate) struct Demo {
     pub(crate) seed: u64,
     /// How much faster than ours the cluster's time runs.
     pub(crate) speed: u32,
-    /// Brokers, in three racks.
+    /// Brokers of the usual cluster, in three racks.
     pub(crate) brokers: u32,
-    /// What happens.
-    pub(crate) story: Schedule,
+    /// What happens, and to which cluster if not to the usual one.
+    pub(crate) scenario: Scenario,
     /// Whether it goes on when the story is over.
     pub(crate) keep_going: bool,
 }
@@ -58,24 +69,45 @@ pub(crate) enum DemoError {
     /// The service could not be started.
     #[error(transparent)]
     Service(#[from] ServiceError),
+    /// Nobody could end it in order.
+    #[error("cannot wait for signals")]
+    Signals(#[source] io::Error),
     /// The terminal could not be written.
     #[error("cannot write to the terminal")]
     Terminal(#[source] io::Error),
 }
 
-/// How long the cluster is watched after the last thing that the story lets happen.
-const AFTERMATH: Duration = Duration::from_secs(30);
+/// The grace where a scenario says nothing.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long the cluster is watched at most after the last thing that a scenario lets happen, if it does not say how long
+/// it goes on.
+const AFTERMATH: Duration = Duration::from_secs(600);
 /// How often the world goes on and the picture is drawn.
 const FRAME: Duration = Duration::from_millis(50);
+/// The world goes on by so many frames at most in one: on a machine that does not keep up, its time stands still rather
+/// than leave the service behind.
+const FRAMES_AT_ONCE: u32 = 3;
 /// The picture changes at most so often: nobody reads faster.
 const DRAW_EVERY: u32 = 4;
 
 impl Demo {
-    /// Shows it on this terminal until the story is over, or somebody presses Ctrl-C. Nothing is left behind.
+    /// Reads a scenario for the demo; `brokers` are those of the usual cluster, which a file without one of its own is
+    /// about.
+    ///
+    /// # Errors
+    /// It is not in the notation, or has what cannot be played here: steps without a moment, a crash of the service.
+    pub(crate) fn read(file: &[u8], brokers: u32, seed: u64) -> Result<Scenario, ScenarioError> {
+        let usual = usual_cluster(brokers, seed);
+        Scenario::read(file, &Player { usual, plays_moments: true, ..Player::default() })
+    }
+
+    /// Shows it on this terminal until the story is over, or a signal ends it. Nothing is left behind.
     ///
     /// # Errors
     /// It could not be started, or nobody can see it.
     pub(crate) async fn show(self, registry: &PluginRegistry) -> Result<(), DemoError> {
+        // First of all, so that a signal finds nothing that would be left behind.
+        let signals = Signals::new().map_err(DemoError::Signals)?;
         let folder =
             tempfile::Builder::new().prefix("doctorkafka-demo-").tempdir().map_err(DemoError::Folder)?;
         let world = SharedWorld::new(self.world());
@@ -84,19 +116,32 @@ impl Demo {
         let config = self.config(folder.path(), registry)?;
         let mut show = Show::open(&self, world, clock.clone())?;
         let service = Service::start(config, connect, clock).await?;
-        let shown = show.play(&self, service.clusters()).await;
+        let shown = show.play(&self, service.clusters(), signals).await;
+        let last = service.clusters().first().map(|cluster| ClusterStatus::of(cluster, show.clock.now()));
         service.end().await;
-        show.close(&self).and(shown)
+        show.close(last.as_ref()).and(shown)
     }
 
-    /// The end of the story, in the cluster's time.
-    fn end(&self) -> Moment {
-        let last = self.story.0.iter().map(story::at_the_latest).max().unwrap_or_default();
-        Moment::default().plus(last + AFTERMATH)
+    /// The cluster as it is at first.
+    fn cluster(&self) -> ClusterText {
+        if self.scenario.cluster.brokers.is_empty() {
+            usual_cluster(self.brokers, self.seed)
+        } else {
+            self.scenario.cluster.clone()
+        }
+    }
+
+    fn grace(&self) -> Duration {
+        self.scenario.grace.unwrap_or(GRACE)
+    }
+
+    /// When it ends at the latest, in the cluster's time; `None` if it goes on.
+    fn end(&self) -> Option<Moment> {
+        let limit = self.scenario.run.unwrap_or_else(|| self.scenario.over() + AFTERMATH);
+        (!self.keep_going).then(|| Moment::default().plus(limit))
     }
 
     fn world(&self) -> World {
-        let shape = Shape { brokers: self.brokers, racks: 3, topics: 12, partitions: 20, replicas: 3 };
         let settings = Settings {
             seed: self.seed,
             hardware: Hardware { dir_bytes: 100 << 30, ..Hardware::default() },
@@ -109,8 +154,8 @@ impl Demo {
             }),
             ..Settings::default()
         };
-        let mut world = World::new(&shape.text(self.seed), settings);
-        world.plan(&self.story);
+        let mut world = World::new(&self.cluster(), self.scenario.settings(settings));
+        world.plan(&self.scenario.faults);
         world
     }
 
@@ -119,6 +164,9 @@ impl Demo {
         // Nothing may be asked for more often than every 100 ms.
         let every = |ms: u32| format!("{}ms", (ms / self.speed).max(100));
         let (second, half_minute) = (every(1_000), every(30_000));
+        let cluster = self.cluster();
+        let bootstrap = cluster.brokers.values().take(2).map(|text| text.broker.address.to_string());
+        let bootstrap = bootstrap.collect::<Vec<_>>().join(",");
         let text = format!(
             "\
 doctorkafka:
@@ -129,7 +177,8 @@ monitors:
   - {{type: broker_probe, interval: {second}}}
   - {{type: broker_stats}}
   - {{type: maintenance}}
-  - {{type: dead_brokers, grace: 5s}}
+  - {{type: dead_brokers, grace: {grace}}}
+  - {{type: no_broker_stats, no_stats_seconds: 30s}}
   - {{type: under_replicated_partitions}}
 operators:
   - {{type: under_replicated_partitions}}
@@ -138,8 +187,9 @@ actions:
   - {{type: elect_leaders, dry_run: false}}
   - {{type: report_operation}}
 kafkaclusters:
-  - {{name: demo, bootstrap_servers: 'b1:9092,b2:9092'}}
+  - {{name: demo, bootstrap_servers: '{bootstrap}'}}
 ",
+            grace = HumanDuration(self.grace()),
             state_dir = folder.join("state").display(),
         );
         let file = folder.join("demo.yaml");
@@ -149,81 +199,129 @@ kafkaclusters:
     }
 }
 
+/// The cluster that the demo shows unless a scenario has one of its own.
+fn usual_cluster(brokers: u32, seed: u64) -> ClusterText {
+    Shape { brokers, racks: 3, topics: 12, partitions: 20, replicas: 3 }.text(seed)
+}
+
 /// The demo as it is seen.
 struct Show {
     world: SharedWorld,
     clock: Arc<WorldClock>,
     lines: Lines,
     screen: Option<Screen>,
+    /// What people are still to order, the next one last.
+    orders: Vec<PlannedOrder>,
+    /// Orders on their way.
+    given: JoinSet<Result<String, String>>,
+    calm: Calm,
 }
 
 impl Show {
     fn open(demo: &Demo, world: SharedWorld, clock: Arc<WorldClock>) -> Result<Self, DemoError> {
-        let is_terminal = io::stdout().is_terminal();
-        let screen = is_terminal.then(Screen::open).transpose().map_err(DemoError::Terminal)?;
-        let mut show = Self { world, clock, lines: Lines::default(), screen };
+        let mut orders = demo.scenario.orders.clone();
+        orders.sort_by_key(|order| std::cmp::Reverse(order.at));
+        let lines = Lines::of(demo.cluster());
+        let (given, calm) = (JoinSet::new(), Calm::default());
+        let mut show = Self { world, clock, lines, screen: None, orders, given, calm };
+        // First words, then the terminal: it may take its time to answer, or not answer at all.
         show.say(story::beginning(demo))?;
+        show.screen = Screen::open();
         Ok(show)
     }
 
     /// Lets time go on until the story is over.
-    async fn play(&mut self, demo: &Demo, clusters: &[ClusterHandle]) -> Result<(), DemoError> {
-        let start = Instant::now();
-        let end = demo.end();
+    async fn play(
+        &mut self,
+        demo: &Demo,
+        clusters: &[ClusterHandle],
+        mut signals: Signals,
+    ) -> Result<(), DemoError> {
         let mut frames = tokio::time::interval(FRAME);
         frames.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+        let (mut now, mut last) = (Moment::default(), Instant::now());
         for frame in 0_u32.. {
             tokio::select! {
                 _ = frames.tick() => {}
-                _ = &mut interrupted => return Ok(()),
+                () = signals.next() => return Ok(()),
             }
-            let now = Moment::default().plus(start.elapsed() * demo.speed);
-            let happened = {
+            let elapsed = last.elapsed().min(FRAME * FRAMES_AT_ONCE);
+            last = Instant::now();
+            now = now.plus(elapsed * demo.speed);
+            let (happened, our_wall_ms) = {
                 let mut world = self.world.lock();
                 world.advance_to(now);
-                world.take_history()
+                (world.take_history(), world.our_wall_ms())
             };
-            let lines = self.lines.new_ones(&happened, clusters);
+            let mut lines = self.give_orders(now, clusters);
+            lines.extend(self.lines.new_ones(Clocks { now, our_wall_ms }, &happened, clusters));
             self.say(lines)?;
-            if frame % DRAW_EVERY == 0 {
-                self.draw(demo, now, clusters)?;
-            }
-            if now >= end && !demo.keep_going {
+            if frame % DRAW_EVERY == 0 && self.draw(demo, now, clusters)? {
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    fn draw(&mut self, demo: &Demo, now: Moment, clusters: &[ClusterHandle]) -> Result<(), DemoError> {
-        let Some(screen) = &mut self.screen else { return Ok(()) };
-        let Some(cluster) = clusters.first() else { return Ok(()) };
-        let status = ClusterStatus::of(cluster, self.clock.now());
-        let panels = self.world.lock().panels();
-        let end = (!demo.keep_going).then(|| demo.end());
-        screen.draw(now, end, &panels, &status).map_err(DemoError::Terminal)
+    /// Gives the orders that are due, and tells of those that could not be taken.
+    fn give_orders(&mut self, now: Moment, clusters: &[ClusterHandle]) -> Vec<Line> {
+        let line = |voice, text| Line { at: Some(now), voice, text };
+        let mut lines = Vec::new();
+        while let Some(order) = self.orders.pop_if(|order| Moment::default().plus(order.at) <= now) {
+            lines.push(line(Voice::Narrator, story::of_order(order.what)));
+            for cluster in clusters {
+                self.given.spawn(give(cluster.clone(), order.what));
+            }
+        }
+        while let Some(answer) = self.given.try_join_next() {
+            if let Ok(Err(why)) = answer {
+                lines.push(line(Voice::Alarm, format!("the order was not taken: {why}")));
+            }
+        }
+        lines
     }
 
-    fn say(&mut self, lines: Vec<lines::Line>) -> Result<(), DemoError> {
+    /// Draws the picture, and says whether all is over.
+    fn draw(&mut self, demo: &Demo, now: Moment, clusters: &[ClusterHandle]) -> Result<bool, DemoError> {
+        let Some(cluster) = clusters.first() else { return Ok(true) };
+        let status = ClusterStatus::of(cluster, self.clock.now());
+        let panels = self.world.lock().panels();
+        let quiet = self.calm.look(now, &panels, &status);
+        let end = demo.end();
+        if let Some(screen) = &mut self.screen {
+            let picture = Picture { now, end, panels: &panels, status: &status };
+            screen.draw(&picture).map_err(DemoError::Terminal)?;
+        }
+        let nothing_more = now >= Moment::default().plus(demo.scenario.over() + QUIET) && quiet >= QUIET;
+        Ok(end.is_some_and(|end| now >= end || nothing_more))
+    }
+
+    fn say(&mut self, lines: Vec<Line>) -> Result<(), DemoError> {
+        let mut out = io::stdout();
         for line in lines {
-            let written = match &mut self.screen {
+            let said = match &mut self.screen {
                 Some(screen) => screen.say(&line),
-                None => writeln!(io::stdout(), "{line}"),
+                None => writeln!(out, "{line}").and_then(|()| out.flush()),
             };
-            written.map_err(DemoError::Terminal)?;
+            said.map_err(DemoError::Terminal)?;
         }
         Ok(())
     }
 
-    /// The last words, on a terminal that is as it was.
-    fn close(mut self, demo: &Demo) -> Result<(), DemoError> {
+    /// Gives the terminal back, and tells how it ended.
+    fn close(mut self, status: Option<&ClusterStatus>) -> Result<(), DemoError> {
         if let Some(screen) = self.screen.take() {
             screen.close().map_err(DemoError::Terminal)?;
         }
-        let ending = story::ending(&self.world, &self.lines, demo);
+        let ending = story::ending(&self.world, &self.lines, status);
         self.say(ending)
     }
+}
+
+/// Gives an order as a person would.
+async fn give(cluster: ClusterHandle, what: Wanted) -> Result<String, String> {
+    let order = Order { by: "the story".to_owned(), reason: String::new(), what: what.order() };
+    cluster.order(order).await
 }
 
 #[cfg(test)]

@@ -10,10 +10,11 @@ use cluster::{
 };
 use sim::Fault;
 use sim::fault::Who;
+use sim::scenario::Act;
 
 use super::account::{Account, Scene};
 use super::look::Look;
-use super::script::{Act, BROKERS, Script, Step};
+use super::script::{BROKERS, Script, Step};
 
 /// A cluster on which scripts are played.
 pub(crate) trait Stage {

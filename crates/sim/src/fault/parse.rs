@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use cluster::{BrokerId, TopicPartition};
+use cluster::{BrokerId, TopicName, TopicPartition};
 use control::config::HumanDuration;
 
 use super::{Fault, Party, Planned, Schedule, ScheduleError, ScheduleProblem, UNITS, When, Who};
@@ -23,25 +23,50 @@ impl FromStr for Schedule {
     }
 }
 
+/// Something of a cluster that a text names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Named {
+    Broker(BrokerId),
+    Rack(String),
+    Topic(TopicName),
+    Partition(TopicPartition),
+}
+
+/// Where a text names something of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mention {
+    pub(crate) line: usize,
+    pub(crate) column: usize,
+    pub(crate) named: Named,
+}
+
 /// The words of a line that have not been read yet, with their columns.
-struct Words<'a> {
+pub(crate) struct Words<'a> {
     line: usize,
-    words: std::vec::IntoIter<(usize, &'a str)>,
+    words: Vec<(usize, &'a str)>,
+    /// How many of them have been read.
+    read: usize,
     end: usize,
+    /// What has been read of a cluster's names.
+    pub(crate) mentions: Vec<Mention>,
 }
 
 impl<'a> Words<'a> {
     /// The words up to one that begins a comment.
-    fn new(line: usize, text: &'a str) -> Self {
+    pub(crate) fn new(line: usize, text: &'a str) -> Self {
+        Self::beginning_at(line, 1, text)
+    }
+
+    /// The words of a part of a line that begins in this column.
+    pub(crate) fn beginning_at(line: usize, mut column: usize, text: &'a str) -> Self {
         let mut words = Vec::new();
         let mut rest = text;
-        let mut column = 1;
         loop {
             let trimmed = rest.trim_start();
             column += rest[..rest.len() - trimmed.len()].chars().count();
             let (word, after) = trimmed.split_at(trimmed.find(char::is_whitespace).unwrap_or(trimmed.len()));
             if word.is_empty() || word.starts_with('#') {
-                return Self { line, words: words.into_iter(), end: column };
+                return Self { line, words, read: 0, end: column, mentions: Vec::new() };
             }
             words.push((column, word));
             column += word.chars().count();
@@ -49,41 +74,124 @@ impl<'a> Words<'a> {
         }
     }
 
+    /// A line up to the comment in it.
+    pub(crate) fn without_comment(text: &str) -> &str {
+        let mut before = ' ';
+        for (at, c) in text.char_indices() {
+            if c == '#' && before.is_whitespace() {
+                return &text[..at];
+            }
+            before = c;
+        }
+        text
+    }
+
+    pub(crate) fn line(&self) -> usize {
+        self.line
+    }
+
+    /// The words that have not been read yet.
+    pub(crate) fn rest(&self) -> &[(usize, &'a str)] {
+        &self.words[self.read..]
+    }
+
+    /// The next word that has not been read yet.
+    pub(crate) fn first(&self) -> Option<(usize, &'a str)> {
+        self.rest().first().copied()
+    }
+
+    /// A word of the line, read or not.
+    pub(crate) fn nth(&self, at: usize) -> Option<&'a str> {
+        self.words.get(at).map(|(_, word)| *word)
+    }
+
+    /// The column of a word of the line, read or not.
+    pub(crate) fn place(&self, at: usize) -> usize {
+        self.words.get(at).map_or(self.end, |(column, _)| *column)
+    }
+
+    /// Passes a word over of which it is known what it is.
+    pub(crate) fn word(&mut self, expected: &'static str) -> Result<(), ScheduleError> {
+        self.next(expected, |_| Some(()))
+    }
+
+    /// Refuses the word that was read last.
+    pub(crate) fn refuse_last<T>(&self, expected: &'static str) -> Result<T, ScheduleError> {
+        let last = self.read.saturating_sub(1);
+        let found = self.nth(last).unwrap_or_default().to_owned();
+        self.refuse(self.place(last), ScheduleProblem::Expected { expected, found })
+    }
+
+    /// The line ends here.
+    pub(crate) fn end(&self) -> Result<(), ScheduleError> {
+        self.first().map_or(Ok(()), |(column, word)| {
+            self.refuse(column, ScheduleProblem::TooMuch { found: word.to_owned() })
+        })
+    }
+
+    /// A word that names something of a cluster.
+    fn named<T>(
+        &mut self,
+        expected: &'static str,
+        read: impl Fn(&'a str) -> Option<T>,
+        named: impl Fn(&T) -> Option<Named>,
+    ) -> Result<T, ScheduleError> {
+        let column = self.place(self.read);
+        let value = self.next(expected, read)?;
+        let line = self.line;
+        self.mentions.extend(named(&value).map(|named| Mention { line, column, named }));
+        Ok(value)
+    }
+
+    pub(crate) fn broker(&mut self, expected: &'static str) -> Result<BrokerId, ScheduleError> {
+        self.named(expected, broker, |id| Some(Named::Broker(*id)))
+    }
+
+    fn partition(&mut self) -> Result<TopicPartition, ScheduleError> {
+        self.named("a partition (topic-0)", partition, |at| Some(Named::Partition(at.clone())))
+    }
+
     fn refuse<T>(&self, column: usize, problem: ScheduleProblem) -> Result<T, ScheduleError> {
         Err(ScheduleError { line: self.line, column, problem })
     }
 
     /// The next word, read by `read`.
-    fn next<T>(
+    pub(crate) fn next<T>(
         &mut self,
         expected: &'static str,
         read: impl Fn(&'a str) -> Option<T>,
     ) -> Result<T, ScheduleError> {
-        let Some((column, word)) = self.words.next() else {
+        let Some((column, word)) = self.first() else {
             return self.refuse(self.end, ScheduleProblem::End { expected });
         };
+        self.read += 1;
         match read(word) {
             Some(value) => Ok(value),
             None => self.refuse(column, ScheduleProblem::Expected { expected, found: word.to_owned() }),
         }
     }
 
-    fn is_empty(&self) -> bool {
-        self.words.as_slice().is_empty()
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rest().is_empty()
     }
 
-    fn time(&mut self) -> Result<Duration, ScheduleError> {
+    pub(crate) fn time(&mut self) -> Result<Duration, ScheduleError> {
         self.next("a time such as 90s or 1h30m", time)
     }
 
     fn who(&mut self) -> Result<Who, ScheduleError> {
-        self.next("a broker (b1) or any", |word| match word {
+        let read = |word: &'a str| match word {
             "any" => Some(Who::Any),
             _ => broker(word).map(Who::Broker),
+        };
+        self.named("a broker (b1) or any", read, |who| match who {
+            Who::Broker(id) => Some(Named::Broker(*id)),
+            Who::Any => None,
         })
     }
 
-    fn planned(mut self) -> Result<Option<Planned>, ScheduleError> {
+    /// A fault with its moment; `None` for a line without words.
+    pub(crate) fn planned(&mut self) -> Result<Option<Planned>, ScheduleError> {
         if self.is_empty() {
             return Ok(None);
         }
@@ -99,15 +207,13 @@ impl<'a> Words<'a> {
             self.next("for", |word| (word == "for").then_some(()))?;
             lasting = Some(self.time()?);
         }
-        if let Some((column, word)) = self.words.next() {
-            return self.refuse(column, ScheduleProblem::TooMuch { found: word.to_owned() });
-        }
+        self.end()?;
         let when = if is_at { When::At(time) } else { When::Within(time) };
         Ok(Some(Planned { when, fault, lasting }))
     }
 
-    fn fault(&mut self) -> Result<Fault, ScheduleError> {
-        let column = self.words.as_slice().first().map_or(self.end, |(column, _)| *column);
+    /// A fault, without the time that it lasts.
+    pub(crate) fn fault(&mut self) -> Result<Fault, ScheduleError> {
         let name = self.next("a fault such as kill", Some)?;
         Ok(match name {
             "kill" => Fault::Kill(self.who()?),
@@ -127,31 +233,36 @@ impl<'a> Words<'a> {
             "frozen-metadata" => Fault::FrozenMetadata(self.who()?),
             "agent-silent" => Fault::AgentSilent(self.who()?),
             "stats-lag" => Fault::StatsLag(self.time()?),
-            "rack-down" => Fault::RackDown(self.next("a rack", |word| Some(word.to_owned()))?),
+            "rack-down" => {
+                let read = |word: &'a str| Some(word.to_owned());
+                Fault::RackDown(self.named("a rack", read, |rack| Some(Named::Rack(rack.clone())))?)
+            }
             "traffic" => {
-                let topic = self.next("a topic", |word| is_topic(word).then(|| word.into()))?;
+                let read = |word: &'a str| is_topic(word).then(|| TopicName::from(word));
+                let topic = self.named("a topic", read, |name| Some(Named::Topic(name.clone())))?;
                 Fault::Traffic(topic, self.next("a factor such as x3 or x0.5", factor)?)
             }
             "foreign-reassignment" => self.foreign_reassignment()?,
-            "foreign-cancel" => Fault::ForeignCancel(self.next("a partition (topic-0)", partition)?),
+            "foreign-cancel" => Fault::ForeignCancel(self.partition()?),
             "crash" => self.next("us", |word| (word == "us").then_some(Fault::CrashUs))?,
             "clock" => Fault::Clock(self.next("a jump such as +1h or -5m", jump)?),
             "calm" => Fault::Calm,
-            _ => {
-                let expected = "a fault such as kill";
-                return self.refuse(column, ScheduleProblem::Expected { expected, found: name.to_owned() });
-            }
+            _ => return self.refuse_last("a fault such as kill"),
         })
     }
 
     fn isolate(&mut self) -> Result<Fault, ScheduleError> {
         let who = self.who()?;
         self.next("from", |word| (word == "from").then_some(()))?;
-        let column = self.words.as_slice().first().map_or(self.end, |(column, _)| *column);
-        let party = self.next("a broker (b1), us or controller", |word| match word {
+        let column = self.place(self.read);
+        let read = |word: &'a str| match word {
             "us" => Some(Party::Us),
             "controller" => Some(Party::Controller),
             _ => broker(word).map(Party::Broker),
+        };
+        let party = self.named("a broker (b1), us or controller", read, |party| match party {
+            Party::Broker(id) => Some(Named::Broker(*id)),
+            Party::Us | Party::Controller => None,
         })?;
         match (who, party) {
             (Who::Broker(a), Party::Broker(b)) if a == b => self.refuse(column, ScheduleProblem::Itself),
@@ -160,10 +271,11 @@ impl<'a> Words<'a> {
     }
 
     fn foreign_reassignment(&mut self) -> Result<Fault, ScheduleError> {
-        let partition = self.next("a partition (topic-0)", partition)?;
-        let mut to = vec![self.next("a broker's id", id)?];
-        while let Some((column, _)) = self.words.as_slice().first().copied() {
-            let next = self.next("a broker's id", id)?;
+        let partition = self.partition()?;
+        let target = |words: &mut Self| words.named("a broker's id", id, |id| Some(Named::Broker(*id)));
+        let mut to = vec![target(self)?];
+        while let Some((column, _)) = self.first() {
+            let next = target(self)?;
             if to.contains(&next) {
                 return self.refuse(column, ScheduleProblem::Twice(next));
             }
@@ -180,16 +292,16 @@ fn time(word: &str) -> Option<Duration> {
     (time <= LONGEST).then_some(time)
 }
 
-fn number<T: FromStr>(word: &str) -> Option<T> {
+pub(crate) fn number<T: FromStr>(word: &str) -> Option<T> {
     let digits = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| word.parse().ok()).flatten()
 }
 
-fn id(word: &str) -> Option<BrokerId> {
+pub(crate) fn id(word: &str) -> Option<BrokerId> {
     number(word).map(BrokerId)
 }
 
-fn broker(word: &str) -> Option<BrokerId> {
+pub(crate) fn broker(word: &str) -> Option<BrokerId> {
     id(word.strip_prefix('b')?)
 }
 
@@ -224,7 +336,7 @@ fn is_topic(word: &str) -> bool {
     !word.is_empty() && word.chars().all(legal)
 }
 
-fn partition(word: &str) -> Option<TopicPartition> {
+pub(crate) fn partition(word: &str) -> Option<TopicPartition> {
     let (topic, partition) = word.rsplit_once('-')?;
     is_topic(topic).then(|| number(partition)).flatten().map(|number: i32| TopicPartition::new(topic, number))
 }

@@ -8,7 +8,7 @@ use cluster::{Broker, BrokerId};
 
 use super::metadata::Frozen;
 use super::{Event, World, push_bounded};
-use crate::fault::Cut;
+use crate::fault::{Cut, FLAP_DOWN, FLAP_EVERY, FLAPS};
 use crate::time::Moment;
 use crate::world::history::Happening;
 
@@ -74,13 +74,6 @@ const CHANGES: usize = 16;
 
 /// From handing its leaderships over to its end, a broker that is shut down has so long to go.
 const GOODBYE: Duration = Duration::from_millis(500);
-
-/// A flapping broker comes and goes so often.
-const FLAPS: u32 = 6;
-/// It is down for so long each time: longer than a session, or nobody would notice.
-const FLAP_DOWN: Duration = Duration::from_secs(20);
-/// And goes down again so long after it went down last.
-const FLAP_EVERY: Duration = Duration::from_secs(60);
 
 impl World {
     /// How long a broker's absence, by the controller's word, has lasted: the present one, or one that ended at most

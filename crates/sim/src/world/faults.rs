@@ -9,8 +9,7 @@ use crate::fault::{Cut, Fault, Lasting, Party, Who};
 impl World {
     /// Lets a fault happen now. `lasting` is how long it lasts, for what lasts until it is ended.
     pub(super) fn fault(&mut self, fault: &Fault, lasting: Option<Duration>) {
-        let said = lasting.map_or_else(String::new, |time| format!(" for {} s", time.as_secs()));
-        self.history.push(self.now, Happening::Fault(format!("{fault}{said}")));
+        self.history.push(self.now, Happening::Fault(fault.clone(), lasting));
         match fault {
             Fault::Kill(who) => self.with(*who, Self::kill),
             Fault::ShutDown(who) => self.with(*who, |world, broker| world.shut_down(broker, false)),

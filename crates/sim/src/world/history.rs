@@ -2,18 +2,20 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::time::Duration;
 
 use cluster::{BrokerId, TopicPartition};
 
 use super::push_bounded;
+use crate::fault::Fault;
 use crate::time::Moment;
 
 /// What can be seen to happen to a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Happening {
-    /// A fault was inflicted, in the notation of faults.
-    Fault(String),
-    /// A fault that lasted has ended, or could not be inflicted.
+    /// A fault was inflicted, and lasts for so long, for what lasts until it is ended.
+    Fault(Fault, Option<Duration>),
+    /// What chance has chosen, or why a fault could not be inflicted.
     Note(String),
     /// The controller has dropped a broker.
     Dropped(BrokerId),
@@ -56,7 +58,8 @@ impl fmt::Display for Happened {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ", self.at)?;
         match &self.what {
-            Happening::Fault(fault) => write!(f, "fault: {fault}"),
+            Happening::Fault(fault, None) => write!(f, "fault: {fault}"),
+            Happening::Fault(fault, Some(time)) => write!(f, "fault: {fault} for {} s", time.as_secs()),
             Happening::Note(note) => f.write_str(note),
             Happening::Dropped(id) => write!(f, "broker {id} dropped"),
             Happening::Alive(id) => write!(f, "broker {id} alive"),

@@ -5,6 +5,7 @@ use cluster::{Partition, TopicPartition};
 use super::World;
 use super::history::Happening;
 use super::replication::Behind;
+use crate::fault::Cut;
 
 /// A partition. Brokers are numbers of the world.
 pub(super) struct PartitionModel {
@@ -313,12 +314,22 @@ impl World {
         }
     }
 
-    /// A replica has caught up: the leader proposes it as in sync.
+    /// Whether the leader of a partition can change its in-sync replicas: it runs, and reaches the controller (it asks it
+    /// to, by AlterPartition) or ZooKeeper.
+    pub(super) fn can_alter(&self, p: usize) -> bool {
+        let leader = self.partitions[p].leader.filter(|leader| self.holds(p, *leader));
+        leader.is_some_and(|leader| !self.cut.contains(&(leader, Cut::Controller)))
+    }
+
+    /// Whether a replica that has caught up has to be proposed as in sync.
+    pub(super) fn should_join(&self, p: usize, broker: usize) -> bool {
+        let it = &self.brokers[broker];
+        !self.partitions[p].isr.contains(&broker) && it.live && !it.leaving
+    }
+
+    /// A replica has caught up: the leader proposes it as in sync, if it can.
     pub(super) fn join_isr(&mut self, p: usize, broker: usize) {
-        if !self.partitions[p].isr.contains(&broker)
-            && self.brokers[broker].live
-            && !self.brokers[broker].leaving
-        {
+        if self.should_join(p, broker) && self.can_alter(p) {
             self.change(p, |it| it.isr.push(broker));
             self.try_complete(p);
         }

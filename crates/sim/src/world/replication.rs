@@ -182,7 +182,9 @@ impl World {
             return;
         }
         behind.since = now;
-        if !over {
+        // One that cannot join yet is looked at again in the next tick.
+        let waits = self.should_join(flow.p, flow.to) && !self.can_alter(flow.p);
+        if !over && !waits {
             self.behind.remove(&key);
             self.loads_due = true;
         }
@@ -197,9 +199,7 @@ impl World {
             .iter()
             .filter(|((p, broker), _)| {
                 let partition = &self.partitions[*p];
-                let leader = partition.leader.filter(|leader| self.holds(*p, *leader));
-                partition.isr.contains(broker)
-                    && leader.is_some_and(|leader| !self.cut.contains(&(leader, Cut::Controller)))
+                partition.isr.contains(broker) && self.can_alter(*p)
             })
             .map(|(key, behind)| (*key, behind.since))
             .collect();

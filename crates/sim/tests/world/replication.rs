@@ -75,6 +75,17 @@ fn a_follower_that_cannot_reach_its_leader_leaves_the_in_sync_replicas() {
 }
 
 #[test]
+fn a_leader_that_is_cut_off_from_the_controller_takes_nobody_into_the_in_sync_replicas() {
+    let mut world = world("b1\nb2\nb3\nt-0: 1* 2~ 3 size=100MiB");
+    let shrunk = after(&mut world, "at 0s isolate b1 from controller for 5s", 4);
+    assert!(!shrunk.contains("t-0: 1* 2 3"), "{shrunk}");
+    expect![[r#"
+        000005.000 t-0: 1* 2 3
+    "#]]
+    .assert_eq(&after(&mut world, "", 10));
+}
+
+#[test]
 fn a_disk_that_is_too_slow_lets_the_larger_partitions_drop_out() {
     let settings = Settings {
         traffic: Some(Traffic { mean_bytes_in: 10_000_000, consumed_permille: 1000, hot_permille: 0 }),
