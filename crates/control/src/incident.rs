@@ -57,6 +57,10 @@ pub struct Incident {
     /// The last cycle that saw it.
     #[serde(skip)]
     pub watched_until: Option<Tick>,
+    /// The cycle of *this process* that opened it: the wall clock may be set while it lasts. `None` for an incident that
+    /// was loaded from the store.
+    #[serde(skip)]
+    pub opened: Option<Tick>,
     /// Whether only operators report it: such an incident cannot be found to be over before they have run.
     #[serde(skip)]
     pub late: bool,
@@ -81,6 +85,16 @@ pub struct ClosedIncident {
     pub first_seen: Timestamp,
     /// When it was found to be over.
     pub closed: Timestamp,
+    /// How long it lasted in milliseconds, where one process saw all of it; see [`ClosedIncident::lasted`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched_ms: Option<u64>,
+}
+
+impl ClosedIncident {
+    /// How long it lasted: by a clock that nobody sets where one process saw all of it, else by the wall clock.
+    pub fn lasted(&self) -> Duration {
+        self.watched_ms.map_or_else(|| self.closed.since(self.first_seen), Duration::from_millis)
+    }
 }
 
 /// All incidents of a cluster.
@@ -96,6 +110,20 @@ pub struct Incidents {
 }
 
 impl Incident {
+    /// How long it has lasted: by a clock that nobody sets where this process has opened it, else by the wall clock.
+    pub fn lasted(&self, now: Now) -> Duration {
+        self.opened.map_or_else(|| now.wall.since(self.first_seen), |opened| now.tick.since(opened))
+    }
+
+    /// Since when it lasts, on the wall clock as it goes now.
+    pub fn since(&self, now: Now) -> Timestamp {
+        let lasted = i64::try_from(self.lasted(now).as_millis()).unwrap_or(i64::MAX);
+        let since = Timestamp(now.wall.0.saturating_sub(lasted));
+        // Two clocks that nobody sets drift apart by less than this.
+        let drift = since.since(self.first_seen).max(self.first_seen.since(since));
+        if drift < CLOCK_WAS_SET { self.first_seen } else { since }
+    }
+
     /// The finding that keeps the incident open, for whoever reports it and cannot look for it at present. What is not
     /// known to be over must not be told to be; but the time does not count for any grace.
     pub fn unseen(&self) -> Finding {
@@ -109,6 +137,9 @@ impl Incident {
         }
     }
 }
+
+/// A wall clock that differs by so much from another one was set.
+const CLOCK_WAS_SET: Duration = Duration::from_secs(2);
 
 impl Incidents {
     /// What keeps all open incidents of some kinds open: see [`Incident::unseen`].
@@ -211,6 +242,7 @@ fn open(id: u64, finding: &Finding, now: Now, look: Look) -> Incident {
         last_seen: now.wall,
         watched_since: Some(now.tick),
         watched_until: Some(now.tick),
+        opened: Some(now.tick),
         late: look == Look::All,
         done: BTreeMap::new(),
         snoozed_until: None,
@@ -234,17 +266,17 @@ fn go_on(
         }
         incident.watched_until = Some(now.tick);
     }
-    if finding.unseen {
-        incident.watched_since = None;
-        return None;
-    }
-    incident.last_seen = now.wall;
     if incident.message != finding.message {
         incident.message.clone_from(&finding.message);
     }
     if incident.waits_for != finding.waits_for {
         incident.waits_for.clone_from(&finding.waits_for);
     }
+    if finding.unseen {
+        incident.watched_since = None;
+        return None;
+    }
+    incident.last_seen = now.wall;
     let before = incident.severity;
     incident.severity = before.max(finding.severity);
     (incident.severity > before).then_some(before)
@@ -271,6 +303,7 @@ fn resolve(incidents: &mut Incidents, now: Now, look: Look, limits: &FoldLimits,
             message: incident.message,
             first_seen: incident.first_seen,
             closed: now.wall,
+            watched_ms: incident.opened.map(|opened| now.tick.0.saturating_sub(opened.0)),
         };
         changes.push(Change::Resolved(closed.clone()));
         incidents.closed.push(closed);
@@ -342,6 +375,24 @@ mod tests {
         let (incidents, changes) = step(incidents, &seen(Severity::Info), 36, Look::All);
         assert_eq!(watched(&incidents), Some(Tick(36_000)));
         assert_eq!(changes, [], "it is the same incident all the same");
+    }
+
+    #[test]
+    fn how_long_it_lasted_does_not_depend_on_a_wall_clock_that_is_set() {
+        let (incidents, _) = step(Incidents::default(), &seen(Severity::Info), 5, Look::All);
+        let an_hour_back = Now { wall: Timestamp(at(35).wall.0 - 3_600_000), ..at(35) };
+        let incident = incidents.get("absent", &Target::Cluster).unwrap().clone();
+        assert_eq!(incident.lasted(an_hour_back), Duration::from_secs(30));
+        assert_eq!(incident.since(an_hour_back), Timestamp(5_000 - 3_600_000));
+        assert_eq!(incident.since(at(35)), Timestamp(5_000));
+        let (_, changes) = fold(incidents, &[], an_hour_back, Look::All, &FoldLimits::default());
+        let [Change::Resolved(closed)] = changes.as_slice() else { panic!("{changes:?}") };
+        assert_eq!(closed.lasted(), Duration::from_secs(30));
+        let stored = serde_json::from_value::<ClosedIncident>(serde_json::to_value(closed).unwrap()).unwrap();
+        assert_eq!(stored.lasted(), Duration::from_secs(30));
+        // What another process has opened is known by the wall clock alone.
+        let of_another = ClosedIncident { watched_ms: None, closed: at(45).wall, ..stored };
+        assert_eq!(of_another.lasted(), Duration::from_secs(40));
     }
 
     #[test]

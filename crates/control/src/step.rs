@@ -467,7 +467,7 @@ fn line_of(change: &Change, incidents: &Incidents) -> Line {
                 .result(result)
         }
         Change::Resolved(closed) => {
-            let lasted = brake::duration_words(closed.closed.since(closed.first_seen));
+            let lasted = brake::duration_words(closed.lasted());
             line(&closed.key).because(&closed.message).result(format!("resolved after {lasted}"))
         }
     }

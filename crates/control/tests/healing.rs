@@ -236,7 +236,7 @@ fn heals_a_killed_broker_and_leaves_it_in_peace_when_it_returns() {
         036 Incident broker_dead [broker 3] opened
         036 Incident cannot_heal [cluster] opened
         036 Incident partitions_lost [cluster] opened
-        036 Incident partitions_without_leader [cluster] resolved after 30 s
+        036 Incident partitions_without_leader [cluster] raised from warning
         036 Decision reassign_partitions [cluster] admitted, for reassign
         036 Act reassign_partitions [cluster] submitting 3 moves
         037 Incident under_replicated [broker 3] resolved after 31 s

@@ -29,7 +29,7 @@ use crate::attributes::{
 };
 use crate::config::HumanDuration;
 use crate::finding::{Finding, Severity, Target};
-use crate::incident::Incident;
+use crate::incident::{ClosedIncident, Incident};
 use crate::plugin::{Flow, Monitor};
 use crate::state::{Fact, State, Unknown};
 use crate::time::{Tick, Timestamp};
@@ -193,8 +193,12 @@ struct Look<'a> {
 
 /// What our own probe says of a broker that Kafka has dropped.
 enum Probed {
+    /// It does not answer; how.
     Fails(String),
-    NotYet(String),
+    /// It answers; what would have to change.
+    Answers(String),
+    /// It has not looked, or too long ago; what is waited for.
+    Unknown(String),
 }
 
 impl<'a> Look<'a> {
@@ -235,8 +239,9 @@ impl<'a> Look<'a> {
                 continue;
             }
             seen.unreachable.insert(*id);
-            let since = self.first_seen(kinds::BROKER_UNREACHABLE, *id);
-            if self.state.now().wall.since(since) <= self.config.session_allowance.0 {
+            let incident = self.state.incidents().get(kinds::BROKER_UNREACHABLE, &Target::Broker(*id));
+            let lasted = incident.map_or(Duration::ZERO, |incident| incident.lasted(self.state.now()));
+            if lasted <= self.config.session_allowance.0 {
                 seen.newly_unreachable.insert(*id);
             }
             if !self.maintenance.brokers.contains_key(id) {
@@ -270,14 +275,25 @@ impl<'a> Look<'a> {
         }
         match self.probed(id) {
             Probed::Fails(how) => self.judge_absent(id, &how, seen, findings),
-            Probed::NotYet(waits_for) => {
+            Probed::Unknown(waits_for) if self.is_open(kinds::BROKER_ABSENT, &subject) => {
+                // Nothing says that it answers: the same absence goes on, but is not watched.
+                let absence =
+                    self.state.incidents().get(kinds::BROKER_ABSENT, &subject).map(Incident::unseen);
+                findings.extend(absence.map(|finding| finding.waiting_for(waits_for.clone())));
+                if self.is_open(kinds::BROKER_DEAD, &subject) {
+                    findings.push(still_dead(&subject, &waits_for));
+                }
+                let since = self.first_seen(kinds::BROKER_ABSENT, id);
+                seen.suspects.insert(id, Suspect { since, watched: Duration::ZERO, waits_for });
+            }
+            Probed::Answers(waits_for) | Probed::Unknown(waits_for) => {
                 let message = format!("Kafka has dropped broker {id}");
                 let kind = kinds::BROKER_DROPPED;
                 findings.push(
                     Finding::new(kind, subject.clone(), Severity::Warning, message)
                         .waiting_for(waits_for.clone()),
                 );
-                if self.state.incidents().get(kinds::BROKER_DEAD, &subject).is_some() {
+                if self.is_open(kinds::BROKER_DEAD, &subject) {
                     findings.push(still_dead(&subject, &waits_for));
                 }
                 let since = self.first_seen(kind, id);
@@ -316,19 +332,20 @@ impl<'a> Look<'a> {
         let probes = match &self.probes {
             Ok(probes) => Some(probes),
             Err(unknown) if self.address_was_known(id) => {
-                return Probed::NotYet(format!("our own probe: {unknown}"));
+                return Probed::Unknown(format!("our own probe: {unknown}"));
             }
             Err(_) => None,
         };
         match probes.and_then(|probes| probes.0.get(&id)) {
             Some(probe) => match &probe.failure {
                 Some(failure) => Probed::Fails(format!("does not answer at {} ({failure})", probe.address)),
-                None => {
-                    Probed::NotYet(format!("it to stop answering: our probe reaches it at {}", probe.address))
-                }
+                None => Probed::Answers(format!(
+                    "it to stop answering: our probe reaches it at {}",
+                    probe.address
+                )),
             },
             None if self.address_was_known(id) => {
-                Probed::NotYet("our own probe, which has not looked yet".into())
+                Probed::Unknown("our own probe, which has not looked yet".into())
             }
             None => Probed::Fails("has never been seen by us, so that its address is not known".into()),
         }
@@ -382,7 +399,7 @@ impl<'a> Look<'a> {
     /// For how long our probe had been failing when Kafka dropped the broker, if both saw the same death.
     fn failing_before(&self, absent: &Incident, watched: Duration) -> Duration {
         // The moments are on the wall clock, so they only count if the absence was watched from its first moment on.
-        let unwatched = self.state.now().wall.since(absent.first_seen).saturating_sub(watched);
+        let unwatched = absent.lasted(self.state.now()).saturating_sub(watched);
         if unwatched > SAME_MOMENT {
             return Duration::ZERO;
         }
@@ -390,8 +407,12 @@ impl<'a> Look<'a> {
         let unreachable = closed
             .take_while(|incident| absent.first_seen.since(incident.closed) <= SAME_MOMENT)
             .find(|i| i.key.kind == kinds::BROKER_UNREACHABLE && i.key.subject == absent.key.subject);
-        let failing = unreachable.map_or(Duration::ZERO, |i| i.closed.since(i.first_seen));
+        let failing = unreachable.map_or(Duration::ZERO, ClosedIncident::lasted);
         if failing <= self.config.session_allowance.0 { failing } else { Duration::ZERO }
+    }
+
+    fn is_open(&self, kind: &str, subject: &Target) -> bool {
+        self.state.incidents().get(kind, subject).is_some()
     }
 
     fn first_seen(&self, kind: &str, id: BrokerId) -> Timestamp {

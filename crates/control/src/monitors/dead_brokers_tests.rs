@@ -198,6 +198,29 @@ fn nobody_becomes_dead_while_the_brokers_do_not_agree() {
 }
 
 #[test]
+fn an_absence_goes_on_while_the_probe_has_not_looked_but_its_grace_does_not() {
+    let mut world = third_dropped();
+    let _ = world.watch(100);
+    world.probes_age = Duration::from_secs(31);
+    check(
+        &world.watch(1),
+        expect![[r#"
+        warning broker_absent [broker 3] Kafka has dropped broker 3, and it does not answer at b3:9092 (connection refused) -- waits for our own probe: probes is 31.0 s old, at most 30.0 s is accepted
+    "#]],
+    );
+    world.probes_age = Duration::ZERO;
+    check(
+        &world.watch(1),
+        expect![[r#"
+        warning broker_absent [broker 3] Kafka has dropped broker 3, and it does not answer at b3:9092 (connection refused) -- waits for 5m of the grace of 5m
+    "#]],
+    );
+    assert!(world.incidents.closed.is_empty(), "no absence ended: {:?}", world.incidents.closed);
+    assert_eq!(world.watch(299).dead(), Some(vec![]));
+    assert_eq!(world.watch(1).dead(), Some(vec![3]));
+}
+
+#[test]
 fn a_gap_in_the_watch_restarts_the_grace() {
     let mut world = third_dropped();
     let _ = world.watch(299);

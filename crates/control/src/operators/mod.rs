@@ -12,9 +12,9 @@ mod out_of_sync;
 pub mod kinds {
     /// A broker's replicas are out of sync.
     pub const UNDER_REPLICATED: &str = "under_replicated";
-    /// Partitions have no leader, and some replica lives or may return.
+    /// Partitions have no leader.
     pub const PARTITIONS_WITHOUT_LEADER: &str = "partitions_without_leader";
-    /// Partitions have no replica but on dead brokers.
+    /// Partitions have no replica but on dead brokers: those of the partitions without a leader that wait for one of them.
     pub const PARTITIONS_LOST: &str = "partitions_lost";
     /// Replicas on dead brokers cannot be replaced.
     pub const CANNOT_HEAL: &str = "cannot_heal";

@@ -176,7 +176,7 @@ impl UnderReplicatedPartitionsOperator {
     /// lasts, somebody has to look.
     fn alert_dropped(&self, state: &State, verdict: &mut Verdict) {
         for incident in state.incidents().of_kind(seen::BROKER_DROPPED) {
-            if state.now().wall.since(incident.first_seen) < self.config.unsure_alert_after.0 {
+            if incident.lasted(state.now()) < self.config.unsure_alert_after.0 {
                 continue;
             }
             let waits = incident.waits_for.as_deref().unwrap_or("a person");
@@ -298,7 +298,7 @@ impl UnderReplicatedPartitionsOperator {
             let subject = Target::Broker(id);
             verdict.findings.push(group.finding(id, known));
             let Some(incident) = state.incidents().get(kinds::UNDER_REPLICATED, &subject) else { continue };
-            let lasted = state.now().wall.since(incident.first_seen);
+            let lasted = incident.lasted(state.now());
             let how_long = HumanDuration::seconds(lasted.as_secs());
             let alert = |name: &str, what: String| {
                 let message = Message {

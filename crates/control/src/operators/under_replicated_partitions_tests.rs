@@ -69,7 +69,7 @@ fn heals_what_can_be_healed_and_lists_the_rest() {
         expect![[r#"
             critical cannot_heal [cluster] replicas on dead brokers cannot be replaced: 3 (lost-0, lost-1): no replica on a live broker, so nothing to copy from until one returns; 1 (survivor-0): only out-of-sync replicas live; an unclean election would lose records and is never done; 1 (full-0): every broker that may take replicas holds one already -- waits for a broker to return, or room for their replicas
             critical partitions_lost [cluster] 2 partitions lost until a dead broker returns, as there is no copy elsewhere: lost-0, lost-1 -- waits for one of their brokers to return
-            critical partitions_without_leader [cluster] 1 partition without a leader: survivor-0 -- waits for an in-sync replica to return; an unclean election is never done
+            critical partitions_without_leader [cluster] 3 partitions without a leader: lost-0, lost-1, survivor-0 -- waits for an in-sync replica to return; an unclean election is never done
             critical under_replicated [broker 1] 1 replica out of sync on broker 1 (no leader: 1); 1 partition without a live copy in sync
             critical under_replicated [broker 3] 4 replicas out of sync on broker 3 (follower dead: 4); 1 partition without a live copy in sync; 2 partitions down to the last copy -- waits for the moves of 1 partition under way
             critical under_replicated [broker 4] 1 replica out of sync on broker 4 (follower dead: 1); 1 partition down to the last copy
@@ -126,6 +126,10 @@ fn an_offline_partition_waits_for_its_absent_broker_and_is_lost_with_the_dead_on
     expect![[r#"
         critical partitions_lost [cluster] 1 partition lost until a dead broker returns, as there is no copy elsewhere: t-0 -- waits for one of their brokers to return
     "#]].assert_eq(&found(&cycle, kinds::PARTITIONS_LOST));
+    expect![[r#"
+        critical partitions_without_leader [cluster] 1 partition without a leader: t-0 -- waits for an in-sync replica to return; an unclean election is never done
+    "#]]
+    .assert_eq(&found(&cycle, kinds::PARTITIONS_WITHOUT_LEADER));
     assert!(cycle.order().is_none());
     assert_eq!(events(&cycle, names::ALERT_URP_HANDLING_FAILURE)[0].repeat, Repeat::OncePerIncident);
     world.becomes("b1\nb2\nb3\nt-0: 3*\nt-1: 1*");

@@ -185,7 +185,8 @@ impl ClusterStatus {
     fn of_snapshot(name: &str, interval: Duration, last: &Snapshot, recent: Vec<Record>, now: Now) -> Self {
         let memory = &last.memory;
         let state = last.state.as_deref();
-        let mut incidents: Vec<Problem> = memory.incidents.open.values().map(problem).collect();
+        let mut incidents: Vec<Problem> =
+            memory.incidents.open.values().map(|incident| problem(incident, now)).collect();
         incidents.sort_by_key(|problem| (std::cmp::Reverse(problem.severity), problem.since, problem.id));
         let running = memory.executions.iter().filter(|execution| is_worth_telling(execution));
         Self {
@@ -238,7 +239,7 @@ pub(super) fn partitions(state: &State) -> Option<Partitions> {
     })
 }
 
-fn problem(incident: &Incident) -> Problem {
+fn problem(incident: &Incident, now: Now) -> Problem {
     Problem {
         id: incident.id,
         kind: incident.key.kind.clone(),
@@ -246,7 +247,7 @@ fn problem(incident: &Incident) -> Problem {
         severity: incident.severity,
         message: incident.message.clone(),
         waits_for: incident.waits_for.clone(),
-        since: incident.first_seen.0,
+        since: incident.since(now).0,
     }
 }
 

@@ -1,12 +1,13 @@
 //! `doctorkafka demo`.
 
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 
 use super::{block_on, fail};
-use crate::demo::{Demo as Shown, STORY};
+use crate::demo::{Demo as Shown, DemoError, STORY};
 use crate::plugin::PluginRegistry;
 use crate::store::in_words;
 
@@ -59,6 +60,10 @@ impl Demo {
         block_on(async {
             match demo.show(registry).await {
                 Ok(()) => ExitCode::SUCCESS,
+                // Whoever read what it tells has gone: that is how `head` ends things.
+                Err(DemoError::Terminal(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    ExitCode::SUCCESS
+                }
                 Err(error) => fail(&in_words(&error)),
             }
         })

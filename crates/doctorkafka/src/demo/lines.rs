@@ -5,7 +5,7 @@ use std::fmt;
 
 use cluster::BrokerId;
 use cluster::notation::ClusterText;
-use control::{Record, RecordKind, Severity};
+use control::{Incidents, Record, RecordKind, Severity};
 use sim::Moment;
 use sim::world::{Happened, Happening};
 
@@ -124,7 +124,9 @@ impl Lines {
                     self.told = Some(record.sequence);
                     self.count(&record);
                     let at = clocks.moment(record.timestamp.0).clamp(self.last.min(clocks.now), clocks.now);
-                    lines.extend(of_the_service(&record, at));
+                    let open = &cluster.shared.snapshot().memory.incidents;
+                    let why = why_nothing_is_done(&record, open);
+                    lines.extend(of_the_service(&record, at, why));
                 }
             }
         }
@@ -163,6 +165,17 @@ const ASIDES: [&str; 3] = ["log_dirs_unreadable", "broker_dropped", "metadata_un
 /// Incidents whose end is part of the story.
 const ENDS: [&str; 4] = ["under_replicated", "broker_dead", "broker_unreachable", "mass_failure"];
 
+/// Incidents for which nothing is done: why not is part of the story.
+const NOTHING_DONE: [&str; 2] = ["broker_unreachable", "mass_failure"];
+
+/// What is waited for when an incident is opened for which nothing is done.
+fn why_nothing_is_done<'a>(record: &Record, incidents: &'a Incidents) -> Option<&'a str> {
+    let kind = record.operation.as_str();
+    let opened = record.kind == RecordKind::Incident && record.result == "opened";
+    let incident = incidents.get(kind, &record.target).filter(|_| opened && NOTHING_DONE.contains(&kind));
+    incident.and_then(|incident| incident.waits_for.as_deref())
+}
+
 /// The records of the service that move the story on.
 fn is_told(record: &Record) -> bool {
     let kind = record.operation.as_str();
@@ -173,10 +186,11 @@ fn is_told(record: &Record) -> bool {
     }
 }
 
-fn of_the_service(record: &Record, at: Moment) -> Option<Line> {
+fn of_the_service(record: &Record, at: Moment, why: Option<&str>) -> Option<Line> {
     if !is_told(record) {
         return None;
     }
     let voice = if record.severity == Severity::Info { Voice::Doctor } else { Voice::Alarm };
-    Some(Line { at: Some(at), voice, text: sentence(record) })
+    let waits = why.map_or_else(String::new, |why| format!("; nothing is done, it waits for {why}"));
+    Some(Line { at: Some(at), voice, text: format!("{}{waits}", sentence(record)) })
 }

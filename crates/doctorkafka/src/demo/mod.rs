@@ -178,7 +178,7 @@ monitors:
   - {{type: broker_stats}}
   - {{type: maintenance}}
   - {{type: dead_brokers, grace: {grace}}}
-  - {{type: no_broker_stats, no_stats_seconds: 30s}}
+  - {{type: no_broker_stats, no_stats_seconds: 2m}}
   - {{type: under_replicated_partitions}}
 operators:
   - {{type: under_replicated_partitions}}
@@ -301,7 +301,7 @@ impl Show {
         for line in lines {
             let said = match &mut self.screen {
                 Some(screen) => screen.say(&line),
-                None => writeln!(out, "{line}").and_then(|()| out.flush()),
+                None => writeln!(out, "{}", screen::wrapped(&line)).and_then(|()| out.flush()),
             };
             said.map_err(DemoError::Terminal)?;
         }

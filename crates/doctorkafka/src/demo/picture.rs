@@ -13,7 +13,6 @@ use ratatui::widgets::{Paragraph, Widget};
 use sim::Moment;
 use sim::world::{BrokerPanel, ProcessState};
 
-use super::lines::clock;
 use crate::api::status::{ClusterStatus, Doing, HeldEvent, Moves, Problem};
 
 /// At least so many rows are kept for what is wrong, done and held: with a row for the title and one for the columns' names
@@ -63,11 +62,11 @@ impl Picture<'_> {
     fn title(&self, width: usize) -> Row<'static> {
         let parts = self.status.partitions.unwrap_or_default();
         let time = match self.end {
-            Some(end) => format!("{} of at most {}", clock(self.now), clock(end)),
-            None => clock(self.now),
+            Some(end) => format!("{}, ends by {}", minutes(self.now), minutes(end)),
+            None => minutes(self.now),
         };
         let text = format!(
-            "── {time} ── {} partitions, {} under-replicated, {} without leader ",
+            "── {time} ── {} partitions, {} under-replicated, {} leaderless ",
             parts.of, parts.under_replicated, parts.leaderless
         );
         let rest = width.saturating_sub(text.chars().count());
@@ -149,6 +148,12 @@ pub(super) fn worth_saying(all: &[Problem]) -> impl Iterator<Item = &Problem> {
         all.iter().any(|other| other.kind == "broker_dead" && other.subject == problem.subject)
     };
     all.iter().filter(move |problem| problem.kind != "broker_absent" || !is_dead(problem))
+}
+
+/// A moment in whole seconds.
+fn minutes(at: Moment) -> String {
+    let seconds = at.0 / 1_000;
+    format!("{:02}:{:02}", seconds / 60, seconds % 60)
 }
 
 /// As many whole entries as there is room for; how many more there are is said in a row of its own.
@@ -235,7 +240,7 @@ impl Cell {
     /// The names of the columns, as often as there are brokers in a row.
     fn head(self, label: usize, abreast: usize) -> Row<'static> {
         let network = if self.both { fixed("network", self.bar + 1) } else { String::new() };
-        let disk = fixed("disk", self.bar + 1);
+        let disk = fixed(if self.bar > 3 { "disk" } else { "dsk" }, self.bar + 1);
         let copies = fixed(if self.gap > 3 { "copies" } else { "rep" }, COPIES + self.gap);
         let head = format!("{}{network}{disk}{copies}", " ".repeat(NAME + STATE));
         Row::from(format!("{}{}", " ".repeat(label), head.repeat(abreast))).dim()

@@ -58,6 +58,13 @@ impl Screen {
     }
 }
 
+/// A line as it is written without a picture: broken into rows on a terminal, whole where it goes elsewhere.
+pub(super) fn wrapped(line: &Line) -> String {
+    let text = line.to_string();
+    let width = io::stdout().is_terminal().then(|| ratatui::crossterm::terminal::size().ok()).flatten();
+    width.map_or(text.clone(), |(width, _)| textwrap::fill(&text, usize::from(width.max(NARROWEST))))
+}
+
 fn spoken(line: &Line, width: usize) -> Vec<Row<'static>> {
     let head = match line.voice {
         Voice::Narrator if line.at.is_none() => String::new(),

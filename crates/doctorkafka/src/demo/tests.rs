@@ -138,7 +138,7 @@ fn in_trouble() -> ClusterStatus {
 #[test]
 fn all_brokers_are_seen_on_a_small_terminal_a_row_for_each_rack() {
     let rows = drawn(&panels_after(&demo(), Moment(30_000)), &ClusterStatus::default(), 80, 14);
-    assert!(rows[0].starts_with("── 00:30.0 of at most 04:50.0 ── 0 partitions"), "{rows:#?}");
+    assert!(rows[0].starts_with("── 00:30, ends by 04:50 ── 0 partitions"), "{rows:#?}");
     for (at, brokers) in [(2, [1, 4, 7, 10]), (3, [2, 5, 8, 11]), (4, [3, 6, 9, 12])] {
         assert!(rows[at].starts_with(&format!("r{}", at - 1)), "{rows:#?}");
         for id in brokers {

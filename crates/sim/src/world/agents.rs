@@ -37,11 +37,12 @@ impl AgentStation {
 const QUARTER: Duration = Duration::from_secs(900);
 
 impl World {
-    /// Starts the agents, spread over the interval.
+    /// Starts the agents, spread over the interval. The cluster has been there before: each has reported already.
     pub(super) fn start_agents(&mut self) {
         let Some(interval) = self.agents.as_ref().map(|agents| agents.settings.interval) else { return };
         for broker in 0..self.brokers.len() {
             let after = Duration::from_millis(self.random.below(millis(interval).max(1)));
+            self.send_report(broker, Duration::ZERO);
             self.schedule(after, Event::Report { broker });
         }
     }
@@ -51,6 +52,10 @@ impl World {
         let Some(agents) = &self.agents else { return };
         let (interval, lag) = (agents.settings.interval, agents.lag);
         self.schedule(interval, Event::Report { broker });
+        self.send_report(broker, lag);
+    }
+
+    fn send_report(&mut self, broker: usize, lag: Duration) {
         if !self.runs(broker) || self.lasting.contains_key(&Lasting::Silent(broker)) {
             return;
         }

@@ -62,10 +62,9 @@ pub(super) fn without_leader(known: &Known<'_>, verdict: &mut Verdict) {
         }
         if partition.replicas.iter().all(is_dead) {
             lost.push(key);
-        } else {
-            waits &= may_return(known, partition);
-            without.push(key);
         }
+        waits &= may_return(known, partition);
+        without.push(key);
     }
     if !lost.is_empty() {
         let message = format!(
