@@ -67,7 +67,7 @@ fn the_usual_story_is_told_from_the_first_death_to_the_end() {
             "broker 3 is alive for Kafka, but cannot be reached from here",
             "the controller has dropped broker 3",
             "broker 3 is dead: Kafka has dropped it, and it does not answer",
-            "60 partitions of dead broker 3 get new replicas",
+            "partitions of dead broker 3 get new replicas",
             "submitting",
             "healed after",
         ],
@@ -101,9 +101,10 @@ fn the_usual_story_is_told_from_the_first_death_to_the_end() {
     after(
         power,
         &[
-            "4 of 12 brokers are absent (2, 5, 8, 11), at most 1 may be; healing is held",
+            "at most 1 may be; healing is held",
             "nothing is done, it waits for a person to approve",
-            "reassign partitions for cluster: held: 4 of 12 brokers are absent",
+            "reassign partitions for cluster: held: ",
+            "4 of 12 brokers are absent (2, 5, 8, 11), at most 1 may be",
         ],
     );
     assert!(!rest.contains("submitting"), "moved although the brake holds: {rest}");
@@ -122,8 +123,8 @@ fn a_scenario_of_ones_own_ends_when_the_cluster_is_healed() {
     let folder = tempfile::tempdir().unwrap();
     // The version and the orders are those of the file, as is the cluster.
     let file = "kafka 3.9\ngrace 8s\nb1 rack=r1\nb2 rack=r2\nb3 rack=r1\nb4 rack=r2\nt-0: 3* 2\nt-1: 2* 3\n\
-                at 2s kill b3\nat 4s order pause\nat 40s order resume\n";
-    let text = told(scenario(folder.path(), file.as_bytes(), &["--speed", "20"]));
+                at 15s kill b3\nat 17s order pause\nat 60s order resume\n";
+    let text = told(scenario(folder.path(), file.as_bytes(), &["--speed", "10"]));
     let rest = after(&text, &["4 brokers in 2 racks, 2 partitions", "a grace of 8s", "b3 is killed"]);
     let paused = before(rest, "A person orders: resume");
     after(paused, &["A person orders: pause", "broker 3 is dead"]);

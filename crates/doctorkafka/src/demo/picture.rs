@@ -200,22 +200,22 @@ fn wrap(mark: &str, text: &str, style: Style, width: usize) -> Vec<Row<'static>>
     pieces.iter().map(|piece| Row::styled(piece.to_string(), style)).collect()
 }
 
-/// A rack in which those that are well are counted, and the others named.
+/// A rack in which those that are well are counted, and the others named, the worst first.
 fn condensed(label: &str, brokers: &[&BrokerPanel], width: usize) -> Vec<Row<'static>> {
-    let (well, others): (Vec<&BrokerPanel>, Vec<&BrokerPanel>) =
-        brokers.iter().partition(|panel| state(panel).0 == UP);
-    let mut text = format!("{} of {} up", well.len(), brokers.len());
-    for panel in &others {
-        // A name and its word stay together.
-        text.push_str(&format!(", b{}\u{a0}{}", panel.id, state(panel).0));
-    }
-    let style = if others.is_empty() { Style::new().fg(Color::Green) } else { Style::new().fg(Color::Red) };
-    let rows = wrap(label, &text, style, width);
-    let plain = |row: Row<'static>| {
-        let text: String = row.spans.iter().map(|span| span.content.replace('\u{a0}', " ")).collect();
-        Row::styled(text, style)
+    let named = |wanted: &str| {
+        let those = brokers.iter().filter(|panel| state(panel).0 == wanted);
+        those.map(|panel| format!("b{}", panel.id)).collect::<Vec<_>>()
     };
-    rows.into_iter().map(plain).collect()
+    let up = named(UP).len();
+    let mut text = format!("{up} of {} up", brokers.len());
+    for word in NOT_WELL {
+        let names = named(word);
+        if !names.is_empty() {
+            text.push_str(&format!("; {word}: {}", names.join(" ")));
+        }
+    }
+    let color = if up == brokers.len() { Color::Green } else { Color::Red };
+    wrap(label, &text, Style::new().fg(color), width)
 }
 
 /// How a broker is shown: with two bars of this width, or with that of its disk alone.
@@ -239,7 +239,11 @@ impl Cell {
 
     /// The names of the columns, as often as there are brokers in a row.
     fn head(self, label: usize, abreast: usize) -> Row<'static> {
-        let network = if self.both { fixed("network", self.bar + 1) } else { String::new() };
+        let network = if self.both {
+            fixed(if self.bar > 7 { "network" } else { "net" }, self.bar + 1)
+        } else {
+            String::new()
+        };
         let disk = fixed(if self.bar > 3 { "disk" } else { "dsk" }, self.bar + 1);
         let copies = fixed(if self.gap > 3 { "copies" } else { "rep" }, COPIES + self.gap);
         let head = format!("{}{network}{disk}{copies}", " ".repeat(NAME + STATE));
@@ -263,6 +267,8 @@ impl Cell {
 
 /// The word for a broker that is well.
 const UP: &str = "up";
+/// The words for the others, the worst first.
+const NOT_WELL: [&str; 6] = ["DOWN", "gone", "paused", "fenced", "starts", "behind"];
 
 fn state(panel: &BrokerPanel) -> (&'static str, Color) {
     match (panel.process, panel.live) {

@@ -171,7 +171,7 @@ fn whole(world: &SharedWorld, lines: &Lines) -> String {
     };
     let down = if down == 0 { String::new() } else { format!(" {} down.", are(down)) };
     format!(
-        "{left}{down} {} of {} were declared dead in between.",
+        "{left}{down} Declared dead in between: {} of {}.",
         lines.dead.len(),
         counted(panels.len(), "broker")
     )

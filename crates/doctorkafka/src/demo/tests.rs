@@ -173,7 +173,7 @@ fn many_brokers_are_counted_and_those_that_are_not_well_named() {
     let demo = Demo { brokers: 60, ..demo() };
     let rows = drawn(&panels_after(&demo, Moment(30_000)), &in_trouble(), 80, 14);
     assert!(rows[1].starts_with("r1 20 of 20 up"), "{rows:#?}");
-    assert!(rows[3].starts_with("r3 19 of 20 up, b3 DOWN"), "{rows:#?}");
+    assert!(rows[3].starts_with("r3 19 of 20 up; DOWN: b3"), "{rows:#?}");
 }
 
 #[test]
