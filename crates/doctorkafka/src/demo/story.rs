@@ -107,7 +107,7 @@ pub(super) fn of_fault(fault: &Fault, lasting: Option<Duration>, cluster: &Clust
         Fault::Clock(ms) => {
             let way = if *ms < 0 { "back" } else { "forward" };
             let jump = HumanDuration(Duration::from_millis(ms.unsigned_abs()));
-            format!("DoctorKafka's wall clock jumps {way} by {jump}. Graces count on another clock.")
+            format!("DoctorKafka's wall clock jumps {way} by {jump}. Graces count on another clock; the age of an agent's report does not.")
         }
         Fault::Calm => {
             "All that lasts is over: power, networks and disks are well, and brokers that are down are started.".to_owned()
@@ -131,13 +131,19 @@ pub(super) fn of_order(order: Wanted) -> String {
     format!("A person orders: {order}.")
 }
 
+/// So much of what is open at the end is told.
+const OPEN: usize = 6;
+
 /// When the story is over: what is left of it, checked on the world itself, and what DoctorKafka still says of it.
 pub(super) fn ending(world: &SharedWorld, lines: &Lines, status: Option<&ClusterStatus>) -> Vec<Line> {
     let mut said = vec![String::new(), whole(world, lines)];
     if let Some(status) = status {
-        said.extend(
-            worth_saying(&status.incidents).map(|problem| format!("Still open: {}.", problem.message)),
-        );
+        let open = worth_saying(&status.incidents);
+        said.extend(open.take(OPEN).map(|problem| format!("Still open: {}.", problem.message)));
+        let more = worth_saying(&status.incidents).count().saturating_sub(OPEN);
+        if more > 0 {
+            said.push(format!("Still open: {more} more."));
+        }
         let held = status.held.iter();
         said.extend(
             held.map(|held| format!("Still held: {}: {}.", held.event.replace('_', " "), held.reason)),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::World;
+use super::broker::Process;
 use super::history::Happening;
 use crate::fault::{Cut, Fault, Lasting, Party, Who};
 
@@ -10,6 +11,7 @@ impl World {
     /// Lets a fault happen now. `lasting` is how long it lasts, for what lasts until it is ended.
     pub(super) fn fault(&mut self, fault: &Fault, lasting: Option<Duration>) {
         self.history.push(self.now, Happening::Fault(fault.clone(), lasting));
+        self.note_if_in_vain(fault);
         match fault {
             Fault::Kill(who) => self.with(*who, Self::kill),
             Fault::ShutDown(who) => self.with(*who, |world, broker| world.shut_down(broker, false)),
@@ -52,6 +54,20 @@ impl World {
             Fault::CrashUs => self.us.crashes += 1,
             Fault::Clock(ms) => self.us.clock_ms = self.us.clock_ms.saturating_add(*ms),
             Fault::Calm => self.calm(),
+        }
+    }
+
+    /// Says so when something is done to a process that there is not.
+    fn note_if_in_vain(&mut self, fault: &Fault) {
+        let (Fault::Kill(Who::Broker(id))
+        | Fault::ShutDown(Who::Broker(id))
+        | Fault::Pause(Who::Broker(id), _)) = fault
+        else {
+            return;
+        };
+        let down = self.by_id.get(id).is_some_and(|broker| self.brokers[*broker].process == Process::Down);
+        if down {
+            self.note(format!("broker {id} is down already"));
         }
     }
 

@@ -171,3 +171,10 @@ fn a_failed_log_directory_takes_only_its_own_replicas_along() {
     let _ = after(&mut world, "at 10s fill b1", 60);
     assert!(world.text(false).to_string().contains("b1 dead"), "its last log directory has failed");
 }
+
+#[test]
+fn what_is_done_to_a_broker_that_is_down_is_told_to_be_in_vain() {
+    let mut world = world(FOUR);
+    let history = after(&mut world, "at 1s kill b1\nat 20s kill b1\nat 21s pause b1 9s", 22);
+    assert_eq!(history.matches("broker 1 is down already").count(), 2, "{history}");
+}
