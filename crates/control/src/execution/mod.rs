@@ -116,6 +116,9 @@ pub struct Reassign {
     /// Since when nothing has been in flight.
     #[serde(skip)]
     pub idle_since: Option<Tick>,
+    /// When this process began it, by a clock that nobody sets; unknown where an earlier process did.
+    #[serde(skip)]
+    pub begun: Option<Tick>,
 }
 
 /// An act that is under way.

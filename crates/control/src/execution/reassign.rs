@@ -38,6 +38,9 @@ pub(crate) fn next_step(
     load: &mut Load,
 ) -> Progressed {
     let Work::Reassign(work) = &mut execution.work else { return Progressed::default() };
+    if execution.sequence == 0 {
+        work.begun.get_or_insert(view.now.tick);
+    }
     if work.under_way.is_some() && !work.sent {
         // The answer was lost with the process that waited for it. Looking at the cluster tells what became of it.
         work.under_way = None;
@@ -456,7 +459,8 @@ fn end(execution: &mut Execution, view: &View<'_>) -> Progressed {
             _ => None,
         })
         .collect();
-    let took = duration_words(view.now.wall.since(execution.admitted));
+    let by_the_wall = || view.now.wall.since(execution.admitted);
+    let took = duration_words(work.begun.map_or_else(by_the_wall, |begun| view.now.tick.since(begun)));
     let mut result = format!("{done} of {of} partitions moved in {took}");
     if let Some((partition, why)) = dropped.first() {
         let more = if dropped.len() > 1 { ", …" } else { "" };

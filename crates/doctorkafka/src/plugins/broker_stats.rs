@@ -218,7 +218,10 @@ impl Reading {
         let mut offset = None;
         let mut caught_up = false;
         let mut pause = SHORTEST_PAUSE;
+        // When it was last seen that there is nothing more to read: what comes later is younger than that, whatever clocks say.
+        let mut seen_to_end = None;
         loop {
+            let asked = self.context.clock.now().tick;
             let batch = match offset {
                 None => match reader.offset(&at, OffsetAt::Time(from)).await {
                     Ok(found) => {
@@ -236,7 +239,8 @@ impl Reading {
                     let now = self.context.clock.now();
                     let reached_end = batch.next_offset >= batch.end_offset;
                     self.with(|gathered| {
-                        batch.records.iter().for_each(|record| self.absorb(gathered, record, now));
+                        let oldest = seen_to_end.map(|at| now.tick.since(at));
+                        batch.records.iter().for_each(|record| self.absorb(gathered, record, now, oldest));
                         gathered.read_at = now.tick;
                         gathered.failure = None;
                         if reached_end && !caught_up {
@@ -244,6 +248,9 @@ impl Reading {
                         }
                     });
                     caught_up |= reached_end;
+                    if reached_end {
+                        seen_to_end = Some(asked);
+                    }
                 }
                 Err(why) => {
                     self.failed(&why);
@@ -265,10 +272,10 @@ impl Reading {
         self.with(|gathered| gathered.failure = Some(why.to_string()));
     }
 
-    fn absorb(&self, gathered: &mut Gathered, record: &StoredRecord, now: Now) {
+    fn absorb(&self, gathered: &mut Gathered, record: &StoredRecord, now: Now, oldest: Option<Duration>) {
         let Some(value) = &record.value else { return };
         match self.codec.decode_stats(value) {
-            Ok(stats) => take_report(gathered, &stats, record.timestamp_ms, now),
+            Ok(stats) => take_report(gathered, &stats, record.timestamp_ms, now, oldest),
             Err(_) => {
                 gathered.unreadable += 1;
                 gathered.unreadable_at = Some(now.tick);
@@ -277,8 +284,14 @@ impl Reading {
     }
 }
 
-/// Keeps a report if it is the newest of its broker, and of our cluster as far as can be told.
-fn take_report(gathered: &mut Gathered, stats: &BrokerStats, appended_ms: i64, now: Now) {
+/// Keeps a report if it is the newest of its broker, and of our cluster as far as can be told. It is no older than `oldest`.
+fn take_report(
+    gathered: &mut Gathered,
+    stats: &BrokerStats,
+    appended_ms: i64,
+    now: Now,
+    oldest: Option<Duration>,
+) {
     let foreign = match (&gathered.cluster_id, &stats.cluster_id) {
         (Some(ours), Some(theirs)) => **ours != **theirs,
         _ => false,
@@ -308,7 +321,7 @@ fn take_report(gathered: &mut Gathered, stats: &BrokerStats, appended_ms: i64, n
         return;
     }
     // The age is of the fact, not of the reading: by the broker's clock that stamped the record, and never negative.
-    let age = now.wall.since(Timestamp(appended_ms));
+    let age = now.wall.since(Timestamp(appended_ms)).min(oldest.unwrap_or(Duration::MAX));
     let failure = stats.has_failure.then(|| {
         let reason = stats.failure_reason.as_ref().map(|reason| format!("{reason:?}"));
         stats.failure_detail.clone().or(reason).unwrap_or_else(|| "unknown failure".to_owned())
@@ -345,20 +358,32 @@ mod tests {
     #[test]
     fn keeps_the_newest_report_of_each_broker() {
         let mut gathered = Gathered::default();
-        take_report(&mut gathered, &stats(1, 5_000), 5_000, now(9_000));
-        take_report(&mut gathered, &stats(1, 4_000), 4_000, now(9_000));
-        take_report(&mut gathered, &stats(2, 3_000), 3_000, now(9_000));
+        take_report(&mut gathered, &stats(1, 5_000), 5_000, now(9_000), None);
+        take_report(&mut gathered, &stats(1, 4_000), 4_000, now(9_000), None);
+        take_report(&mut gathered, &stats(2, 3_000), 3_000, now(9_000), None);
         let made: Vec<(i32, i64)> = gathered.brokers.iter().map(|(id, (r, _))| (id.0, r.made.0)).collect();
         assert_eq!(made, [(1, 5_000), (2, 3_000)]);
         assert_eq!(gathered.brokers[&BrokerId(1)].0.age, Duration::from_secs(4));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_report_that_has_just_come_is_young_though_our_clock_was_set_forward() {
+        let fake = Arc::new(Fake { log: Mutex::new(Some(Vec::new())), ..Fake::default() });
+        let (_monitor, reports) = start(&fake);
+        until("caught up", || reports().is_some_and(|reports| reports.caught_up)).await;
+        let an_hour_ago = context(&fake).clock.now().wall.0 - 3_600_000;
+        fake.append(an_hour_ago, Codec::new().unwrap().encode_stats(&stats(1, an_hour_ago)).unwrap());
+        until("the report is in", || reports().is_some_and(|reports| reports.brokers.len() == 1)).await;
+        let age = reports().unwrap().brokers[&BrokerId(1)].age;
+        assert!(age < Duration::from_secs(2), "{age:?}");
+    }
+
     #[test]
     fn a_report_from_the_future_does_not_hide_later_ones() {
         let mut gathered = Gathered::default();
-        take_report(&mut gathered, &stats(1, 9_000_000), 5_000, now(5_000));
+        take_report(&mut gathered, &stats(1, 9_000_000), 5_000, now(5_000), None);
         assert_eq!(gathered.brokers[&BrokerId(1)].0.made, Timestamp(5_000));
-        take_report(&mut gathered, &stats(1, 6_000), 6_000, now(6_000));
+        take_report(&mut gathered, &stats(1, 6_000), 6_000, now(6_000), None);
         assert_eq!(gathered.brokers[&BrokerId(1)].0.made, Timestamp(6_000));
         assert_eq!(gathered.ahead, 1);
     }
@@ -367,7 +392,7 @@ mod tests {
     fn made_up_brokers_do_not_fill_the_memory() {
         let mut gathered = Gathered::default();
         for id in 0..5_050 {
-            take_report(&mut gathered, &stats(id, 1_000 + i64::from(id)), 5_000, now(50_000));
+            take_report(&mut gathered, &stats(id, 1_000 + i64::from(id)), 5_000, now(50_000), None);
         }
         assert_eq!(gathered.brokers.len(), MOST_BROKERS);
         assert!(gathered.brokers.contains_key(&BrokerId(5_049)));
@@ -377,8 +402,8 @@ mod tests {
     fn reports_of_other_clusters_and_of_nobody_are_left_alone() {
         let mut gathered = Gathered { cluster_id: Some("ours".into()), ..Gathered::default() };
         let other = BrokerStats { cluster_id: Some("other".to_owned()), ..stats(1, 5_000) };
-        take_report(&mut gathered, &other, 5_000, now(9_000));
-        take_report(&mut gathered, &stats(-1, 5_000), 5_000, now(9_000));
+        take_report(&mut gathered, &other, 5_000, now(9_000), None);
+        take_report(&mut gathered, &stats(-1, 5_000), 5_000, now(9_000), None);
         assert!(gathered.brokers.is_empty());
     }
 

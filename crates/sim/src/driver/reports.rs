@@ -21,6 +21,8 @@ pub(super) struct Reports {
     offset: i64,
     gathered: BrokerReports,
     received: BTreeMap<BrokerId, Tick>,
+    /// When everything was read: what comes later is younger than that, whatever clocks say.
+    read_at: Option<Tick>,
     /// The names of topics, each once.
     names: BTreeMap<String, TopicName>,
     shown: Option<(Arc<BrokerReports>, Tick)>,
@@ -37,8 +39,9 @@ impl Reports {
         }
         let Ok((reports, next)) = world.reports(&TopicPartition::new(topic, 0), self.offset) else { return };
         self.offset = next;
+        let oldest = self.read_at.replace(now.tick).map_or(Duration::MAX, |at| now.tick.since(at));
         for (appended_ms, stats) in reports {
-            self.gather(&stats, appended_ms, now);
+            self.gather(&stats, appended_ms, now, oldest);
         }
         let fresh = |(_, as_of): &(_, Tick)| now.tick.since(*as_of) < SHOW_EVERY;
         if !self.shown.as_ref().is_some_and(fresh) {
@@ -46,7 +49,7 @@ impl Reports {
         }
     }
 
-    fn gather(&mut self, stats: &BrokerStats, appended_ms: i64, now: Now) {
+    fn gather(&mut self, stats: &BrokerStats, appended_ms: i64, now: Now, oldest: Duration) {
         let id = BrokerId(stats.id);
         let made = Timestamp(stats.timestamp);
         if self.gathered.brokers.get(&id).is_some_and(|before| before.made > made) {
@@ -64,7 +67,7 @@ impl Reports {
         });
         let report = BrokerReport {
             made,
-            age: now.wall.since(Timestamp(appended_ms)),
+            age: now.wall.since(Timestamp(appended_ms)).min(oldest),
             failure: stats.failure_detail.clone().filter(|_| stats.has_failure),
             leaders_bytes_in_per_second: rate(stats.leaders_bytes_in_1_min_rate),
             leaders_bytes_out_per_second: rate(stats.leaders_bytes_out_1_min_rate),
