@@ -10,6 +10,7 @@ use cluster::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::load::{BrokerLoad, PartitionLoad};
 use crate::order::Wish;
 use crate::state::Attribute;
 use crate::time::Timestamp;
@@ -170,6 +171,29 @@ pub struct BrokerReports {
 }
 impl Attribute for BrokerReports {
     const NAME: &'static str = "broker_stats";
+}
+
+/// What partitions and brokers need at their peak, by the agents' reports over a window. Written by `broker_stats`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartitionLoads {
+    /// By partition, as far as reported.
+    pub partitions: BTreeMap<TopicPartition, PartitionLoad>,
+    /// By broker, with the replicas that it has.
+    pub brokers: BTreeMap<BrokerId, BrokerLoad>,
+}
+impl Attribute for PartitionLoads {
+    const NAME: &'static str = "partition_loads";
+}
+impl Serialize for PartitionLoads {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let mut out = to.serialize_struct("PartitionLoads", 2)?;
+        let partitions: BTreeMap<String, PartitionLoad> =
+            self.partitions.iter().map(|(at, load)| (at.to_string(), *load)).collect();
+        out.serialize_field("partitions", &partitions)?;
+        out.serialize_field("brokers", &self.brokers)?;
+        out.end()
+    }
 }
 
 /// What is under maintenance, and what is to go. Written by `maintenance`.

@@ -38,6 +38,8 @@ pub mod memory;
 
 pub mod effect;
 
+pub mod load;
+
 pub mod planning;
 
 pub mod monitors;
