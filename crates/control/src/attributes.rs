@@ -156,7 +156,7 @@ pub struct BrokerReport {
     pub leaders_bytes_out_per_second: Option<u64>,
     /// Bytes per second in, by led partition (15-minute mean), where the agent knows them.
     #[serde(skip)]
-    pub partitions_bytes_in_per_second: BTreeMap<TopicPartition, u64>,
+    pub partitions_bytes_in_per_second: Arc<BTreeMap<TopicPartition, u64>>,
 }
 
 /// What the agents report. Written by `broker_stats`.

@@ -16,6 +16,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
+use crate::store::StateStore;
+
 /// A Kafka cluster and how to log in to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
@@ -96,6 +98,8 @@ pub struct BuildContext {
     pub dry_run: bool,
     /// A folder of this cluster for spools and the like, inside the state dir; it exists.
     pub folder: PathBuf,
+    /// The state store, for what a plugin remembers over a restart, under keys of its own.
+    pub store: Arc<dyn StateStore>,
 }
 
 /// A source monitor: collects in a task of its own, and hands over its newest view in each cycle.

@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use crate::config::resolved::{ActionEntry, ClusterConfig};
 use crate::plugin::{BuildContext, Clock, Connect, MonitorPlugin, Source, Wake};
+use crate::store::StateStore;
 
 /// The plugins of one cluster, as its ClusterManager runs them.
 pub struct ClusterPlugins {
@@ -62,13 +63,19 @@ pub enum PluginError {
 pub struct PluginManager {
     connect: Arc<dyn Connect>,
     clock: Arc<dyn Clock>,
+    store: Arc<dyn StateStore>,
     state_dir: PathBuf,
 }
 
 impl PluginManager {
     /// A manager whose plugins keep their files below `state_dir`.
-    pub fn new(connect: Arc<dyn Connect>, clock: Arc<dyn Clock>, state_dir: &Path) -> Self {
-        Self { connect, clock, state_dir: state_dir.to_owned() }
+    pub fn new(
+        connect: Arc<dyn Connect>,
+        clock: Arc<dyn Clock>,
+        store: Arc<dyn StateStore>,
+        state_dir: &Path,
+    ) -> Self {
+        Self { connect, clock, store, state_dir: state_dir.to_owned() }
     }
 
     /// The folder for the files of the cluster's plugins: `clusters/NAME` in the state dir.
@@ -104,6 +111,7 @@ impl PluginManager {
             evaluation_interval: cluster.care.evaluation_interval.0,
             dry_run,
             folder: folder.clone(),
+            store: Arc::clone(&self.store),
         };
         let failed = |kind, plugin: &str, cause| PluginError::Build {
             cluster: Arc::clone(name),
@@ -180,12 +188,13 @@ mod tests {
     use crate::plugins;
     use crate::shell::clock::RealClock;
     use crate::shell::connect::RealConnect;
+    use crate::store::memory::MemoryStore;
 
     fn build(text: &str, state_dir: &Path) -> Result<ClusterPlugins, PluginError> {
         let loaded = config::parse("f.yaml", text, &plugins::builtin(), &|_| None);
         let config = loaded.config.unwrap_or_else(|| panic!("{}", loaded.report));
         let connect = Arc::new(RealConnect::default());
-        PluginManager::new(connect, Arc::new(RealClock::new()), state_dir)
+        PluginManager::new(connect, Arc::new(RealClock::new()), Arc::new(MemoryStore::default()), state_dir)
             .build(&config.clusters[0], &Wake::default())
     }
 

@@ -168,16 +168,19 @@ fn chunks_are_bounded() {
     assert!(chunks.iter().all(|chunk| chunk.len() < MOST_IN_A_CHUNK + 1_000));
 }
 
+/// The half hour, topic, partition, what goes in and out, and whether it is being reassigned.
+type Report = (i64, u8, i32, Option<u64>, u64, bool);
+
 prop_compose! {
     fn reports()(list in prop::collection::vec(
         (-30_i64..30, 0_u8..3, 0_i32..4, prop::option::of(0_u64..5_000_000_000), any::<u64>(), prop::bool::weighted(0.1)),
         0..60,
-    )) -> Vec<(i64, u8, i32, Option<u64>, u64, bool)> {
+    )) -> Vec<Report> {
         list
     }
 }
 
-fn fed(reports: &[(i64, u8, i32, Option<u64>, u64, bool)]) -> LoadModel {
+fn fed(reports: &[Report]) -> LoadModel {
     let mut model = model();
     for (hour, topic, partition, bytes_in, bytes_out, in_reassignment) in reports {
         let topic = format!("topic-{topic}");

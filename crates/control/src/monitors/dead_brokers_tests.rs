@@ -450,7 +450,7 @@ impl From<BrokerReportsOf<'_>> for crate::BrokerReports {
             failure: None,
             leaders_bytes_in_per_second: None,
             leaders_bytes_out_per_second: None,
-            partitions_bytes_in_per_second: std::collections::BTreeMap::default(),
+            partitions_bytes_in_per_second: std::sync::Arc::default(),
         };
         let brokers = of.0.iter().map(|id| (BrokerId(*id), report.clone()));
         Self { brokers: brokers.collect(), unreadable: 0, caught_up: true }

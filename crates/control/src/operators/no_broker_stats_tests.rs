@@ -17,7 +17,7 @@ fn world(ages: &[(i32, u64)]) -> World {
         failure: None,
         leaders_bytes_in_per_second: None,
         leaders_bytes_out_per_second: None,
-        partitions_bytes_in_per_second: std::collections::BTreeMap::default(),
+        partitions_bytes_in_per_second: std::sync::Arc::default(),
     };
     let brokers = ages.iter().map(|(id, age)| (BrokerId(*id), report(*age))).collect();
     world.reports = Some(BrokerReports { brokers, unreadable: 0, caught_up: true });

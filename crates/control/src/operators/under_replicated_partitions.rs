@@ -15,7 +15,7 @@ use super::kinds;
 use super::out_of_sync::{Reason, Signs};
 use crate::attributes::{
     BrokerReports, DeadBrokers, Disks, Liveness, Maintenance, NoBrokerStats, OngoingReassignments,
-    ToBeReplaced, Topics, UnderReplicatedPartition, UnderReplicatedPartitions,
+    PartitionLoads, ToBeReplaced, Topics, UnderReplicatedPartition, UnderReplicatedPartitions,
 };
 use crate::config::{ByteSize, HumanDuration};
 use crate::event::{Event, Message, ReassignPartitions, Repeat, names};
@@ -225,6 +225,10 @@ impl UnderReplicatedPartitionsOperator {
         verdict: &mut Verdict,
     ) {
         let disks = state.get::<Disks>().map(|fact| fact.value);
+        let at_peak = loads.map(|loads| match state.get::<PartitionLoads>() {
+            Some(needs) => loads.clone().at_peak(needs.value),
+            None => loads.clone(),
+        });
         let avoid = to_avoid(state, disks);
         let arriving = work.arriving(known, disks);
         let facts = Facts {
@@ -235,7 +239,7 @@ impl UnderReplicatedPartitionsOperator {
             maintenance: &known.maintenance,
             to_be_replaced: state.get::<ToBeReplaced>().map(|fact| fact.value),
             disks,
-            loads,
+            loads: at_peak.as_ref(),
             busy: &work.moving,
             arriving: &arriving,
             avoid: &avoid,

@@ -309,7 +309,7 @@ fn reports(of: &[(i32, u64, Option<u64>)]) -> BrokerReports {
             failure: None,
             leaders_bytes_in_per_second: None,
             leaders_bytes_out_per_second: Some(*out),
-            partitions_bytes_in_per_second: partitions.into_iter().collect(),
+            partitions_bytes_in_per_second: Arc::new(partitions.into_iter().collect()),
         };
         (BrokerId(*id), report)
     });

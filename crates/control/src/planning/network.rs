@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cluster::{BrokerId, TopicPartition, TopicTable};
 
-use crate::attributes::BrokerReports;
+use crate::attributes::{BrokerReports, PartitionLoads};
 
 /// Bytes per second in and out of each broker whose agent reports, replication included, with one capacity for each
 /// direction: links are full-duplex.
@@ -33,7 +33,7 @@ impl Loads {
         for (leader, report) in &reports.brokers {
             let own = brokers.entry(*leader).or_default();
             own.outbound = own.outbound.saturating_add(report.leaders_bytes_out_per_second.unwrap_or(0));
-            for (key, rate) in &report.partitions_bytes_in_per_second {
+            for (key, rate) in &*report.partitions_bytes_in_per_second {
                 let topic = topics.get(&key.topic);
                 let number = usize::try_from(key.partition).unwrap_or(usize::MAX);
                 let Some(partition) = topic.and_then(|topic| topic.partitions.get(number)) else { continue };
@@ -55,6 +55,22 @@ impl Loads {
         }
         brokers.retain(|id, _| reports.brokers.contains_key(id));
         Self { capacity: capacity.min(planner::MAX_FIGURE), brokers, partitions }
+    }
+
+    /// The same, with what brokers and partitions need at their peak where that is more: what is planned for now must still
+    /// fit this evening.
+    #[must_use]
+    pub fn at_peak(mut self, needs: &PartitionLoads) -> Self {
+        for (id, need) in &needs.brokers {
+            let load = self.brokers.entry(*id).or_default();
+            load.inbound = load.inbound.max(need.bytes_in);
+            load.outbound = load.outbound.max(need.bytes_out);
+        }
+        for (key, need) in &needs.partitions {
+            let rate = self.partitions.entry(key.clone()).or_default();
+            *rate = (*rate).max(need.bytes_in);
+        }
+        self
     }
 
     /// What producers write to a partition, bytes per second, where known.

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::plugin::{BuildContext, Clock, Connection, Endpoint, Wake};
 use crate::shell::connect::RealConnect;
+use crate::store::memory::MemoryStore;
 
 /// Its brokers swallow every probe; its topics are those given; it has one log, of one partition.
 #[derive(Default)]
@@ -246,6 +247,7 @@ pub(crate) fn context(fake: &Arc<Fake>) -> BuildContext {
         evaluation_interval: Duration::from_secs(1),
         dry_run: false,
         folder: std::path::PathBuf::new(),
+        store: Arc::new(MemoryStore::default()),
     }
 }
 

@@ -25,7 +25,7 @@ pub const STATS_TOPIC: &str = "brokerstats";
 pub const ACTIONS_TOPIC: &str = "doctorkafka_actions";
 
 /// Attributes that only built-in monitors write.
-const BUILT_IN_ATTRIBUTES: [&str; 13] = [
+const BUILT_IN_ATTRIBUTES: [&str; 14] = [
     control::Liveness::NAME,
     control::Topics::NAME,
     control::OngoingReassignments::NAME,
@@ -34,6 +34,7 @@ const BUILT_IN_ATTRIBUTES: [&str; 13] = [
     control::Disks::NAME,
     control::Probes::NAME,
     control::BrokerReports::NAME,
+    control::PartitionLoads::NAME,
     control::Maintenance::NAME,
     control::DeadBrokers::NAME,
     control::UnderReplicatedPartitions::NAME,
@@ -75,6 +76,7 @@ const BUILT_IN_FINDINGS: &[&str] = &[
     "script_failed",
     "security_refused",
     "state_store_unusable",
+    "stats_read_back",
     "stats_records_unreadable",
     "stats_topic_unreadable",
     "throttle_left",

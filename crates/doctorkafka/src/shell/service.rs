@@ -125,7 +125,8 @@ impl Service {
             Some(address) => Some(bind_tcp(address).await?),
             None => None,
         };
-        let plugins = PluginManager::new(Arc::clone(&connect), Arc::clone(&clock), &state_dir);
+        let plugins =
+            PluginManager::new(Arc::clone(&connect), Arc::clone(&clock), Arc::clone(&store), &state_dir);
         let instance = instance(&*store).await;
         tell_whose_state_is_left(&*store, &config).await;
         let parts =

@@ -71,7 +71,7 @@ impl Reports {
             failure: stats.failure_detail.clone().filter(|_| stats.has_failure),
             leaders_bytes_in_per_second: rate(stats.leaders_bytes_in_1_min_rate),
             leaders_bytes_out_per_second: rate(stats.leaders_bytes_out_1_min_rate),
-            partitions_bytes_in_per_second: partitions.collect(),
+            partitions_bytes_in_per_second: Arc::new(partitions.collect()),
         };
         self.gathered.brokers.insert(id, report);
         self.received.insert(id, now.tick);

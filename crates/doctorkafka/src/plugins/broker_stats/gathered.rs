@@ -1,0 +1,211 @@
+//! What has been read of the stats topic.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use brokerstats::BrokerStats;
+use cluster::{BrokerId, TopicPartition};
+use control::load::{LoadConfig, LoadModel, Sample};
+use control::{
+    BrokerReport, BrokerReports, Liveness, Now, OngoingReassignments, PartitionLoads, State, Tick, Timestamp,
+    Topics,
+};
+
+/// How far an agent's clock may be ahead of ours. A report from further ahead counts as made when it arrived.
+const AHEAD: Duration = Duration::from_secs(60);
+/// Brokers of which reports are kept: more than any cluster has.
+pub(super) const MOST_BROKERS: usize = 5_000;
+/// The rates of single partitions are kept of reports that are younger than this: of those that are read back from long ago
+/// only the peaks are of use.
+const PRESENT: Duration = Duration::from_secs(1_200);
+/// How often needs are computed: they change by the half hour.
+const NEEDS_EVERY: Duration = Duration::from_secs(30);
+
+/// What has been read so far.
+#[derive(Debug)]
+pub(super) struct Gathered {
+    pub(super) brokers: BTreeMap<BrokerId, (BrokerReport, Tick)>,
+    pub(super) unreadable: u64,
+    /// When the last of them came.
+    pub(super) unreadable_at: Option<Tick>,
+    /// Reports from the future.
+    pub(super) ahead: u64,
+    /// How far each partition of the topic has been read; `None` until they are known.
+    pub(super) partitions: Option<BTreeMap<i32, Place>>,
+    /// When the topic was last read without an error.
+    pub(super) read_at: Tick,
+    pub(super) failure: Option<String>,
+    /// The cluster whose reports are wanted; reports of other clusters on the topic are left alone.
+    pub(super) cluster_id: Option<Arc<str>>,
+    pub(super) model: LoadModel,
+    needs: Option<(Arc<PartitionLoads>, Tick)>,
+}
+
+/// How far a partition of the topic has been read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Where reading began.
+    pub(super) start: i64,
+    /// The next offset.
+    pub(super) next: i64,
+    /// The end, as far as it is known.
+    pub(super) end: i64,
+    /// Whether the end that it had at the start has been reached.
+    pub(super) caught_up: bool,
+}
+
+impl Gathered {
+    pub(super) fn new(load: LoadConfig) -> Self {
+        Self {
+            brokers: BTreeMap::new(),
+            unreadable: 0,
+            unreadable_at: None,
+            ahead: 0,
+            partitions: None,
+            read_at: Tick::default(),
+            failure: None,
+            cluster_id: None,
+            model: LoadModel::new(load),
+            needs: None,
+        }
+    }
+
+    /// What the agents reported last, once reading has begun.
+    pub(super) fn reports(&self, now: Now) -> Option<BrokerReports> {
+        let partitions = self.partitions.as_ref()?;
+        let brokers = self.brokers.iter().map(|(id, (report, received))| {
+            let age = report.age.saturating_add(now.tick.since(*received));
+            (*id, BrokerReport { age, ..report.clone() })
+        });
+        Some(BrokerReports {
+            brokers: brokers.collect(),
+            unreadable: self.unreadable,
+            caught_up: partitions.values().all(|place| place.caught_up),
+        })
+    }
+
+    /// The share of what there was to read back that has been read, while something is left of it.
+    pub(super) fn read_back(&self) -> Option<f64> {
+        let partitions = self.partitions.as_ref()?;
+        if partitions.values().all(|place| place.caught_up) {
+            return None;
+        }
+        let sum = |of: fn(&Place) -> i64| partitions.values().map(of).sum::<i64>().max(0) as f64;
+        let all = sum(|place| (place.end - place.start).max(0));
+        Some(if all > 0.0 { sum(|place| (place.next - place.start).max(0)) / all } else { 0.0 })
+    }
+
+    /// What partitions and brokers need, once the reports of the window are in.
+    pub(super) fn needs(&self) -> Option<(Arc<PartitionLoads>, Tick)> {
+        self.needs.clone()
+    }
+
+    /// Takes in what a cycle knew.
+    pub(super) fn after_cycle(&mut self, state: &State) {
+        if let Some(liveness) = state.get::<Liveness>()
+            && self.cluster_id.as_ref() != Some(&liveness.value.cluster_id.0)
+        {
+            self.cluster_id = Some(Arc::clone(&liveness.value.cluster_id.0));
+        }
+        let now = state.now();
+        if let Some(ongoing) = state.get::<OngoingReassignments>() {
+            self.model.reassigning(ongoing.value.0.keys(), now.wall);
+        }
+        let caught_up = self.partitions.as_ref().is_some_and(|all| all.values().all(|place| place.caught_up));
+        let fresh = |(_, at): &(_, Tick)| now.tick.since(*at) < NEEDS_EVERY;
+        // Half of what there is to read back would make small peaks of large ones.
+        if !caught_up || self.needs.as_ref().is_some_and(fresh) {
+            return;
+        }
+        if let Some(topics) = state.get::<Topics>() {
+            self.model.retain(&topics.value.0);
+            let needs = PartitionLoads {
+                partitions: self.model.partitions(now.wall),
+                brokers: self.model.brokers(&topics.value.0, now.wall),
+            };
+            let known = self.needs.take().map(|(known, _)| known).filter(|known| **known == needs);
+            self.needs = Some((known.unwrap_or_else(|| Arc::new(needs)), now.tick));
+        }
+    }
+
+    /// Takes in a report, unless it is of another cluster as far as can be told. It is no older than `oldest`.
+    pub(super) fn take(&mut self, stats: &BrokerStats, appended_ms: i64, now: Now, oldest: Option<Duration>) {
+        let foreign = match (&self.cluster_id, &stats.cluster_id) {
+            (Some(ours), Some(theirs)) => **ours != **theirs,
+            _ => false,
+        };
+        if foreign || stats.id < 0 {
+            return;
+        }
+        let id = BrokerId(stats.id);
+        let made = self.made(id, stats, now);
+        self.model.absorb(made, stats.leader_replica_stats.iter().map(sample));
+        if self.brokers.get(&id).is_some_and(|(before, _)| before.made > made) {
+            return;
+        }
+        self.make_room(id);
+        // The age is of the fact, not of the reading: by the broker's clock that stamped the record, and never negative.
+        let age = now.wall.since(Timestamp(appended_ms)).min(oldest.unwrap_or(Duration::MAX));
+        self.brokers.insert(id, (report(stats, made, age), now.tick));
+    }
+
+    /// When a report was made, but not in the future: else no report after it would be newer, until our clock is there.
+    fn made(&mut self, id: BrokerId, stats: &BrokerStats, now: Now) -> Timestamp {
+        let made = Timestamp(stats.timestamp);
+        if made.since(now.wall) <= AHEAD {
+            return made;
+        }
+        self.ahead += 1;
+        if self.ahead.is_power_of_two() {
+            tracing::warn!(broker = %id, made = made.0, reports = self.ahead,
+                "the clock of an agent is ahead, its report counts as made now");
+        }
+        now.wall
+    }
+
+    /// The one that has been silent for longest makes room.
+    fn make_room(&mut self, id: BrokerId) {
+        if !self.brokers.contains_key(&id) && self.brokers.len() >= MOST_BROKERS {
+            let oldest = self.brokers.iter().min_by_key(|(_, (report, _))| report.made).map(|(id, _)| *id);
+            if let Some(oldest) = oldest {
+                self.brokers.remove(&oldest);
+            }
+        }
+    }
+}
+
+fn rate(rate: i64) -> Option<u64> {
+    u64::try_from(rate).ok()
+}
+
+/// Means over a quarter of an hour: a burst of seconds is no need.
+fn sample(replica: &brokerstats::ReplicaStat) -> Sample<'_> {
+    Sample {
+        topic: &replica.topic,
+        partition: replica.partition,
+        bytes_in: rate(replica.bytes_in_15_min_mean_rate),
+        bytes_out: rate(replica.bytes_out_15_min_mean_rate),
+        in_reassignment: replica.in_reassignment,
+    }
+}
+
+fn report(stats: &BrokerStats, made: Timestamp, age: Duration) -> BrokerReport {
+    let failure = stats.has_failure.then(|| {
+        let reason = stats.failure_reason.as_ref().map(|reason| format!("{reason:?}"));
+        stats.failure_detail.clone().or(reason).unwrap_or_else(|| "unknown failure".to_owned())
+    });
+    let replicas = if age <= PRESENT { stats.leader_replica_stats.as_slice() } else { &[] };
+    let partitions = replicas.iter().filter_map(|replica| {
+        let at = TopicPartition::new(replica.topic.as_str(), replica.partition);
+        Some((at, rate(replica.bytes_in_15_min_mean_rate)?))
+    });
+    BrokerReport {
+        made,
+        age,
+        leaders_bytes_in_per_second: rate(stats.leaders_bytes_in_1_min_rate),
+        leaders_bytes_out_per_second: rate(stats.leaders_bytes_out_1_min_rate),
+        partitions_bytes_in_per_second: Arc::new(partitions.collect()),
+        failure,
+    }
+}
