@@ -26,6 +26,7 @@
 //! | `frozen-metadata b3` | its metadata stand still, although it lives | yes |
 //! | `agent-silent b3` | its agent does not report | yes |
 //! | `stats-lag 90s` | reports come so much later | yes |
+//! | `stats-unreachable` | nobody reaches the stats topic: reports are lost, none are read | yes |
 //! | `rack-down r1` | all brokers of the rack lose power | |
 //! | `traffic orders x3` | three times the usual traffic of the topic | yes |
 //! | `foreign-reassignment orders-0 1 2 4` | somebody else moves the partition to these brokers | |
@@ -93,6 +94,8 @@ pub enum Fault {
     AgentSilent(Who),
     /// `stats-lag`
     StatsLag(Duration),
+    /// `stats-unreachable`
+    StatsUnreachable,
     /// `rack-down`
     RackDown(String),
     /// `traffic`, in thousandths of the usual.
@@ -119,6 +122,7 @@ impl Fault {
                 | Self::FrozenMetadata(_)
                 | Self::AgentSilent(_)
                 | Self::StatsLag(_)
+                | Self::StatsUnreachable
                 | Self::Traffic(..)
         )
     }
@@ -255,6 +259,7 @@ impl fmt::Display for Fault {
             Self::FrozenMetadata(who) => write!(f, "frozen-metadata {who}"),
             Self::AgentSilent(who) => write!(f, "agent-silent {who}"),
             Self::StatsLag(time) => write!(f, "stats-lag {}", short(*time)),
+            Self::StatsUnreachable => f.write_str("stats-unreachable"),
             Self::RackDown(rack) => write!(f, "rack-down {rack}"),
             Self::Traffic(topic, permille) => write!(f, "traffic {topic} x{}", factor(*permille)),
             Self::ForeignReassignment(partition, to) => {
@@ -316,6 +321,7 @@ pub(crate) enum Lasting {
     Frozen(usize),
     Silent(usize),
     StatsLag,
+    StatsUnreachable,
     Traffic(usize),
 }
 

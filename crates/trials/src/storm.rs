@@ -1,9 +1,10 @@
 //! Incidents at random against the simulator.
 
+use std::ops::Range;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::mutations;
@@ -29,12 +30,22 @@ pub(crate) struct Storm {
 const TOLD: usize = 3;
 
 impl Storm {
+    /// The seeds, unless there are not as many.
+    fn range(&self) -> Result<Range<u64>> {
+        let end = self.first_seed.checked_add(self.seeds);
+        let end = end.with_context(|| {
+            let left = u64::MAX - self.first_seed;
+            format!("--seeds {}: from seed {} on there are only {left} seeds", self.seeds, self.first_seed)
+        })?;
+        Ok(self.first_seed..end)
+    }
+
     pub(crate) fn run(&self) -> Result<ExitCode> {
+        let seeds = self.range()?;
         if self.mutations {
             return mutations::run(self.first_seed, self.seeds);
         }
         let began = Instant::now();
-        let seeds = self.first_seed..self.first_seed.saturating_add(self.seeds);
         let (totals, failures) = sim::storm::run_all(seeds, self.most_failures.unwrap_or(usize::MAX));
         for failure in failures.iter().take(TOLD) {
             println!("{failure}");

@@ -1,15 +1,19 @@
 //! What the actions of the service do, through the traits: look once more, then submit.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use cluster::{ClientError, ConfigChange, ConfigResource, Reader, TopicName, TopicPartition, Writer};
-use control::event::{ElectLeaders, Message, PartitionMove, ReassignResult, ReassignStep, Throttle};
+use cluster::{BrokerId, ClientError, Reader, TopicName, TopicPartition, Writer};
+use control::event::{ElectLeaders, Message, PartitionMove, ReassignResult, ReassignStep};
 use control::execution::last_look::{LastLook, WITNESSES, keeps_from_cancelling, last_look};
 use control::{ActError, Done, Event, Memory};
 
-use super::at_once;
 use super::judge::{Batch, Judge};
+use super::{Between, at_once};
 use crate::access::{Access, SharedWorld};
+use crate::fault::Fault;
+use crate::random::Random;
+use crate::time::millis;
 use crate::world::Client;
 
 /// The action that moves replicas.
@@ -19,19 +23,21 @@ pub(super) const ELECT: &str = "elect_leaders";
 /// The action that tells people.
 pub(super) const TELL: &str = "tell";
 
-const RATES: [&str; 2] = ["leader.replication.throttled.rate", "follower.replication.throttled.rate"];
-const REPLICAS: [&str; 2] =
-    ["leader.replication.throttled.replicas", "follower.replication.throttled.replicas"];
-
 /// Carries acts out.
 pub(super) struct Hands {
-    access: Access,
+    pub(super) access: Access,
     world: SharedWorld,
     /// Sees what goes out.
     pub(super) judge: Judge,
+    between: Between,
+    /// How much time may still go by before the next look.
+    left: Duration,
+    /// What somebody else has ordered meanwhile.
+    meddled: Vec<Fault>,
+    random: Random,
 }
 
-fn failed(why: &ClientError) -> ActError {
+pub(super) fn failed(why: &ClientError) -> ActError {
     ActError {
         message: why.to_string(),
         maybe_applied: why.may_have_been_applied(),
@@ -39,13 +45,70 @@ fn failed(why: &ClientError) -> ActError {
     }
 }
 
-fn not_done(why: &ClientError) -> ActError {
+pub(super) fn not_done(why: &ClientError) -> ActError {
     ActError { maybe_applied: false, ..failed(why) }
 }
 
 impl Hands {
-    pub(super) fn new(world: &SharedWorld, judge: Judge) -> Self {
-        Self { access: Access::new(world, Client::Us), world: world.clone(), judge }
+    pub(super) fn new(world: &SharedWorld, judge: Judge, between: Between, random: Random) -> Self {
+        let access = Access::new(world, Client::Us);
+        let world = world.clone();
+        Self { access, world, judge, between, left: Duration::ZERO, meddled: Vec::new(), random }
+    }
+
+    /// Is told that acts may follow from a look that was just made.
+    pub(super) fn begin(&mut self) {
+        self.judge.looks(self.world.lock().now());
+        self.left = self.between.pause;
+    }
+
+    /// What somebody else has ordered since this was asked last.
+    pub(super) fn take_meddled(&mut self) -> Vec<Fault> {
+        std::mem::take(&mut self.meddled)
+    }
+
+    /// Lets some time go by, as much as chance wants.
+    pub(super) fn pause(&mut self) {
+        if self.left.is_zero() {
+            return;
+        }
+        let time = Duration::from_millis(self.random.below(millis(self.left)));
+        self.left -= time;
+        self.world.lock().advance(time);
+    }
+
+    /// What comes between a look and an act: time, and perhaps somebody else's order for one of its partitions, who may
+    /// give it long before the act reads anything or right before.
+    fn hesitate(&mut self, moves: &[PartitionMove]) {
+        let early = self.between.meddled_permille > 0 && self.random.chance(500);
+        if early {
+            self.meddle(moves);
+        }
+        self.pause();
+        if !early {
+            self.meddle(moves);
+        }
+    }
+
+    fn meddle(&mut self, moves: &[PartitionMove]) {
+        if self.between.meddled_permille == 0 || !self.random.chance(self.between.meddled_permille) {
+            return;
+        }
+        let Some(order) = self.random.pick(moves) else { return };
+        let at = order.partition.clone();
+        let mut others = self.world.lock().live();
+        let fault = if self.random.chance(200) {
+            Fault::ForeignCancel(at)
+        } else {
+            let mut to: Vec<BrokerId> = Vec::new();
+            while to.len() < order.to.len() && !others.is_empty() {
+                let next = usize::try_from(self.random.below(others.len() as u64)).unwrap_or(0);
+                to.push(others.swap_remove(next));
+            }
+            Fault::ForeignReassignment(at, to)
+        };
+        self.world.lock().inflict(&fault);
+        self.meddled.push(fault);
     }
 
     /// The subject of a message to people, if the event is one.
@@ -73,8 +136,8 @@ impl Hands {
             REASSIGN => match event.payload_as::<ReassignStep>().map_err(wrong)? {
                 ReassignStep::Submit { moves } => self.submit(&moves, memory),
                 ReassignStep::Cancel { moves } => self.cancel(&moves, memory),
-                ReassignStep::SetThrottle(throttle) => self.throttle(&throttle, true),
-                ReassignStep::ClearThrottle(throttle) => self.throttle(&throttle, false),
+                ReassignStep::SetThrottle(throttle) => self.set_throttle(&throttle),
+                ReassignStep::ClearThrottle(throttle) => self.clear_throttle(&throttle),
             },
             ELECT => self.elect(&event.payload_as::<ElectLeaders>().map_err(wrong)?.partitions),
             _ => Ok(Done { summary: "told".to_owned(), ..Done::default() }),
@@ -82,6 +145,8 @@ impl Hands {
     }
 
     fn submit(&mut self, moves: &[PartitionMove], memory: &Memory) -> Result<Done, ActError> {
+        self.hesitate(moves);
+        self.judge.reads(&self.world.lock(), moves);
         let names: Vec<TopicName> = moves.iter().map(|order| order.partition.topic.clone()).collect();
         let witnesses = at_once(self.access.witnesses(&names, WITNESSES)).map_err(|why| not_done(&why))?;
         let ongoing = at_once(self.access.reassignments()).map_err(|why| not_done(&why))?;
@@ -100,6 +165,8 @@ impl Hands {
     }
 
     fn cancel(&mut self, moves: &[PartitionMove], memory: &Memory) -> Result<Done, ActError> {
+        self.hesitate(moves);
+        self.judge.reads(&self.world.lock(), moves);
         let ongoing = at_once(self.access.reassignments()).map_err(|why| not_done(&why))?;
         let mut result = ReassignResult::default();
         let mut batch = BTreeMap::new();
@@ -116,8 +183,10 @@ impl Hands {
 
     fn send(&mut self, batch: &Batch, mut result: ReassignResult, memory: &Memory) -> Result<Done, ActError> {
         if !batch.is_empty() {
+            self.pause();
             self.judge.batch(&self.world.lock(), memory, batch);
             let answers = at_once(self.access.reassign(batch)).map_err(|why| failed(&why))?;
+            self.judge.after(&self.world.lock());
             for (partition, answer) in answers {
                 match answer {
                     Ok(()) => result.accepted.push(partition),
@@ -130,36 +199,9 @@ impl Hands {
         Ok(Done { summary, detail, follow_ups: Vec::new() })
     }
 
-    fn throttle(&self, throttle: &Throttle, set: bool) -> Result<Done, ActError> {
-        let rate = throttle.bytes_per_second.to_string();
-        let brokers = throttle.brokers.iter().map(|id| (ConfigResource::Broker(*id), RATES, rate.as_str()));
-        let topics =
-            throttle.topics.iter().map(|name| (ConfigResource::Topic(name.as_str().into()), REPLICAS, "*"));
-        let wanted: Vec<_> = brokers.chain(topics).collect();
-        let resources: Vec<ConfigResource> = wanted.iter().map(|(of, ..)| of.clone()).collect();
-        let keys: Vec<&str> = RATES.into_iter().chain(REPLICAS).collect();
-        let present = at_once(self.access.configs(&resources, &keys)).map_err(|why| not_done(&why))?;
-        let mut changes = BTreeMap::<ConfigResource, Vec<ConfigChange>>::new();
-        for (of, keys, ours) in wanted {
-            for key in keys {
-                let found = present.get(&of).and_then(|values| values.get(key));
-                // What somebody else has set stays as it is.
-                let change = match (set, found) {
-                    (true, None) => ConfigChange::Set(key.to_owned(), ours.to_owned()),
-                    (false, Some(found)) if found == ours => ConfigChange::Delete(key.to_owned()),
-                    _ => continue,
-                };
-                changes.entry(of.clone()).or_default().push(change);
-            }
-        }
-        let results = at_once(self.access.alter_configs(&changes)).map_err(|why| failed(&why))?;
-        match results.values().find_map(|result| result.as_ref().err()) {
-            Some(why) => Err(ActError { maybe_applied: true, ..failed(why) }),
-            None => Ok(Done { summary: format!("{} changed", results.len()), ..Done::default() }),
-        }
-    }
-
-    fn elect(&self, partitions: &[TopicPartition]) -> Result<Done, ActError> {
+    fn elect(&mut self, partitions: &[TopicPartition]) -> Result<Done, ActError> {
+        self.pause();
+        self.judge.writes();
         let results = at_once(self.access.elect_preferred(partitions)).map_err(|why| failed(&why))?;
         let elected = results.values().filter(|result| result.is_ok()).count();
         Ok(Done { summary: format!("elected {elected} of {}", partitions.len()), ..Done::default() })

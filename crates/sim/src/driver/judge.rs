@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use cluster::{BrokerId, TopicPartition};
-use control::event::names;
+use control::event::{PartitionMove, names};
 use control::{Execution, ExecutionId, Liveness, Memory, OngoingReassignments, State, Topics};
 use serde_json::Value;
 
+use super::DriverConfig;
+use crate::time::Moment;
 use crate::world::World;
 
-/// How old a fact may be that an act rests on: who is alive 10 s, and two looks at the longest interval that is driven.
-const LAG: Duration = Duration::from_secs(30);
 /// How much earlier than the controller we may find a broker gone: the session allowance of the monitor.
 const EARLIER: Duration = Duration::from_secs(20);
 /// How long a broker without replicas counts among those that are away.
@@ -23,6 +23,8 @@ const GONE_COUNTS: Duration = Duration::from_secs(10 * 60);
 const METADATA_AGE: Duration = Duration::from_secs(90);
 /// How old the knowledge of who is alive may be.
 const LIVENESS_AGE: Duration = Duration::from_secs(10);
+/// A broker's metadata are behind by less than this, unless they stand still.
+const METADATA_DELAY: Duration = Duration::from_secs(1);
 
 /// What is sent in one request, by partition: the new replicas, or `None` for a cancel.
 pub(super) type Batch = BTreeMap<TopicPartition, Option<Vec<BrokerId>>>;
@@ -32,19 +34,71 @@ pub(super) type Batch = BTreeMap<TopicPartition, Option<Vec<BrokerId>>>;
 pub(super) struct Judge {
     /// A broker is not given up before it has been away for so long.
     grace: Duration,
+    /// For so long nobody may have gone when healing goes on by itself although many are away; `None`: it never does.
+    mass_failure_grace: Option<Duration>,
+    /// How old a fact may be that is acted on: who is alive, and two looks.
+    lag: Duration,
+    /// From one look to the next: what comes and goes between them is not seen.
+    gap: Duration,
+    /// From which look on nothing may be changed, and why.
+    forbidden: Option<(Moment, &'static str)>,
+    /// When the look was that the acts follow from which are sent.
+    look: Moment,
     /// What we have asked for last, by partition.
     ours: BTreeMap<TopicPartition, Vec<BrokerId>>,
+    /// What the present act has read, as it was in truth.
+    seen: BTreeMap<TopicPartition, Seen>,
+    /// How many replicas were in sync before what is sent.
+    in_sync: BTreeMap<TopicPartition, usize>,
     wrongs: Vec<String>,
 }
 
+/// A partition when an act read it: what an order of somebody else that comes later does to it can be seen by nobody,
+/// as Kafka has no compare-and-set for reassignments.
+#[derive(Debug)]
+struct Seen {
+    /// Where it was being moved to.
+    target: Option<Vec<BrokerId>>,
+    /// Its replicas without those that were being added.
+    replicas: Vec<BrokerId>,
+}
+
 impl Judge {
-    pub(super) fn new(grace: Duration) -> Self {
-        Self { grace, ours: BTreeMap::new(), wrongs: Vec::new() }
+    pub(super) fn new(config: &DriverConfig) -> Self {
+        let between_looks = config.interval + config.between.pause;
+        let dry = config.dry_run.then_some((Moment::default(), "something is changed in a dry run"));
+        Self {
+            grace: config.dead_brokers.grace.0,
+            mass_failure_grace: config.guard.mass_failure_grace,
+            lag: LIVENESS_AGE + between_looks * 2,
+            gap: between_looks + METADATA_DELAY,
+            forbidden: dry,
+            look: Moment::default(),
+            ours: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            in_sync: BTreeMap::new(),
+            wrongs: Vec::new(),
+        }
     }
 
     /// What was wrong since this was asked last.
     pub(super) fn take_wrongs(&mut self) -> Vec<String> {
         std::mem::take(&mut self.wrongs)
+    }
+
+    /// Whether the reassignment of a partition to `target` was asked for by us.
+    pub(super) fn is_ours(&self, at: &TopicPartition, target: &[BrokerId]) -> bool {
+        self.ours.get(at).is_some_and(|ours| ours == target)
+    }
+
+    /// What follows from the looks from `since` on may change nothing.
+    pub(super) fn forbid(&mut self, since: Moment, why: &'static str) {
+        self.forbidden = Some((since, why));
+    }
+
+    /// Is told when a look was that may lead to acts.
+    pub(super) fn looks(&mut self, at: Moment) {
+        self.look = at;
     }
 
     fn wrong(&mut self, why: String) {
@@ -81,35 +135,66 @@ impl Judge {
         }
     }
 
+    /// Is told what an act reads right before it writes.
+    pub(super) fn reads(&mut self, world: &World, moves: &[PartitionMove]) {
+        let ongoing = world.reassignments();
+        self.seen.clear();
+        for at in moves.iter().map(|order| &order.partition) {
+            let runs = ongoing.get(at);
+            let adds = |id: &BrokerId| runs.is_some_and(|runs| runs.adding.contains(id));
+            let replicas = world.partition(at).map(|truth| truth.replicas.into_vec()).unwrap_or_default();
+            let replicas = replicas.into_iter().filter(|id| !adds(id)).collect();
+            let target = runs.map(cluster::Reassignment::target);
+            self.seen.insert(at.clone(), Seen { target, replicas });
+        }
+    }
+
+    /// Is told that something is about to be changed.
+    pub(super) fn writes(&mut self) {
+        if let Some((_, why)) = self.forbidden.filter(|(since, _)| self.look >= *since) {
+            self.wrong(why.to_owned());
+        }
+    }
+
     /// Whether so many brokers are away that a person must approve before anything is healed.
     fn brake(&mut self, world: &World, memory: &Memory) {
         let wishes = &memory.wishes;
-        let mut away = world.absent_for(LAG);
+        let mut away = world.absent_for(self.lag);
+        let absent = |id: BrokerId| world.absence(id, world.now(), Duration::ZERO, self.gap);
         // One that holds nothing may have been taken out of service on purpose some time ago.
         let counts = |id: &BrokerId| {
-            world.holds_replicas(*id) || world.absent_lately(*id, LAG).is_some_and(|time| time < GONE_COUNTS)
+            world.holds_replicas(*id) || absent(*id).is_some_and(|absence| absence.lasted < GONE_COUNTS)
         };
         away.retain(|id| !wishes.broker_maintenance.contains_key(id) && counts(id));
         let most = (world.addresses().len() / 10).max(1);
-        if away.len() > most && wishes.approved.is_none() {
+        let approved = wishes.approved.is_some()
+            && wishes.approved_brokers.as_ref().is_none_or(|them| away.iter().all(|id| them.contains(id)));
+        let shortest = away.iter().filter_map(|id| Some(absent(*id)?.lasted)).min().unwrap_or_default();
+        let lasted = self.mass_failure_grace.is_some_and(|grace| shortest + METADATA_DELAY >= grace);
+        if away.len() > most && !approved && !lasted {
             self.wrong(format!("brokers {away:?} are away, and nobody has approved that they are given up"));
         }
     }
 
     /// Looks at what goes out to the cluster.
     pub(super) fn batch(&mut self, world: &World, memory: &Memory, batch: &Batch) {
+        self.writes();
         if batch.values().any(Option::is_some) {
             self.brake(world, memory);
         }
-        let ongoing = world.reassignments();
+        self.in_sync.clear();
         for (at, to) in batch {
-            let present = ongoing.get(at).map(cluster::Reassignment::target);
-            let is_ours = present.as_ref().is_none_or(|target| self.ours.get(at) == Some(target));
+            let truth = world.partition(at);
+            self.in_sync.insert(at.clone(), truth.map_or(0, |truth| truth.isr.len()));
+            let present = self.seen.get(at).and_then(|seen| seen.target.clone());
             match to {
-                None if !is_ours => self.wrong(format!("somebody else's reassignment of {at} is cancelled")),
-                None => {}
+                None => {
+                    if present.is_some_and(|target| !self.is_ours(at, &target)) {
+                        self.wrong(format!("somebody else's reassignment of {at} is cancelled"));
+                    }
+                }
                 Some(to) => {
-                    if present.as_ref().is_some_and(|target| target != to) {
+                    if present.is_some_and(|target| target != *to) {
                         self.wrong(format!("{at} is moved while another reassignment of it runs"));
                     }
                     self.one_move(world, at, to);
@@ -119,30 +204,36 @@ impl Judge {
         }
     }
 
+    /// Looks at the cluster after something went out to it: no order of ours costs a partition its availability.
+    pub(super) fn after(&mut self, world: &World) {
+        for (at, before) in std::mem::take(&mut self.in_sync) {
+            let (Some(least), Some(truth)) = (world.min_in_sync(&at), world.partition(&at)) else { continue };
+            let least = least.min(truth.replicas.len());
+            if before >= least && truth.isr.len() < least {
+                self.wrong(format!("{at} is brought below {least} in-sync replicas: {:?}", truth.isr));
+            }
+        }
+    }
+
     fn one_move(&mut self, world: &World, at: &TopicPartition, to: &[BrokerId]) {
-        let Some(truth) = world.partition(at) else { return };
+        let (Some(truth), Some(seen)) = (world.partition(at), self.seen.get(at)) else { return };
+        let from = seen.replicas.clone();
         if to.iter().collect::<BTreeSet<_>>().len() < to.len() {
             self.wrong(format!("{at} is to have a broker twice: {to:?}"));
         }
-        let from: Vec<BrokerId> = match world.reassignments().get(at) {
-            Some(runs) => runs.replicas.iter().copied().filter(|id| !runs.adding.contains(id)).collect(),
-            None => truth.replicas.to_vec(),
-        };
         if to.len() < from.len() {
             self.wrong(format!("{at} is to have fewer replicas: {from:?} to {to:?}"));
         }
         for id in from.iter().filter(|id| !to.contains(id)) {
-            let absent = world.absent_lately(*id, LAG).unwrap_or_default();
-            if absent + EARLIER + LAG < self.grace || absent.is_zero() {
+            let away = self.away(world, *id);
+            if away + METADATA_DELAY < self.grace || away.is_zero() {
                 self.wrong(format!(
                     "{at} is taken from broker {id}, which was away for {} s of a grace of {} s",
-                    absent.as_secs(),
+                    away.as_secs(),
                     self.grace.as_secs()
                 ));
             }
-        }
-        for id in from.iter().filter(|id| !to.contains(id)) {
-            if let Some(answers) = world.answers_us_for(*id).filter(|time| *time > LAG) {
+            if let Some(answers) = world.answers_us_for(*id).filter(|time| *time > self.lag) {
                 self.wrong(format!(
                     "{at} is taken from broker {id}, which has answered for {} s",
                     answers.as_secs()
@@ -150,13 +241,23 @@ impl Judge {
             }
         }
         for id in to.iter().filter(|id| !from.contains(id)) {
-            if !world.was_live_lately(*id, LAG) {
+            if !world.was_live_lately(*id, self.lag) {
                 self.wrong(format!("{at} is moved to broker {id}, which is away"));
             }
         }
         if !truth.isr.iter().any(|id| to.contains(id)) {
             self.wrong(format!("the last copy of {at} is given up: in sync {:?}, to {to:?}", truth.isr));
         }
+    }
+
+    /// How long a broker could have been found away for in the look that is acted on: since Kafka dropped it, or since our
+    /// probe failed, if that was for the same reason.
+    fn away(&self, world: &World, id: BrokerId) -> Duration {
+        let Some(absence) = world.absence(id, self.look, self.lag, self.gap) else { return Duration::ZERO };
+        // How long the probe failed before is told from the wall clock.
+        let clock_jumped = world.our_wall_ms() != world.wall_ms();
+        let before = if clock_jumped { EARLIER } else { absence.silent_before };
+        absence.lasted + if before <= EARLIER + self.gap { before.min(EARLIER) } else { Duration::ZERO }
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use cluster::ClientError;
+use cluster::{BrokerId, ClientError, ClusterId, TopicPartition};
 use control::event::{ReassignStep, names};
 use control::{
     ActionKind, ActionSlot, ConfigProblem, Core, CoreConfig, Effect, ExecutionLimits, FoldLimits,
@@ -18,6 +18,7 @@ use control::{
 use serde_json::Value;
 
 use crate::access::{Access, SharedWorld};
+use crate::fault::Fault;
 use crate::random::Random;
 use crate::time::Moment;
 use crate::world::{Client, World};
@@ -29,6 +30,8 @@ mod hands;
 mod judge;
 
 mod reports;
+
+mod throttle;
 
 use eyes::Eyes;
 use hands::Hands;
@@ -51,6 +54,18 @@ pub struct DriverConfig {
     pub guard: GuardConfig,
     /// Bounds of executions.
     pub limits: ExecutionLimits,
+    /// What comes between looking and acting.
+    pub between: Between,
+}
+
+/// What comes between a look and the acts that follow from it. By default nothing does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Between {
+    /// Less time than this goes by between a look and all that its acts read and write.
+    pub pause: Duration,
+    /// In so many of 1,000 acts somebody else gives an order for one of its partitions, after the look and before the act
+    /// reads how things are.
+    pub meddled_permille: u64,
 }
 
 impl Default for DriverConfig {
@@ -64,6 +79,7 @@ impl Default for DriverConfig {
             healing: operators::under_replicated_partitions::Config::default(),
             guard: GuardConfig::default(),
             limits: ExecutionLimits::default(),
+            between: Between::default(),
         }
     }
 }
@@ -72,7 +88,7 @@ impl Default for DriverConfig {
 pub struct Driver {
     world: SharedWorld,
     core: Core,
-    interval: Duration,
+    config: DriverConfig,
     hands: Hands,
     /// What outlives the process.
     store: BTreeMap<String, Value>,
@@ -127,6 +143,8 @@ pub enum Told {
         /// Its subject line.
         subject: String,
     },
+    /// Somebody else has given an order for a partition that we were about to act on, in the notation of faults.
+    Meddled(String),
     /// DoctorKafka was killed after so many effects of a step, and starts again.
     Crashed {
         /// The effects that were carried out.
@@ -142,6 +160,8 @@ const SOURCE: &str = "kafka_metadata";
 const RESTART: Duration = Duration::from_secs(5);
 /// How long a crash waits for an act to happen amid.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The key under which the store has the cluster's identity.
+const IDENTITY: &str = "identity";
 /// How often it looks while moves are under way.
 const BUSY: Duration = Duration::from_secs(1);
 
@@ -204,12 +224,13 @@ impl Driver {
         let core = core(config)?;
         let seed = world.settings().seed;
         let world = SharedWorld::new(world);
-        let judge = Judge::new(config.dead_brokers.grace.0);
+        let judge = Judge::new(config);
+        let meddler = Random::new(seed ^ 0x006d_6564_646c_6572);
         let started = world.lock().now();
         Ok(Self {
             core,
-            interval: config.interval,
-            hands: Hands::new(&world, judge),
+            config: config.clone(),
+            hands: Hands::new(&world, judge, config.between, meddler),
             store: BTreeMap::new(),
             process: Process::new(started, Memory::default(), &world),
             next_look: started,
@@ -226,6 +247,11 @@ impl Driver {
     /// The world. Faults may be planned in it at any time.
     pub fn world(&self) -> &SharedWorld {
         &self.world
+    }
+
+    /// What it was made of.
+    pub fn config(&self) -> &DriverConfig {
+        &self.config
     }
 
     /// What the core remembers.
@@ -273,6 +299,24 @@ impl Driver {
     /// alive, a reassignment of somebody else cancelled, an act that the journal does not have, and the like.
     pub fn take_wrongs(&mut self) -> Vec<String> {
         self.hands.judge.take_wrongs()
+    }
+
+    /// Whether the reassignment of a partition to `target` was asked for by us.
+    pub fn is_ours(&self, at: &TopicPartition, target: &[BrokerId]) -> bool {
+        self.hands.judge.is_ours(at, target)
+    }
+
+    /// From now on the brokers belong to another cluster than the one that is remembered, and nothing may be changed: what
+    /// is changed all the same is [wrong](Driver::take_wrongs). While none is remembered, there is no other: says whether
+    /// one is.
+    pub fn change_identity(&mut self, id: ClusterId) -> bool {
+        let remembered = self.store.contains_key(IDENTITY);
+        if remembered {
+            let mut world = self.world.lock();
+            world.become_cluster(id);
+            self.hands.judge.forbid(world.now(), "something is changed in another cluster than the one remembered");
+        }
+        remembered
     }
 
     /// Lets so much time go by.
@@ -325,16 +369,20 @@ impl Driver {
         self.process.eyes.after_cycle(&state);
         self.process.state = Some(state);
         self.process.held = held;
+        self.hands.begin();
         let all = effects.len();
         let done = self.cut(&effects, at);
         for effect in effects.into_iter().take(done.unwrap_or(all)) {
             self.carry_out(effect, at);
         }
+        // Acts may have taken their time.
+        let at = self.world.lock().now();
         if let Some(done) = done {
             return self.restart(at, done, all);
         }
         let soon = moving || !self.process.outcomes.is_empty();
-        self.next_look = at.plus(if soon { BUSY.min(self.interval) } else { self.interval });
+        let interval = self.config.interval;
+        self.next_look = at.plus(if soon { BUSY.min(interval) } else { interval });
         Ok(())
     }
 
@@ -390,6 +438,9 @@ impl Driver {
                     self.hands.judge.act(&Sent { execution, sequence, name, submits, store, memory, state });
                 }
                 let result = self.hands.execute(&action, &event, dry_run, &self.process.memory);
+                let meddled = self.hands.take_meddled().into_iter();
+                let told = |fault: Fault| Entry { at, what: Told::Meddled(fault.to_string()) };
+                self.account.extend(meddled.map(told));
                 self.process.outcomes.push(Outcome { execution, sequence, result });
             }
         }
@@ -414,6 +465,7 @@ impl fmt::Display for Entry {
         write!(f, "{} ", self.at)?;
         match &self.what {
             Told::Crashed { done, of } => write!(f, "crashed after {done} of {of} effects"),
+            Told::Meddled(order) => write!(f, "somebody else: {order}"),
             Told::Message { event, subject } => write!(f, "message {event}: {subject}"),
             Told::Record(record) => {
                 let mut kind = String::new();

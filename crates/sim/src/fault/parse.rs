@@ -233,6 +233,7 @@ impl<'a> Words<'a> {
             "frozen-metadata" => Fault::FrozenMetadata(self.who()?),
             "agent-silent" => Fault::AgentSilent(self.who()?),
             "stats-lag" => Fault::StatsLag(self.time()?),
+            "stats-unreachable" => Fault::StatsUnreachable,
             "rack-down" => {
                 let read = |word: &'a str| Some(word.to_owned());
                 Fault::RackDown(self.named("a rack", read, |rack| Some(Named::Rack(rack.clone())))?)

@@ -20,6 +20,7 @@ at 5s isolate any from controller
 at 5s frozen-metadata b2
 at 5s agent-silent b4 for 250ms
 at 5s stats-lag 1m30s
+at 5s stats-unreachable for 10m
 at 5s rack-down r1
 at 5s traffic orders x3 for 1h
 at 5s traffic orders x0.25

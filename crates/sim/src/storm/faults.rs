@@ -1,4 +1,4 @@
-//! What goes wrong in an incident, what people order meanwhile, and when it ends.
+//! What goes wrong in an incident, what people do meanwhile, and what stays when it ends.
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use control::order::OrderKind;
 use crate::random::Random;
 use crate::world::Shape;
 
-/// When the faults are over and all brokers are back.
+/// When the faults are over, and all brokers are back but those that stay dead.
 pub(super) const END: Duration = Duration::from_secs(1800);
 /// Faults begin before this second, so that they have some effect before the end.
 const LAST: u64 = 1500;
@@ -20,9 +20,22 @@ const LAST: u64 = 1500;
 pub(super) struct Plan {
     /// The faults, in their notation.
     pub(super) faults: String,
-    /// The orders in their order. None is in force any more at the end.
-    pub(super) orders: Vec<(Duration, OrderKind)>,
+    /// What people do, in its order. No order is in force any more at the end.
+    pub(super) deeds: Vec<(Duration, Deed)>,
+    /// So many times our moves are cancelled as soon as they have begun.
+    pub(super) cancels: u32,
+    /// Whether more brokers stay dead than the brake lets be healed.
+    pub(super) is_mass_failure: bool,
     told: String,
+}
+
+/// What people do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Deed {
+    /// They give us an order.
+    Order(OrderKind),
+    /// They let the brokers' addresses lead to another cluster.
+    OtherCluster,
 }
 
 impl fmt::Display for Plan {
@@ -32,7 +45,8 @@ impl fmt::Display for Plan {
 }
 
 impl Plan {
-    /// Some faults, crashes of our own among them, some orders, and their end.
+    /// Some faults, crashes of our own among them, what people do, and the end of it. In two of five incidents some broker
+    /// does not come back.
     pub(super) fn draw(shape: &Shape, random: &mut Random) -> Self {
         let mut plan = Self::default();
         for _ in 0..random.between(1, 6) {
@@ -46,10 +60,22 @@ impl Plan {
             plan.add(random.below(END.as_secs()), "crash us");
         }
         plan.add(END.as_secs(), "calm");
+        if random.chance(400) {
+            plan.leave_dead(shape, random);
+        }
+        if random.chance(100) {
+            plan.cancels = u32::try_from(random.between(1, 2)).unwrap_or(1);
+            plan.told.push_str("somebody cancels what we begin\n");
+        }
+        if random.chance(30) {
+            let second = random.between(60, LAST);
+            let _ = writeln!(plan.told, "at {second}s the addresses lead to another cluster");
+            plan.deeds.push((Duration::from_secs(second), Deed::OtherCluster));
+        }
         if random.chance(250) {
             plan.order_something(shape, random);
         }
-        plan.orders.sort_by_key(|(when, _)| *when);
+        plan.deeds.sort_by_key(|(when, _)| *when);
         plan
     }
 
@@ -65,7 +91,21 @@ impl Plan {
 
     fn order(&mut self, second: u64, what: OrderKind) {
         let _ = writeln!(self.told, "at {second}s order {what:?}");
-        self.orders.push((Duration::from_secs(second), what));
+        self.deeds.push((Duration::from_secs(second), Deed::Order(what)));
+    }
+
+    /// Some brokers do not come back: mostly one, as many as may be healed without a person, sometimes more. Half of them
+    /// have been away before.
+    fn leave_dead(&mut self, shape: &Shape, random: &mut Random) {
+        let healed = (shape.brokers / 10).max(1);
+        let more = if random.chance(150) { healed + 1 } else { healed };
+        self.is_mass_failure = more > healed;
+        for id in brokers(more, shape, random) {
+            if random.chance(500) {
+                self.add(random.below(END.as_secs()), &format!("kill b{id}"));
+            }
+            self.add(END.as_secs(), &format!("kill b{id}"));
+        }
     }
 
     /// We reach no broker any more, for some time.
@@ -120,7 +160,7 @@ fn fault(shape: &Shape, random: &mut Random) -> String {
     let partition = |random: &mut Random| {
         format!("topic-000{}-{}", random.below(2), random.below(u64::from(shape.partitions)))
     };
-    match random.below(24) {
+    match random.below(26) {
         0..=5 => "kill any".to_owned(),
         6 => "restart any".to_owned(),
         7 => format!("pause any {lasts}s"),
@@ -128,7 +168,8 @@ fn fault(shape: &Shape, random: &mut Random) -> String {
         9 => format!("isolate any from controller for {lasts}s"),
         10 => format!("isolate any from us for {lasts}s"),
         11 => format!("frozen-metadata any for {lasts}s"),
-        12 => format!("rack-down r{}", random.between(1, 3)),
+        12 if shape.racks > 0 => format!("rack-down r{}", random.between(1, u64::from(shape.racks))),
+        12 => "shut-down any".to_owned(),
         13 => format!("recover any {lasts}s"),
         14 => format!("clock +{lasts}s"),
         15 => format!("clock -{lasts}s"),
@@ -140,12 +181,16 @@ fn fault(shape: &Shape, random: &mut Random) -> String {
             format!("isolate b{} from b{} for {lasts}s", ends[0], ends[1])
         }
         20 => format!("agent-silent any for {lasts}s"),
-        21 => format!("traffic topic-0000 x{} for {lasts}s", random.between(2, 20)),
+        21 => {
+            format!("traffic topic-000{} x{} for {lasts}s", random.below(2), random.between(2, 20))
+        }
         22 => {
             let to = brokers(shape.replicas, shape, random);
             let to: Vec<String> = to.iter().map(ToString::to_string).collect();
             format!("foreign-reassignment {} {}", partition(random), to.join(" "))
         }
+        23 => format!("stats-lag {}s for {lasts}s", random.between(1, 600)),
+        24 => format!("stats-unreachable for {lasts}s"),
         _ => format!("foreign-cancel {}", partition(random)),
     }
 }

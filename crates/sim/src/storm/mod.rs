@@ -19,18 +19,23 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use control::config::HumanDuration;
+use cluster::ClusterId;
+use control::execution::MovePhase;
 use control::order::OrderKind;
-use control::{Order, Record, RecordKind, monitors};
+use control::{Order, Record, RecordKind};
 
-use crate::driver::{Driver, DriverConfig, Told};
+use crate::driver::{Driver, Told};
 use crate::random::Random;
-use crate::settings::{Agents, Rules, Settings, Traffic};
-use crate::world::{Happening, Shape, World};
+use crate::world::Happening;
+
+mod setup;
 
 mod faults;
 
-use faults::Plan;
+mod rest;
+
+use faults::{Deed, Plan};
+use rest::Before;
 
 /// By then everything has come to rest.
 const REST: u64 = 3 * 3600;
@@ -84,8 +89,8 @@ pub struct Totals {
 /// What did not hold.
 pub fn run(seed: u64) -> Result<Summary, Failure> {
     let mut random = Random::new(seed);
-    let shape = shape(&mut random);
-    let mut incident = match driver(seed, &shape, &mut random) {
+    let shape = setup::shape(&mut random);
+    let mut incident = match setup::driver(seed, &shape, &mut random) {
         Ok(driver) => Incident {
             driver,
             plan: Plan::draw(&shape, &mut random),
@@ -112,16 +117,18 @@ pub fn run(seed: u64) -> Result<Summary, Failure> {
 /// Lives through the incidents of `seeds`, as many at once as there are processors; ends early once `enough` have failed.
 /// What failed is in the order of the seeds.
 pub fn run_all(seeds: Range<u64>, enough: usize) -> (Totals, Vec<Failure>) {
-    let next = AtomicU64::new(seeds.start);
+    // Counted from the first, so that the last seed of all is not followed by the first.
+    let next = AtomicU64::new(0);
+    let count = seeds.end.saturating_sub(seeds.start);
     let found = Mutex::new((Totals::default(), Vec::new()));
     let work = || {
         loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            let ends = |found: &(Totals, Vec<Failure>)| seed >= seeds.end || found.1.len() >= enough;
+            let turn = next.fetch_add(1, Ordering::Relaxed);
+            let ends = |found: &(Totals, Vec<Failure>)| turn >= count || found.1.len() >= enough;
             if ends(&found.lock().unwrap_or_else(PoisonError::into_inner)) {
                 return;
             }
-            let result = run(seed);
+            let result = run(seeds.start + turn);
             let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
             found.0.incidents += 1;
             match result {
@@ -143,35 +150,6 @@ pub fn run_all(seeds: Range<u64>, enough: usize) -> (Totals, Vec<Failure>) {
     (totals, failures)
 }
 
-fn shape(random: &mut Random) -> Shape {
-    let mut some = |low, high| u32::try_from(random.between(low, high)).unwrap_or(1);
-    Shape { brokers: some(4, 9), racks: 3, topics: 2, partitions: some(3, 12), replicas: some(2, 3) }
-}
-
-/// A cluster of some version and load, and a driver with some grace and interval.
-fn driver(seed: u64, shape: &Shape, random: &mut Random) -> Result<Driver, String> {
-    let rules = match random.below(3) {
-        0 => Rules::kraft_4_3(),
-        1 => Rules::kraft_3_9(),
-        _ => Rules::zookeeper_3_9(),
-    };
-    let agents = Agents { topic: "brokerstats".to_owned(), interval: Duration::from_secs(60) };
-    let settings = Settings {
-        seed,
-        rules,
-        traffic: Some(Traffic { mean_bytes_in: 200_000, consumed_permille: 1000, hot_permille: 50 }),
-        partition_bytes: random.below(4 << 30),
-        agents: random.chance(300).then_some(agents),
-        ..Settings::default()
-    };
-    let grace = HumanDuration::seconds(random.between(10, 120));
-    let dead_brokers = monitors::dead_brokers::Config { grace, ..monitors::dead_brokers::Config::default() };
-    let interval = Duration::from_secs(random.between(1, 10));
-    let mut config = DriverConfig { interval, dead_brokers, ..DriverConfig::default() };
-    config.healing.throttle = random.chance(300).then_some(control::config::ByteSize(50_000_000));
-    Driver::new(World::new(&shape.text(seed), settings), &config).map_err(|why| format!("{why:?}"))
-}
-
 /// An incident that is under way.
 struct Incident {
     driver: Driver,
@@ -182,46 +160,72 @@ struct Incident {
 
 impl Incident {
     fn live(&mut self) -> Result<(), String> {
-        let before = sizes(&self.driver);
+        let before = Before::of(&self.driver);
         let faults = self.plan.faults.parse();
         let faults = faults.map_err(|why: crate::fault::ScheduleError| why.to_string())?;
         self.driver.world().lock().plan(&faults);
         let mut passed = Duration::ZERO;
-        for (when, what) in std::mem::take(&mut self.plan.orders) {
+        let mut is_another = false;
+        for (when, what) in std::mem::take(&mut self.plan.deeds) {
             self.run(when - passed)?;
             passed = when;
-            self.order(what);
+            match what {
+                Deed::Order(what) => self.order(what),
+                Deed::OtherCluster => {
+                    is_another |= self.driver.change_identity(ClusterId("another".into()));
+                }
+            }
         }
         self.run(faults::END.saturating_sub(passed))?;
+        if is_another || self.driver.config().dry_run {
+            // Nothing is to be healed, and whatever is changed is wrong.
+            return self.run(STILL);
+        }
         let minutes = REST / 60 - faults::END.as_secs() / 60;
-        let mut rests = unrest(&self.driver, &before);
+        let mut rests = self.unrest(&before);
         for _ in 0..minutes {
             if rests.is_none() {
                 break;
             }
             self.run(Duration::from_secs(60))?;
-            rests = unrest(&self.driver, &before);
+            rests = self.unrest(&before);
         }
         if let Some(why) = rests {
-            return Err(why.to_owned());
+            return Err(why);
         }
         let acts = self.summary.acts;
         self.run(STILL)?;
         if self.summary.acts > acts {
             return Err("an act at rest".to_owned());
         }
-        unrest(&self.driver, &before).map_or(Ok(()), |why| Err(format!("at rest: {why}")))
+        self.unrest(&before).map_or(Ok(()), |why| Err(format!("at rest: {why}")))
+    }
+
+    /// What is missing of rest. Where too many brokers stay dead and only a person may let healing go on, nobody does.
+    fn unrest(&self, before: &Before) -> Option<String> {
+        let by_itself = self.driver.config().guard.mass_failure_grace.is_some();
+        before.unrest(&self.driver, self.plan.is_mass_failure && !by_itself)
     }
 
     fn order(&mut self, what: OrderKind) {
         self.driver.order(Order { by: "ann".to_owned(), reason: "because".to_owned(), what });
     }
 
+    /// Somebody who does not want any of it cancels our moves as soon as there are some.
+    fn lose_patience(&mut self) {
+        let mut moves = self.driver.memory().executions.iter().flat_map(|execution| execution.moves());
+        if self.plan.cancels > 0 && moves.any(|m| matches!(m.phase, MovePhase::Copying { .. })) {
+            self.plan.cancels -= 1;
+            self.order(OrderKind::Cancel { execution: None });
+        }
+    }
+
     /// Lets time go by, and looks whether all has gone as it must.
     fn run(&mut self, time: Duration) -> Result<(), String> {
         let mut left = time;
         while !left.is_zero() {
-            let piece = left.min(Duration::from_secs(60));
+            // People are quick where they wait for something.
+            let piece = left.min(Duration::from_secs(if self.plan.cancels > 0 { 7 } else { 60 }));
             left -= piece;
             let ran = self.driver.run(piece).map_err(|why| why.to_string());
             self.tell();
@@ -230,6 +234,7 @@ impl Incident {
                 return Err(wrong);
             }
             self.check_history()?;
+            self.lose_patience();
         }
         Ok(())
     }
@@ -264,34 +269,6 @@ impl Incident {
             let _ = writeln!(self.account, "{entry}");
         }
     }
-}
-
-/// What is missing of: fully replicated, as many replicas as before, and nothing left over.
-fn unrest(driver: &Driver, before: &[usize]) -> Option<&'static str> {
-    let (text, throttled) = {
-        let mut world = driver.world().lock();
-        (world.text(false), !world.configs().is_empty())
-    };
-    let partitions = || text.topics.values().flat_map(|topic| &topic.partitions);
-    let runs = driver.memory().executions.iter().any(|execution| execution.is_running());
-    let problems = [
-        (sizes(driver) != before, "a replication factor is another than before"),
-        (!text.reassignments.is_empty(), "a reassignment is left over"),
-        (partitions().any(cluster::Partition::is_under_replicated), "not everything is replicated"),
-        (throttled, "a throttle is left over"),
-        (runs, "an execution has not ended"),
-    ];
-    problems.into_iter().find(|(holds, _)| *holds).map(|(_, why)| why)
-}
-
-/// The number of replicas of each partition.
-fn sizes(driver: &Driver) -> Vec<usize> {
-    let text = driver.world().lock().text(false);
-    text.topics
-        .values()
-        .flat_map(|topic| &topic.partitions)
-        .map(|partition| partition.replicas.len())
-        .collect()
 }
 
 #[cfg(test)]

@@ -22,8 +22,8 @@ pub(super) struct BrokerModel {
     pub(super) live: bool,
     /// When that changed, the newest last; the beginning counts as a change. Bounded.
     pub(super) changes: VecDeque<(Moment, bool)>,
-    /// Since when its process has done what it does, or we have been able to reach its host or not: the later moment.
-    pub(super) reached_or_not_since: Moment,
+    /// When it began, or ceased, to answer DoctorKafka, the newest last. Bounded.
+    pub(super) answers: VecDeque<(Moment, bool)>,
     /// Whether its last run ended without a chance to say goodbye: what it had not written to disk may be lost, and it is
     /// no eligible leader any more when it comes back.
     pub(super) unclean: bool,
@@ -69,6 +69,38 @@ pub(super) enum Process {
     Down,
 }
 
+/// An absence of a broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Absence {
+    /// How long the controller has held it to be gone.
+    pub lasted: Duration,
+    /// For how long before it had not answered DoctorKafka.
+    pub silent_before: Duration,
+}
+
+/// The newest time of `false` in a history of changes that lasts at the moment `at`, or ended at most `within` before:
+/// its beginning and its end, at the latest `at`. Times of `true` of at most `gap` within it are passed over.
+fn stretch(
+    history: &VecDeque<(Moment, bool)>,
+    at: Moment,
+    within: Duration,
+    gap: Duration,
+) -> Option<(Moment, Moment)> {
+    let mut found: Option<(Moment, Moment)> = None;
+    let mut end = at;
+    for (since, value) in history.iter().rev().filter(|(since, _)| *since <= at) {
+        let most = if found.is_some() { gap } else { within };
+        if *value && end.since(*since) > most {
+            break;
+        }
+        if !*value {
+            found = Some((*since, found.map_or(end, |(_, end)| end)));
+        }
+        end = *since;
+    }
+    found
+}
+
 /// So many changes of who is alive are kept of each broker.
 const CHANGES: usize = 16;
 
@@ -76,21 +108,14 @@ const CHANGES: usize = 16;
 const GOODBYE: Duration = Duration::from_millis(500);
 
 impl World {
-    /// How long a broker's absence, by the controller's word, has lasted: the present one, or one that ended at most
-    /// `within` ago. `None` for one that was alive all that time, and for one that there is not.
-    pub fn absent_lately(&self, id: BrokerId, within: Duration) -> Option<Duration> {
-        let changes = &self.brokers[*self.by_id.get(&id)?].changes;
-        let mut end = self.now;
-        for (at, live) in changes.iter().rev() {
-            if !live {
-                return Some(end.since(*at));
-            }
-            if self.now.since(*at) > within {
-                return None;
-            }
-            end = *at;
-        }
-        None
+    /// A broker's absence at the moment `at`, by the controller's word: that one, or one that ended at most `within`
+    /// before. `None` for one that was alive all that time, and for one that there is not. Whoever looks now and then
+    /// does not see gaps of at most `gap`, so that what they part counts as one.
+    pub fn absence(&self, id: BrokerId, at: Moment, within: Duration, gap: Duration) -> Option<Absence> {
+        let it = &self.brokers[*self.by_id.get(&id)?];
+        let (dropped, end) = stretch(&it.changes, at, within, gap)?;
+        let silent = stretch(&it.answers, dropped, gap, gap).map_or(dropped, |(silent, _)| silent);
+        Some(Absence { lasted: end.since(dropped), silent_before: dropped.since(silent) })
     }
 
     /// Whether a broker is alive, by the controller's word, or was at most `within` ago.
@@ -102,14 +127,27 @@ impl World {
 
     /// For how long a broker has answered DoctorKafka without a gap; `None` for one that does not now.
     pub fn answers_us_for(&self, id: BrokerId) -> Option<Duration> {
-        let broker = *self.by_id.get(&id)?;
+        let (since, answers) = self.brokers[*self.by_id.get(&id)?].answers.back()?;
+        answers.then(|| self.now.since(*since))
+    }
+
+    /// Is called after anything that may keep a broker from answering DoctorKafka, or let it answer again.
+    pub(super) fn watch_answers(&mut self, broker: usize) {
         let answers = self.runs(broker) && !self.cut.contains(&(broker, Cut::Us));
-        answers.then(|| self.now.since(self.brokers[broker].reached_or_not_since))
+        let it = &mut self.brokers[broker].answers;
+        if it.back().is_none_or(|(_, before)| *before != answers) {
+            push_bounded(it, (self.now, answers), CHANGES);
+        }
     }
 
     /// Whether a broker holds any replica.
     pub fn holds_replicas(&self, id: BrokerId) -> bool {
         self.by_id.get(&id).is_some_and(|broker| !self.brokers[*broker].partitions.is_empty())
+    }
+
+    /// Brokers that are alive, by the controller's word.
+    pub fn live(&self) -> Vec<BrokerId> {
+        self.brokers.iter().filter(|it| it.live).map(|it| it.broker.id).collect()
     }
 
     /// Brokers that have been away, by the controller's word, for at least `time`.
@@ -191,7 +229,7 @@ impl World {
         }
         if self.brokers[broker].process == Process::Starts {
             self.brokers[broker].process = Process::Runs;
-            self.brokers[broker].reached_or_not_since = self.now;
+            self.watch_answers(broker);
         }
         if !self.shows_life(broker) {
             return;
@@ -315,7 +353,7 @@ impl World {
 
     fn become_process(&mut self, broker: usize, process: Process) {
         self.brokers[broker].process = process;
-        self.brokers[broker].reached_or_not_since = self.now;
+        self.watch_answers(broker);
         self.brokers[broker].run += 1;
         self.loads_due = true;
         self.watch_session(broker);

@@ -158,7 +158,7 @@ impl World {
             run: 0,
             live,
             changes: [(self.now, live)].into(),
-            reached_or_not_since: self.now,
+            answers: [(self.now, live)].into(),
             unclean: false,
             leaving: false,
             session: 0,

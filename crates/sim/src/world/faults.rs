@@ -33,6 +33,7 @@ impl World {
                 }
                 self.lasts(Lasting::StatsLag, lasting);
             }
+            Fault::StatsUnreachable => self.lasts(Lasting::StatsUnreachable, lasting),
             Fault::Traffic(topic, permille) => match self.by_name.get(topic).copied() {
                 Some(topic) => {
                     self.set_traffic(topic, *permille);
@@ -146,7 +147,7 @@ impl World {
     fn after_cut(&mut self, broker: usize, cut: Cut) {
         match cut {
             Cut::Broker(_) => self.follow_all(broker),
-            Cut::Us => self.brokers[broker].reached_or_not_since = self.now,
+            Cut::Us => self.watch_answers(broker),
             Cut::Controller => {
                 if self.cut.contains(&(broker, cut)) {
                     self.freeze(broker);
@@ -186,7 +187,7 @@ impl World {
                 self.after_cut(broker, cut);
             }
             Lasting::Frozen(broker) => self.thaw(broker),
-            Lasting::Silent(_) => {}
+            Lasting::Silent(_) | Lasting::StatsUnreachable => {}
             Lasting::StatsLag => {
                 if let Some(agents) = &mut self.agents {
                     agents.lag = Duration::ZERO;

@@ -44,6 +44,7 @@ mod history;
 
 mod panel;
 
+pub use broker::Absence;
 pub use build::Shape;
 pub use history::{Happened, Happening};
 pub use metadata::Client;
@@ -171,6 +172,11 @@ impl World {
     /// What the world is made of.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// From now on the brokers belong to another cluster, as when an address leads elsewhere.
+    pub fn become_cluster(&mut self, id: cluster::ClusterId) {
+        self.settings.cluster_id = id;
     }
 
     /// When something happens next.

@@ -81,6 +81,11 @@ impl World {
         self.find(at).map(|p| self.public(p))
     }
 
+    /// The `min.insync.replicas` of a partition's topic.
+    pub fn min_in_sync(&self, at: &TopicPartition) -> Option<usize> {
+        self.find(at).map(|p| self.topics[self.partitions[p].topic].min_in_sync)
+    }
+
     /// What is produced to a partition in bytes per second, averaged over a day.
     pub(super) fn mean_rate(&self, p: usize) -> u64 {
         let partition = &self.partitions[p];

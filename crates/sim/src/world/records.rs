@@ -13,6 +13,7 @@ use cluster::{
 use super::agents::AgentStation;
 use super::partition::{Log, PartitionModel};
 use super::{TopicModel, World};
+use crate::fault::Lasting;
 
 /// The size of a record of the usual traffic.
 pub(super) const MEAN_RECORD: u64 = 1_000;
@@ -110,12 +111,21 @@ impl World {
 
     /// A partition that exists and whose leader answers.
     fn led(&self, at: &TopicPartition, doing: &'static str) -> Result<usize, ClientError> {
+        if self.stats_are_unreachable(&at.topic) {
+            let why = format!("{at} is on brokers that nobody reaches");
+            return Err(ClientError::Unreachable { at: at.to_string(), why });
+        }
         let p = self.find(at).ok_or_else(|| unknown(at))?;
         if self.partitions[p].leader.is_some_and(|leader| self.holds(p, leader)) {
             return Ok(p);
         }
         let why = format!("{at} has no leader that answers");
         Err(ClientError::Refused { doing, code: "LEADER_NOT_AVAILABLE".to_owned(), why })
+    }
+
+    fn stats_are_unreachable(&self, topic: &str) -> bool {
+        self.lasting.contains_key(&Lasting::StatsUnreachable)
+            && self.settings.agents.as_ref().is_some_and(|agents| agents.topic == topic)
     }
 
     /// Writes a record.
@@ -138,6 +148,9 @@ impl World {
     /// Writes a report, if that is possible at present.
     pub(super) fn append_report(&mut self, topic: &str, stats: Arc<BrokerStats>) {
         let at = TopicPartition::new(topic, 0);
+        if self.stats_are_unreachable(topic) {
+            return;
+        }
         let Some(p) = self.find(&at).filter(|p| self.accepts(*p)) else { return };
         // What its parts take in memory, counted on a 64-bit machine.
         let size = 1_000 + 300 * stats.leader_replicas.len() + 80 * stats.follower_replicas.len();

@@ -1,0 +1,133 @@
+//! What must hold once the faults are over, by the truth of the world.
+//!
+//! Everything is replicated as before, on brokers that live, and nothing is left over. What cannot be is excused, for a
+//! reason that is reckoned from the cluster itself; what the service says of it does not count.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cluster::notation::ClusterText;
+use cluster::{BrokerId, ConfigValues, Partition, Reassignment, TopicPartition};
+
+use crate::driver::Driver;
+
+/// What the cluster was like before anything happened.
+#[derive(Debug)]
+pub(super) struct Before {
+    replicas: BTreeMap<TopicPartition, usize>,
+    configs: ConfigValues,
+}
+
+/// Why a partition need not be healed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Excuse {
+    /// No in-sync replica is on a live broker: there is nothing to copy from, and an unclean election is never done.
+    NoCopy,
+    /// There are not enough live brokers that hold no replica of it. Kafka before 4.x ends a reassignment only when every
+    /// replica of its target list is in sync, so that there all dead ones must be replaced at once.
+    NoFurtherBroker,
+    /// Somebody else's reassignment of it waits for a broker that is dead. It is theirs to cancel.
+    SomebodyElses,
+    /// More brokers are dead than may be, nobody has approved, and it was configured that a person must.
+    Braked,
+}
+
+/// The cluster as it is.
+struct Look<'a> {
+    driver: &'a Driver,
+    text: &'a ClusterText,
+    live: BTreeSet<BrokerId>,
+    /// Whether the present version ends a reassignment although a replica that is kept is dead.
+    completes_with_dead: bool,
+    braked: bool,
+}
+
+impl Before {
+    pub(super) fn of(driver: &Driver) -> Self {
+        let mut world = driver.world().lock();
+        let text = world.text(false);
+        let replicas = partitions(&text).map(|(at, partition)| (at, partition.replicas.len())).collect();
+        Self { replicas, configs: world.configs().clone() }
+    }
+
+    /// What is missing of: everything that can be is replicated as before, and nothing is left over.
+    pub(super) fn unrest(&self, driver: &Driver, braked: bool) -> Option<String> {
+        let (text, configs, live, completes_with_dead) = {
+            let mut world = driver.world().lock();
+            let completes = world.settings().rules.capabilities.completes_with_dead_targets;
+            (world.text(false), world.configs().clone(), world.live(), completes)
+        };
+        let live = live.into_iter().collect();
+        let look = Look { driver, text: &text, live, completes_with_dead, braked };
+        if let Some(why) = partitions(&text).find_map(|(at, partition)| {
+            look.trouble(&at, partition, self.replicas.get(&at).copied()).map(|why| format!("{why}: {at}"))
+        }) {
+            return Some(why);
+        }
+        if configs != self.configs {
+            return Some("a throttle is left over, or was taken away from somebody else".to_owned());
+        }
+        let runs = |look: &Look<'_>| {
+            let runs = look.driver.memory().executions.iter().find(|execution| execution.is_running());
+            // It is followed until it ends.
+            let waits = |at: &TopicPartition| look.text.reassignments.contains_key(at);
+            runs.is_some_and(|runs| !runs.moves().iter().any(|m| waits(&m.order.partition)))
+        };
+        runs(&look).then(|| "an execution has not ended".to_owned())
+    }
+}
+
+fn partitions(text: &ClusterText) -> impl Iterator<Item = (TopicPartition, &Partition)> {
+    text.topics.iter().flat_map(|(name, topic)| {
+        (0..).zip(&topic.partitions).map(|(number, it)| (TopicPartition::new(name.clone(), number), it))
+    })
+}
+
+impl Look<'_> {
+    fn lives(&self, id: BrokerId) -> bool {
+        self.live.contains(&id)
+    }
+
+    fn trouble(&self, at: &TopicPartition, it: &Partition, before: Option<usize>) -> Option<&'static str> {
+        let runs = self.text.reassignments.get(at);
+        let adding = runs.map_or(0, |runs| runs.adding.len());
+        if before.is_some_and(|before| it.replicas.len() != before + adding) {
+            return Some("a replication factor is another than before");
+        }
+        if self.excuse(at, it, runs).is_some() {
+            return None;
+        }
+        let dead = it.replicas.iter().any(|id| !self.lives(*id));
+        match runs {
+            Some(runs) if self.driver.is_ours(at, &runs.target()) => Some("a reassignment of ours is left over"),
+            Some(_) => Some("a reassignment of somebody else is left over"),
+            None if dead => Some("a replica is on a dead broker"),
+            None if it.is_under_replicated() => Some("not everything is replicated"),
+            None => None,
+        }
+    }
+
+    fn excuse(&self, at: &TopicPartition, it: &Partition, runs: Option<&Reassignment>) -> Option<Excuse> {
+        let dead = it.replicas.iter().filter(|id| !self.lives(**id)).count();
+        if dead == 0 {
+            return None;
+        }
+        if !it.isr.iter().any(|id| self.lives(*id)) {
+            return Some(Excuse::NoCopy);
+        }
+        if let Some(runs) = runs {
+            let target = runs.target();
+            let waits = target.iter().any(|id| !self.lives(*id));
+            return (waits && !self.driver.is_ours(at, &target)).then_some(Excuse::SomebodyElses);
+        }
+        if self.braked {
+            return Some(Excuse::Braked);
+        }
+        // Live replicas catch up by themselves, whatever becomes of the dead ones.
+        if it.out_of_sync().any(|id| self.lives(id)) {
+            return None;
+        }
+        let free = self.live.iter().filter(|id| !it.replicas.contains(id)).count();
+        let short = if self.completes_with_dead { free == 0 } else { free < dead };
+        short.then_some(Excuse::NoFurtherBroker)
+    }
+}

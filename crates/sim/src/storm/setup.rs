@@ -1,0 +1,75 @@
+//! The cluster of an incident, and the service that looks after it.
+
+use std::time::Duration;
+
+use cluster::{ConfigChange, ConfigResource};
+use control::config::{ByteSize, HumanDuration};
+use control::monitors;
+
+use crate::driver::{Between, Driver, DriverConfig};
+use crate::random::Random;
+use crate::settings::{Agents, Rules, Settings, Traffic};
+use crate::world::{Shape, World};
+
+/// Four to nine brokers in up to five racks, or in none.
+pub(super) fn shape(random: &mut Random) -> Shape {
+    let mut some = |low, high| u32::try_from(random.between(low, high)).unwrap_or(1);
+    let (brokers, racks, partitions) = (some(4, 9), some(0, 5), some(3, 12));
+    // Three replicas are usual.
+    let replicas = [1, 2, 2, 3, 3, 3, 3, 4][some(0, 7) as usize];
+    Shape { brokers, racks, topics: 2, partitions, replicas }
+}
+
+/// A cluster of some version and load, and a driver with some grace and interval.
+pub(super) fn driver(seed: u64, shape: &Shape, random: &mut Random) -> Result<Driver, String> {
+    let rules = match random.below(3) {
+        0 => Rules::kraft_4_3(),
+        1 => Rules::kraft_3_9(),
+        _ => Rules::zookeeper_3_9(),
+    };
+    let agents = Agents { topic: "brokerstats".to_owned(), interval: Duration::from_secs(60) };
+    let settings = Settings {
+        seed,
+        rules,
+        traffic: Some(Traffic { mean_bytes_in: 200_000, consumed_permille: 1000, hot_permille: 50 }),
+        partition_bytes: random.below(4 << 30),
+        agents: random.chance(300).then_some(agents),
+        min_in_sync: if shape.replicas >= 3 && random.chance(500) { 2 } else { 1 },
+        ..Settings::default()
+    };
+    let mut config = config(random);
+    let throttled = config.healing.throttle.is_some();
+    let theirs = throttled && random.chance(300);
+    config.dry_run = random.chance(30);
+    let world = World::new(&shape.text(seed), settings);
+    let driver = Driver::new(world, &config).map_err(|why| format!("{why:?}"))?;
+    if theirs {
+        throttle_of_somebody_else(&driver);
+    }
+    Ok(driver)
+}
+
+fn config(random: &mut Random) -> DriverConfig {
+    let grace = HumanDuration::seconds(random.between(10, 120));
+    let dead_brokers = monitors::dead_brokers::Config { grace, ..monitors::dead_brokers::Config::default() };
+    let interval = Duration::from_secs(random.between(1, 10));
+    let mut config = DriverConfig { interval, dead_brokers, ..DriverConfig::default() };
+    config.healing.throttle = random.chance(300).then_some(ByteSize(50_000_000));
+    if random.chance(500) {
+        let meddled_permille = if random.chance(500) { 300 } else { 0 };
+        config.between = Between { pause: Duration::from_millis(random.between(1, 8_000)), meddled_permille };
+    }
+    // Three times as long as the default would have the incident last an hour longer, and bring nothing else.
+    config.guard.mass_failure_grace =
+        (!random.chance(200)).then(|| Duration::from_secs(random.between(300, 1200)));
+    config
+}
+
+/// A person has throttled a broker. That stays as it is.
+fn throttle_of_somebody_else(driver: &Driver) {
+    let rate = ConfigChange::Set("leader.replication.throttled.rate".to_owned(), "20000000".to_owned());
+    let mut world = driver.world().lock();
+    if let Some(id) = world.live().first().copied() {
+        world.alter_config(&ConfigResource::Broker(id), &[rate]);
+    }
+}
