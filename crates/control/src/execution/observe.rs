@@ -130,6 +130,20 @@ pub(crate) fn is_listed_as_ours(m: &MoveState, view: &View<'_>) -> bool {
     })
 }
 
+/// The dead broker that keeps a move from its end: before 4.x Kafka waits until every replica of the new list is in sync,
+/// those that were there before among them. Only where a cancel leaves two live replicas in sync, and most of all where it
+/// takes away one that is in sync already: `min.insync.replicas` is hardly ever more. Elsewhere the new replica stays, and
+/// people are told that the move makes no headway.
+pub(crate) fn held_up(m: &MoveState, view: &View<'_>) -> Option<BrokerId> {
+    let waits = view.liveness.is_some_and(|liveness| !liveness.capabilities.completes_with_dead_targets);
+    let broker = m.order.to.iter().find(|broker| view.is_dead(**broker)).filter(|_| waits)?;
+    let isr = &view.partition(&m.order.partition)?.isr;
+    let is_new = |id: &BrokerId| m.order.added().any(|added| added == *id);
+    let stay = isr.iter().filter(|id| view.is_live(**id) && !is_new(id)).count();
+    let least = if isr.iter().any(is_new) { m.order.to.len() / 2 + 1 } else { 2 };
+    (stay >= least.max(2)).then_some(*broker)
+}
+
 /// Why a move that waits must not be submitted, for good.
 pub(crate) fn objection(m: &MoveState, view: &View<'_>) -> Option<String> {
     let order = &m.order;

@@ -8,7 +8,7 @@ use cluster::{BrokerId, TopicPartition};
 use crate::event::{
     ElectLeaders, Event, Message, PartitionMove, ReassignResult, ReassignStep, Throttle, ThrottleEntry, names,
 };
-use crate::execution::observe::{View, is_listed_as_ours, not_yet, objection, observe};
+use crate::execution::observe::{View, held_up, is_listed_as_ours, not_yet, objection, observe};
 use crate::execution::wave::{Load, choose};
 use crate::execution::{
     Execution, ExecutionLimits, Leave, MovePhase, MoveState, Progressed, Reassign, StepKind, UnderWay, Work,
@@ -89,7 +89,7 @@ fn next(
         drop_waiting(&mut work.moves, |m| objection(m, view));
     }
     let may_act = view.now.tick >= work.not_before;
-    let to_cancel = mark_cancelled(work, view, limits, may_act);
+    let to_cancel = if may_act { mark_cancelled(work, view, leave, limits) } else { Vec::new() };
     if !to_cancel.is_empty() {
         return Next::Act(ReassignStep::Cancel { moves: to_cancel });
     }
@@ -126,29 +126,29 @@ fn drop_waiting(moves: &mut [MoveState], why: impl Fn(&MoveState) -> Option<Stri
     }
 }
 
-/// The moves that are to be cancelled, marked as such: all of a cancelled execution, and those that copy to a broker
-/// that has died. Only what the cluster lists with our target.
+/// The moves that are to be cancelled, marked as such: all of a cancelled execution, those that copy to a broker that has
+/// died, and, where others can be planned in their place, those that a dead broker keeps from their end. Only what the
+/// cluster lists with our target.
 fn mark_cancelled(
     work: &mut Reassign,
     view: &View<'_>,
+    leave: &Leave,
     limits: &ExecutionLimits,
-    may_act: bool,
 ) -> Vec<PartitionMove> {
     let mut to_cancel = Vec::new();
-    if !may_act {
-        return to_cancel;
-    }
     for m in &mut work.moves {
         let why = match &m.phase {
             // The last cancel had no effect.
             MovePhase::Cancelling { why } => Some(why.clone()),
             MovePhase::Copying { .. } => match &work.cancelled {
                 Some(by) => Some(format!("cancelled by {by}")),
-                None => m
-                    .order
-                    .added()
-                    .find(|broker| view.is_dead(*broker))
-                    .map(|broker| format!("broker {broker}, which was to get a replica, has died")),
+                None => match m.order.added().find(|broker| view.is_dead(*broker)) {
+                    Some(broker) => Some(format!("broker {broker}, which was to get a replica, has died")),
+                    None if *leave == Leave::Any => held_up(m, view).map(|broker| {
+                        format!("broker {broker}, which keeps its replica, has died, and Kafka would wait for it")
+                    }),
+                    None => None,
+                },
             },
             _ => None,
         };

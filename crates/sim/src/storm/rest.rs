@@ -27,6 +27,10 @@ enum Excuse {
     NoFurtherBroker,
     /// Somebody else's reassignment of it waits for a broker that is dead. It is theirs to cancel.
     SomebodyElses,
+    /// A reassignment of ours, with its new replica in sync, waits for a dead broker that keeps its replica, as Kafka before
+    /// 4.x ends it no sooner. To cancel it takes the new replica out of sync: it would leave fewer than most in sync, or a
+    /// single one, and a partition that takes records could stand still. People are told that it makes no headway.
+    NewReplicaCounts,
     /// More brokers are dead than may be, nobody has approved, and it was configured that a person must.
     Braked,
 }
@@ -35,7 +39,8 @@ enum Excuse {
 struct Look<'a> {
     driver: &'a Driver,
     text: &'a ClusterText,
-    live: BTreeSet<BrokerId>,
+    /// Brokers that live, or will in a moment.
+    up: BTreeSet<BrokerId>,
     /// Whether the present version ends a reassignment although a replica that is kept is dead.
     completes_with_dead: bool,
     braked: bool,
@@ -51,13 +56,13 @@ impl Before {
 
     /// What is missing of: everything that can be is replicated as before, and nothing is left over.
     pub(super) fn unrest(&self, driver: &Driver, braked: bool) -> Option<String> {
-        let (text, configs, live, completes_with_dead) = {
+        let (text, configs, up, completes_with_dead) = {
             let mut world = driver.world().lock();
             let completes = world.settings().rules.capabilities.completes_with_dead_targets;
-            (world.text(false), world.configs().clone(), world.live(), completes)
+            (world.text(false), world.configs().clone(), world.up(), completes)
         };
-        let live = live.into_iter().collect();
-        let look = Look { driver, text: &text, live, completes_with_dead, braked };
+        let up = up.into_iter().collect();
+        let look = Look { driver, text: &text, up, completes_with_dead, braked };
         if let Some(why) = partitions(&text).find_map(|(at, partition)| {
             look.trouble(&at, partition, self.replicas.get(&at).copied()).map(|why| format!("{why}: {at}"))
         }) {
@@ -84,7 +89,7 @@ fn partitions(text: &ClusterText) -> impl Iterator<Item = (TopicPartition, &Part
 
 impl Look<'_> {
     fn lives(&self, id: BrokerId) -> bool {
-        self.live.contains(&id)
+        self.up.contains(&id)
     }
 
     fn trouble(&self, at: &TopicPartition, it: &Partition, before: Option<usize>) -> Option<&'static str> {
@@ -117,7 +122,14 @@ impl Look<'_> {
         if let Some(runs) = runs {
             let target = runs.target();
             let waits = target.iter().any(|id| !self.lives(*id));
-            return (waits && !self.driver.is_ours(at, &target)).then_some(Excuse::SomebodyElses);
+            if !self.driver.is_ours(at, &target) {
+                return waits.then_some(Excuse::SomebodyElses);
+            }
+            let stay = it.isr.iter().filter(|id| self.lives(**id) && !runs.adding.contains(id)).count();
+            let is_in_sync = runs.adding.iter().all(|id| it.isr.contains(id));
+            let few = stay < (target.len() / 2 + 1).max(2);
+            let excused = waits && !self.completes_with_dead && is_in_sync && few;
+            return excused.then_some(Excuse::NewReplicaCounts);
         }
         if self.braked {
             return Some(Excuse::Braked);
@@ -126,7 +138,7 @@ impl Look<'_> {
         if it.out_of_sync().any(|id| self.lives(id)) {
             return None;
         }
-        let free = self.live.iter().filter(|id| !it.replicas.contains(id)).count();
+        let free = self.up.iter().filter(|id| !it.replicas.contains(id)).count();
         let short = if self.completes_with_dead { free == 0 } else { free < dead };
         short.then_some(Excuse::NoFurtherBroker)
     }

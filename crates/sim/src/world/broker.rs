@@ -150,6 +150,11 @@ impl World {
         self.brokers.iter().filter(|it| it.live).map(|it| it.broker.id).collect()
     }
 
+    /// Brokers that have a process: they are alive, or will be.
+    pub fn up(&self) -> Vec<BrokerId> {
+        self.brokers.iter().filter(|it| it.process != Process::Down).map(|it| it.broker.id).collect()
+    }
+
     /// Brokers that have been away, by the controller's word, for at least `time`.
     pub fn absent_for(&self, time: Duration) -> Vec<BrokerId> {
         let away = self

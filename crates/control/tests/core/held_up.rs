@@ -1,0 +1,57 @@
+//! Moves that a dead broker keeps from their end, on versions of Kafka that wait for every replica of the new list.
+
+use cluster::TopicPartition;
+use expect_test::expect;
+
+use crate::executions::{check, copying};
+use crate::world::{Shell, setup};
+
+/// Twenty brokers, so that a second death is not held by the brake, and one partition with these replicas, of which that
+/// on broker 3 is being replaced by one on broker 4.
+fn moving(replicas: &str) -> Shell {
+    let brokers: Vec<String> = (1..=20).map(|id| id.to_string()).collect();
+    let mut setup = setup(&format!("brokers: {}\nt-0: {replicas}", brokers.join(" ")));
+    setup.guard.brake_percent = 20;
+    copying(setup)
+}
+
+fn is_in_sync(shell: &mut Shell, id: i32) {
+    let partition = shell.world.partition(&TopicPartition::new("t", 0));
+    partition.isr = partition.isr.iter().copied().chain([cluster::BrokerId(id)]).collect();
+}
+
+#[test]
+fn a_move_that_would_wait_for_a_dead_broker_is_cancelled_and_planned_anew() {
+    let mut shell = moving("1 2 3 5");
+    shell.world.kill(2);
+    check(
+        shell.turn(),
+        expect![[r#"
+            act reassign reassign_partitions cluster: cancelling 1 moves
+            ACT 1.2 reassign cancel t-0: 1 2 3 5 -> 1 2 4 5
+        "#]],
+    );
+    shell.quiet(8);
+    let target = shell.world.reassignments[&TopicPartition::new("t", 0)].target();
+    assert!(!target.iter().any(|id| [2, 3].contains(&id.0)), "{target:?}");
+}
+
+#[test]
+fn a_new_replica_that_is_one_of_the_last_two_in_sync_is_not_cancelled() {
+    let mut shell = moving("1 2 3");
+    is_in_sync(&mut shell, 4);
+    shell.world.kill(2);
+    for _ in 0..100 {
+        assert!(!shell.turn().contains("ACT"));
+    }
+    assert_eq!(shell.world.reassignments.len(), 1);
+}
+
+#[test]
+fn a_new_replica_in_sync_is_cancelled_where_most_stay_in_sync_without_it() {
+    let mut shell = moving("1 2 3 5 6");
+    is_in_sync(&mut shell, 4);
+    shell.world.kill(2);
+    let text = shell.turn();
+    assert!(text.contains("cancel t-0: 1 2 3 5 6 -> 1 2 4 5 6"), "{text}");
+}
