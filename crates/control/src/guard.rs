@@ -213,12 +213,22 @@ impl Guard<'_> {
         if let Err(unknown) = live.and(topics) {
             return Some((Check::Facts, unknown.to_string()));
         }
+        if let Some(reason) = self.disagreement().filter(|_| is_braked(event)) {
+            return Some((Check::Facts, reason));
+        }
         match self.brake {
             Brake::On(reason) | Brake::Unknown(reason) if is_braked(event) => {
                 Some((Check::Brake, reason.clone()))
             }
             _ => None,
         }
+    }
+
+    /// Says so where not most of the brokers that answer have the same view of who is alive: more may be gone than is known.
+    fn disagreement(&self) -> Option<String> {
+        let Liveness { answered, agreeing, .. } = *self.state.get::<Liveness>()?.value;
+        let differ = agreeing.saturating_mul(2) <= answered;
+        differ.then(|| format!("of {answered} brokers that answer {agreeing} agree on who is alive"))
     }
 
     fn broker_maintenance(&self, broker: BrokerId) -> Option<&Wish> {

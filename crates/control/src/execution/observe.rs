@@ -130,18 +130,24 @@ pub(crate) fn is_listed_as_ours(m: &MoveState, view: &View<'_>) -> bool {
     })
 }
 
-/// The dead broker that keeps a move from its end: before 4.x Kafka waits until every replica of the new list is in sync,
-/// those that were there before among them. Only where a cancel leaves two live replicas in sync, and most of all where it
-/// takes away one that is in sync already: `min.insync.replicas` is hardly ever more. Elsewhere the new replica stays, and
-/// people are told that the move makes no headway.
-pub(crate) fn held_up(m: &MoveState, view: &View<'_>) -> Option<BrokerId> {
+/// The dead broker that keeps a move from its end: one that was to get a replica, or, before Kafka 4.x, which waits until
+/// every replica of the new list is in sync, one that keeps its own. Says whether it was to get one.
+pub(crate) fn waits_for_the_dead(m: &MoveState, view: &View<'_>) -> Option<(BrokerId, bool)> {
+    if let Some(broker) = m.order.added().find(|broker| view.is_dead(*broker)) {
+        return Some((broker, true));
+    }
     let waits = view.liveness.is_some_and(|liveness| !liveness.capabilities.completes_with_dead_targets);
-    let broker = m.order.to.iter().find(|broker| view.is_dead(**broker)).filter(|_| waits)?;
-    let isr = &view.partition(&m.order.partition)?.isr;
+    let kept = m.order.to.iter().find(|broker| view.is_dead(**broker)).filter(|_| waits)?;
+    Some((*kept, false))
+}
+
+/// Whether a cancel takes away a replica that is in sync, and leaves fewer than most, or fewer than two: the partition could
+/// have fewer in-sync replicas than `min.insync.replicas`, which is hardly ever more than most.
+pub(crate) fn is_costly_to_cancel(m: &MoveState, view: &View<'_>) -> bool {
+    let Some(partition) = view.partition(&m.order.partition) else { return false };
     let is_new = |id: &BrokerId| m.order.added().any(|added| added == *id);
-    let stay = isr.iter().filter(|id| view.is_live(**id) && !is_new(id)).count();
-    let least = if isr.iter().any(is_new) { m.order.to.len() / 2 + 1 } else { 2 };
-    (stay >= least.max(2)).then_some(*broker)
+    let live = || partition.isr.iter().filter(|id| view.is_live(**id));
+    live().any(is_new) && live().filter(|id| !is_new(id)).count() < (m.order.to.len() / 2 + 1).max(2)
 }
 
 /// Why a move that waits must not be submitted, for good.
@@ -159,6 +165,9 @@ pub(crate) fn objection(m: &MoveState, view: &View<'_>) -> Option<String> {
     }
     if let Some(broker) = order.dead.iter().find(|broker| view.is_live(**broker)) {
         return Some(format!("broker {broker} is not dead any more"));
+    }
+    if !partition.isr.iter().any(|broker| order.to.contains(broker) && view.is_live(*broker)) {
+        return Some("no live in-sync replica would be kept".to_owned());
     }
     let in_the_way = order.added().find_map(|broker| {
         if !view.is_live(broker) {

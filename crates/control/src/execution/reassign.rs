@@ -8,7 +8,7 @@ use cluster::{BrokerId, TopicPartition};
 use crate::event::{
     ElectLeaders, Event, Message, PartitionMove, ReassignResult, ReassignStep, Throttle, ThrottleEntry, names,
 };
-use crate::execution::observe::{View, held_up, is_listed_as_ours, not_yet, objection, observe};
+use crate::execution::observe::{View, is_costly_to_cancel, is_listed_as_ours, not_yet, objection, observe, waits_for_the_dead};
 use crate::execution::wave::{Load, choose};
 use crate::execution::{
     Execution, ExecutionLimits, Leave, MovePhase, MoveState, Progressed, Reassign, StepKind, UnderWay, Work,
@@ -126,9 +126,8 @@ fn drop_waiting(moves: &mut [MoveState], why: impl Fn(&MoveState) -> Option<Stri
     }
 }
 
-/// The moves that are to be cancelled, marked as such: all of a cancelled execution, those that copy to a broker that has
-/// died, and, where others can be planned in their place, those that a dead broker keeps from their end. Only what the
-/// cluster lists with our target.
+/// The moves that are to be cancelled, marked as such: all of a cancelled execution, and those that a dead broker keeps from
+/// their end. Only what the cluster lists with our target.
 fn mark_cancelled(
     work: &mut Reassign,
     view: &View<'_>,
@@ -142,13 +141,7 @@ fn mark_cancelled(
             MovePhase::Cancelling { why } => Some(why.clone()),
             MovePhase::Copying { .. } => match &work.cancelled {
                 Some(by) => Some(format!("cancelled by {by}")),
-                None => match m.order.added().find(|broker| view.is_dead(*broker)) {
-                    Some(broker) => Some(format!("broker {broker}, which was to get a replica, has died")),
-                    None if *leave == Leave::Any => held_up(m, view).map(|broker| {
-                        format!("broker {broker}, which keeps its replica, has died, and Kafka would wait for it")
-                    }),
-                    None => None,
-                },
+                None => hopeless(m, view, leave),
             },
             _ => None,
         };
@@ -164,6 +157,17 @@ fn mark_cancelled(
         to_cancel.push(m.order.clone());
     }
     to_cancel
+}
+
+/// Why a move will not end by itself, where it costs nothing to cancel it. One that copies goes on doing so until another
+/// can be planned in its place.
+fn hopeless(m: &MoveState, view: &View<'_>, leave: &Leave) -> Option<String> {
+    let (broker, is_new) = waits_for_the_dead(m, view)?;
+    if is_costly_to_cancel(m, view) || (!is_new && *leave != Leave::Any) {
+        return None;
+    }
+    let what = if is_new { "was to get a replica" } else { "keeps its replica" };
+    Some(format!("broker {broker}, which {what}, has died"))
 }
 
 fn next_wave(work: &mut Reassign, view: &View<'_>, limits: &ExecutionLimits, load: &mut Load) -> Next {

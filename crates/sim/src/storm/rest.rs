@@ -27,8 +27,8 @@ enum Excuse {
     NoFurtherBroker,
     /// Somebody else's reassignment of it waits for a broker that is dead. It is theirs to cancel.
     SomebodyElses,
-    /// A reassignment of ours, with its new replica in sync, waits for a dead broker that keeps its replica, as Kafka before
-    /// 4.x ends it no sooner. To cancel it takes the new replica out of sync: it would leave fewer than most in sync, or a
+    /// A reassignment of ours waits for a dead broker: for a new replica, or for one that it keeps, as Kafka before 4.x ends
+    /// it no sooner. A new replica is in sync, and to cancel takes it away: it would leave fewer than most in sync, or a
     /// single one, and a partition that takes records could stand still. People are told that it makes no headway.
     NewReplicaCounts,
     /// More brokers are dead than may be, nobody has approved, and it was configured that a person must.
@@ -68,8 +68,13 @@ impl Before {
         }) {
             return Some(why);
         }
-        if configs != self.configs {
-            return Some("a throttle is left over, or was taken away from somebody else".to_owned());
+        if self.configs.iter().any(|(of, values)| configs.get(of).is_none_or(|now| !holds(now, values))) {
+            return Some(format!("a throttle of somebody else is gone: {configs:?}"));
+        }
+        // An excused move of ours that is under way keeps its throttle.
+        let moves = |(at, runs): (&TopicPartition, &Reassignment)| driver.is_ours(at, &runs.target());
+        if configs != self.configs && !text.reassignments.iter().any(moves) {
+            return Some(format!("a throttle is left over: {configs:?}"));
         }
         let runs = |look: &Look<'_>| {
             let runs = look.driver.memory().executions.iter().find(|execution| execution.is_running());
@@ -79,6 +84,11 @@ impl Before {
         };
         runs(&look).then(|| "an execution has not ended".to_owned())
     }
+}
+
+/// Whether all of `values` are among those that hold `now`.
+fn holds(now: &BTreeMap<String, String>, values: &BTreeMap<String, String>) -> bool {
+    values.iter().all(|(key, value)| now.get(key) == Some(value))
 }
 
 fn partitions(text: &ClusterText) -> impl Iterator<Item = (TopicPartition, &Partition)> {
@@ -94,8 +104,8 @@ impl Look<'_> {
 
     fn trouble(&self, at: &TopicPartition, it: &Partition, before: Option<usize>) -> Option<&'static str> {
         let runs = self.text.reassignments.get(at);
-        let adding = runs.map_or(0, |runs| runs.adding.len());
-        if before.is_some_and(|before| it.replicas.len() != before + adding) {
+        let count = runs.map_or(it.replicas.len(), |runs| runs.target().len());
+        if before.is_some_and(|before| count != before) {
             return Some("a replication factor is another than before");
         }
         if self.excuse(at, it, runs).is_some() {
@@ -126,10 +136,9 @@ impl Look<'_> {
                 return waits.then_some(Excuse::SomebodyElses);
             }
             let stay = it.isr.iter().filter(|id| self.lives(**id) && !runs.adding.contains(id)).count();
-            let is_in_sync = runs.adding.iter().all(|id| it.isr.contains(id));
+            let is_in_sync = runs.adding.iter().any(|id| it.isr.contains(id));
             let few = stay < (target.len() / 2 + 1).max(2);
-            let excused = waits && !self.completes_with_dead && is_in_sync && few;
-            return excused.then_some(Excuse::NewReplicaCounts);
+            return (waits && is_in_sync && few).then_some(Excuse::NewReplicaCounts);
         }
         if self.braked {
             return Some(Excuse::Braked);
