@@ -109,6 +109,95 @@ const MUTATIONS: &[Mutation] = &[
         )],
     },
     Mutation {
+        name: "nothing is ever healed",
+        file: "operators/under_replicated_partitions.rs",
+        edits: &[("last.filter(|_| !healing.moves.is_empty())", "last.filter(|_| false)")],
+    },
+    Mutation {
+        name: "only the first partition of each topic is healed",
+        file: "operators/under_replicated_partitions.rs",
+        edits: &[(
+            "            moves: healing.moves.clone(),",
+            "            moves: healing.moves.iter().filter(|m| m.partition.partition == 0).cloned().collect(),",
+        )],
+    },
+    Mutation {
+        name: "copying to a broker that has died is waited for",
+        file: "execution/observe.rs",
+        edits: &[(
+            "m.order.added().find(|broker| view.is_dead(*broker)) {",
+            "m.order.added().find(|broker| view.is_dead(*broker) && false) {",
+        )],
+    },
+    Mutation {
+        name: "a dead broker that keeps its replica is waited for",
+        file: "execution/observe.rs",
+        edits: &[(
+            "let kept = m.order.to.iter().find(|broker| view.is_dead(**broker))",
+            "let kept = m.order.to.iter().find(|broker| view.is_dead(**broker) && false)",
+        )],
+    },
+    Mutation {
+        name: "a cancel takes away what the partition needs to take records",
+        file: "execution/reassign.rs",
+        edits: &[("    if is_costly_to_cancel(m, view) || ", "    if (is_costly_to_cancel(m, view) && false) || ")],
+    },
+    Mutation {
+        name: "moves that have waited are not held against what is in sync",
+        file: "execution/observe.rs",
+        edits: &[(
+            "    if !partition.isr.iter().any(|broker| order.to",
+            "    if false && !partition.isr.iter().any(|broker| order.to",
+        )],
+    },
+    Mutation {
+        name: "after a mass failure healing never goes on by itself",
+        file: "guard/brake.rs",
+        edits: &[("    (watched >= grace).then", "    (watched >= grace && grace.is_zero()).then")],
+    },
+    Mutation {
+        name: "after a mass failure healing goes on at once",
+        file: "guard/brake.rs",
+        edits: &[("    (watched >= grace).then", "    (watched >= grace.min(Duration::from_secs(60))).then")],
+    },
+    Mutation {
+        name: "the last look does not see reassignments of others",
+        file: "execution/last_look.rs",
+        edits: &[(
+            "    if let Some(other) = ongoing.get(&order.partition) {",
+            "    if let Some(other) = ongoing.get(&order.partition).filter(|_| false) {",
+        )],
+    },
+    Mutation {
+        name: "the last look does not see that the replicas are others",
+        file: "execution/last_look.rs",
+        edits: &[(
+            "        Some((Some(found), _)) if **found != *order.from => {",
+            "        Some((Some(found), _)) if **found != *order.from && found.is_empty() => {",
+        )],
+    },
+    Mutation {
+        name: "reassignments of others are cancelled",
+        file: "execution/last_look.rs",
+        edits: &[(
+            "        Some(found) if found.target() != order.to => {",
+            "        Some(found) if found.target() != order.to && order.to.is_empty() => {",
+        )],
+    },
+    Mutation {
+        name: "another cluster is taken for the one remembered",
+        file: "step.rs",
+        edits: &[("    if seen == remembered {", "    if seen == remembered || remembered != seen {")],
+    },
+    Mutation {
+        name: "a dry run changes things",
+        file: "dispatch.rs",
+        edits: &[(
+            "            let dry_run = slot.dry_run || (event.dry_run && !is_message(&event.name));",
+            "            let dry_run = event.dry_run && !is_message(&event.name);",
+        )],
+    },
+    Mutation {
         name: "the journal is not read at the start",
         file: "memory.rs",
         edits: &[(

@@ -360,6 +360,20 @@ fn holds_on_stale_facts() {
 }
 
 #[test]
+fn holds_while_not_most_brokers_agree_on_who_is_alive() {
+    let mut shell = four();
+    shell.quiet(2);
+    shell.world.kill(3);
+    shell.world.agreeing = 1;
+    for _ in 0..20 {
+        assert!(!shell.turn().contains("ACT"));
+    }
+    assert!(shell.held().contains("of 3 brokers that answer 1 agree on who is alive"), "{}", shell.held());
+    shell.world.agreeing = 2;
+    assert!(shell.turn().contains("ACT"));
+}
+
+#[test]
 fn does_nothing_to_another_cluster() {
     let mut setup = setup(FOUR).also("mail", names::ALERT_MASS_FAILURE);
     setup.actions.push(slot("report", names::REPORT_OPERATION, ActionKind::Once));

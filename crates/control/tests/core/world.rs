@@ -31,6 +31,8 @@ pub(crate) struct World {
     /// Partitions whose submission is refused.
     pub(crate) refuses: BTreeSet<TopicPartition>,
     pub(crate) throttled: bool,
+    /// How many of the three brokers that answer agree on who is alive.
+    pub(crate) agreeing: u32,
     /// Clearing the throttle fails.
     pub(crate) unclearable: bool,
 }
@@ -48,6 +50,7 @@ impl World {
             reassignments: BTreeMap::new(),
             refuses: BTreeSet::new(),
             throttled: false,
+            agreeing: 3,
             unclearable: false,
         };
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -384,7 +387,7 @@ impl Shell {
             fenced: BTreeMap::new(),
             asked: 3,
             answered: 3,
-            agreeing: 3,
+            agreeing: world.agreeing,
             capabilities: Capabilities::default(),
         };
         let silent = || world.silent.clone();
