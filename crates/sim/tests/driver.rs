@@ -11,6 +11,7 @@ use control::config::HumanDuration;
 use control::order::OrderKind;
 use control::{Order, Scope, monitors, operators};
 use expect_test::expect;
+use sim::driver::Between;
 use sim::settings::{Agents, Traffic};
 use sim::{Driver, DriverConfig, Settings, World};
 
@@ -311,4 +312,43 @@ fn a_dry_run_changes_nothing() {
     assert!(account.contains("dry run: would move"), "{account}");
     assert!(site.driver.world().lock().reassignments().is_empty());
     assert!(site.partitions().contains("3~"), "{}", site.partitions());
+}
+
+#[test]
+fn a_stats_topic_that_nobody_reaches_keeps_nothing_from_being_healed() {
+    let agents = Some(Agents { topic: "brokerstats".to_owned(), interval: Duration::from_secs(60) });
+    let mut site = Site::with(SIX, Settings { agents, ..Settings::default() }, &config());
+    let account = site.run("at 10m stats-unreachable for 1h\nat 20m kill b3", 3000);
+    assert!(account.contains("no_broker_stats"), "{account}");
+    assert_eq!(acts(&account), 1, "{account}");
+    let account = site.run("at 0s calm", 3600);
+    assert!(account.contains("no_broker_stats [broker 1] resolved"), "{account}");
+    site.is_at_rest();
+}
+
+#[test]
+fn nothing_is_changed_in_another_cluster_than_the_one_remembered() {
+    let mut site = Site::new(SIX);
+    let _ = site.run("at 2m kill b3", 121);
+    assert!(site.driver.change_identity(cluster::ClusterId("another".into())));
+    let account = site.run("", 1800);
+    assert!(account.contains("identity_mismatch"), "{account}");
+    assert_eq!(acts(&account), 0, "{account}");
+    assert!(site.driver.take_wrongs().is_empty());
+}
+
+/// Whatever somebody else orders between our look and our act is neither cancelled nor overridden.
+#[test]
+fn an_order_of_somebody_else_between_look_and_act_is_left_alone() {
+    let between = Between { pause: Duration::from_secs(2), meddled_permille: 1000 };
+    let mut overtaken = 0;
+    for seed in 0..8 {
+        let settings = Settings { seed, ..Settings::default() };
+        let mut site = Site::with(SIX, settings, &DriverConfig { between, ..config() });
+        let account = site.run("at 30s kill b3", 1800);
+        assert!(account.contains("somebody else: foreign-"), "{account}");
+        overtaken += usize::from(account.contains("by somebody else"));
+        assert_eq!(site.driver.take_wrongs(), Vec::<String>::new());
+    }
+    assert!(overtaken > 0);
 }

@@ -140,7 +140,10 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a cancel takes away what the partition needs to take records",
         file: "execution/reassign.rs",
-        edits: &[("    if is_costly_to_cancel(m, view) || ", "    if (is_costly_to_cancel(m, view) && false) || ")],
+        edits: &[(
+            "    if is_costly_to_cancel(m, view) || ",
+            "    if (is_costly_to_cancel(m, view) && false) || ",
+        )],
     },
     Mutation {
         name: "moves that have waited are not held against what is in sync",

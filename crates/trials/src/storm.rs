@@ -62,3 +62,16 @@ impl Storm {
         Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_seeds_than_there_are_is_an_error() {
+        let storm = |first_seed, seeds| Storm { seeds, first_seed, most_failures: None, mutations: false };
+        assert_eq!(storm(u64::MAX - 1, 1).range().unwrap(), u64::MAX - 1..u64::MAX);
+        let why = storm(u64::MAX, 100).range().unwrap_err().to_string();
+        assert_eq!(why, "--seeds 100: from seed 18446744073709551615 on there are only 0 seeds");
+    }
+}

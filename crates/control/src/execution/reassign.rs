@@ -8,7 +8,9 @@ use cluster::{BrokerId, TopicPartition};
 use crate::event::{
     ElectLeaders, Event, Message, PartitionMove, ReassignResult, ReassignStep, Throttle, ThrottleEntry, names,
 };
-use crate::execution::observe::{View, is_costly_to_cancel, is_listed_as_ours, not_yet, objection, observe, waits_for_the_dead};
+use crate::execution::observe::{
+    View, is_costly_to_cancel, is_listed_as_ours, not_yet, objection, observe, waits_for_the_dead,
+};
 use crate::execution::wave::{Load, choose};
 use crate::execution::{
     Execution, ExecutionLimits, Leave, MovePhase, MoveState, Progressed, Reassign, StepKind, UnderWay, Work,

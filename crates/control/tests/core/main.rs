@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod config;
-mod held_up;
 mod executions;
 mod guard;
 mod healing;
+mod held_up;
 mod messages;
 mod properties;
 mod throttles;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use cluster::{BrokerId, TopicPartition};
 use control::event::{PartitionMove, names};
+use control::execution::Work;
 use control::{Execution, ExecutionId, Liveness, Memory, OngoingReassignments, State, Topics};
 use serde_json::Value;
 
@@ -184,8 +185,11 @@ impl Judge {
         }
         self.in_sync.clear();
         for (at, to) in batch {
-            let truth = world.partition(at);
-            self.in_sync.insert(at.clone(), truth.map_or(0, |truth| truth.isr.len()));
+            // What a person wants cancelled is cancelled, whatever it costs.
+            if to.is_some() || !is_cancelled_by_a_person(memory, at) {
+                let truth = world.partition(at);
+                self.in_sync.insert(at.clone(), truth.map_or(0, |truth| truth.isr.len()));
+            }
             let present = self.seen.get(at).and_then(|seen| seen.target.clone());
             match to {
                 None => {
@@ -272,6 +276,15 @@ pub(super) struct Sent<'a> {
     pub(super) store: &'a BTreeMap<String, Value>,
     pub(super) memory: &'a Memory,
     pub(super) state: &'a State,
+}
+
+fn is_cancelled_by_a_person(memory: &Memory, at: &TopicPartition) -> bool {
+    memory.executions.iter().any(|execution| match &execution.work {
+        Work::Reassign(work) => {
+            work.cancelled.is_some() && work.moves.iter().any(|m| m.order.partition == *at)
+        }
+        Work::Once(_) => false,
+    })
 }
 
 /// A partition that two running executions have in flight.

@@ -314,7 +314,9 @@ impl Driver {
         if remembered {
             let mut world = self.world.lock();
             world.become_cluster(id);
-            self.hands.judge.forbid(world.now(), "something is changed in another cluster than the one remembered");
+            self.hands
+                .judge
+                .forbid(world.now(), "something is changed in another cluster than the one remembered");
         }
         remembered
     }

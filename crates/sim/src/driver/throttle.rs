@@ -87,9 +87,10 @@ fn all_entries(throttle: &Throttle) -> Vec<ThrottleEntry> {
         key: key.to_owned(),
         value: value.to_owned(),
     };
-    let of_brokers = throttle.brokers.iter().flat_map(|id| {
-        [LEADER_RATE, FOLLOWER_RATE].map(|key| entry(Some(*id), None, key, &rate))
-    });
+    let of_brokers = throttle
+        .brokers
+        .iter()
+        .flat_map(|id| [LEADER_RATE, FOLLOWER_RATE].map(|key| entry(Some(*id), None, key, &rate)));
     let of_topics = throttle.topics.iter().flat_map(|topic| {
         [LEADER_REPLICAS, FOLLOWER_REPLICAS].map(|key| entry(None, Some(topic.clone()), key, ALL_REPLICAS))
     });

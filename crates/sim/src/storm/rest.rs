@@ -113,7 +113,9 @@ impl Look<'_> {
         }
         let dead = it.replicas.iter().any(|id| !self.lives(*id));
         match runs {
-            Some(runs) if self.driver.is_ours(at, &runs.target()) => Some("a reassignment of ours is left over"),
+            Some(runs) if self.driver.is_ours(at, &runs.target()) => {
+                Some("a reassignment of ours is left over")
+            }
             Some(_) => Some("a reassignment of somebody else is left over"),
             None if dead => Some("a replica is on a dead broker"),
             None if it.is_under_replicated() => Some("not everything is replicated"),
