@@ -1,6 +1,7 @@
 //! Known bugs, put one after the other into a copy of the sources, to see whether the storm finds each: a check that
 //! finds nothing proves something only if it would find what is wrong.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,22 +11,26 @@ use anyhow::{Context, Result, ensure};
 
 use crate::root;
 
-/// A bug in a source file of the core: what is right, and what it becomes.
+/// A bug in a source file of the core: what is right, and what it becomes. Where a second line of defence stands in another
+/// file, that is taken away, too, or nothing would come of it.
 struct Mutation {
     name: &'static str,
     file: &'static str,
     edits: &'static [(&'static str, &'static str)],
+    beyond: &'static [(&'static str, &'static str, &'static str)],
 }
 
 const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a broker is dead without any grace",
         file: "monitors/dead_brokers.rs",
+        beyond: &[],
         edits: &[("let grace = self.config.grace.0;", "let grace = std::time::Duration::ZERO;")],
     },
     Mutation {
         name: "a broker is dead although it answers our probe",
         file: "monitors/dead_brokers.rs",
+        beyond: &[],
         edits: &[(
             "                None => {\n                    Probed::NotYet(format!(\"it to stop answering: our probe reaches it at {}\", probe.address))\n                }\n",
             "                None => Probed::Fails(format!(\"answers at {}\", probe.address)),\n",
@@ -34,11 +39,13 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "the brake does not count",
         file: "guard/brake.rs",
+        beyond: &[],
         edits: &[("    if absent.len() > limit {", "    if absent.len() > limit && limit > 100 {")],
     },
     Mutation {
         name: "a pause is not heeded",
         file: "guard.rs",
+        beyond: &[],
         edits: &[(
             "        if let Some(wish) = &wishes.paused {",
             "        if let Some(wish) = wishes.paused.as_ref().filter(|_| false) {",
@@ -47,6 +54,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "maintenance of the cluster is not heeded",
         file: "guard.rs",
+        beyond: &[],
         edits: &[(
             "        if let Some(wish) = wishes.maintenance.as_ref().or(by_monitor) {",
             "        if let Some(wish) = wishes.maintenance.as_ref().or(by_monitor).filter(|_| false) {",
@@ -55,6 +63,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "one broker's word is enough for the replicas",
         file: "execution/last_look.rs",
+        beyond: &[],
         edits: &[("named.iter().find(|(_, count)| **count * 2 > witnesses.len())", "named.iter().next()")],
     },
     Mutation {
@@ -64,10 +73,17 @@ const MUTATIONS: &[Mutation] = &[
             "        if open.contains(partition) {",
             "        if open.contains(partition) && open.is_empty() {",
         )],
+        // The operator leaves it alone.
+        beyond: &[(
+            "operators/under_replicated_partitions.rs",
+            "                work.moving.insert(key.clone());",
+            "                let _ = key;",
+        )],
     },
     Mutation {
         name: "moves go on although their broker has come back",
         file: "execution/observe.rs",
+        beyond: &[],
         edits: &[(
             "    if let Some(broker) = order.dead.iter().find(|broker| view.is_live(**broker)) {",
             "    if let Some(broker) = order.dead.iter().find(|broker| view.is_live(**broker) && false) {",
@@ -76,6 +92,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "moves go to brokers that are away",
         file: "planning.rs",
+        beyond: &[],
         edits: &[(
             "        } else if !self.liveness.live.contains_key(&id) || self.dead.suspects.contains_key(&id) {\n            BrokerState::Absent",
             "        } else if !self.liveness.live.contains_key(&id) || self.dead.suspects.contains_key(&id) {\n            BrokerState::Alive",
@@ -84,6 +101,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "acts are sent out before they are in the journal",
         file: "step.rs",
+        beyond: &[],
         edits: &[
             (
                 "let mut effects = memory.changes(now.tick);",
@@ -95,6 +113,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a throttle is left when all is done",
         file: "execution/reassign.rs",
+        beyond: &[],
         edits: &[(
             "            Some(_) if work.failures >= limits.max_clear_tries => Next::End,",
             "            Some(_) => Next::End,",
@@ -103,6 +122,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "an act whose answer was lost is waited for without end",
         file: "execution/reassign.rs",
+        beyond: &[],
         edits: &[(
             "        work.under_way = None;\n    }\n    look(work, view, limits);",
             "    }\n    look(work, view, limits);",
@@ -111,11 +131,13 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "nothing is ever healed",
         file: "operators/under_replicated_partitions.rs",
+        beyond: &[],
         edits: &[("last.filter(|_| !healing.moves.is_empty())", "last.filter(|_| false)")],
     },
     Mutation {
         name: "only the first partition of each topic is healed",
         file: "operators/under_replicated_partitions.rs",
+        beyond: &[],
         edits: &[(
             "            moves: healing.moves.clone(),",
             "            moves: healing.moves.iter().filter(|m| m.partition.partition == 0).cloned().collect(),",
@@ -124,6 +146,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "copying to a broker that has died is waited for",
         file: "execution/observe.rs",
+        beyond: &[],
         edits: &[(
             "m.order.added().find(|broker| view.is_dead(*broker)) {",
             "m.order.added().find(|broker| view.is_dead(*broker) && false) {",
@@ -132,6 +155,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a dead broker that keeps its replica is waited for",
         file: "execution/observe.rs",
+        beyond: &[],
         edits: &[(
             "let kept = m.order.to.iter().find(|broker| view.is_dead(**broker))",
             "let kept = m.order.to.iter().find(|broker| view.is_dead(**broker) && false)",
@@ -140,6 +164,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a cancel takes away what the partition needs to take records",
         file: "execution/reassign.rs",
+        beyond: &[],
         edits: &[(
             "    if is_costly_to_cancel(m, view) || ",
             "    if (is_costly_to_cancel(m, view) && false) || ",
@@ -148,6 +173,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "moves that have waited are not held against what is in sync",
         file: "execution/observe.rs",
+        beyond: &[],
         edits: &[(
             "    if !partition.isr.iter().any(|broker| order.to",
             "    if false && !partition.isr.iter().any(|broker| order.to",
@@ -156,16 +182,19 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "after a mass failure healing never goes on by itself",
         file: "guard/brake.rs",
+        beyond: &[],
         edits: &[("    (watched >= grace).then", "    (watched >= grace && grace.is_zero()).then")],
     },
     Mutation {
         name: "after a mass failure healing goes on at once",
         file: "guard/brake.rs",
+        beyond: &[],
         edits: &[("    (watched >= grace).then", "    (watched >= grace.min(Duration::from_secs(60))).then")],
     },
     Mutation {
         name: "the last look does not see reassignments of others",
         file: "execution/last_look.rs",
+        beyond: &[],
         edits: &[(
             "    if let Some(other) = ongoing.get(&order.partition) {",
             "    if let Some(other) = ongoing.get(&order.partition).filter(|_| false) {",
@@ -174,6 +203,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "the last look does not see that the replicas are others",
         file: "execution/last_look.rs",
+        beyond: &[],
         edits: &[(
             "        Some((Some(found), _)) if **found != *order.from => {",
             "        Some((Some(found), _)) if **found != *order.from && found.is_empty() => {",
@@ -182,6 +212,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "reassignments of others are cancelled",
         file: "execution/last_look.rs",
+        beyond: &[],
         edits: &[(
             "        Some(found) if found.target() != order.to => {",
             "        Some(found) if found.target() != order.to && order.to.is_empty() => {",
@@ -190,11 +221,13 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "another cluster is taken for the one remembered",
         file: "step.rs",
+        beyond: &[],
         edits: &[("    if seen == remembered {", "    if seen == remembered || remembered != seen {")],
     },
     Mutation {
         name: "a dry run changes things",
         file: "dispatch.rs",
+        beyond: &[],
         edits: &[(
             "            let dry_run = slot.dry_run || (event.dry_run && !is_message(&event.name));",
             "            let dry_run = event.dry_run && !is_message(&event.name);",
@@ -203,6 +236,7 @@ const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "the journal is not read at the start",
         file: "memory.rs",
+        beyond: &[],
         edits: &[(
             "                    executions.push(Arc::new(execution));",
             "                    drop(execution);",
@@ -220,11 +254,11 @@ pub(crate) fn run(first: u64, count: u64) -> Result<ExitCode> {
     println!("no bug: {count} incidents, none failed");
     let mut survived = 0;
     for mutation in MUTATIONS {
-        let file = copy.join(SOURCES).join(mutation.file);
-        let right = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        fs::write(&file, mutation.apply(&right)?)?;
+        let right = mutation.put_in(&copy.join(SOURCES))?;
         let found = build(&copy).and_then(|storm| live(&storm, first, count));
-        fs::write(&file, right)?;
+        for (file, text) in right {
+            fs::write(file, text)?;
+        }
         match found.with_context(|| mutation.name)? {
             Some(how) => println!("caught: {}: {how}", mutation.name),
             None => {
@@ -241,15 +275,36 @@ pub(crate) fn run(first: u64, count: u64) -> Result<ExitCode> {
 const SOURCES: &str = "crates/control/src";
 
 impl Mutation {
-    fn apply(&self, source: &str) -> Result<String> {
-        let mut text = source.to_owned();
-        for (right, wrong) in self.edits {
+    /// The files that it changes, with what each becomes.
+    fn apply(&self, sources: &Path) -> Result<BTreeMap<PathBuf, String>> {
+        let here = self.edits.iter().map(|(right, wrong)| (self.file, *right, *wrong));
+        let mut texts = BTreeMap::new();
+        for (file, right, wrong) in here.chain(self.beyond.iter().copied()) {
+            let path = sources.join(file);
+            let text = match texts.remove(&path) {
+                Some(text) => text,
+                None => read(&path)?,
+            };
             let count = text.matches(right).count();
-            ensure!(count == 1, "{}: {count} places in {} are {right:?}", self.name, self.file);
-            text = text.replace(right, wrong);
+            ensure!(count == 1, "{}: {count} places in {file} are {right:?}", self.name);
+            texts.insert(path, text.replace(right, wrong));
         }
-        Ok(text)
+        Ok(texts)
     }
+
+    /// Changes the files, and returns what they were.
+    fn put_in(&self, sources: &Path) -> Result<BTreeMap<PathBuf, String>> {
+        let wrong = self.apply(sources)?;
+        let right = wrong.keys().map(|path| Ok((path.clone(), read(path)?))).collect::<Result<_>>()?;
+        for (path, text) in wrong {
+            fs::write(path, text)?;
+        }
+        Ok(right)
+    }
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// Makes `to` hold the sources that `from` holds. What is the same already is left alone, so that it is not built anew.
@@ -315,8 +370,9 @@ mod tests {
     fn every_bug_has_its_place_in_the_sources() {
         assert!(MUTATIONS.len() >= 10);
         for mutation in MUTATIONS {
-            let source = fs::read_to_string(root().join(SOURCES).join(mutation.file)).unwrap();
-            assert_ne!(mutation.apply(&source).unwrap(), source, "{}", mutation.name);
+            for (path, wrong) in mutation.apply(&root().join(SOURCES)).unwrap() {
+                assert_ne!(wrong, read(&path).unwrap(), "{}", mutation.name);
+            }
         }
     }
 }

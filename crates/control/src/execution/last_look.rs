@@ -11,8 +11,8 @@ use cluster::{BrokerId, Reassignments, TopicPartition, TopicTable};
 use crate::event::PartitionMove;
 use crate::execution::observe::ids;
 
-/// How many brokers are asked for the replicas.
-pub const WITNESSES: usize = 3;
+/// How many brokers are asked for the replicas: as many as are asked who is alive, so that two may be wrong.
+pub const WITNESSES: usize = 5;
 
 /// What is to be done with one move.
 #[derive(Clone, Debug, PartialEq, Eq)]

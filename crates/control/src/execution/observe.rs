@@ -142,12 +142,16 @@ pub(crate) fn waits_for_the_dead(m: &MoveState, view: &View<'_>) -> Option<(Brok
 }
 
 /// Whether a cancel takes away a replica that is in sync, and leaves fewer than most, or fewer than two: the partition could
-/// have fewer in-sync replicas than `min.insync.replicas`, which is hardly ever more than most.
+/// have fewer in-sync replicas than `min.insync.replicas`, which is hardly ever more than most. And whether nothing that it
+/// leaves is in sync: Kafka refuses that.
 pub(crate) fn is_costly_to_cancel(m: &MoveState, view: &View<'_>) -> bool {
     let Some(partition) = view.partition(&m.order.partition) else { return false };
     let is_new = |id: &BrokerId| m.order.added().any(|added| added == *id);
     let live = || partition.isr.iter().filter(|id| view.is_live(**id));
-    live().any(is_new) && live().filter(|id| !is_new(id)).count() < (m.order.to.len() / 2 + 1).max(2)
+    let keeps_none = partition.isr.iter().all(is_new);
+    let costs =
+        live().any(is_new) && live().filter(|id| !is_new(id)).count() < (m.order.to.len() / 2 + 1).max(2);
+    keeps_none || costs
 }
 
 /// Why a move that waits must not be submitted, for good.

@@ -107,6 +107,10 @@ impl Hands {
             }
             Fault::ForeignReassignment(at, to)
         };
+        if matches!(&fault, Fault::ForeignReassignment(_, to) if to.len() < order.to.len()) {
+            // Too few brokers are alive: Kafka would take fewer replicas, and the factor would be another.
+            return;
+        }
         self.world.lock().inflict(&fault);
         self.meddled.push(fault);
     }
@@ -157,7 +161,10 @@ impl Hands {
                 LastLook::Send => {
                     batch.insert(order.partition.clone(), Some(order.to.clone()));
                 }
-                LastLook::Already => result.accepted.push(order.partition.clone()),
+                LastLook::Already => {
+                    self.judge.found(&order.partition, &order.to);
+                    result.accepted.push(order.partition.clone());
+                }
                 LastLook::Skip(why) => result.skipped.push((order.partition.clone(), why)),
             }
         }

@@ -92,6 +92,12 @@ impl Judge {
         self.ours.get(at).is_some_and(|ours| ours == target)
     }
 
+    /// Is told that what we are about to ask for is found to be so or under way. Kafka does not tell whose an order was: if
+    /// somebody else wants just what we want, it is as good as ours.
+    pub(super) fn found(&mut self, at: &TopicPartition, to: &[BrokerId]) {
+        self.ours.insert(at.clone(), to.to_vec());
+    }
+
     /// What follows from the looks from `since` on may change nothing.
     pub(super) fn forbid(&mut self, since: Moment, why: &'static str) {
         self.forbidden = Some((since, why));

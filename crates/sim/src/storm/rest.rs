@@ -73,7 +73,7 @@ impl Before {
         }
         // An excused move of ours that is under way keeps its throttle.
         let moves = |(at, runs): (&TopicPartition, &Reassignment)| driver.is_ours(at, &runs.target());
-        if configs != self.configs && !text.reassignments.iter().any(moves) {
+        if !braked && configs != self.configs && !text.reassignments.iter().any(moves) {
             return Some(format!("a throttle is left over: {configs:?}"));
         }
         let runs = |look: &Look<'_>| {
@@ -82,13 +82,21 @@ impl Before {
             let waits = |at: &TopicPartition| look.text.reassignments.contains_key(at);
             runs.is_some_and(|runs| !runs.moves().iter().any(|m| waits(&m.order.partition)))
         };
-        runs(&look).then(|| "an execution has not ended".to_owned())
+        // What waits for a person keeps its throttle and does not end.
+        (!braked && runs(&look)).then(|| "an execution has not ended".to_owned())
     }
 }
 
 /// Whether all of `values` are among those that hold `now`.
 fn holds(now: &BTreeMap<String, String>, values: &BTreeMap<String, String>) -> bool {
     values.iter().all(|(key, value)| now.get(key) == Some(value))
+}
+
+/// Whether some replica is on a broker that is dead, so that there is something to be excused.
+pub(super) fn is_excused(driver: &Driver) -> bool {
+    let mut world = driver.world().lock();
+    let (text, up) = (world.text(false), world.up());
+    partitions(&text).any(|(_, it)| it.replicas.iter().any(|id| !up.contains(id)))
 }
 
 fn partitions(text: &ClusterText) -> impl Iterator<Item = (TopicPartition, &Partition)> {
