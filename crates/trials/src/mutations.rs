@@ -32,8 +32,8 @@ const MUTATIONS: &[Mutation] = &[
         file: "monitors/dead_brokers.rs",
         beyond: &[],
         edits: &[(
-            "                None => {\n                    Probed::NotYet(format!(\"it to stop answering: our probe reaches it at {}\", probe.address))\n                }\n",
-            "                None => Probed::Fails(format!(\"answers at {}\", probe.address)),\n",
+            "                None => Probed::Answers(format!(",
+            "                None => Probed::Fails(format!(",
         )],
     },
     Mutation {
