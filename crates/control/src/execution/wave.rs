@@ -21,7 +21,7 @@ impl Load {
         limits: &ExecutionLimits,
     ) -> Self {
         let mut load = Self::default();
-        for m in moves.filter(|m| m.phase.is_in_flight()) {
+        for m in moves.filter(|m| m.phase.is_in_flight() && !has_copied(m, view)) {
             load.add(m, view, limits);
         }
         load
@@ -66,6 +66,14 @@ fn concerned(m: &MoveState, view: &View<'_>) -> Vec<BrokerId> {
         brokers.push(leader);
     }
     brokers
+}
+
+/// Whether all new replicas are in sync. A move that waits for something else, perhaps for ever, copies nothing, and takes no
+/// room from others.
+fn has_copied(m: &MoveState, view: &View<'_>) -> bool {
+    let in_sync = |isr: &[BrokerId]| m.order.added().all(|broker| isr.contains(&broker));
+    matches!(m.phase, MovePhase::Copying { .. })
+        && view.partition(&m.order.partition).is_some_and(|partition| in_sync(&partition.isr))
 }
 
 fn is_ready(m: &MoveState, view: &View<'_>) -> bool {

@@ -70,3 +70,17 @@ fn a_move_that_waits_is_given_up_when_no_live_replica_that_it_keeps_is_in_sync()
     assert!(text.contains("1 given up (t-1: no live in-sync replica would be kept)"), "{text}");
     assert!(!shell.world.reassignments.contains_key(&TopicPartition::new("t", 1)));
 }
+
+#[test]
+fn a_move_that_has_copied_and_waits_takes_no_room_from_others() {
+    let mut setup = setup(FOUR);
+    setup.limits.bytes_per_broker = 1_000;
+    let mut shell = killed(setup);
+    assert!(shell.turn().contains("submitting 1 moves"));
+    for _ in 0..20 {
+        assert!(!shell.turn().contains("ACT"), "broker 4 is busy with the first move");
+    }
+    is_in_sync(&mut shell, 4);
+    assert!(shell.turn().contains("submitting 1 moves"));
+    assert_eq!(shell.world.reassignments.len(), 2);
+}

@@ -96,18 +96,25 @@ impl Hands {
         }
         let Some(order) = self.random.pick(moves) else { return };
         let at = order.partition.clone();
-        let mut others = self.world.lock().live();
+        // Their factor is the true one, whatever our plan takes for it.
+        let (mut others, factor) = {
+            let world = self.world.lock();
+            let ongoing = world.reassignments();
+            let target = ongoing.get(&at).map(cluster::Reassignment::target);
+            let replicas = || world.partition(&at).map(|truth| truth.replicas.into_vec());
+            (world.live(), target.or_else(replicas).map_or(0, |replicas| replicas.len()))
+        };
         let fault = if self.random.chance(200) {
             Fault::ForeignCancel(at)
         } else {
             let mut to: Vec<BrokerId> = Vec::new();
-            while to.len() < order.to.len() && !others.is_empty() {
+            while to.len() < factor && !others.is_empty() {
                 let next = usize::try_from(self.random.below(others.len() as u64)).unwrap_or(0);
                 to.push(others.swap_remove(next));
             }
             Fault::ForeignReassignment(at, to)
         };
-        if matches!(&fault, Fault::ForeignReassignment(_, to) if to.len() < order.to.len()) {
+        if matches!(&fault, Fault::ForeignReassignment(_, to) if to.len() < factor) {
             // Too few brokers are alive: Kafka would take fewer replicas, and the factor would be another.
             return;
         }
