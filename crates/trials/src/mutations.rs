@@ -162,24 +162,6 @@ const MUTATIONS: &[Mutation] = &[
         )],
     },
     Mutation {
-        name: "a cancel takes away what the partition needs to take records",
-        file: "execution/reassign.rs",
-        beyond: &[],
-        edits: &[(
-            "    if is_costly_to_cancel(m, view) || ",
-            "    if (is_costly_to_cancel(m, view) && false) || ",
-        )],
-    },
-    Mutation {
-        name: "moves that have waited are not held against what is in sync",
-        file: "execution/observe.rs",
-        beyond: &[],
-        edits: &[(
-            "    if !partition.isr.iter().any(|broker| order.to",
-            "    if false && !partition.isr.iter().any(|broker| order.to",
-        )],
-    },
-    Mutation {
         name: "after a mass failure healing never goes on by itself",
         file: "guard/brake.rs",
         beyond: &[],
