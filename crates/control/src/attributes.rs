@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::{
-    Broker, BrokerAddress, BrokerId, Capabilities, ClusterId, Reassignments, TopicName, TopicPartition,
-    TopicTable,
+    Broker, BrokerAddress, BrokerId, Capabilities, ClusterId, LogDir, Reassignments, TopicName,
+    TopicPartition, TopicTable,
 };
 use serde::{Deserialize, Serialize};
 
@@ -108,6 +108,31 @@ pub struct Disks {
     /// Bytes of each partition's largest replica.
     pub sizes: BTreeMap<TopicPartition, u64>,
 }
+impl Disks {
+    /// What the brokers that answered say.
+    pub fn of<'a>(answers: impl IntoIterator<Item = (BrokerId, &'a [LogDir])>) -> Self {
+        let mut disks = Self::default();
+        for (id, dirs) in answers {
+            let mut summed = BrokerDisks::default();
+            for dir in dirs {
+                summed.dirs.push(DirUse {
+                    path: Arc::clone(&dir.path),
+                    total_bytes: dir.total_bytes,
+                    usable_bytes: dir.usable_bytes,
+                    replicas: u32::try_from(dir.replicas.len()).unwrap_or(u32::MAX),
+                    error: dir.error.clone(),
+                });
+                for (partition, replica) in dir.replicas.iter().filter(|(_, replica)| !replica.is_future) {
+                    let size = disks.sizes.entry(partition.clone()).or_default();
+                    *size = (*size).max(replica.size_bytes);
+                }
+            }
+            disks.brokers.insert(id, summed);
+        }
+        disks
+    }
+}
+
 impl Attribute for Disks {
     const NAME: &'static str = "disks";
 }

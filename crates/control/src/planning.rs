@@ -14,6 +14,7 @@ use crate::attributes::{
 };
 use crate::event::PartitionMove;
 
+pub mod balance;
 pub mod network;
 
 use network::Loads;

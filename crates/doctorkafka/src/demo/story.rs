@@ -94,6 +94,7 @@ pub(super) fn of_fault(fault: &Fault, lasting: Option<Duration>, cluster: &Clust
         Fault::FrozenMetadata(who) => format!("The metadata of {who} stand still{time}. Most of the others outvote it."),
         Fault::AgentSilent(who) => format!("The agent of {who} does not report{time}. Healing does not need it."),
         Fault::StatsLag(lag) => format!("The agents' reports come {} late{time}.", HumanDuration(*lag)),
+        Fault::StatsUnreachable => format!("The agents' topic cannot be read{time}. Healing does not need it."),
         Fault::RackDown(rack) => of_rack(rack, cluster),
         Fault::Traffic(topic, permille) => {
             format!("The traffic of {topic} is {}.{:03} times the usual{time}.", permille / 1000, permille % 1000)
@@ -107,7 +108,7 @@ pub(super) fn of_fault(fault: &Fault, lasting: Option<Duration>, cluster: &Clust
         Fault::Clock(ms) => {
             let way = if *ms < 0 { "back" } else { "forward" };
             let jump = HumanDuration(Duration::from_millis(ms.unsigned_abs()));
-            format!("DoctorKafka's wall clock jumps {way} by {jump}. Graces count on another clock; the age of an agent's report does not.")
+            format!("DoctorKafka's wall clock jumps {way} by {jump}. Graces and ages count on another clock.")
         }
         Fault::Calm => {
             "All that lasts is over: power, networks and disks are well, and brokers that are down are started.".to_owned()

@@ -106,6 +106,29 @@ fn keeps_racks_apart_while_healing() -> Result<()> {
     let doctor = Doctor::heal(&cluster, &folder.path().join("state"))?;
     kill_and_heal(&cluster, &doctor, 4)?.print("4.3.1 KRaft, 4 brokers, 4 racks, 60 partitions");
     ensure!(rack_conflicts(&cluster)? == 0, "healing put two replicas of a partition on one rack");
+
+    // A second service looks after the same cluster by mistake: both say so, and do not get into each other's way.
+    cluster.start(4)?;
+    cluster.wait_ready()?;
+    let second = Doctor::heal(&cluster, &folder.path().join("another"))?;
+    for one in [&doctor, &second] {
+        one.incident("another_service", Duration::from_secs(120))?;
+    }
+    cluster.kill(1)?;
+    wait("everything off the dead broker", Duration::from_secs(90), || {
+        Ok(cluster.partitions_of("orders")?.iter().all(|p| !p.replicas.contains(&1)).then_some(()))
+    })
+    .with_context(|| format!("the second printed:\n{}", second.output()))?;
+    healed(&cluster, Duration::from_secs(60))?;
+    for partition in cluster.partitions_of("orders")? {
+        ensure!(partition.replicas.len() == 3, "{partition:?} has another number of replicas");
+    }
+    wait("both to end their moves", Duration::from_secs(60), || {
+        let open = |one: &Doctor| one.status().map(|status| status["work"].as_array().map_or(0, Vec::len));
+        Ok((open(&doctor)? + open(&second)? == 0).then_some(()))
+    })?;
+    nothing_left(&cluster)?;
+    second.stop()?;
     doctor.stop()
 }
 

@@ -10,8 +10,8 @@ use control::effect::Contribution;
 use control::state::NamedValue;
 use control::votes::{self, View};
 use control::{
-    BrokerDisks, DirUse, Disks, Finding, KnownBrokers, Liveness, Now, OngoingReassignments, Probe, Probes,
-    Severity, State, Target, Tick, Topics, is_something_going_on,
+    Disks, Finding, KnownBrokers, Liveness, Now, OngoingReassignments, Probe, Probes, Severity, State,
+    Target, Tick, Topics, is_something_going_on,
 };
 
 use super::reports::Reports;
@@ -181,25 +181,12 @@ impl Eyes {
 
     fn read_disks(&mut self, world: &World, tick: Tick) {
         let Some((liveness, _)) = &self.liveness else { return };
-        let mut disks = Disks::default();
-        for broker in liveness.live.values() {
-            let Ok(number) = world.reach(Client::Us, &broker.address, LIMIT) else { continue };
-            let mut summed = BrokerDisks::default();
-            for dir in world.log_dirs_of(number) {
-                summed.dirs.push(DirUse {
-                    path: dir.path,
-                    total_bytes: dir.total_bytes,
-                    usable_bytes: dir.usable_bytes,
-                    replicas: u32::try_from(dir.replicas.len()).unwrap_or(u32::MAX),
-                    error: dir.error,
-                });
-                for (partition, replica) in dir.replicas {
-                    let size = disks.sizes.entry(partition).or_default();
-                    *size = (*size).max(replica.size_bytes);
-                }
-            }
-            disks.brokers.insert(broker.id, summed);
-        }
+        let reached = liveness.live.values().filter_map(|broker| {
+            let number = world.reach(Client::Us, &broker.address, LIMIT).ok()?;
+            Some((broker.id, world.log_dirs_of(number)))
+        });
+        let answers: Vec<_> = reached.collect();
+        let disks = Disks::of(answers.iter().map(|(id, dirs)| (*id, dirs.as_slice())));
         keep(&mut self.disks, disks, tick);
     }
 

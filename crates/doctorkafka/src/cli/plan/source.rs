@@ -1,47 +1,48 @@
 //! Where a cluster comes from.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster::{BrokerId, LogDir, Reader, TopicPartition};
+use cluster::Reader;
+use control::Disks;
+use control::planning::balance::{Known, Question};
 use kafka::{ConnectionConfig, Kafka, Security, parse_bootstrap};
 use placement::{Named, PlacementError, read_cluster, read_json};
-use planner::balance::{Broker, CPU, Cluster, DISK, Goal, Mark, NETWORK_IN, NETWORK_OUT, Partition, Replica};
+use planner::balance::Goal;
 
 use crate::client_settings;
 use crate::store::in_words;
 
-/// A cluster, and which of its resources are known.
+/// A cluster, and which goals can be judged.
 pub(super) struct Source {
     pub(super) named: Named,
-    known: [bool; 4],
+    /// Nothing where all can.
+    question: Option<Question>,
 }
 
 impl Source {
+    fn of(question: Question) -> Source {
+        let named = Named {
+            cluster: question.cluster.clone(),
+            broker_ids: question.brokers.iter().map(|id| id.0).collect(),
+            topics: question.topics.iter().map(ToString::to_string).collect(),
+            partitions: question.partitions.clone(),
+        };
+        Source { named, question: Some(question) }
+    }
+
     /// Whether a goal can be judged.
     pub(super) fn knows(&self, goal: Goal) -> bool {
-        match goal {
-            Goal::DiskCapacity | Goal::DiskDistribution => self.known[DISK],
-            Goal::NetworkInCapacity
-            | Goal::NetworkInLimit
-            | Goal::NetworkInDistribution
-            | Goal::LeaderBytesIn => self.known[NETWORK_IN],
-            Goal::NetworkOutCapacity
-            | Goal::NetworkOutLimit
-            | Goal::NetworkOutDistribution
-            | Goal::PotentialNetworkOut => self.known[NETWORK_OUT],
-            Goal::CpuCapacity | Goal::CpuDistribution => self.known[CPU],
-            _ => true,
-        }
+        self.question.as_ref().is_none_or(|question| question.knows(goal))
     }
 }
 
 /// Reads a folder or a JSON file.
 pub(super) fn file(path: &Path) -> Result<Source, PlacementError> {
     let named = if path.is_dir() { read_cluster(path)? } else { read_json(path)? };
-    Ok(Source { named, known: [true; 4] })
+    Ok(Source { named, question: None })
 }
 
 /// One answer may take so long.
@@ -83,79 +84,11 @@ pub(super) async fn read(reader: &dyn Reader) -> Result<Source, String> {
         for (broker, found) in reader.log_dirs(&live).await {
             dirs.insert(broker, found.map_err(|error| format!("broker {broker}: {}", in_words(&error)))?);
         }
-        return build(&answer.live, &topics, &dirs);
+        let reassignments = reader.reassignments().await.map_err(|error| in_words(&error))?;
+        let disks = Disks::of(dirs.iter().map(|(id, dirs)| (*id, dirs.as_slice())));
+        let known =
+            Known { live: answer.live, topics, reassignments, disks: Some(&disks), ..Known::default() };
+        return Question::new(&known).map(Source::of).map_err(|error| in_words(&error));
     }
     Err(why)
-}
-
-/// Sizes of partitions: the largest of their replicas.
-fn sizes(dirs: &BTreeMap<BrokerId, Vec<LogDir>>) -> BTreeMap<&TopicPartition, u64> {
-    let mut sizes: BTreeMap<&TopicPartition, u64> = BTreeMap::new();
-    for (partition, replica) in dirs.values().flatten().flat_map(|dir| &dir.replicas) {
-        if !replica.is_future {
-            let size = sizes.entry(partition).or_default();
-            *size = replica.size_bytes.max(*size);
-        }
-    }
-    sizes
-}
-
-fn build(
-    live: &BTreeMap<BrokerId, cluster::Broker>,
-    topics: &cluster::TopicTable,
-    dirs: &BTreeMap<BrokerId, Vec<LogDir>>,
-) -> Result<Source, String> {
-    let held = topics.values().flat_map(|topic| &topic.partitions).flat_map(|p| p.replicas.iter().copied());
-    let ids: BTreeSet<BrokerId> = live.keys().copied().chain(held).collect();
-    let total = |id: &BrokerId| -> Option<u64> { dirs.get(id)?.iter().map(|dir| dir.total_bytes).sum() };
-    let known = [false, false, false, live.keys().all(|id| total(id).is_some_and(|bytes| bytes > 0))];
-    let mut builder = Cluster::builder(topics.len() as u32);
-    let mut racks: BTreeMap<Option<&str>, u32> = BTreeMap::new();
-    let mut ordinals = BTreeMap::new();
-    for id in &ids {
-        let broker = live.get(id);
-        let next = racks.len() as u32;
-        // Where nobody names a rack each broker stands for itself.
-        let rack = broker.and_then(|broker| broker.rack.as_deref());
-        let rack = match rack {
-            Some(rack) => *racks.entry(Some(rack)).or_insert(next),
-            None => u32::MAX - id.0.unsigned_abs(),
-        };
-        let disk = total(id).and_then(|bytes| i64::try_from(bytes).ok()).unwrap_or(0);
-        let alive = broker.is_some();
-        let added = builder.add_broker(&Broker {
-            rack,
-            set: None,
-            capacity: [0, 0, 0, disk],
-            alive,
-            takes_replicas: alive,
-            takes_leadership: alive,
-            mark: Mark::None,
-        });
-        ordinals.insert(*id, added.map_err(|error| format!("broker {id}: {error}"))?);
-    }
-    let sizes = sizes(dirs);
-    let mut partitions = Vec::new();
-    for (number, (name, topic)) in (0..).zip(topics) {
-        for (index, partition) in (0..).zip(&topic.partitions) {
-            let this = TopicPartition { topic: name.clone(), partition: index };
-            let size = sizes.get(&this).and_then(|bytes| i64::try_from(*bytes).ok()).unwrap_or(0);
-            let ordinal = |id: &BrokerId| ordinals.get(id).copied().unwrap_or(u32::MAX);
-            let replica = |id: &BrokerId| Replica { broker: ordinal(id), load: [0, 0, 0, size] };
-            let leader = partition.replicas.iter().position(|id| Some(*id) == partition.leader);
-            let added = builder.add_partition(&Partition {
-                topic: number,
-                replicas: partition.replicas.iter().map(replica).collect(),
-                leader: leader.unwrap_or(0) as u32,
-                leader_cpu: 0,
-                leader_network_out: 0,
-                frozen: false,
-            });
-            added.map_err(|error| format!("{this}: {error}"))?;
-            partitions.push(index);
-        }
-    }
-    let broker_ids = ids.iter().map(|id| id.0).collect();
-    let topics = topics.keys().map(ToString::to_string).collect();
-    Ok(Source { named: Named { cluster: builder.build(), broker_ids, topics, partitions }, known })
 }

@@ -10,9 +10,7 @@ use cluster::{
 use control::effect::Contribution;
 use control::state::NamedValue;
 use control::votes::{self, View};
-use control::{
-    BrokerDisks, DirUse, Disks, Finding, Liveness, OngoingReassignments, Severity, Target, Tick, Topics,
-};
+use control::{Disks, Finding, Liveness, OngoingReassignments, Severity, Target, Tick, Topics};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
@@ -361,7 +359,8 @@ impl Collector {
                 Finding::new("log_dirs_unreadable", Target::Broker(id), Severity::Info, message)
             })
             .collect();
-        keep(&mut self.newest.disks, summarise(answers), asked_at);
+        let read = answers.iter().filter_map(|(id, answer)| Some((*id, answer.as_ref().ok()?.as_slice())));
+        keep(&mut self.newest.disks, Disks::of(read), asked_at);
     }
 
     fn nobody_to_believe(&self) -> Finding {
@@ -419,28 +418,4 @@ fn disagreements(decided: &votes::Decided) -> Vec<Finding> {
         Finding::new("identity_conflict", Target::Cluster, Severity::Critical, message)
     });
     undecided.chain(strangers).collect()
-}
-
-/// The use of disks, and the size of each partition's largest replica.
-fn summarise(answers: &LogDirAnswers) -> Disks {
-    let mut disks = Disks::default();
-    for (id, answer) in answers {
-        let Ok(dirs) = answer else { continue };
-        let mut summed = BrokerDisks::default();
-        for dir in dirs {
-            summed.dirs.push(DirUse {
-                path: Arc::clone(&dir.path),
-                total_bytes: dir.total_bytes,
-                usable_bytes: dir.usable_bytes,
-                replicas: u32::try_from(dir.replicas.len()).unwrap_or(u32::MAX),
-                error: dir.error.clone(),
-            });
-            for (partition, replica) in dir.replicas.iter().filter(|(_, replica)| !replica.is_future) {
-                let size = disks.sizes.entry(partition.clone()).or_default();
-                *size = (*size).max(replica.size_bytes);
-            }
-        }
-        disks.brokers.insert(*id, summed);
-    }
-    disks
 }
