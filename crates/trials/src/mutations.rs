@@ -210,10 +210,16 @@ const MUTATIONS: &[Mutation] = &[
         name: "a dry run changes things",
         file: "dispatch.rs",
         beyond: &[],
-        edits: &[(
-            "            let dry_run = slot.dry_run || (event.dry_run && !is_message(&event.name));",
-            "            let dry_run = event.dry_run && !is_message(&event.name);",
-        )],
+        edits: &[
+            (
+                "            let dry_run = slot.dry_run || (event.dry_run && !is_message(&event.name));",
+                "            let dry_run = event.dry_run && !is_message(&event.name);",
+            ),
+            (
+                "            Some(slot) if !slot.dry_run => None,",
+                "            Some(slot) if !slot.name.is_empty() => None,",
+            ),
+        ],
     },
     Mutation {
         name: "the journal is not read at the start",
@@ -221,7 +227,7 @@ const MUTATIONS: &[Mutation] = &[
         beyond: &[],
         edits: &[(
             "                    executions.push(Arc::new(execution));",
-            "                    drop(execution);",
+            "                    executions.push(Arc::new(execution)); executions.clear();",
         )],
     },
 ];
