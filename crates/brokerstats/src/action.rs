@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::SCHEMA_VERSION;
+use crate::ACTION_SCHEMA_VERSION;
 
 /// One line of the audit. The first three fields are the original's; an empty string is "nothing to say".
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -87,7 +87,7 @@ impl OperatorAction {
             timestamp,
             cluster_name: cluster_name.into(),
             description: description.into(),
-            schema_version: SCHEMA_VERSION,
+            schema_version: ACTION_SCHEMA_VERSION,
             ..OperatorAction::default()
         }
     }

@@ -1,8 +1,8 @@
 //! Raw Avro binary to and from the types.
 //!
-//! The bytes of a record are the bytes of its fields, one after the other. So a record is read in two steps: the
-//! original's fields, then, if any byte is left, the appended ones; what is left after those belongs to a newer
-//! version and is not looked at.
+//! The bytes of a record are the bytes of its fields, one after the other. So a record is read in steps: the
+//! original's fields, then, if any byte is left, the appended ones, version by version; what is left after those belongs to
+//! a newer version and is not looked at.
 //!
 //! Bounds: every string is checked against what is left of the input before it is copied, lists grow by the elements
 //! really read, and no element type is empty (the smallest takes two bytes), so the memory of a decoded record is a
@@ -25,8 +25,10 @@ pub mod schemas {
     pub const BROKER_STATS: &str = include_str!("../schema/BrokerStats.avsc");
     /// BrokerStats as the original writes it: the front of ours.
     pub const BROKER_STATS_ORIGINAL: &str = include_str!("../schema/BrokerStats.original.avsc");
-    /// The rest of BrokerStats as a record of its own.
+    /// What version 1 of BrokerStats has behind the original's fields, as a record of its own.
     pub const BROKER_STATS_APPENDED: &str = include_str!("../schema/BrokerStats.appended.avsc");
+    /// What version 2 has behind that, as a record of its own.
+    pub const BROKER_STATS_APPENDED_2: &str = include_str!("../schema/BrokerStats.appended2.avsc");
     /// OperatorAction as this crate writes it.
     pub const OPERATOR_ACTION: &str = include_str!("../schema/OperatorAction.avsc");
     /// OperatorAction as the original writes it: the front of ours.
@@ -73,6 +75,7 @@ pub type SchemaSource = serde_avro_fast::schema::SchemaError;
 #[derive(Debug)]
 pub struct Codec {
     stats: Layout,
+    stats_2: Schema,
     action: Layout,
 }
 
@@ -97,6 +100,7 @@ impl Codec {
                 original: parse("BrokerStats.original", schemas::BROKER_STATS_ORIGINAL)?,
                 appended: parse("BrokerStats.appended", schemas::BROKER_STATS_APPENDED)?,
             },
+            stats_2: parse("BrokerStats.appended2", schemas::BROKER_STATS_APPENDED_2)?,
             action: Layout {
                 record: "OperatorAction",
                 whole: parse("OperatorAction", schemas::OPERATOR_ACTION)?,
@@ -121,9 +125,15 @@ impl Codec {
     pub fn decode_stats(&self, bytes: &[u8]) -> Result<BrokerStats, Error> {
         let (mut stats, rest) =
             self.stats.decode::<BrokerStats>(&self.stats.original, ORIGINAL_FIELDS, bytes)?;
-        if !rest.is_empty() {
+        if rest.is_empty() {
+            return Ok(stats);
+        }
+        let (appended, rest) =
+            self.stats.decode::<StatsAppended>(&self.stats.appended, APPENDED_FIELDS, rest)?;
+        appended.put_into(&mut stats);
+        if stats.schema_version >= 2 {
             let (appended, _newer) =
-                self.stats.decode::<StatsAppended>(&self.stats.appended, APPENDED_FIELDS, rest)?;
+                self.stats.decode::<StatsAppended2>(&self.stats_2, APPENDED_2_FIELDS, rest)?;
             appended.put_into(&mut stats);
         }
         Ok(stats)
@@ -160,6 +170,7 @@ impl Codec {
 
 const ORIGINAL_FIELDS: &str = "the original's fields";
 const APPENDED_FIELDS: &str = "the appended fields";
+const APPENDED_2_FIELDS: &str = "the fields of version 2";
 
 impl Layout {
     fn encode<T: Serialize>(&self, value: &T) -> Result<Vec<u8>, Error> {
@@ -229,5 +240,48 @@ impl StatsAppended {
         stats.log_dir_total_bytes = self.log_dir_total_bytes;
         stats.log_dir_usable_bytes = self.log_dir_usable_bytes;
         stats.log_dir_errors = self.log_dir_errors;
+    }
+}
+
+/// What version 2 has behind the fields of version 1, as it is read.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StatsAppended2 {
+    jvm_source: Option<String>,
+    broker_state: i32,
+    logs_to_recover: i64,
+    request_handler_idle_percent: f64,
+    network_processor_idle_percent: f64,
+    request_queue_size: i64,
+    under_replicated_partitions: i32,
+    process_cpu_percent: f64,
+    host_cpu_percent: f64,
+    cpu_limit: f64,
+    process_memory_bytes: i64,
+    host_memory_total_bytes: i64,
+    host_memory_available_bytes: i64,
+    log_dir_read_bytes_per_sec: Vec<i64>,
+    log_dir_write_bytes_per_sec: Vec<i64>,
+    log_dir_busy_percent: Vec<f64>,
+}
+
+impl StatsAppended2 {
+    fn put_into(self, stats: &mut BrokerStats) {
+        stats.jvm_source = self.jvm_source;
+        stats.broker_state = self.broker_state;
+        stats.logs_to_recover = self.logs_to_recover;
+        stats.request_handler_idle_percent = self.request_handler_idle_percent;
+        stats.network_processor_idle_percent = self.network_processor_idle_percent;
+        stats.request_queue_size = self.request_queue_size;
+        stats.under_replicated_partitions = self.under_replicated_partitions;
+        stats.process_cpu_percent = self.process_cpu_percent;
+        stats.host_cpu_percent = self.host_cpu_percent;
+        stats.cpu_limit = self.cpu_limit;
+        stats.process_memory_bytes = self.process_memory_bytes;
+        stats.host_memory_total_bytes = self.host_memory_total_bytes;
+        stats.host_memory_available_bytes = self.host_memory_available_bytes;
+        stats.log_dir_read_bytes_per_sec = self.log_dir_read_bytes_per_sec;
+        stats.log_dir_write_bytes_per_sec = self.log_dir_write_bytes_per_sec;
+        stats.log_dir_busy_percent = self.log_dir_busy_percent;
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! * The front of each record is the original DoctorKafka's, field by field
 //!   (`schema/BrokerStats.original.avsc`, `schema/OperatorAction.original.avsc`).
-//! * What follows is ours (`*.appended.avsc`), led by `schemaVersion`. It is also named in a record header,
+//! * What follows is ours (`*.appended.avsc`, then `*.appended2.avsc`), led by `schemaVersion`. It is also named in a record header,
 //!   [`VERSION_HEADER`], for readers that want to know before they decode.
 //! * [`Codec`] reads the original's bytes (what is appended gets its defaults), ours, and those of newer versions
 //!   (whatever is behind what it knows is left alone).
@@ -23,8 +23,12 @@ pub use action::{ActionLine, OperatorAction};
 pub use codec::{Codec, Error, SchemaSource, schemas};
 pub use stats::{BrokerError, BrokerStats, Leader, LogDir, Quality, ReplicaStat, TopicPartition};
 
-/// Version of the appended fields that this crate writes.
-pub const SCHEMA_VERSION: i32 = 1;
+/// Version of the appended fields of [`BrokerStats`] that this crate writes. 2 has the states of the JVM and the figures of
+/// the host.
+pub const SCHEMA_VERSION: i32 = 2;
+
+/// Version of the appended fields of [`OperatorAction`] that this crate writes.
+pub const ACTION_SCHEMA_VERSION: i32 = 1;
 
 /// Record header that carries the version of the appended fields as a decimal number in ASCII.
 /// Records of the original have no such header.
@@ -32,3 +36,6 @@ pub const VERSION_HEADER: &str = "schema-version";
 
 /// A count, size or rate that is not known.
 pub const NOT_KNOWN: i64 = -1;
+
+/// A part or percentage that is not known.
+pub const UNKNOWN_SHARE: f64 = -1.0;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{NOT_KNOWN, SCHEMA_VERSION};
+use crate::{NOT_KNOWN, SCHEMA_VERSION, UNKNOWN_SHARE};
 
 /// What keeps an agent from a full report. The list is closed: a symbol more would be unreadable for the original.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -88,7 +88,8 @@ pub struct ReplicaStat {
     pub num_log_segments: i32,
 }
 
-/// One broker's statistics at one time. `-1` is "not known" for every count, size and rate.
+/// One broker's statistics at one time. `-1` is "not known" for every count, size, rate and
+/// percentage, with the exception of `cpu_usage`, which the original leaves at 0.
 ///
 /// An absent list and an empty one mean the same: Avro's null is read as empty.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -210,6 +211,40 @@ pub struct BrokerStats {
     pub log_dir_usable_bytes: Vec<i64>,
     /// Kafka's error code for the directory, 0 for none. Parallel to `log_dirs`.
     pub log_dir_errors: Vec<i32>,
+
+    // Version 1 ends here.
+    /// How the figures of the JVM were got (`jmx-local`, `jmx`, `prometheus`, `jolokia`); `None` if they were not.
+    pub jvm_source: Option<String>,
+    /// 0 not running, 1 starting, 2 recovering, 3 running, 6 shutting down, 7 shutting down with the controller's leave.
+    pub broker_state: i32,
+    /// Logs that the broker has still to recover before it can run.
+    pub logs_to_recover: i64,
+    /// Idle part of the threads that handle requests, over one minute, in percent.
+    pub request_handler_idle_percent: f64,
+    /// Idle part of the network threads, in percent.
+    pub network_processor_idle_percent: f64,
+    /// Requests that wait for a thread.
+    pub request_queue_size: i64,
+    /// Led partitions with followers out of sync.
+    pub under_replicated_partitions: i32,
+    /// CPU of the broker process, in percent of `cpu_limit`. `cpu_usage` is the same with 0 for not known.
+    pub process_cpu_percent: f64,
+    /// CPU of all that runs on the host, in percent of its processors.
+    pub host_cpu_percent: f64,
+    /// Processors that the broker process may use: its container's quota, or the host's processors.
+    pub cpu_limit: f64,
+    /// Resident memory of the broker process.
+    pub process_memory_bytes: i64,
+    /// Memory of the host.
+    pub host_memory_total_bytes: i64,
+    /// Memory of the host that could be given to processes.
+    pub host_memory_available_bytes: i64,
+    /// Bytes read a second from the directory's device, by whomever. Parallel to `log_dirs`.
+    pub log_dir_read_bytes_per_sec: Vec<i64>,
+    /// Bytes written a second to the directory's device, by whomever. Parallel to `log_dirs`.
+    pub log_dir_write_bytes_per_sec: Vec<i64>,
+    /// Part of the interval in which the directory's device had something to do, in percent. Parallel to `log_dirs`.
+    pub log_dir_busy_percent: Vec<f64>,
 }
 
 /// The defaults of the Avro schema, with `schema_version` 0. A report to send starts from [`BrokerStats::new`].
@@ -268,6 +303,22 @@ impl Default for BrokerStats {
             log_dir_total_bytes: Vec::new(),
             log_dir_usable_bytes: Vec::new(),
             log_dir_errors: Vec::new(),
+            jvm_source: None,
+            broker_state: -1,
+            logs_to_recover: NOT_KNOWN,
+            request_handler_idle_percent: UNKNOWN_SHARE,
+            network_processor_idle_percent: UNKNOWN_SHARE,
+            request_queue_size: NOT_KNOWN,
+            under_replicated_partitions: -1,
+            process_cpu_percent: UNKNOWN_SHARE,
+            host_cpu_percent: UNKNOWN_SHARE,
+            cpu_limit: UNKNOWN_SHARE,
+            process_memory_bytes: NOT_KNOWN,
+            host_memory_total_bytes: NOT_KNOWN,
+            host_memory_available_bytes: NOT_KNOWN,
+            log_dir_read_bytes_per_sec: Vec::new(),
+            log_dir_write_bytes_per_sec: Vec::new(),
+            log_dir_busy_percent: Vec::new(),
         }
     }
 }

@@ -38,7 +38,6 @@ const REPLICA_STAT: &str = "
 ";
 
 const APPENDED: &str = "
-    02                       # schemaVersion 1
     02 02 63                 # clusterId c
     00                       # failureDetail null
     d00f 00                  # 1000 ms, nothing dropped
@@ -53,6 +52,21 @@ const APPENDED: &str = "
     02 d804 00               # logDirTotalBytes [300]
     02 d804 00               # logDirUsableBytes [300]
     02 00 00                 # logDirErrors [0]
+";
+
+const APPENDED_2: &str = "
+    02 04 6a78               # jvmSource jx
+    06 00                    # brokerState 3, no logsToRecover
+    0000000000005640         # requestHandlerIdlePercent 88
+    000000000000f0bf         # networkProcessorIdlePercent -1
+    08 02                    # requestQueueSize 4, underReplicatedPartitions 1
+    000000000000e03f         # processCpuPercent 0.5
+    0000000000002940         # hostCpuPercent 12.5
+    000000000000f83f         # cpuLimit 1.5
+    8010 01 8010             # processMemoryBytes 1024, hostMemoryTotalBytes -1, hostMemoryAvailableBytes 1024
+    02 d804 00               # logDirReadBytesPerSec [300]
+    02 01 00                 # logDirWriteBytesPerSec [-1]
+    02 0000000000004940 00   # logDirBusyPercent [50]
 ";
 
 fn hex(parts: &[&str]) -> Vec<u8> {
@@ -120,13 +134,50 @@ fn ours() -> BrokerStats {
         log_dir_total_bytes: vec![300],
         log_dir_usable_bytes: vec![300],
         log_dir_errors: vec![0],
+        jvm_source: Some("jx".to_owned()),
+        broker_state: 3,
+        logs_to_recover: 0,
+        request_handler_idle_percent: 88.0,
+        request_queue_size: 4,
+        under_replicated_partitions: 1,
+        process_cpu_percent: 0.5,
+        host_cpu_percent: 12.5,
+        cpu_limit: 1.5,
+        process_memory_bytes: 1024,
+        host_memory_available_bytes: 1024,
+        log_dir_read_bytes_per_sec: vec![300],
+        log_dir_write_bytes_per_sec: vec![-1],
+        log_dir_busy_percent: vec![50.0],
         ..original()
     }
 }
 
-#[test]
-fn our_bytes_are_pinned_both_ways() {
-    let bytes = hex(&[
+/// The same report by an agent of version 1.
+fn ours_1() -> BrokerStats {
+    let known = BrokerStats::default();
+    BrokerStats {
+        schema_version: 1,
+        jvm_source: None,
+        broker_state: known.broker_state,
+        logs_to_recover: known.logs_to_recover,
+        request_handler_idle_percent: known.request_handler_idle_percent,
+        request_queue_size: known.request_queue_size,
+        under_replicated_partitions: known.under_replicated_partitions,
+        process_cpu_percent: known.process_cpu_percent,
+        host_cpu_percent: known.host_cpu_percent,
+        cpu_limit: known.cpu_limit,
+        process_memory_bytes: known.process_memory_bytes,
+        host_memory_available_bytes: known.host_memory_available_bytes,
+        log_dir_read_bytes_per_sec: vec![],
+        log_dir_write_bytes_per_sec: vec![],
+        log_dir_busy_percent: vec![],
+        ..ours()
+    }
+}
+
+/// The bytes of the report with this version and these appended fields.
+fn report(version: &str, appended: &[&str]) -> Vec<u8> {
+    let front = [
         FRONT_SCALARS,
         "02 02 02 74 8001 00     # in over 1 min: {t: 64}
          0200 0200 0200 0200 0200 # the other five maps: empty
@@ -136,11 +187,23 @@ fn our_bytes_are_pinned_both_ways() {
          02 02 0274 00 00        # leaderReplicas [t-0]
          02 02 0274 02 00        # followerReplicas [t-1]
          02 00                   # inReassignmentReplicas []",
-        APPENDED,
-    ]);
+        version,
+    ];
+    hex(&[&front[..], appended].concat())
+}
+
+#[test]
+fn our_bytes_are_pinned_both_ways() {
+    let bytes = report("04       # schemaVersion 2", &[APPENDED, APPENDED_2]);
     let codec = Codec::new().unwrap();
     assert_eq!(codec.encode_stats(&ours()).unwrap(), bytes);
     assert_eq!(codec.decode_stats(&bytes).unwrap(), ours());
+}
+
+#[test]
+fn bytes_of_version_1_are_read() {
+    let bytes = report("02       # schemaVersion 1", &[APPENDED]);
+    assert_eq!(Codec::new().unwrap().decode_stats(&bytes).unwrap(), ours_1());
 }
 
 #[test]

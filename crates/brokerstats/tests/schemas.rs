@@ -1,6 +1,6 @@
 //! The schema files, the types and another Avro implementation agree.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail by panic, in its helpers too")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panic, in its helpers too")]
 
 use apache_avro::types::Value as Avro;
 use apache_avro::{Schema, from_avro_datum, to_avro_datum};
@@ -18,12 +18,11 @@ fn names(schema: &str) -> Vec<String> {
 
 #[test]
 fn ours_is_the_original_with_fields_appended() {
-    for (whole, original, appended) in [
-        (schemas::BROKER_STATS, schemas::BROKER_STATS_ORIGINAL, schemas::BROKER_STATS_APPENDED),
-        (schemas::OPERATOR_ACTION, schemas::OPERATOR_ACTION_ORIGINAL, schemas::OPERATOR_ACTION_APPENDED),
-    ] {
-        assert_eq!(fields(whole), [fields(original), fields(appended)].concat());
-    }
+    let stats =
+        [schemas::BROKER_STATS_ORIGINAL, schemas::BROKER_STATS_APPENDED, schemas::BROKER_STATS_APPENDED_2];
+    assert_eq!(fields(schemas::BROKER_STATS), stats.map(fields).concat());
+    let action = [schemas::OPERATOR_ACTION_ORIGINAL, schemas::OPERATOR_ACTION_APPENDED];
+    assert_eq!(fields(schemas::OPERATOR_ACTION), action.map(fields).concat());
 }
 
 /// Names in the order in which the type's own Serialize gives them.
@@ -85,6 +84,46 @@ fn another_implementation_reads_ours_with_either_schema() {
         assert_eq!(read.topics_bytes_in_1_min_rate, sample().topics_bytes_in_1_min_rate);
         assert_eq!((read.timestamp, read.id, read.name), (1_795_000_000_000, 7, sample().name));
     }
+}
+
+/// The schema of version 1: ours without what version 2 has behind it.
+fn version_1() -> Schema {
+    let mut schema: Json = serde_json::from_str(schemas::BROKER_STATS).unwrap();
+    let count = fields(schemas::BROKER_STATS_ORIGINAL).len() + fields(schemas::BROKER_STATS_APPENDED).len();
+    schema["fields"].as_array_mut().unwrap().truncate(count);
+    Schema::parse(&schema).unwrap()
+}
+
+#[test]
+fn agents_and_services_of_version_1_and_2_understand_each_other() {
+    let codec = Codec::new().unwrap();
+    let mut ours = sample();
+    (ours.broker_state, ours.host_cpu_percent, ours.log_dir_busy_percent) = (3, 12.5, vec![50.0]);
+    // A service of version 1 reads what it knows.
+    let bytes = codec.encode_stats(&ours).unwrap();
+    let value = from_avro_datum(&version_1(), &mut bytes.as_slice(), None).unwrap();
+    let read: BrokerStats = apache_avro::from_value(&value).unwrap();
+    assert_eq!((read.schema_version, &read.log_dirs), (2, &ours.log_dirs));
+    assert_eq!((read.broker_state, read.host_cpu_percent), (-1, -1.0));
+    // What an agent of version 1 writes lacks nothing but what is new.
+    let Avro::Record(mut record) = value else { panic!("no record") };
+    for (name, value) in &mut record {
+        if name == "schemaVersion" {
+            *value = Avro::Int(1);
+        }
+    }
+    let bytes = to_avro_datum(&version_1(), Avro::Record(record)).unwrap();
+    let old = BrokerStats {
+        schema_version: 1,
+        broker_state: -1,
+        host_cpu_percent: -1.0,
+        log_dir_busy_percent: vec![],
+        ..ours
+    };
+    assert_eq!(codec.decode_stats(&bytes).unwrap(), old);
+    // Whatever a writer of version 1 has behind its fields, it is not ours.
+    let longer = [bytes, vec![7; 200]].concat();
+    assert_eq!(codec.decode_stats(&longer).unwrap(), old);
 }
 
 #[test]

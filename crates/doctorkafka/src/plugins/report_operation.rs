@@ -286,7 +286,7 @@ impl Writing {
                 value,
                 headers: vec![(
                     brokerstats::VERSION_HEADER.to_owned(),
-                    brokerstats::SCHEMA_VERSION.to_string().into_bytes(),
+                    brokerstats::ACTION_SCHEMA_VERSION.to_string().into_bytes(),
                 )],
             },
             Err(e) => {

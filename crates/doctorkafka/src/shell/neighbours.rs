@@ -165,7 +165,7 @@ impl Looking {
         let now = self.setup.clock.now();
         let action = heartbeat(&self.setup, id, who, now.wall.0);
         let Ok(value) = self.codec.encode_action(&action) else { return Ok(()) };
-        let version = brokerstats::SCHEMA_VERSION.to_string().into_bytes();
+        let version = brokerstats::ACTION_SCHEMA_VERSION.to_string().into_bytes();
         let record = NewRecord {
             partition: None,
             key: Some(self.setup.cluster.as_bytes().to_vec()),
