@@ -50,6 +50,7 @@ impl Jvm {
         }
         let lacking = match found {
             Some(found) => {
+                stats.jvm_source = Some(found.way.to_owned());
                 self.figures.put(stats, &found.readings, at);
                 found.lacking
             }

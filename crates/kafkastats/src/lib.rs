@@ -1,13 +1,14 @@
 //! The agent that measures a Kafka broker and publishes BrokerStats: from the Kafka protocol, and what that does not tell
-//! from the broker's JVM, if there is a way to it.
+//! from the broker's host and JVM, if there is a way to them.
 //!
 //! Reading order: [`view`] (what is read of a broker), [`measure`] (how BrokerStats is made of it, a pure function),
-//! [`jvm`] (what only the JVM knows),
+//! [`host`] (what the host knows), [`jvm`] (what only the JVM knows),
 //! then the shell: [`gather`] (reads a view), [`publish`] (sends reports), [`agent`] (does both again and again), [`cli`].
 
 pub mod agent;
 pub mod cli;
 pub mod gather;
+pub mod host;
 pub mod jvm;
 pub mod measure;
 pub mod publish;

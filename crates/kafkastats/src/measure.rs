@@ -187,6 +187,7 @@ impl Measurer {
         flows: &BTreeMap<TopicPartition, Flow>,
     ) {
         let mut totals: Option<[i64; 3]> = None;
+        let mut under_replicated = 0;
         for (at, now) in local {
             let named = brokerstats::TopicPartition { topic: at.topic.to_string(), partition: at.partition };
             let in_reassignment = view.reassignments.as_ref().is_some_and(|all| all.contains_key(at));
@@ -208,6 +209,7 @@ impl Measurer {
             }
             let rates = rates.unwrap_or([NOT_KNOWN; 3]);
             let flow = flows.get(at).copied().unwrap_or_default();
+            under_replicated += i32::from(now.partition.is_under_replicated());
             stats.leader_bytes_in.push(or_not_known(flow.bytes));
             stats.leader_bytes_in_quality.push(flow.quality);
             stats.leader_bytes_out_quality.push(Quality::Unknown);
@@ -242,6 +244,7 @@ impl Measurer {
         stats.leaders_bytes_out_1_min_rate = NOT_KNOWN;
         stats.leaders_bytes_out_5_min_rate = NOT_KNOWN;
         stats.leaders_bytes_out_15_min_rate = NOT_KNOWN;
+        stats.under_replicated_partitions = under_replicated;
         stats.num_replicas = i32::try_from(local.len()).unwrap_or(i32::MAX);
         stats.num_leaders = i32::try_from(stats.leader_replicas.len()).unwrap_or(i32::MAX);
     }

@@ -9,6 +9,12 @@
 //!
 //! A count that is lower than before began anew with the broker. A topic without a count was never consumed since then:
 //! its count is zero, provided that the source tells counts of topics at all.
+//!
+//! # States
+//! Idle parts are told in percent. That of the request handlers is the broker's own one-minute rate; where an exporter tells
+//! only the count (nanoseconds of idle time of an average thread), its growth over the time that passed. Where one process
+//! is broker and controller, the pool of the broker counts. A broker that runs has no log left to recover: Kafka takes
+//! those MBeans away then.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,7 +28,12 @@ use crate::rates::Rates;
 #[derive(Debug, Default)]
 pub struct Figures {
     topics: BTreeMap<String, Counter>,
+    /// The nanoseconds for which the request handlers were idle, and when they were read.
+    idle: Option<(f64, Duration)>,
 }
+
+/// The state of a broker that has started and does not stop.
+const RUNNING: i32 = 3;
 
 /// The count of a topic when it was last read.
 #[derive(Debug, Clone, Copy)]
@@ -52,9 +63,7 @@ impl Figures {
     /// Puts what `readings`, read at `at`, say into a report that has its led replicas already. Readings must come in
     /// the order of their time, on a clock that never goes back.
     pub fn put(&mut self, stats: &mut BrokerStats, readings: &Readings, at: Duration) {
-        if let Some(load) = readings.of_broker(Metric::ProcessCpuLoad, Attribute::Value) {
-            stats.cpu_usage = load * 100.0;
-        }
+        self.put_states(stats, readings, at);
         let mut led: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (index, leader) in stats.leader_replica_stats.iter().enumerate() {
             led.entry(leader.topic.clone()).or_default().push(index);
@@ -77,6 +86,54 @@ impl Figures {
             stats.leaders_bytes_out_5_min_rate = five;
             stats.leaders_bytes_out_15_min_rate = fifteen;
         }
+    }
+
+    fn put_states(&mut self, stats: &mut BrokerStats, readings: &Readings, at: Duration) {
+        let value = |metric| readings.of_broker(metric, Attribute::Value);
+        // What the host says of the process is read over the whole interval, and not at one moment.
+        if let Some(load) = value(Metric::ProcessCpuLoad)
+            && stats.process_cpu_percent < 0.0
+        {
+            stats.process_cpu_percent = percent(load);
+            stats.cpu_usage = percent(load);
+        }
+        // Floats convert to integers by saturation.
+        if let Some(state) = value(Metric::BrokerState) {
+            stats.broker_state = state as i32;
+        }
+        match value(Metric::LogsToRecover) {
+            Some(logs) => stats.logs_to_recover = logs as i64,
+            None if stats.broker_state == RUNNING => stats.logs_to_recover = 0,
+            None => {}
+        }
+        if let Some(waiting) = value(Metric::RequestQueueSize) {
+            stats.request_queue_size = waiting as i64;
+        }
+        if let Some(count) = value(Metric::UnderReplicated) {
+            stats.under_replicated_partitions = count as i32;
+        }
+        if let Some(idle) = value(Metric::NetworkProcessorIdle) {
+            stats.network_processor_idle_percent = percent(idle);
+        }
+        if let Some(idle) = self.handlers_idle(readings, at) {
+            stats.request_handler_idle_percent = percent(idle);
+        }
+    }
+
+    /// The idle part of the request handlers.
+    fn handlers_idle(&mut self, readings: &Readings, at: Duration) -> Option<f64> {
+        let figure = |attribute| {
+            let of_broker = readings.of_broker(Metric::BrokerRequestHandlerIdle, attribute);
+            of_broker.or_else(|| readings.of_broker(Metric::RequestHandlerIdle, attribute))
+        };
+        let count = figure(Attribute::Count);
+        let before = std::mem::replace(&mut self.idle, count.map(|count| (count, at)));
+        figure(Attribute::OneMinuteRate).or_else(|| {
+            let ((before, then), count) = (before?, count?);
+            let nanoseconds = at.saturating_sub(then).as_nanos() as f64;
+            // A count that fell began anew, nobody knows when.
+            (count >= before && nanoseconds > 0.0).then(|| (count - before) / nanoseconds)
+        })
     }
 
     /// The rates of the led topics, as far as they are known.
@@ -111,6 +168,11 @@ impl Figures {
             .filter_map(|(topic, counter)| Some((topic.clone(), counter.rates.per_second()?)));
         known.collect()
     }
+}
+
+/// A part in percent. Kafka's means overshoot by a little.
+fn percent(part: f64) -> f64 {
+    part.clamp(0.0, 1.0) * 100.0
 }
 
 /// Shares the rates of a topic out to its led replicas.
@@ -278,7 +340,68 @@ mod tests {
         let mut readings = Readings::default();
         readings.put(Metric::ProcessCpuLoad, Attribute::Value, Scope::Broker, 0.25).unwrap();
         Figures::default().put(&mut stats, &readings, MINUTE);
-        assert!((stats.cpu_usage - 25.0).abs() < 1e-9);
+        assert_eq!((stats.cpu_usage, stats.process_cpu_percent), (25.0, 25.0));
+    }
+
+    /// What a report says of the states after these readings, a second apart.
+    fn states(readings: &[&[(Metric, Attribute, f64)]]) -> String {
+        let mut figures = Figures::default();
+        let mut stats = report(&[]);
+        for (second, values) in (0..).zip(readings) {
+            let mut readings = Readings::default();
+            for (metric, attribute, value) in *values {
+                readings.put(*metric, *attribute, Scope::Broker, *value).unwrap();
+            }
+            stats = report(&[]);
+            figures.put(&mut stats, &readings, Duration::from_secs(second));
+        }
+        format!(
+            "state {} recover {} handlers {} network {} queue {} under-replicated {}",
+            stats.broker_state,
+            stats.logs_to_recover,
+            stats.request_handler_idle_percent,
+            stats.network_processor_idle_percent,
+            stats.request_queue_size,
+            stats.under_replicated_partitions,
+        )
+    }
+
+    #[test]
+    fn states_are_told_as_far_as_they_are_known() {
+        use Attribute::{Count, OneMinuteRate, Value};
+        use Metric::{
+            BrokerRequestHandlerIdle, BrokerState, LogsToRecover, NetworkProcessorIdle, RequestHandlerIdle,
+            RequestQueueSize, UnderReplicated,
+        };
+        let unknown = "state -1 recover -1 handlers -1 network -1 queue -1 under-replicated -1";
+        assert_eq!(states(&[&[]]), unknown);
+        let all = [
+            (BrokerState, Value, 2.0),
+            (LogsToRecover, Value, 40.0),
+            (RequestHandlerIdle, OneMinuteRate, 1.5),
+            (BrokerRequestHandlerIdle, OneMinuteRate, 0.75),
+            (NetworkProcessorIdle, Value, 1.01),
+            (RequestQueueSize, Value, 7.0),
+            (UnderReplicated, Value, 2.0),
+        ];
+        let told = "state 2 recover 40 handlers 75 network 100 queue 7 under-replicated 2";
+        assert_eq!(states(&[&all]), told);
+        let running = states(&[&[(BrokerState, Value, 3.0)]]);
+        assert!(running.starts_with("state 3 recover 0 "), "{running}");
+        // Exporters that tell the count alone.
+        let count = |nanoseconds| [(RequestHandlerIdle, Count, nanoseconds)];
+        assert!(states(&[&count(4e9), &count(4.25e9)]).contains("handlers 25 "));
+        assert_eq!(states(&[&count(4e9), &count(1e9)]), unknown);
+        assert_eq!(states(&[&count(4e9)]), unknown);
+    }
+
+    #[test]
+    fn what_the_host_says_of_the_process_stands() {
+        let mut stats = BrokerStats { process_cpu_percent: 7.0, cpu_usage: 7.0, ..report(&[]) };
+        let mut readings = Readings::default();
+        readings.put(Metric::ProcessCpuLoad, Attribute::Value, Scope::Broker, 0.25).unwrap();
+        Figures::default().put(&mut stats, &readings, MINUTE);
+        assert_eq!((stats.process_cpu_percent, stats.cpu_usage), (7.0, 7.0));
     }
 
     proptest! {

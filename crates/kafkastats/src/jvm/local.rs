@@ -9,6 +9,7 @@ use jmx::{Address, Connector};
 
 use super::over_jmx::{self, Identity, JmxError};
 use super::source::{Read, WayError, in_words};
+use crate::host::properties::Properties;
 
 /// How long a JVM may take to start its JMX server.
 const ATTACH_LIMIT: Duration = Duration::from_secs(10);
@@ -57,7 +58,9 @@ fn configured_id(jvm: &Jvm) -> Option<i32> {
         Some(path) => process.join("root").join(path),
         None => process.join("cwd").join(file),
     };
-    id_in(&fs::read_to_string(path).ok()?).filter(|_| !overrides_id(jvm.command().unwrap_or_default()))
+    Properties::parse(&fs::read_to_string(path).ok()?)
+        .broker_id()
+        .filter(|_| !overrides_id(jvm.command().unwrap_or_default()))
 }
 
 /// Whether the command line sets the id itself.
@@ -65,36 +68,12 @@ fn overrides_id(command: &str) -> bool {
     command.split(' ').any(|word| word.starts_with("node.id=") || word.starts_with("broker.id="))
 }
 
-/// `node.id` of Kafka's properties, or `broker.id`, as it is named with ZooKeeper.
-fn id_in(properties: &str) -> Option<i32> {
-    let value = |wanted: &str| {
-        let pairs = properties.lines().map(str::trim).filter(|line| !line.starts_with(['#', '!']));
-        let values = pairs.filter_map(|line| line.split_once(['=', ':']));
-        // Of two, the last one counts.
-        values
-            .filter(|(key, _)| key.trim() == wanted)
-            .filter_map(|(_, value)| value.trim().parse().ok())
-            .next_back()
-    };
-    value("node.id").or_else(|| value("broker.id"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_read_from_properties() {
-        for (text, id) in [
-            ("node.id=3\nbroker.id=4\n", Some(3)),
-            ("# node.id=3\n broker.id = 4 \n", Some(4)),
-            ("node.id=1\nnode.id: 2", Some(2)),
-            ("node.id=x\n", None),
-            ("my.node.id=3\n", None),
-            ("", None),
-        ] {
-            assert_eq!(id_in(text), id, "{text:?}");
-        }
+    fn an_id_on_the_command_line_is_seen() {
         assert!(overrides_id("kafka.Kafka s.properties --override node.id=3"));
         assert!(!overrides_id("kafka.Kafka s.properties --override log.dirs=/d"));
     }

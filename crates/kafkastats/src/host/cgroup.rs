@@ -1,0 +1,140 @@
+//! How many processors a process may use by the quota of its control groups.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Where a process stands in the hierarchies of control groups that know quotas of processor time.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Groups {
+    /// The group of version 2.
+    pub unified: Option<String>,
+    /// The group of the controller `cpu` of version 1.
+    pub cpu: Option<String>,
+}
+
+/// `/proc/PID/cgroup`: lines of `number:controllers:path`; version 2 has number 0 and no controllers.
+pub fn groups(text: &str) -> Groups {
+    let mut groups = Groups::default();
+    for line in text.lines() {
+        let mut parts = line.splitn(3, ':');
+        let (Some(number), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else {
+            continue;
+        };
+        if number == "0" && controllers.is_empty() {
+            groups.unified = Some(path.to_owned());
+        } else if controllers.split(',').any(|controller| controller == "cpu") {
+            groups.cpu = Some(path.to_owned());
+        }
+    }
+    groups
+}
+
+/// `cpu.max` of version 2: `quota period`, or `max period`. In processors.
+pub fn quota_2(cpu_max: &str) -> Option<f64> {
+    let mut words = cpu_max.split_whitespace();
+    processors(words.next()?.parse().ok()?, words.next()?.parse().ok()?)
+}
+
+/// `cpu.cfs_quota_us` (-1: none) and `cpu.cfs_period_us` of version 1. In processors.
+pub fn quota_1(quota: &str, period: &str) -> Option<f64> {
+    processors(quota.trim().parse().ok()?, period.trim().parse().ok()?)
+}
+
+fn processors(quota: i64, period: i64) -> Option<f64> {
+    (quota > 0 && period > 0).then(|| quota as f64 / period as f64)
+}
+
+/// The smallest quota of the groups and all groups above them, in processors; `None` if there is none.
+pub fn quota(sys: &Path, groups: &Groups) -> Option<f64> {
+    let mount = sys.join("fs/cgroup");
+    let read = |file: PathBuf| fs::read_to_string(file).ok();
+    let of_2 = |group: &Path| quota_2(&read(group.join("cpu.max"))?);
+    let of_1 = |group: &Path| {
+        quota_1(&read(group.join("cpu.cfs_quota_us"))?, &read(group.join("cpu.cfs_period_us"))?)
+    };
+    let unified = groups.unified.iter().flat_map(|path| chain(&mount, path)).filter_map(|group| of_2(&group));
+    let cpu = groups.cpu.iter().flat_map(|path| {
+        let named = ["cpu", "cpu,cpuacct", "cpuacct,cpu"].map(|name| mount.join(name));
+        let mount = named.into_iter().find(|mount| mount.is_dir()).unwrap_or_default();
+        chain(&mount, path)
+    });
+    unified.chain(cpu.filter_map(|group| of_1(&group))).reduce(f64::min)
+}
+
+/// The directories of a group and of those above it. In a container, paths are as the host sees them, and lead nowhere:
+/// the container's own group is then at the root.
+fn chain(mount: &Path, path: &str) -> Vec<PathBuf> {
+    let mut directories = vec![mount.to_owned()];
+    for part in path.split('/').filter(|part| !part.is_empty()) {
+        // Above the root of a namespace nothing can be seen.
+        if part == ".." {
+            return vec![mount.to_owned()];
+        }
+        let next = directories.last().map(|last| last.join(part)).unwrap_or_default();
+        directories.push(next);
+    }
+    directories
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn quotas_are_read() {
+        for (text, expected) in [
+            ("150000 100000\n", Some(1.5)),
+            ("max 100000\n", None),
+            ("0 100000", None),
+            ("1 0", None),
+            ("", None),
+        ] {
+            assert_eq!(quota_2(text), expected, "{text}");
+        }
+        assert_eq!(quota_1("50000\n", "100000\n"), Some(0.5));
+        assert_eq!(quota_1("-1", "100000"), None);
+    }
+
+    #[test]
+    fn groups_of_both_versions_are_found() {
+        let text = "12:cpu,cpuacct:/docker/x\n3:cpuset:/y\nodd\n0::/init.scope\n";
+        let expected = Groups { unified: Some("/init.scope".to_owned()), cpu: Some("/docker/x".to_owned()) };
+        assert_eq!(groups(text), expected);
+        assert_eq!(groups("0::/a:b\n").unified.as_deref(), Some("/a:b"));
+    }
+
+    #[test]
+    fn the_smallest_quota_above_a_process_counts() {
+        let sys = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = sys.path().join("fs/cgroup").join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        put("kafka.slice/cpu.max", "200000 100000\n");
+        put("kafka.slice/b1.service/cpu.max", "max 100000\n");
+        put("other.slice/cpu.max", "10000 100000\n");
+        let unified = |path: &str| Groups { unified: Some(path.to_owned()), cpu: None };
+        assert_eq!(quota(sys.path(), &unified("/kafka.slice/b1.service")), Some(2.0));
+        assert_eq!(quota(sys.path(), &unified("/")), None);
+        assert_eq!(quota(sys.path(), &unified("/../other.slice")), None);
+        // A container sees its own group at the root, whatever the host calls it.
+        put("cpu.max", "50000 100000\n");
+        assert_eq!(quota(sys.path(), &unified("/docker/unknown")), Some(0.5));
+        put("cpu,cpuacct/docker/x/cpu.cfs_quota_us", "25000\n");
+        put("cpu,cpuacct/docker/x/cpu.cfs_period_us", "100000\n");
+        let version_1 = Groups { unified: None, cpu: Some("/docker/x".to_owned()) };
+        assert_eq!(quota(sys.path(), &version_1), Some(0.25));
+        assert_eq!(quota(sys.path(), &Groups::default()), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "((max|[0-9]{1,25}|-1|:|,|cpu|/|\\.\\.|.|\n| ){0,4}){0,20}") {
+            let _ = (quota_2(&text), quota_1(&text, &text));
+            let _ = quota(Path::new("/nowhere"), &groups(&text));
+        }
+    }
+}

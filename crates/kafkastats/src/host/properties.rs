@@ -1,0 +1,107 @@
+//! What `server.properties` says about a broker. Escapes and continued lines of Java's format are not needed for it.
+
+use std::collections::BTreeMap;
+
+/// Settings of a broker.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Properties {
+    values: BTreeMap<String, String>,
+}
+
+impl Properties {
+    /// Reads the text of a file. Of two values of a key, the last one counts.
+    pub fn parse(text: &str) -> Properties {
+        let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', '!']));
+        let pairs = lines.filter_map(|line| line.split_once(['=', ':']));
+        let values = pairs.map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()));
+        Properties { values: values.collect() }
+    }
+
+    /// With settings of the command line, which count more.
+    #[must_use]
+    pub fn with(mut self, overrides: &[(String, String)]) -> Properties {
+        self.values.extend(overrides.iter().cloned());
+        self
+    }
+
+    /// `node.id`, or `broker.id`, as it is named with ZooKeeper. A negative one means that the broker is given one.
+    pub fn broker_id(&self) -> Option<i32> {
+        let id = |key| self.values.get(key)?.parse().ok();
+        id("node.id").or_else(|| id("broker.id")).filter(|id| *id >= 0)
+    }
+
+    /// Whether it is only a controller.
+    pub fn is_controller_only(&self) -> bool {
+        let roles = self.values.get("process.roles");
+        roles.is_some_and(|roles| !roles.is_empty() && !roles.split(',').any(|role| role.trim() == "broker"))
+    }
+
+    /// Whether nothing is set.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// `cluster.id` of the file `meta.properties` in a log directory.
+    pub fn cluster_id(&self) -> Option<&str> {
+        self.values.get("cluster.id").map(String::as_str)
+    }
+
+    /// `zookeeper.connect`, by which the original tells clusters apart.
+    pub fn zookeeper(&self) -> Option<&str> {
+        self.values.get("zookeeper.connect").map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// The log directories.
+    pub fn log_dirs(&self) -> Vec<&str> {
+        let dirs = self.values.get("log.dirs").or_else(|| self.values.get("log.dir"));
+        let dirs = dirs.into_iter().flat_map(|dirs| dirs.split(','));
+        dirs.map(str::trim).filter(|dir| !dir.is_empty()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn ids_are_read_from_properties() {
+        for (text, id) in [
+            ("node.id=3\nbroker.id=4\n", Some(3)),
+            ("# node.id=3\n broker.id = 4 \n", Some(4)),
+            ("node.id=1\nnode.id: 2", Some(2)),
+            ("node.id=x\n", None),
+            ("broker.id=-1\n", None),
+            ("my.node.id=3\n", None),
+            ("", None),
+        ] {
+            assert_eq!(Properties::parse(text).broker_id(), id, "{text:?}");
+        }
+        let overrides = [("node.id".to_owned(), "7".to_owned())];
+        assert_eq!(Properties::parse("node.id=3").with(&overrides).broker_id(), Some(7));
+    }
+
+    #[test]
+    fn roles_and_directories_are_read() {
+        for (text, only) in [
+            ("", false),
+            ("process.roles=", false),
+            ("process.roles=broker, controller", false),
+            ("process.roles=controller", true),
+        ] {
+            assert_eq!(Properties::parse(text).is_controller_only(), only, "{text}");
+        }
+        assert_eq!(Properties::parse("log.dirs=/a, /b,\nlog.dir=/c").log_dirs(), ["/a", "/b"]);
+        assert_eq!(Properties::parse("log.dir=/c").log_dirs(), ["/c"]);
+        assert_eq!(Properties::parse("zookeeper.connect=z:1/k\n").zookeeper(), Some("z:1/k"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "((node.id|log.dirs|process.roles|[=:#,]|.|\n){0,5}){0,20}") {
+            let read = Properties::parse(&text);
+            let _ = (read.broker_id(), read.is_controller_only(), read.log_dirs(), read.cluster_id());
+        }
+    }
+}
