@@ -1,17 +1,24 @@
 //! Measures at every interval and hands the reports over, until told to stop.
 
+use std::fs;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use brokerstats::BrokerStats;
+use brokerstats::{BrokerError, BrokerStats};
+use cluster::BrokerId;
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use crate::gather::{GatherError, Gatherer};
+use crate::host::HostSource;
+use crate::host::properties::Properties;
+use crate::host::source::Problem;
 use crate::jvm::{Figures, Identity, Outcome, Source};
 use crate::measure::Measurer;
 use crate::publish::{Outbox, Publisher};
+use crate::status::Status;
 
 /// How long what waits may take to be sent at the end. Together with the rest it keeps a stop under five seconds.
 const LAST_SEND: Duration = Duration::from_secs(3);
@@ -20,7 +27,9 @@ const LAST_SEND: Duration = Duration::from_secs(3);
 pub struct Agent {
     gatherer: Gatherer,
     measurer: Measurer,
+    host: Option<HostSource>,
     jvm: Option<Jvm>,
+    properties: Option<PathBuf>,
     /// What the last report said was wrong, and how many reports in a row had something wrong: it is logged when it
     /// changes, not every minute.
     trouble: Option<String>,
@@ -38,16 +47,19 @@ struct Jvm {
 }
 
 impl Jvm {
-    async fn put(&mut self, stats: &mut BrokerStats, cluster: &str) {
+    /// Puts the figures into the report. Tells what is wrong.
+    async fn put(&mut self, stats: &mut BrokerStats, cluster: &str) -> Vec<Problem> {
         let broker = Identity { cluster: cluster.to_owned(), broker: stats.id };
         let asked = self.began.elapsed();
-        let Outcome { found, problems } = self.source.read(&broker).await;
+        let Outcome { found, problems, was_reached } = self.source.read(&broker).await;
         let at = (asked + self.began.elapsed()) / 2;
         let way = found.as_ref().map_or("none", |found| found.way);
         if self.told.replace(way) != Some(way) {
             let why_not = problems.join("; ");
             info!(broker = stats.id, source = way, %why_not, "figures of the jvm");
         }
+        let reason =
+            if was_reached { BrokerError::JmxQueryFailure } else { BrokerError::JmxConnectionFailure };
         let lacking = match found {
             Some(found) => {
                 stats.jvm_source = Some(found.way.to_owned());
@@ -57,11 +69,33 @@ impl Jvm {
             None if self.is_asked_for => problems,
             None => Vec::new(),
         };
-        if !lacking.is_empty() {
-            let before = stats.failure_detail.take().into_iter();
-            stats.failure_detail = Some(before.chain(lacking).collect::<Vec<_>>().join("; "));
-        }
+        lacking.into_iter().map(|words| (Some(reason), words)).collect()
     }
+}
+
+/// Adds to a report what is wrong with it. The first reason stands; it alone makes no failure of a report that has figures.
+fn note(stats: &mut BrokerStats, problems: Vec<Problem>) {
+    if problems.is_empty() {
+        return;
+    }
+    let mut words: Vec<String> = stats.failure_detail.take().into_iter().collect();
+    for (reason, what) in problems {
+        stats.failure_reason = stats.failure_reason.or(reason);
+        words.push(what);
+    }
+    stats.failure_detail = Some(words.join("; "));
+}
+
+fn broker_in(properties: &Option<Result<Properties, String>>) -> Result<BrokerId, GatherError> {
+    let why = match properties {
+        Some(Ok(properties)) => match properties.broker_id() {
+            Some(id) => return Ok(BrokerId(id)),
+            None => "there is neither node.id nor broker.id in the broker's properties".to_owned(),
+        },
+        Some(Err(why)) => why.clone(),
+        None => "no broker is named".to_owned(),
+    };
+    Err(GatherError::Properties { why })
 }
 
 /// So many reports in a row must lack something before that is worth a warning: a topic that is just being created has
@@ -71,7 +105,29 @@ const WORTH_A_WARNING: u32 = 2;
 impl Agent {
     /// One that reads through `gatherer`.
     pub fn new(gatherer: Gatherer) -> Agent {
-        Agent { gatherer, measurer: Measurer::new(), jvm: None, trouble: None, troubled: 0 }
+        Agent {
+            gatherer,
+            measurer: Measurer::new(),
+            host: None,
+            jvm: None,
+            properties: None,
+            trouble: None,
+            troubled: 0,
+        }
+    }
+
+    /// Also reads the broker's host, if that is this one.
+    #[must_use]
+    pub fn with_host(mut self, host: HostSource) -> Agent {
+        self.host = Some(host);
+        self
+    }
+
+    /// Reads the broker's own settings in this file: its id, if none is given, and its `zookeeper.connect`.
+    #[must_use]
+    pub fn with_properties(mut self, file: PathBuf) -> Agent {
+        self.properties = Some(file);
+        self
     }
 
     /// Also reads what only the broker's JVM knows. If that fails, the report says so only where `is_asked_for`.
@@ -87,10 +143,25 @@ impl Agent {
     /// # Errors
     /// See [`GatherError`]; [`Agent::report`] makes a report of it.
     pub async fn measure(&mut self) -> Result<BrokerStats, GatherError> {
+        let properties = self.read_properties();
+        if self.gatherer.broker().0 < 0 {
+            self.gatherer.measure_instead(broker_in(&properties)?);
+        }
         let view = self.gatherer.gather().await?;
         let mut stats = self.measurer.measure(&view);
+        match properties {
+            Some(Ok(properties)) => stats.zk_url = properties.zookeeper().map(str::to_owned),
+            Some(Err(why)) => note(&mut stats, vec![(Some(BrokerError::KafkaServerPropertiesFailure), why)]),
+            None => {}
+        }
+        // The host first: what it says of the process stands before what the JVM says.
+        if let Some(host) = &mut self.host {
+            let problems = host.put(&mut stats, Some(&view.broker.address)).await;
+            note(&mut stats, problems);
+        }
         if let Some(jvm) = &mut self.jvm {
-            jvm.put(&mut stats, &view.cluster_id.to_string()).await;
+            let problems = jvm.put(&mut stats, &view.cluster_id.to_string()).await;
+            note(&mut stats, problems);
         }
         Ok(stats)
     }
@@ -99,10 +170,33 @@ impl Agent {
     pub async fn report(&mut self) -> BrokerStats {
         let stats = match self.measure().await {
             Ok(stats) => stats,
-            Err(error) => self.gatherer.failure(&error),
+            Err(error) => self.failure(&error).await,
         };
         self.log(&stats);
         stats
+    }
+
+    /// A report without the broker's figures. Its host may know why there are none.
+    async fn failure(&mut self, error: &GatherError) -> BrokerStats {
+        let mut stats = self.gatherer.failure(error);
+        if let Some(host) = &mut self.host
+            && error.reason() == BrokerError::JmxConnectionFailure
+        {
+            let problems = host.put(&mut stats, self.gatherer.address()).await;
+            // That it does not run is the reason why it does not answer.
+            if let Some(reason) = problems.iter().find_map(|(reason, _)| *reason) {
+                stats.failure_reason = Some(reason);
+            }
+            note(&mut stats, problems);
+        }
+        stats
+    }
+
+    /// The settings of the broker, if a file is named, or why they cannot be read.
+    fn read_properties(&self) -> Option<Result<Properties, String>> {
+        let file = self.properties.as_ref()?;
+        let read = fs::read_to_string(file).map_err(|error| format!("reading {}: {error}", file.display()));
+        Some(read.map(|text| Properties::parse(&text)))
     }
 
     fn log(&mut self, stats: &BrokerStats) {
@@ -131,12 +225,13 @@ impl Agent {
 }
 
 /// Reports every `interval`, at once for the first time, until `stop` comes; then tries for 3 s to send what waits.
-/// Measuring and sending do not wait for each other.
+/// Measuring and sending do not wait for each other. `status` is told of each report.
 pub async fn run(
     mut agent: Agent,
     mut publisher: Publisher,
     outbox: Arc<Outbox>,
     interval: Duration,
+    status: &Status,
     stop: impl Future<Output = ()>,
 ) {
     let measuring = async {
@@ -145,7 +240,10 @@ pub async fn run(
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             ticks.tick().await;
-            outbox.push(agent.report().await);
+            let began = Instant::now();
+            let stats = agent.report().await;
+            status.saw(&stats, began.elapsed());
+            outbox.push(stats);
         }
     };
     tokio::select! {

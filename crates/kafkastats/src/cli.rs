@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,23 +9,27 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use brokerstats::{BrokerStats, Codec};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use cluster::BrokerId;
 use kafka::{ConnectionConfig, Kafka, Security, client_properties, parse_bootstrap};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::agent::{self, Agent};
 use crate::gather::{Gatherer, broker_at_bootstrap};
+use crate::host::{self, HostSource};
 use crate::jvm::options::Options;
 use crate::publish::{CAPACITY, Destination, Outbox, Publisher};
+use crate::status::Status;
+use crate::{listen, settings};
 
 /// The name under which brokers log and meter us.
 const CLIENT_ID: &str = "kafkastats";
 /// Shorter intervals would measure the measuring.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Measures one Kafka broker over the Kafka protocol and publishes BrokerStats.
+/// Measures one Kafka broker and publishes BrokerStats.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
@@ -52,11 +57,15 @@ struct Cluster {
 
 #[derive(Debug, Args)]
 struct Run {
+    /// Take options from a file, in YAML (.yaml, .yml) or as properties: `interval: 30s` or `interval=30s`. Those of the
+    /// command line count more.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     #[command(flatten)]
     cluster: Cluster,
-    /// The broker to measure.
-    #[arg(long, value_name = "N")]
-    broker_id: i32,
+    /// The broker to measure. Not needed where --server-properties says it.
+    #[arg(long, value_name = "N", required_unless_present = "server_properties")]
+    broker_id: Option<i32>,
     /// The topic to publish to. Created if it is missing and we may.
     #[arg(long, default_value = "brokerstats")]
     topic: String,
@@ -69,8 +78,27 @@ struct Run {
     /// Client settings for that cluster. Without them it is talked to as the broker's own cluster is.
     #[arg(long, value_name = "FILE", requires = "stats_bootstrap_servers")]
     stats_command_config: Option<PathBuf>,
+    /// Answer /metrics (Prometheus) and /health at this address.
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// Run as root all the same.
+    #[arg(long)]
+    allow_root: bool,
+    #[command(flatten)]
+    host: HostOptions,
     #[command(flatten)]
     jvm: Options,
+}
+
+/// What is read on the broker's host.
+#[derive(Debug, Args)]
+struct HostOptions {
+    /// Whether to measure this host: if the broker's address is one of its own, in any case, or not.
+    #[arg(long, value_enum, default_value_t)]
+    host: host::Choice,
+    /// The broker's server.properties: for its id, and the zookeeper.connect of its cluster.
+    #[arg(long, value_name = "FILE")]
+    server_properties: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -87,6 +115,8 @@ struct Once {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    host: HostOptions,
+    #[command(flatten)]
     jvm: Options,
 }
 
@@ -98,9 +128,55 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
     Ok(interval)
 }
 
+/// What clap exits with, too.
+const WRONG_USAGE: u8 = 2;
+
+/// Reads the command line, with the options of a file before those of its own.
+fn read_command_line(mut words: Vec<OsString>) -> Result<Cli> {
+    // Of two values of an option the last one counts: that of the command line.
+    let command = Cli::command().mut_subcommand("run", |run| run.args_override_self(true));
+    let run = command.find_subcommand("run").cloned().unwrap_or_default();
+    if let Some(file) = config_file(&words) {
+        let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        let is_yaml = file.extension().is_some_and(|ending| ending == "yaml" || ending == "yml");
+        let arguments = settings::arguments(&text, is_yaml, &run).map_err(|problems| {
+            let lines: Vec<String> =
+                problems.iter().map(|problem| format!("{}:{problem}", file.display())).collect();
+            anyhow::anyhow!("the file of options cannot be used\n  {}", lines.join("\n  "))
+        })?;
+        words.splice(2..2, arguments);
+    }
+    let matches = command.try_get_matches_from(words).unwrap_or_else(|error| error.exit());
+    Ok(Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()))
+}
+
+/// The file that `run --config` names.
+fn config_file(words: &[OsString]) -> Option<PathBuf> {
+    let (command, options) = words.get(1..)?.split_first()?;
+    if command != "run" {
+        return None;
+    }
+    let mut options = options.iter().take_while(|word| *word != "--");
+    while let Some(word) = options.next() {
+        if word == "--config" {
+            return options.next().map(PathBuf::from);
+        }
+        if let Some(file) = word.to_str().and_then(|word| word.strip_prefix("--config=")) {
+            return Some(PathBuf::from(file));
+        }
+    }
+    None
+}
+
 /// Does what the command line says.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match read_command_line(std::env::args_os().collect()) {
+        Ok(cli) => cli,
+        Err(error) => {
+            eprintln!("kafkastats: {error:#}");
+            return ExitCode::from(WRONG_USAGE);
+        }
+    };
     match start(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -138,6 +214,12 @@ fn start(cli: Cli) -> Result<()> {
 async fn run(args: Run) -> Result<()> {
     // Before anything else, so that a signal at any time means an orderly end.
     let stop = stopped()?;
+    check_user(rustix::process::geteuid().is_root(), args.allow_root)?;
+    // Before the first report, so that a port in use is told at once.
+    let listener = match &args.listen {
+        Some(at) => Some(TcpListener::bind(at).await.with_context(|| format!("listening on {at}"))?),
+        None => None,
+    };
     let kafka = connect(&args.cluster.bootstrap_servers, args.cluster.command_config.as_deref())?;
     let stats_kafka = match &args.stats_bootstrap_servers {
         Some(bootstrap) => {
@@ -155,16 +237,37 @@ async fn run(args: Run) -> Result<()> {
     };
     let outbox = Arc::new(Outbox::new(CAPACITY));
     let publisher = Publisher::new(destination, Codec::new()?, Arc::clone(&outbox));
-    let agent =
-        with_jvm(Agent::new(Gatherer::new(kafka.clone(), kafka, BrokerId(args.broker_id))), &args.jvm)?;
+    let broker = args.broker_id.unwrap_or(-1);
+    let agent = Agent::new(Gatherer::new(kafka.clone(), kafka, BrokerId(broker)));
+    let agent = with_sources(agent, &args.host, &args.jvm)?;
+    let status = Arc::new(Status::new(broker, args.interval, Arc::clone(&outbox)));
     tracing::info!(
-        broker = args.broker_id,
+        broker,
         topic = %args.topic,
         interval = %humantime::format_duration(args.interval),
         "measuring"
     );
-    agent::run(agent, publisher, outbox, args.interval, stop).await;
+    let listening = listener.map(|listener| {
+        let at = listener.local_addr().map(|at| at.to_string()).unwrap_or_default();
+        tracing::info!(%at, "answering /metrics and /health");
+        tokio::spawn(listen::serve(listener, Arc::clone(&status)))
+    });
+    agent::run(agent, publisher, outbox, args.interval, &status, stop).await;
+    if let Some(listening) = listening {
+        listening.abort();
+    }
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// Refuses to run as root, unless that is wanted.
+fn check_user(is_root: bool, is_allowed: bool) -> Result<()> {
+    if is_root && !is_allowed {
+        bail!(
+            "it runs as root, and needs no right that the broker's user does not have: start it as that user, so that a \
+             fault of the agent, which reads what comes over networks, has not the rights of root; or give --allow-root"
+        );
+    }
     Ok(())
 }
 
@@ -174,7 +277,8 @@ async fn once(args: Once) -> Result<()> {
         Some(id) => BrokerId(id),
         None => broker_at_bootstrap(&*kafka).await.context("name one with --broker-id")?,
     };
-    let mut agent = with_jvm(Agent::new(Gatherer::new(kafka.clone(), kafka, broker)), &args.jvm)?;
+    let agent = Agent::new(Gatherer::new(kafka.clone(), kafka, broker));
+    let mut agent = with_sources(agent, &args.host, &args.jvm)?;
     agent.measure().await?;
     tokio::select! {
         () = tokio::time::sleep(args.interval) => {}
@@ -189,11 +293,17 @@ async fn once(args: Once) -> Result<()> {
     Ok(())
 }
 
-fn with_jvm(agent: Agent, options: &Options) -> Result<Agent> {
-    Ok(match options.source()? {
-        Some(source) => agent.with_jvm(source, options.are_asked_for()),
-        None => agent,
-    })
+fn with_sources(mut agent: Agent, host: &HostOptions, jvm: &Options) -> Result<Agent> {
+    if let Some(source) = HostSource::new(host.host, Path::new("/")) {
+        agent = agent.with_host(source);
+    }
+    if let Some(file) = &host.server_properties {
+        agent = agent.with_properties(file.clone());
+    }
+    if let Some(source) = jvm.source()? {
+        agent = agent.with_jvm(source, jvm.are_asked_for());
+    }
+    Ok(agent)
 }
 
 /// Ends at the first SIGTERM or Ctrl-C.
@@ -243,6 +353,7 @@ fn for_people(stats: &BrokerStats) -> String {
         number(known(stats.free_disk_space_in_bytes)),
         number(known(stats.total_disk_space_in_bytes)),
     );
+    text.push_str(&states(stats));
     if let Some(detail) = &stats.failure_detail {
         text.push_str(&format!("not complete: {detail}\n"));
     }
@@ -264,4 +375,87 @@ fn for_people(stats: &BrokerStats) -> String {
         ));
     }
     text
+}
+
+/// What the host and the JVM say, as far as they say anything.
+fn states(stats: &BrokerStats) -> String {
+    let percent = |name: &str, value: f64| (value >= 0.0).then(|| format!("{name} {value:.1} %"));
+    let count = |name: &str, value: i64| (value >= 0).then(|| format!("{name} {value}"));
+    let known: Vec<String> = [
+        count("state", i64::from(stats.broker_state)),
+        count("logs to recover", stats.logs_to_recover),
+        count("under-replicated", i64::from(stats.under_replicated_partitions)),
+        percent("request handlers idle", stats.request_handler_idle_percent),
+        percent("network threads idle", stats.network_processor_idle_percent),
+        count("requests waiting", stats.request_queue_size),
+        percent("process cpu", stats.process_cpu_percent),
+        percent("host cpu", stats.host_cpu_percent),
+        count("resident bytes", stats.process_memory_bytes),
+        count("network bytes in a second", stats.sys_bytes_in_1_min_rate),
+        count("out", stats.sys_bytes_out_1_min_rate),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if known.is_empty() { String::new() } else { known.join(", ") + "\n" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split_whitespace().map(OsString::from).collect()
+    }
+
+    fn run(line: &str) -> Run {
+        match read_command_line(words(line)) {
+            Ok(Cli { command: Command::Run(run) }) => run,
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn root_is_refused_unless_it_is_allowed() {
+        assert!(check_user(true, false).is_err());
+        assert!(check_user(true, true).is_ok() && check_user(false, false).is_ok());
+    }
+
+    #[test]
+    fn the_command_line_counts_more_than_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("agent.yaml");
+        std::fs::write(&file, "bootstrap-servers: [a:1, b:2]\nbroker-id: 3\ninterval: 30s\njvm: none\n")
+            .unwrap();
+        let file = file.display();
+        let from_file = run(&format!("kafkastats run --config {file}"));
+        assert_eq!((from_file.cluster.bootstrap_servers.as_str(), from_file.broker_id), ("a:1,b:2", Some(3)));
+        assert_eq!((from_file.interval.as_secs(), from_file.topic.as_str()), (30, "brokerstats"));
+        let mixed = run(&format!("kafkastats run --broker-id 4 --config={file} --interval 5s"));
+        assert_eq!((mixed.broker_id, mixed.interval.as_secs()), (Some(4), 5));
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_a_file_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("agent.properties");
+        std::fs::write(&file, "bootstrap.servers=a:1\ninterval=fast\nbrokerid=3\n").unwrap();
+        let error = read_command_line(words(&format!("kafkastats run --config {}", file.display())));
+        let told = format!("{:#}", error.unwrap_err());
+        for wanted in [
+            "agent.properties:2:10: `interval`: ",
+            "agent.properties:3:1: unknown key `brokerid`; did you mean `broker-id`?",
+        ] {
+            assert!(told.contains(wanted), "{wanted} in {told}");
+        }
+        let missing = read_command_line(words("kafkastats run --config /nowhere/a.yaml")).unwrap_err();
+        assert!(format!("{missing:#}").starts_with("reading /nowhere/a.yaml: "));
+    }
+
+    #[test]
+    fn only_run_has_a_file() {
+        assert_eq!(config_file(&words("kafkastats once --config x")), None);
+        assert_eq!(config_file(&words("kafkastats run -- --config x")), None);
+        assert_eq!(config_file(&words("kafkastats")), None);
+    }
 }

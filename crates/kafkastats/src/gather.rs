@@ -78,6 +78,12 @@ pub enum GatherError {
         /// The broker.
         broker: BrokerId,
     },
+    /// The broker's properties, which should say which broker is meant, do not.
+    #[error("{why}")]
+    Properties {
+        /// Why not.
+        why: String,
+    },
     /// It is not said which broker is meant, and it cannot be told.
     #[error("which broker is meant? The cluster has {live:?}")]
     WhichBroker {
@@ -92,6 +98,7 @@ impl GatherError {
         match self {
             Self::Find { .. } | Self::NotAlive { .. } | Self::Ask { .. } => BrokerError::JmxConnectionFailure,
             Self::Topics { .. } | Self::TooSlow { .. } => BrokerError::JmxQueryFailure,
+            Self::Properties { .. } => BrokerError::KafkaServerPropertiesFailure,
             Self::OtherCluster { .. } | Self::WhichBroker { .. } => BrokerError::UnknownError,
         }
     }
@@ -139,6 +146,22 @@ impl Gatherer {
         }
     }
 
+    /// The broker; below zero while it is not known which it is.
+    pub fn broker(&self) -> BrokerId {
+        self.broker
+    }
+
+    /// Reads another broker from here on.
+    pub fn measure_instead(&mut self, broker: BrokerId) {
+        self.broker = broker;
+        self.known = None;
+    }
+
+    /// The broker's advertised listener as last seen.
+    pub fn address(&self) -> Option<&BrokerAddress> {
+        self.known.as_ref().map(|(broker, _)| &broker.address)
+    }
+
     /// Reads the broker.
     ///
     /// # Errors
@@ -158,6 +181,10 @@ impl Gatherer {
         stats.has_failure = true;
         stats.failure_reason = Some(error.reason());
         stats.failure_detail = Some(error.in_words());
+        // The original's service drops reports without a name. Whose properties we are told to read runs here.
+        if matches!(error, GatherError::Properties { .. }) {
+            stats.name = Some(rustix::system::uname().nodename().to_string_lossy().into_owned());
+        }
         if let Some((broker, cluster)) = &self.known {
             stats.name = Some(broker.address.host.to_string());
             stats.rack_id = broker.rack.as_deref().map(str::to_owned);

@@ -92,6 +92,9 @@ struct Waiting {
     /// How many ever left at the front, sent or dropped: names the front one.
     gone: u64,
     dropped: i64,
+    published: u64,
+    /// Why none can be sent.
+    trouble: Option<String>,
 }
 
 impl Outbox {
@@ -125,6 +128,25 @@ impl Outbox {
     /// How many were dropped.
     pub fn dropped(&self) -> i64 {
         self.lock().dropped
+    }
+
+    /// How many were sent.
+    pub fn published(&self) -> u64 {
+        self.lock().published
+    }
+
+    /// Why none can be sent, in words; `None` while they can, or before the first try.
+    pub fn trouble(&self) -> Option<String> {
+        self.lock().trouble.clone()
+    }
+
+    /// Takes note of why none can be sent, or that they can.
+    pub fn set_trouble(&self, trouble: Option<String>) {
+        self.lock().trouble = trouble;
+    }
+
+    fn count_published(&self) {
+        self.lock().published += 1;
     }
 
     /// The oldest and its name, with the number of those dropped so far written into it. It stays until
@@ -264,6 +286,8 @@ impl Publisher {
     }
 
     fn works(&mut self) {
+        self.outbox.count_published();
+        self.outbox.set_trouble(None);
         if self.is_failing {
             info!(topic = %self.destination.topic, dropped = self.outbox.dropped(), "reports are published again");
         }
@@ -271,6 +295,7 @@ impl Publisher {
     }
 
     fn fails(&mut self, error: &PublishError) {
+        self.outbox.set_trouble(Some(in_words(error)));
         if !self.is_failing {
             warn!(error = %in_words(error), waiting = self.outbox.len(), "reports cannot be published");
         }

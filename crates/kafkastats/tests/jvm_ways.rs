@@ -127,7 +127,7 @@ async fn the_first_way_that_leads_somewhere_is_taken_and_the_others_are_told() {
         server.join().unwrap();
     }
     // All servers are gone: every way is told, and the last good one is tried first.
-    let Outcome { found, problems } = source.read(&identity(1)).await;
+    let Outcome { found, problems, .. } = source.read(&identity(1)).await;
     assert!(found.is_none());
     assert_eq!(problems.len(), 4, "{problems:?}");
     assert!(problems[0].starts_with("prometheus: connecting"), "{problems:?}");

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
-use brokerstats::{BrokerError, BrokerStats, Codec, Quality, VERSION_HEADER};
+use brokerstats::{BrokerError, BrokerStats, Codec, Quality, SCHEMA_VERSION, VERSION_HEADER};
 use cluster::{LogReader, OffsetAt, TopicPartition};
 use kafka::{ConnectionConfig, Kafka, Security, parse_bootstrap};
 use lab::{Cluster, TrafficConfig, wait_for};
@@ -25,7 +25,7 @@ impl Agent {
     fn start(cluster: &Cluster, broker: i32) -> Result<Agent> {
         let child = Command::new(env!("CARGO_BIN_EXE_kafkastats"))
             .args(["run", "--bootstrap-servers", &cluster.bootstrap(), "--interval", INTERVAL])
-            .args(["--broker-id", &broker.to_string()])
+            .args(["--broker-id", &broker.to_string(), "--allow-root"])
             .stdin(Stdio::null())
             .spawn()
             .context("starting the agent")?;
@@ -78,7 +78,10 @@ fn reports(cluster: &Cluster) -> Result<Vec<BrokerStats>> {
                     let stats = codec.decode_stats(&record.value.unwrap())?;
                     assert_eq!(partition, stats.id % kafka.partitions(TOPIC).await?);
                     assert_eq!(record.key.as_deref(), Some(stats.id.to_string().as_bytes()));
-                    assert_eq!(record.headers, [(VERSION_HEADER.to_owned(), b"1".to_vec())]);
+                    assert_eq!(
+                        record.headers,
+                        [(VERSION_HEADER.to_owned(), SCHEMA_VERSION.to_string().into_bytes())]
+                    );
                     all.push(stats);
                 }
                 next = batch.next_offset;

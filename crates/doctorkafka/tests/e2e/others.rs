@@ -105,6 +105,7 @@ impl Agent {
                 broker,
                 "--interval",
                 "2s",
+                "--allow-root",
             ])
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())

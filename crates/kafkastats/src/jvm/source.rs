@@ -72,6 +72,29 @@ pub enum WayError {
     BrokenOff,
 }
 
+impl WayError {
+    /// Whether something answered, and its answer is of no use; else nothing did, or it is not the broker.
+    fn is_an_answer(&self) -> bool {
+        use jmx::Error;
+        match self {
+            WayError::Jmx(JmxError::TooSlow) | WayError::Prometheus(_) | WayError::Jolokia(_) => true,
+            WayError::Jmx(JmxError::Jmx(error)) => matches!(
+                error,
+                Error::NotAllowed { .. }
+                    | Error::NoSuchMBean { .. }
+                    | Error::NoSuchAttribute { .. }
+                    | Error::SessionEnded
+                    | Error::Broken
+                    | Error::Java { .. }
+                    | Error::Serial { .. }
+                    | Error::Unexpected { .. }
+            ),
+            WayError::Http(error) => matches!(error, HttpError::Status { .. } | HttpError::Answer { .. }),
+            WayError::Jmx(_) | WayError::NoJvm { .. } | WayError::BrokenOff => false,
+        }
+    }
+}
+
 fn none_is_it(tried: &[String]) -> String {
     match tried {
         [] => "no JVM of this host can be looked at: run as the broker's user, on its host".to_owned(),
@@ -86,6 +109,8 @@ pub struct Outcome {
     pub found: Option<Found>,
     /// The ways that led nowhere, with the reason, in words.
     pub problems: Vec<String>,
+    /// Whether any way led as far as to an answer.
+    pub was_reached: bool,
 }
 
 /// Figures, and how they came.
@@ -122,6 +147,7 @@ impl Source {
     /// their order.
     pub async fn read(&mut self, broker: &Identity) -> Outcome {
         let mut problems = Vec::new();
+        let mut was_reached = false;
         let mut order: Vec<usize> = (0..self.ways.len()).filter(|way| *way != self.last).collect();
         order.insert(0, self.last);
         for number in order {
@@ -130,12 +156,15 @@ impl Source {
                 Ok((readings, lacking)) => {
                     self.last = number;
                     let found = Found { way: way.name(), readings, lacking };
-                    return Outcome { found: Some(found), problems };
+                    return Outcome { found: Some(found), problems, was_reached: true };
                 }
-                Err(error) => problems.push(format!("{}: {}", way.name(), in_words(&error))),
+                Err(error) => {
+                    was_reached |= error.is_an_answer();
+                    problems.push(format!("{}: {}", way.name(), in_words(&error)));
+                }
             }
         }
-        Outcome { found: None, problems }
+        Outcome { found: None, problems, was_reached }
     }
 }
 
