@@ -18,6 +18,7 @@
 mod action;
 mod codec;
 mod stats;
+mod text;
 
 pub use action::{ActionLine, OperatorAction};
 pub use codec::{Codec, Error, SchemaSource, schemas};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use brokerstats::{BrokerStats, Codec};
+use brokerstats::Codec;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use cluster::BrokerId;
 use kafka::{ConnectionConfig, Kafka, Security, client_properties, parse_bootstrap};
@@ -288,7 +288,7 @@ async fn once(args: Once) -> Result<()> {
     if args.json {
         println!("{}", serde_json::to_string_pretty(&stats.to_report()?)?);
     } else {
-        print!("{}", for_people(&stats));
+        print!("{}", stats.to_text());
     }
     Ok(())
 }
@@ -335,69 +335,6 @@ fn connect(bootstrap: &str, config: Option<&Path>) -> Result<Arc<Kafka>> {
     }
     let bootstrap = parse_bootstrap(bootstrap)?;
     Ok(Arc::new(Kafka::new(ConnectionConfig { bootstrap, security, client_id: CLIENT_ID.to_owned() })))
-}
-
-/// The report as a table: the broker, then its busiest partitions first.
-fn for_people(stats: &BrokerStats) -> String {
-    let unknown = "-".to_owned();
-    let number = |value: Option<i64>| value.map_or_else(|| unknown.clone(), |value| value.to_string());
-    let known = |value: i64| (value >= 0).then_some(value);
-    let mut text = format!(
-        "broker {} ({}) of cluster {}: {} replicas, {} led, {} in reassignment; {} of {} bytes of disk free\n",
-        stats.id,
-        stats.name.as_deref().unwrap_or("?"),
-        stats.cluster_id.as_deref().unwrap_or("?"),
-        stats.num_replicas,
-        stats.num_leaders,
-        stats.in_reassignment_replicas.len(),
-        number(known(stats.free_disk_space_in_bytes)),
-        number(known(stats.total_disk_space_in_bytes)),
-    );
-    text.push_str(&states(stats));
-    if let Some(detail) = &stats.failure_detail {
-        text.push_str(&format!("not complete: {detail}\n"));
-    }
-    let mut leaders: Vec<_> = stats.leaders().collect();
-    leaders.sort_by_key(|leader| std::cmp::Reverse(leader.bytes_in));
-    text.push_str(&format!(
-        "{:>14} {:>9} {:>12} {:>14}  partition\n",
-        "bytes in", "quality", "messages", "log bytes"
-    ));
-    for leader in leaders {
-        let quality = format!("{:?}", leader.bytes_in_quality).to_lowercase();
-        text.push_str(&format!(
-            "{:>14} {quality:>9} {:>12} {:>14}  {}-{}\n",
-            number(leader.bytes_in),
-            number(leader.messages_in),
-            number(known(leader.stat.log_size_in_bytes)),
-            leader.stat.topic,
-            leader.stat.partition,
-        ));
-    }
-    text
-}
-
-/// What the host and the JVM say, as far as they say anything.
-fn states(stats: &BrokerStats) -> String {
-    let percent = |name: &str, value: f64| (value >= 0.0).then(|| format!("{name} {value:.1} %"));
-    let count = |name: &str, value: i64| (value >= 0).then(|| format!("{name} {value}"));
-    let known: Vec<String> = [
-        count("state", i64::from(stats.broker_state)),
-        count("logs to recover", stats.logs_to_recover),
-        count("under-replicated", i64::from(stats.under_replicated_partitions)),
-        percent("request handlers idle", stats.request_handler_idle_percent),
-        percent("network threads idle", stats.network_processor_idle_percent),
-        count("requests waiting", stats.request_queue_size),
-        percent("process cpu", stats.process_cpu_percent),
-        percent("host cpu", stats.host_cpu_percent),
-        count("resident bytes", stats.process_memory_bytes),
-        count("network bytes in a second", stats.sys_bytes_in_1_min_rate),
-        count("out", stats.sys_bytes_out_1_min_rate),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    if known.is_empty() { String::new() } else { known.join(", ") + "\n" }
 }
 
 #[cfg(test)]

@@ -47,9 +47,9 @@ pub(super) struct Actions {
 }
 
 #[derive(Clone, Debug)]
-struct Bootstrap(Vec<cluster::BrokerAddress>);
+pub(super) struct Bootstrap(pub(super) Vec<cluster::BrokerAddress>);
 
-fn bootstrap(text: &str) -> Result<Bootstrap, String> {
+pub(super) fn bootstrap(text: &str) -> Result<Bootstrap, String> {
     kafka::parse_bootstrap(text).map(Bootstrap).map_err(|error| error.to_string())
 }
 
@@ -72,7 +72,7 @@ fn since_at(text: &str, now: Timestamp) -> Result<Since, String> {
 }
 
 /// How long one read waits for something to come.
-const WAIT: Duration = Duration::from_secs(1);
+pub(super) const WAIT: Duration = Duration::from_secs(1);
 /// The pause after a failed read.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often a question is put when one is not following.
@@ -177,7 +177,9 @@ impl Actions {
 
 /// Asks again where it goes wrong: right after a healing, when people look here first, leaders have just moved, and a
 /// broker that has given a partition away does not know it any more.
-async fn patiently<'a, T>(ask: impl Fn() -> BoxFuture<'a, Result<T, ClientError>>) -> Result<T, ClientError> {
+pub(super) async fn patiently<'a, T>(
+    ask: impl Fn() -> BoxFuture<'a, Result<T, ClientError>>,
+) -> Result<T, ClientError> {
     for _ in 1..TRIES {
         match ask().await {
             Err(error) if !error.is_configuration() => tokio::time::sleep(PAUSE).await,

@@ -8,6 +8,7 @@ mod init;
 mod orders;
 mod plan;
 mod run;
+mod stats;
 mod status;
 mod words;
 
@@ -43,6 +44,7 @@ enum Command {
     Maintenance(orders::Maintenance),
     AcceptIdentity(orders::AcceptIdentity),
     Actions(actions::Actions),
+    Stats(stats::Stats),
     Plan(plan::PlanCommand),
     Explain(plan::Explain),
     CheckConfig(check_config::CheckConfig),
@@ -70,6 +72,7 @@ pub fn main(registry: PluginRegistry) -> ExitCode {
         Command::Maintenance(command) => command.run(&registry),
         Command::AcceptIdentity(command) => command.run(&registry),
         Command::Actions(command) => command.run(),
+        Command::Stats(command) => command.run(),
         Command::Plan(command) => command.run(),
         Command::Explain(command) => command.run(),
         Command::CheckConfig(command) => command.run(&registry),
