@@ -165,3 +165,25 @@ fn the_report_carries_bytes_in_beside_each_leader() {
     assert_eq!((&row["bytesIn"], &row["bytesInQuality"]), (&5.into(), &"exact".into()));
     assert_eq!((&row["messagesIn"], &row["logDir"]), (&Json::Null, &"/d".into()));
 }
+
+#[test]
+fn every_appended_field_is_documented_with_its_version() {
+    let text = include_str!("../../../docs/schema.md");
+    let (_, text) = text.split_once("\n## Records on the stats topic\n").unwrap();
+    let (text, _) = text.split_once("\n## ").unwrap();
+    let documented = |version: &str| -> Vec<String> {
+        let rows =
+            text.lines().filter(|line| line.split('|').nth(2).is_some_and(|cell| cell.trim() == version));
+        let firsts = rows.filter_map(|line| line.split('|').nth(1));
+        let names = firsts.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+        let mut names: Vec<String> = names.map(str::to_owned).collect();
+        names.sort();
+        names
+    };
+    for (version, schema) in [("1", schemas::BROKER_STATS_APPENDED), ("2", schemas::BROKER_STATS_APPENDED_2)]
+    {
+        let mut defined = names(schema);
+        defined.sort();
+        assert_eq!(documented(version), defined, "version {version}");
+    }
+}
