@@ -139,7 +139,8 @@ async fn all_figures_come_from_two_readings() {
     assert_eq!(second.host_cpu_percent, 75.0);
     // The time between the two readings is not known, and short: what matters is that there are figures, of the device alone.
     assert!(second.process_cpu_percent > 0.0 && second.cpu_usage == second.process_cpu_percent);
-    assert!(second.sys_bytes_in_1_min_rate > 0);
+    let (received, sent) = (second.sys_bytes_in_1_min_rate, second.sys_bytes_out_1_min_rate);
+    assert!(sent > 0 && received.abs_diff(2 * sent) <= 1, "{received} {sent}");
     let (read, written) = (second.log_dir_read_bytes_per_sec[0], second.log_dir_write_bytes_per_sec[0]);
     assert!(read > 0 && written.abs_diff(2 * read) <= 1, "{read} {written}");
     assert!(second.log_dir_busy_percent[0] > 0.0);

@@ -123,6 +123,7 @@ mod tests {
         // A container sees its own group at the root, whatever the host calls it.
         put("cpu.max", "50000 100000\n");
         assert_eq!(quota(sys.path(), &unified("/docker/unknown")), Some(0.5));
+        assert_eq!(quota(sys.path(), &unified("/kafka.slice/b1.service")), Some(0.5), "the smallest");
         put("cpu,cpuacct/docker/x/cpu.cfs_quota_us", "25000\n");
         put("cpu,cpuacct/docker/x/cpu.cfs_period_us", "100000\n");
         let version_1 = Groups { unified: None, cpu: Some("/docker/x".to_owned()) };

@@ -35,8 +35,13 @@ impl FakeHost {
     /// Sets the counters of the host to `n` times something.
     pub(crate) fn counters(&self, n: u64) {
         self.put("proc/stat", &format!("cpu  {} 0 0 {} 0 0 0 0 0 0\ncpu0 1\n", n * 3, n));
-        let line = |name: &str, n: u64| format!("  {name}: {n} 0 0 0 0 0 0 0 {n} 0 0 0 0 0 0 0\n");
-        let (lo, eth, docker) = (line("lo", n * 7), line("eth0", n * 1_000_000), line("docker0", n * 9));
+        // The device receives twice what it sends, the others as much.
+        let line = |name: &str, received: u64, sent: u64| {
+            format!("  {name}: {received} 0 0 0 0 0 0 0 {sent} 0 0 0 0 0 0 0\n")
+        };
+        let one = n * 9_000_000;
+        let (lo, docker) = (line("lo", one, one), line("docker0", one, one));
+        let eth = line("eth0", n * 2_000_000, n * 1_000_000);
         self.put("proc/net/dev", &format!("Inter-|\n face |\n{lo}{eth}{docker}"));
         let device = fs::metadata(self.path()).unwrap().dev();
         let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
