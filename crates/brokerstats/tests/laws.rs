@@ -51,6 +51,28 @@ fn error() -> impl Strategy<Value = BrokerError> {
     ]
 }
 
+/// What version 2 has more, of these numbers.
+fn version_2(n: &[i64; 13], i: &[i32; 3], cpu: f64, longs: Vec<i64>) -> BrokerStats {
+    BrokerStats {
+        broker_state: i[0],
+        logs_to_recover: n[0],
+        request_handler_idle_percent: cpu,
+        network_processor_idle_percent: cpu / 2.0,
+        request_queue_size: n[1],
+        under_replicated_partitions: i[1],
+        process_cpu_percent: cpu / 4.0,
+        host_cpu_percent: -cpu,
+        cpu_limit: cpu,
+        process_memory_bytes: n[2],
+        host_memory_total_bytes: n[3],
+        host_memory_available_bytes: n[4],
+        log_dir_read_bytes_per_sec: longs.clone(),
+        log_dir_busy_percent: longs.iter().map(|_| cpu).collect(),
+        log_dir_write_bytes_per_sec: longs,
+        ..BrokerStats::default()
+    }
+}
+
 fn stats() -> impl Strategy<Value = BrokerStats> {
     let words = vec(proptest::option::of(".{0,8}"), 11);
     let maps = vec(btree_map("[a-z]{0,6}", any::<i64>(), 0..3), 6);
@@ -116,21 +138,7 @@ fn stats() -> impl Strategy<Value = BrokerStats> {
                 log_dir_usable_bytes: longs.clone(),
                 log_dir_errors: ints,
                 jvm_source: word(),
-                broker_state: i[0],
-                logs_to_recover: n[0],
-                request_handler_idle_percent: cpu,
-                network_processor_idle_percent: cpu / 2.0,
-                request_queue_size: n[1],
-                under_replicated_partitions: i[1],
-                process_cpu_percent: cpu / 4.0,
-                host_cpu_percent: -cpu,
-                cpu_limit: cpu,
-                process_memory_bytes: n[2],
-                host_memory_total_bytes: n[3],
-                host_memory_available_bytes: n[4],
-                log_dir_read_bytes_per_sec: longs.clone(),
-                log_dir_busy_percent: longs.iter().map(|_| cpu).collect(),
-                log_dir_write_bytes_per_sec: longs,
+                ..version_2(&n, &i, cpu, longs)
             }
         },
     )

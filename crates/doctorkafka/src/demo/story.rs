@@ -93,6 +93,7 @@ pub(super) fn of_fault(fault: &Fault, lasting: Option<Duration>, cluster: &Clust
         Fault::Isolate(who, Party::Broker(other)) => format!("{who} and b{other} do not reach each other{time}."),
         Fault::FrozenMetadata(who) => format!("The metadata of {who} stand still{time}. Most of the others outvote it."),
         Fault::AgentSilent(who) => format!("The agent of {who} does not report{time}. Healing does not need it."),
+        Fault::StatsUnreachable => format!("The stats topic cannot be read{time}. Healing does not need it."),
         Fault::StatsLag(lag) => format!("The agents' reports come {} late{time}.", HumanDuration(*lag)),
         Fault::StatsUnreachable => format!("The agents' topic cannot be read{time}. Healing does not need it."),
         Fault::RackDown(rack) => of_rack(rack, cluster),
