@@ -95,7 +95,6 @@ pub(super) fn of_fault(fault: &Fault, lasting: Option<Duration>, cluster: &Clust
         Fault::AgentSilent(who) => format!("The agent of {who} does not report{time}. Healing does not need it."),
         Fault::StatsUnreachable => format!("The stats topic cannot be read{time}. Healing does not need it."),
         Fault::StatsLag(lag) => format!("The agents' reports come {} late{time}.", HumanDuration(*lag)),
-        Fault::StatsUnreachable => format!("The agents' topic cannot be read{time}. Healing does not need it."),
         Fault::RackDown(rack) => of_rack(rack, cluster),
         Fault::Traffic(topic, permille) => {
             format!("The traffic of {topic} is {}.{:03} times the usual{time}.", permille / 1000, permille % 1000)
