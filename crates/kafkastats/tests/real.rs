@@ -228,7 +228,7 @@ fn survives_the_death_of_its_broker(cluster: &Cluster) -> Result<()> {
     wait_for("the agent reports that its broker is dead", SOON, || {
         Ok(newest(3)?.is_some_and(|stats| {
             stats.has_failure
-                && stats.failure_reason == Some(BrokerError::JmxConnectionFailure)
+                && stats.failure_reason == Some(BrokerError::MissingKafkaProcess)
                 && stats.cluster_id.as_deref() == Some(cluster.cluster_id())
         }))
     })?;

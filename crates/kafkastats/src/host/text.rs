@@ -36,11 +36,14 @@ pub struct ProcessTimes {
     pub started: u64,
 }
 
-/// `/proc/PID/stat`.
+/// `/proc/PID/stat`; `None` of a process that has ended, and is there only for its parent to ask about.
 pub fn process_times(stat: &str) -> Option<ProcessTimes> {
     // The name stands in brackets and may have anything in it, brackets too.
     let (_, rest) = stat.rsplit_once(')')?;
     let fields: Vec<&str> = rest.split_whitespace().collect();
+    if matches!(fields.first(), Some(&("Z" | "X"))) {
+        return None;
+    }
     // Fields 14, 15 and 22 of proc(5); `rest` begins with the third.
     let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
     Some(ProcessTimes { used: field(14)?.saturating_add(field(15)?), started: field(22)? })
@@ -184,6 +187,7 @@ mod tests {
             let found = process_times(&format!("42 ({name}) {rest}\n"));
             assert_eq!(found, Some(ProcessTimes { used: 150, started: 123_456 }), "{name:?}");
         }
+        assert_eq!(process_times(&format!("42 (java) Z{}", &rest[1..])), None, "it has ended");
         assert_eq!(process_times("42 (java) S 1 2"), None);
         assert_eq!(process_times("42 java S"), None);
     }
