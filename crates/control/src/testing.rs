@@ -40,6 +40,7 @@ pub(crate) struct World {
     pub(crate) answers: (u32, u32),
     pub(crate) capabilities: Capabilities,
     pub(crate) reports: Option<BrokerReports>,
+    pub(crate) needs: Option<PartitionLoads>,
     pub(crate) disks: Option<Disks>,
     pub(crate) to_be_replaced: Option<ToBeReplaced>,
     pub(crate) dead_brokers: monitors::dead_brokers::Config,
@@ -79,6 +80,7 @@ impl World {
             answers: (3, 3),
             capabilities: Capabilities { kraft: true, completes_with_dead_targets: true },
             reports: None,
+            needs: None,
             disks: None,
             to_be_replaced: None,
             dead_brokers: monitors::dead_brokers::Config::default(),
@@ -158,6 +160,9 @@ impl World {
         state.put(disks, self.now.tick);
         if let Some(reports) = &self.reports {
             state.put(reports.clone(), self.now.tick);
+        }
+        if let Some(needs) = &self.needs {
+            state.put(needs.clone(), self.now.tick);
         }
         if let Some(them) = &self.to_be_replaced {
             state.put(them.clone(), self.now.tick);

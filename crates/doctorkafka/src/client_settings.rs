@@ -16,13 +16,25 @@ pub(crate) fn read(path: &Path) -> Result<Security, Vec<String>> {
         .map_err(|problems| problems.iter().map(|problem| format!("{place}: {problem}")).collect())
 }
 
+/// Something that is wrong with a file of settings.
+pub(crate) enum Trouble {
+    /// It cannot be used.
+    Unusable(String),
+    /// A file of certificates or keys that it names cannot be used at this moment. Connections read it anew each time, so
+    /// that it is no reason to look after no other cluster.
+    Lacking(String),
+}
+
 /// What is wrong with the file at `path`, and with those of certificates and keys that it names: nothing, if they can be used.
-pub(crate) fn problems(path: &Path) -> Vec<String> {
+pub(crate) fn problems(path: &Path) -> Vec<Trouble> {
     match read(path) {
         Ok(security) => {
             let problems = security.check_files();
-            problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect()
+            problems
+                .iter()
+                .map(|problem| Trouble::Lacking(format!("{}: {problem}", path.display())))
+                .collect()
         }
-        Err(problems) => problems,
+        Err(problems) => problems.into_iter().map(Trouble::Unusable).collect(),
     }
 }

@@ -58,7 +58,7 @@ struct Cluster {
 #[derive(Debug, Args)]
 struct Run {
     /// Take options from a file, in YAML (.yaml, .yml) or as properties: `interval: 30s` or `interval=30s`. Those of the
-    /// command line count more.
+    /// command line count more, but for --metric-name, which adds up.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
@@ -275,6 +275,8 @@ async fn once(args: Once) -> Result<()> {
     let kafka = connect(&args.cluster.bootstrap_servers, args.cluster.command_config.as_deref())?;
     let broker = match args.broker_id {
         Some(id) => BrokerId(id),
+        // Its properties say which one it is.
+        None if args.host.server_properties.is_some() => BrokerId(-1),
         None => broker_at_bootstrap(&*kafka).await.context("name one with --broker-id")?,
     };
     let agent = Agent::new(Gatherer::new(kafka.clone(), kafka, broker));

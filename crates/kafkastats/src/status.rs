@@ -31,6 +31,8 @@ struct Seen {
     failed: u64,
     incomplete: u64,
     last: Option<Last>,
+    /// The broker as its reports name it, where its number was not given.
+    broker: Option<i32>,
 }
 
 #[derive(Debug)]
@@ -53,6 +55,9 @@ impl Status {
         seen.reports += 1;
         seen.failed += u64::from(stats.has_failure);
         seen.incomplete += u64::from(!stats.has_failure && stats.failure_detail.is_some());
+        if stats.id >= 0 {
+            seen.broker = Some(stats.id);
+        }
         let (has_failure, detail) = (stats.has_failure, stats.failure_detail.clone());
         seen.last = Some(Last { at: Instant::now(), took, has_failure, detail });
     }
@@ -76,7 +81,7 @@ impl Status {
         };
         let text = json!({
             "status": status,
-            "broker": self.broker,
+            "broker": seen.broker.unwrap_or(self.broker),
             "lastReportAgeMs": u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
             "lateAfterMs": u64::try_from(late_after.as_millis()).unwrap_or(u64::MAX),
             "trouble": trouble,
@@ -93,7 +98,7 @@ impl Status {
             &mut page,
             "gauge",
             "kafkastats_info",
-            &format!("{{version=\"{version}\",broker=\"{}\"}}", self.broker),
+            &format!("{{version=\"{version}\",broker=\"{}\"}}", seen.broker.unwrap_or(self.broker)),
             1,
         );
         let mut put = |kind, name, value: &dyn Display| line(&mut page, kind, name, "", value);

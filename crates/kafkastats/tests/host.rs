@@ -17,7 +17,8 @@ use kafkastats::host::{Choice, HostSource, Search, Wanted};
 fn found(host: &FakeHost) -> String {
     let wanted = Wanted { broker: 3, cluster: Some("c".to_owned()), port: Some(9092) };
     match search(&host.path().join("proc"), &wanted) {
-        Search::Found(process) => format!("{}", process.pid),
+        Search::Found { process, is_proven: true } => format!("{}", process.pid),
+        Search::Found { process, is_proven: false } => format!("perhaps {}", process.pid),
         Search::Missing { others } => format!("missing, others {others:?}"),
         Search::Multiple { pids } => format!("one of {pids:?}"),
     }
@@ -88,7 +89,7 @@ fn where_ids_do_not_tell_the_port_does() {
     host.end(8);
     host.end(10);
     host.process(11, "java kafka.Kafka /secret/server.properties", 0);
-    assert_eq!(found(&host), "11");
+    assert_eq!(found(&host), "perhaps 11");
 }
 
 #[test]

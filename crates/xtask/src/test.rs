@@ -4,7 +4,6 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -58,78 +57,39 @@ impl Test {
 
 /// Tests with brokers mostly wait: two binaries with such tests go at a time, those within one of them one after the other,
 /// because a broker takes a core and 256 MB until it is up. Those of `lab` are built first and go while all others are built.
-/// What only computes goes beside them and gives way.
+/// The service's own take longest; conformance has most brokers at once, so that it comes last. What only computes goes beside
+/// them and gives way.
 fn everything() -> Vec<Part> {
     let mut parts = Vec::new();
     let of_lab = build(&mut parts, "build lab", &["--package", "lab"]);
     parts.push(fetch_kafka());
-    let queue = Queue::default();
-    queue.add(of_lab.into_iter().filter(|binary| binary.brokers));
+    let lane = |binaries: Vec<Binary>| binaries.iter().map(Binary::run).collect::<Vec<Part>>();
     thread::scope(|scope| {
-        let first = scope.spawn(|| queue.work());
+        let early = of_lab.into_iter().filter(|binary| binary.brokers).collect();
+        let early = scope.spawn(move || lane(early));
         let binaries = build(&mut parts, "build", &["--workspace"]);
-        let (brokers, others): (Vec<Binary>, Vec<Binary>) =
+        let (brokers, computing): (Vec<Binary>, Vec<Binary>) =
             binaries.into_iter().partition(|binary| binary.brokers);
-        queue.add(brokers.into_iter().filter(|binary| binary.package != "lab"));
-        queue.close();
-        let others = scope.spawn(move || quick(&others));
-        parts.extend(queue.work());
-        for lane in [first, others] {
-            match lane.join() {
-                Ok(done) => parts.extend(done),
-                Err(_) => parts.push(Part::done("a lane of tests", Instant::now(), false)),
-            }
+        let brokers = brokers.into_iter().filter(|binary| binary.package != "lab");
+        let (mut service, others): (Vec<Binary>, Vec<Binary>) =
+            brokers.partition(|binary| binary.package == "doctorkafka");
+        service.sort_by_key(|binary| binary.name == "conformance_lab");
+        let computing = scope.spawn(move || quick(&computing));
+        let others = scope.spawn(move || {
+            let early = early.join().unwrap_or_else(|_| vec![broken_off()]);
+            [early, lane(others)].concat()
+        });
+        parts.extend(lane(service));
+        for others in [others, computing] {
+            parts.extend(others.join().unwrap_or_else(|_| vec![broken_off()]));
         }
     });
     parts
 }
 
-/// Binaries that wait for their turn.
-#[derive(Default)]
-struct Queue {
-    waiting: Mutex<Waiting>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Waiting {
-    binaries: Vec<Binary>,
-    /// Whether no more come.
-    closed: bool,
-}
-
-impl Queue {
-    fn add(&self, binaries: impl Iterator<Item = Binary>) {
-        self.lock().binaries.extend(binaries);
-        self.changed.notify_all();
-    }
-
-    fn close(&self) {
-        self.lock().closed = true;
-        self.changed.notify_all();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The longest of those that wait; nothing once all have been taken.
-    fn take(&self) -> Option<Binary> {
-        let mut waiting = self.lock();
-        loop {
-            let longest = (0..waiting.binaries.len()).min_by_key(|at| waiting.binaries[*at].turn());
-            match longest {
-                Some(longest) => return Some(waiting.binaries.remove(longest)),
-                None if waiting.closed => return None,
-                None => waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner),
-            }
-        }
-    }
-
-    /// Runs one after the other.
-    fn work(&self) -> Vec<Part> {
-        std::iter::from_fn(|| self.take()).map(|binary| binary.run()).collect()
-    }
+/// A lane of tests that panicked.
+fn broken_off() -> Part {
+    Part::done("a lane of tests", Instant::now(), false)
 }
 
 /// Kafka's jars, resolved once.
@@ -164,12 +124,6 @@ impl Binary {
     /// Whether these are the tests of the service against real brokers.
     fn is_the_service(&self) -> bool {
         self.package == "doctorkafka" && self.name == "e2e"
-    }
-
-    /// The longest come first, so that none of them is left for the end.
-    fn turn(&self) -> usize {
-        const LONGEST: [&str; 3] = ["e2e", "facts", "conformance_lab"];
-        LONGEST.iter().position(|name| *name == self.name).unwrap_or(LONGEST.len())
     }
 
     fn run(&self) -> Part {
@@ -347,27 +301,6 @@ mod tests {
         assert_eq!(totals(line), Some((12, 3)));
         assert_eq!(totals("test a ... ok"), None);
         assert_eq!(totals("test result: "), None);
-    }
-
-    #[test]
-    fn the_longest_come_first_and_the_last_ends_the_work() {
-        let binary = |name: &str| Binary {
-            package: "p".to_owned(),
-            name: name.to_owned(),
-            folder: root(),
-            file: PathBuf::new(),
-            brokers: true,
-        };
-        let queue = Queue::default();
-        queue.add(["kraft", "facts"].map(binary).into_iter());
-        assert_eq!(queue.take().map(|next| next.name).as_deref(), Some("facts"));
-        queue.add(["security", "e2e"].map(binary).into_iter());
-        thread::scope(|scope| {
-            let rest = scope.spawn(|| std::iter::from_fn(|| queue.take()).map(|next| next.name).collect());
-            queue.close();
-            let rest: Vec<String> = rest.join().unwrap();
-            assert_eq!(rest, ["e2e", "kraft", "security"]);
-        });
     }
 
     #[test]

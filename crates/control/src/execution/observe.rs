@@ -170,8 +170,8 @@ pub(crate) fn objection(m: &MoveState, view: &View<'_>) -> Option<String> {
     if let Some(broker) = order.dead.iter().find(|broker| view.is_live(**broker)) {
         return Some(format!("broker {broker} is not dead any more"));
     }
-    if !partition.isr.iter().any(|broker| order.to.contains(broker) && view.is_live(*broker)) {
-        return Some("no live in-sync replica would be kept".to_owned());
+    if !partition.isr.iter().any(|broker| view.is_live(*broker)) {
+        return Some("no in-sync replica lives to copy from".to_owned());
     }
     let in_the_way = order.added().find_map(|broker| {
         if !view.is_live(broker) {

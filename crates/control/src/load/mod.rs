@@ -173,12 +173,18 @@ impl LoadModel {
         }
     }
 
-    /// Forgets partitions that do not exist.
-    pub fn retain(&mut self, topics: &TopicTable) {
+    /// Forgets partitions that do not exist, once nothing that counts was reported of them: a table of topics may lack some
+    /// for a moment, as when a right is missing.
+    pub fn retain(&mut self, topics: &TopicTable, now: Timestamp) {
+        let first = self.window(now).start;
         self.topics.retain(|name, partitions| {
             let exist = topics.get(name).map_or(0, |topic| topic.partitions.len());
-            partitions.truncate(exist);
-            exist > 0
+            let gone =
+                |series: &Option<Box<Series>>| series.as_ref().is_none_or(|series| series.newest < first);
+            while partitions.len() > exist && partitions.last().is_some_and(gone) {
+                partitions.pop();
+            }
+            !partitions.is_empty()
         });
     }
 
@@ -192,7 +198,22 @@ impl LoadModel {
         self.len() == 0
     }
 
-    /// What each partition needs by the window that ends `now`.
+    /// What each partition of `topics` needs by the window that ends `now`.
+    pub fn partitions_of(
+        &self,
+        topics: &TopicTable,
+        now: Timestamp,
+    ) -> BTreeMap<TopicPartition, PartitionLoad> {
+        let exists = |at: &TopicPartition| {
+            let number = usize::try_from(at.partition).unwrap_or(usize::MAX);
+            topics.get(&at.topic).is_some_and(|topic| number < topic.partitions.len())
+        };
+        let mut loads = self.partitions(now);
+        loads.retain(|at, _| exists(at));
+        loads
+    }
+
+    /// The same for all partitions of which something is known.
     pub fn partitions(&self, now: Timestamp) -> BTreeMap<TopicPartition, PartitionLoad> {
         let mut loads = BTreeMap::new();
         let mut rates = Vec::with_capacity(self.buckets);
@@ -225,22 +246,30 @@ impl LoadModel {
     /// Brokers of whose partitions nothing is known are absent.
     pub fn brokers(&self, topics: &TopicTable, now: Timestamp) -> BTreeMap<BrokerId, BrokerLoad> {
         let window = self.window(now);
-        let mut sums: BTreeMap<BrokerId, Vec<(u64, u64)>> = BTreeMap::new();
-        let empty = || vec![(0_u64, 0_u64); self.buckets];
+        let mut places: BTreeMap<BrokerId, usize> = BTreeMap::new();
+        let mut sums: Vec<Vec<(u64, u64)>> = Vec::new();
+        let mut place = |id: BrokerId, sums: &mut Vec<Vec<(u64, u64)>>| {
+            *places.entry(id).or_insert_with(|| {
+                sums.push(vec![(0, 0); self.buckets]);
+                sums.len() - 1
+            })
+        };
         for (name, known) in &self.topics {
             let Some(topic) = topics.get(name) else { continue };
             for (series, partition) in known.iter().zip(&topic.partitions) {
                 let Some(series) = series else { continue };
                 let followers = (partition.replicas.len() as u64).saturating_sub(1);
+                let holders: Vec<usize> = partition.replicas.iter().map(|id| place(*id, &mut sums)).collect();
+                let leader = partition.leader.map(|id| place(id, &mut sums));
                 for (bucket, cell) in series.cells(window.clone()) {
                     let at = usize::try_from(bucket - window.start).unwrap_or(0).min(self.buckets - 1);
                     let rate = |rate: u32| if rate == NONE { 0 } else { u64::from(rate) };
                     let (bytes_in, bytes_out) = (rate(cell.bytes_in), rate(cell.bytes_out));
-                    for id in &partition.replicas {
-                        sums.entry(*id).or_insert_with(empty)[at].0 += bytes_in;
+                    for holder in &holders {
+                        sums[*holder][at].0 += bytes_in;
                     }
-                    if let Some(leader) = partition.leader {
-                        sums.entry(leader).or_insert_with(empty)[at].1 += bytes_out + bytes_in * followers;
+                    if let Some(leader) = leader {
+                        sums[leader][at].1 += bytes_out + bytes_in * followers;
                     }
                 }
             }
@@ -249,11 +278,11 @@ impl LoadModel {
             let mut all: Vec<u64> = sums.iter().filter(|sum| **sum != (0, 0)).map(of).collect();
             self.percentile(&mut all).unwrap_or(0)
         };
-        let load = |sums: Vec<(u64, u64)>| BrokerLoad {
-            bytes_in: need(&sums, |sum| sum.0),
-            bytes_out: need(&sums, |sum| sum.1),
+        let load = |sums: &[(u64, u64)]| BrokerLoad {
+            bytes_in: need(sums, |sum| sum.0),
+            bytes_out: need(sums, |sum| sum.1),
         };
-        sums.into_iter().map(|(id, sums)| (id, load(sums))).collect()
+        places.into_iter().map(|(id, place)| (id, load(&sums[place]))).collect()
     }
 
     /// The buckets that count at a moment.

@@ -244,7 +244,18 @@ impl UnderReplicatedPartitionsOperator {
             arriving: &arriving,
             avoid: &avoid,
         };
-        match heal(&facts, &self.limits(known)) {
+        let limits = self.limits(known);
+        let mut healing = heal(&facts, &limits);
+        // What fits now must not wait for the peak to be forgotten: loads make a choice better, and forbid no more than they do
+        // at this moment.
+        if at_peak.as_ref() != loads && healing.as_ref().is_ok_and(|healing| !healing.unhealed.is_empty()) {
+            let now = heal(&Facts { loads, ..facts }, &limits);
+            let fewer = |(now, at_peak): (&Healing, &Healing)| now.unhealed.len() < at_peak.unhealed.len();
+            if now.as_ref().ok().zip(healing.as_ref().ok()).is_some_and(fewer) {
+                healing = now;
+            }
+        }
+        match healing {
             Ok(healing) => self.emit(state, known, &healing, verdict),
             Err(error) => {
                 let message = format!("the plan to heal is not used: {error}");

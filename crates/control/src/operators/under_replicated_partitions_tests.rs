@@ -317,6 +317,18 @@ fn reports(of: &[(i32, u64, Option<u64>)]) -> BrokerReports {
 }
 
 #[test]
+fn a_peak_that_leaves_no_room_does_not_keep_from_healing_while_there_is() {
+    let mut world = World::new("b1\nb2\nb3 dead\nt-0: 1* 3~");
+    world.healing.network_bandwidth_max_mb = Some(100);
+    world.reports = Some(reports(&[(1, 0, Some(10_000_000)), (2, 0, None)]));
+    let full = crate::load::BrokerLoad { bytes_in: 99_000_000, bytes_out: 99_000_000 };
+    let brokers = [(BrokerId(1), full), (BrokerId(2), full)].into();
+    world.needs = Some(crate::PartitionLoads { brokers, ..crate::PartitionLoads::default() });
+    let moves = world.watch(400).order().map(|order| order.moves).unwrap_or_default();
+    assert_eq!(moves.first().map(|m| m.to.clone()), Some(vec![BrokerId(1), BrokerId(2)]));
+}
+
+#[test]
 fn drk_3_a_saturated_follower_and_a_saturated_leader_are_told_apart() {
     let mut world = World::new("b1\nb2\nb3\nt-0: 1* 2~ 3\nu-0: 1* 2~");
     world.healing.network_bandwidth_max_mb = Some(100);

@@ -129,7 +129,12 @@ impl Question {
             }
         }
         let disk = of.live.keys().all(|id| disk_total(of, *id).is_some_and(|bytes| bytes > 0));
-        let network = of.needs.is_some() && of.network.is_some();
+        // What is not reported would count as nothing, and be piled up somewhere.
+        let all_reported = of.needs.is_some_and(|needs| {
+            let all = of.topics.values().map(|topic| topic.partitions.len()).sum::<usize>();
+            needs.partitions.len() >= all
+        });
+        let network = all_reported && of.network.is_some();
         let mut known = [false; RESOURCES];
         (known[DISK], known[NETWORK_IN], known[NETWORK_OUT]) = (disk, network, network);
         let topics = of.topics.keys().cloned().collect();

@@ -55,7 +55,7 @@ fn a_new_replica_in_sync_is_cancelled_where_most_stay_in_sync_without_it() {
 }
 
 #[test]
-fn a_move_that_waits_is_given_up_when_no_live_replica_that_it_keeps_is_in_sync() {
+fn a_move_that_waits_is_given_up_when_no_in_sync_replica_lives() {
     let mut setup = setup(FOUR);
     setup.limits.batch = 1;
     let mut shell = killed(setup);
@@ -67,7 +67,7 @@ fn a_move_that_waits_is_given_up_when_no_live_replica_that_it_keeps_is_in_sync()
     for _ in 0..20 {
         text += &shell.turn();
     }
-    assert!(text.contains("1 given up (t-1: no live in-sync replica would be kept)"), "{text}");
+    assert!(text.contains("1 given up (t-1: no in-sync replica lives to copy from)"), "{text}");
     assert!(!shell.world.reassignments.contains_key(&TopicPartition::new("t", 1)));
 }
 

@@ -177,6 +177,7 @@ impl Question {
         progress.say(1, "reading");
         let source = self.read()?;
         let mut policy = self.policy()?;
+        self.refuse_what_cannot_be_judged(&source)?;
         policy.goals.retain(|goal| source.knows(*goal));
         let named = source.named;
         let (cluster, policy) = self.mode(&named)?.prepare(&named.cluster, &policy);
@@ -236,6 +237,23 @@ impl Question {
             |name: &String| Preference::named(name).ok_or_else(|| format!("there is no preference {name}"));
         policy.preferences = self.prefer.iter().map(preference).collect::<Result<_, _>>()?;
         Ok(policy)
+    }
+
+    /// A goal that was asked for by name, or by a limit, is not left out without a word.
+    fn refuse_what_cannot_be_judged(&self, source: &source::Source) -> Result<(), String> {
+        let by_limit = [
+            self.network_in_limit.map(|_| Goal::NetworkInLimit),
+            self.network_out_limit.map(|_| Goal::NetworkOutLimit),
+        ];
+        let by_name = self.goals.iter().chain(self.hard_goals.iter().flatten());
+        let mut asked = by_name.filter_map(|name| Goal::named(name)).chain(by_limit.into_iter().flatten());
+        match asked.find(|goal| !source.knows(*goal)) {
+            None => Ok(()),
+            Some(goal) => Err(format!(
+                "{} cannot be judged: the cluster does not tell the figures for it; a folder or a file can (--from)",
+                goal.name()
+            )),
+        }
     }
 
     fn mode(&self, named: &Named) -> Result<Mode, String> {

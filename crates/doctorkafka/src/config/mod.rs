@@ -22,7 +22,7 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use crate::client_settings;
+use crate::client_settings::{self, Trouble};
 use crate::plugin::PluginRegistry;
 use node::Node;
 use problem::Problem;
@@ -51,7 +51,7 @@ pub fn parse(
 }
 
 /// What is wrong with a file of client settings.
-type SettingsProblems<'a> = &'a dyn Fn(&Path) -> Vec<String>;
+type SettingsProblems<'a> = &'a dyn Fn(&Path) -> Vec<Trouble>;
 
 fn read(
     file: &str,
@@ -110,7 +110,10 @@ fn finish(read: Read<'_>, registry: &PluginRegistry, settings_problems: Settings
     // end a service that looks after others, too.
     for named in resolve::settings_files(&tree, registry) {
         let found = settings_problems(&named.path).into_iter();
-        problems.extend(found.map(|message| Problem::error(named.span.clone(), message)));
+        problems.extend(found.map(|trouble| match trouble {
+            Trouble::Unusable(message) => Problem::error(named.span.clone(), message),
+            Trouble::Lacking(message) => Problem::warning(named.span.clone(), message),
+        }));
     }
     for problem in &mut problems {
         problem.message = secrets.redact_text(&problem.message);

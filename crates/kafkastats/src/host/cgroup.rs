@@ -44,36 +44,45 @@ fn processors(quota: i64, period: i64) -> Option<f64> {
     (quota > 0 && period > 0).then(|| quota as f64 / period as f64)
 }
 
-/// The smallest quota of the groups and all groups above them, in processors; `None` if there is none.
-pub fn quota(sys: &Path, groups: &Groups) -> Option<f64> {
+/// The smallest quota of a process's groups and all groups above them, in processors; `None` if there is none, or it cannot
+/// be seen. `own` are the groups of the one who looks.
+pub fn quota(sys: &Path, groups: &Groups, own: &Groups) -> Option<f64> {
     let mount = sys.join("fs/cgroup");
     let read = |file: PathBuf| fs::read_to_string(file).ok();
     let of_2 = |group: &Path| quota_2(&read(group.join("cpu.max"))?);
     let of_1 = |group: &Path| {
         quota_1(&read(group.join("cpu.cfs_quota_us"))?, &read(group.join("cpu.cfs_period_us"))?)
     };
-    let unified = groups.unified.iter().flat_map(|path| chain(&mount, path)).filter_map(|group| of_2(&group));
+    let unified = groups
+        .unified
+        .iter()
+        .flat_map(|path| chain(&mount, path, groups == own))
+        .filter_map(|group| of_2(&group));
     let cpu = groups.cpu.iter().flat_map(|path| {
         let named = ["cpu", "cpu,cpuacct", "cpuacct,cpu"].map(|name| mount.join(name));
         let mount = named.into_iter().find(|mount| mount.is_dir()).unwrap_or_default();
-        chain(&mount, path)
+        chain(&mount, path, groups == own)
     });
     unified.chain(cpu.filter_map(|group| of_1(&group))).reduce(f64::min)
 }
 
-/// The directories of a group and of those above it. In a container, paths are as the host sees them, and lead nowhere:
-/// the container's own group is then at the root.
-fn chain(mount: &Path, path: &str) -> Vec<PathBuf> {
+/// The directories of a group and of those above it. In a container, paths may be as the host sees them, and lead nowhere:
+/// whose group is that of the one who looks is then at the root, and of others nothing can be seen.
+fn chain(mount: &Path, path: &str, is_own: bool) -> Vec<PathBuf> {
     let mut directories = vec![mount.to_owned()];
     for part in path.split('/').filter(|part| !part.is_empty()) {
         // Above the root of a namespace nothing can be seen.
         if part == ".." {
-            return vec![mount.to_owned()];
+            return Vec::new();
         }
         let next = directories.last().map(|last| last.join(part)).unwrap_or_default();
         directories.push(next);
     }
-    directories
+    match directories.last() {
+        Some(last) if last.is_dir() => directories,
+        _ if is_own => vec![mount.to_owned()],
+        _ => Vec::new(),
+    }
 }
 
 #[cfg(test)]
@@ -117,25 +126,28 @@ mod tests {
         put("kafka.slice/b1.service/cpu.max", "max 100000\n");
         put("other.slice/cpu.max", "10000 100000\n");
         let unified = |path: &str| Groups { unified: Some(path.to_owned()), cpu: None };
-        assert_eq!(quota(sys.path(), &unified("/kafka.slice/b1.service")), Some(2.0));
-        assert_eq!(quota(sys.path(), &unified("/")), None);
-        assert_eq!(quota(sys.path(), &unified("/../other.slice")), None);
+        assert_eq!(quota(sys.path(), &unified("/kafka.slice/b1.service"), &unified("/agent")), Some(2.0));
+        assert_eq!(quota(sys.path(), &unified("/"), &unified("/agent")), None);
         // A container sees its own group at the root, whatever the host calls it.
         put("cpu.max", "50000 100000\n");
-        assert_eq!(quota(sys.path(), &unified("/docker/unknown")), Some(0.5));
-        assert_eq!(quota(sys.path(), &unified("/kafka.slice/b1.service")), Some(0.5), "the smallest");
+        assert_eq!(quota(sys.path(), &unified("/docker/unknown"), &unified("/docker/unknown")), Some(0.5));
+        assert_eq!(
+            quota(sys.path(), &unified("/kafka.slice/b1.service"), &unified("/agent")),
+            Some(0.5),
+            "the smallest"
+        );
         put("cpu,cpuacct/docker/x/cpu.cfs_quota_us", "25000\n");
         put("cpu,cpuacct/docker/x/cpu.cfs_period_us", "100000\n");
         let version_1 = Groups { unified: None, cpu: Some("/docker/x".to_owned()) };
-        assert_eq!(quota(sys.path(), &version_1), Some(0.25));
-        assert_eq!(quota(sys.path(), &Groups::default()), None);
+        assert_eq!(quota(sys.path(), &version_1, &unified("/agent")), Some(0.25));
+        assert_eq!(quota(sys.path(), &Groups::default(), &unified("/agent")), None);
     }
 
     proptest! {
         #[test]
         fn no_text_makes_it_panic(text in "((max|[0-9]{1,25}|-1|:|,|cpu|/|\\.\\.|.|\n| ){0,4}){0,20}") {
             let _ = (quota_2(&text), quota_1(&text, &text));
-            let _ = quota(Path::new("/nowhere"), &groups(&text));
+            let _ = quota(Path::new("/nowhere"), &groups(&text), &groups(&text));
         }
     }
 }

@@ -40,7 +40,12 @@ pub struct BrokerProcess {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Search {
     /// This is it.
-    Found(BrokerProcess),
+    Found {
+        /// The process.
+        process: BrokerProcess,
+        /// Whether its id or its port says so; else it is only that nothing speaks against it, and that there is no other.
+        is_proven: bool,
+    },
     /// No process can be it.
     Missing {
         /// Brokers that were found, and are others.
@@ -71,8 +76,8 @@ const MAX_PROPERTIES: u64 = 1 << 20;
 pub fn search(proc: &Path, wanted: &Wanted) -> Search {
     let (candidates, others): (Vec<Candidate>, Vec<Candidate>) =
         candidates(proc).into_iter().partition(|candidate| candidate.can_be(wanted));
-    let certain = |candidate: &&Candidate| candidate.id.is_some() && candidate.cluster.is_some();
-    let mut best: Vec<&Candidate> = candidates.iter().filter(certain).collect();
+    let certain = |candidate: &Candidate| candidate.id.is_some() && candidate.cluster.is_some();
+    let mut best: Vec<&Candidate> = candidates.iter().filter(|candidate| certain(candidate)).collect();
     // Looking for sockets takes long where there are many connections: only where nothing else tells.
     if best.len() != 1 {
         let scores: Vec<u8> = candidates.iter().map(|candidate| candidate.score(wanted)).collect();
@@ -84,7 +89,10 @@ pub fn search(proc: &Path, wanted: &Wanted) -> Search {
             .collect();
     }
     match best.as_slice() {
-        [one] => Search::Found(one.process.clone()),
+        [one] => Search::Found {
+            process: one.process.clone(),
+            is_proven: certain(one) || one.score(wanted) > ENOUGH,
+        },
         [] => {
             let all = candidates.iter().chain(&others);
             Search::Missing { others: all.map(|candidate| candidate.process.pid).collect() }

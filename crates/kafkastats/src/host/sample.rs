@@ -99,7 +99,11 @@ impl Sample {
         let devices: BTreeSet<String> = all
             .iter()
             .map(|interface| interface.name.clone())
-            .filter(|name| roots.sys.join("class/net").join(name).join("device").exists())
+            .filter(|name| {
+                let interface = roots.sys.join("class/net").join(name);
+                // A device that works for another, as virtual functions do in clouds, is counted by that one.
+                interface.join("device").exists() && !interface.join("master/device").exists()
+            })
             .collect();
         let counts = |name: &str| if devices.is_empty() { !is_virtual(name) } else { devices.contains(name) };
         let counted = all.iter().filter(|interface| counts(&interface.name));
@@ -118,7 +122,8 @@ impl Sample {
         let times = process_times(&self.text(&directory.join("stat"))?)?;
         let status = self.text(&directory.join("status")).unwrap_or_default();
         let groups = self.text(&directory.join("cgroup")).unwrap_or_default();
-        let quota = cgroup::quota(&roots.sys, &cgroup::groups(&groups));
+        let own = fs::read_to_string(roots.proc.join("self/cgroup")).unwrap_or_default();
+        let quota = cgroup::quota(&roots.sys, &cgroup::groups(&groups), &cgroup::groups(&own));
         let counts = [allowed_processors(&status), Some(processors)];
         let counts = counts.into_iter().flatten().filter(|count| *count > 0).map(|count| count as f64);
         let limit = counts.chain(quota).reduce(f64::min);

@@ -50,6 +50,8 @@ struct Looking {
     /// The address that was found to be this host's.
     ours: Option<BrokerAddress>,
     process: Option<BrokerProcess>,
+    /// For what it was proven that this is the process; nothing where it is a guess.
+    proven_for: Option<Wanted>,
 }
 
 /// What is asked.
@@ -57,7 +59,9 @@ struct Looking {
 struct Question {
     wanted: Wanted,
     /// The advertised address, and what it resolves to, if that matters.
-    at: Option<(BrokerAddress, Vec<IpAddr>)>,
+    at: Option<(BrokerAddress, Result<Vec<IpAddr>, String>)>,
+    /// Whether the broker answers.
+    answers: bool,
     dirs: Vec<String>,
 }
 
@@ -79,7 +83,12 @@ impl HostSource {
         Some(HostSource {
             choice,
             began: Instant::now(),
-            looking: Arc::new(Mutex::new(Looking { roots: Roots::below(root), ours: None, process: None })),
+            looking: Arc::new(Mutex::new(Looking {
+                roots: Roots::below(root),
+                ours: None,
+                process: None,
+                proven_for: None,
+            })),
             figures: HostFigures::new(rustix::param::clock_ticks_per_second()),
         })
     }
@@ -90,8 +99,9 @@ impl HostSource {
         let at_and_addresses = match (self.choice, at) {
             (Choice::Auto, None) => return not_here("it is not known where the broker is"),
             (Choice::Auto, Some(at)) => match resolve(at).await {
-                Ok(addresses) => Some((at.clone(), addresses)),
-                Err(why) => return not_here(&format!("{at} cannot be resolved: {why}")),
+                Ok(addresses) => Some((at.clone(), Ok(addresses))),
+                // What it resolved to before may still be true.
+                Err(why) => Some((at.clone(), Err(why))),
             },
             _ => None,
         };
@@ -102,6 +112,7 @@ impl HostSource {
                 port: at.map(|at| at.port),
             },
             at: at_and_addresses,
+            answers: !stats.has_failure,
             dirs: stats.log_dirs.clone(),
         };
         let looking = Arc::clone(&self.looking);
@@ -148,20 +159,23 @@ async fn resolve(at: &BrokerAddress) -> Result<Vec<IpAddr>, String> {
 impl Looking {
     fn answer(&mut self, question: &Question) -> Answer {
         if let Some((at, addresses)) = &question.at
-            && let Err(why) = self.is_here(at, addresses)
+            && let Err(why) = self.is_here(at, addresses.as_ref())
         {
             return Answer::NotHere(why);
         }
-        let problem = self.find(&question.wanted);
+        let problem = self.find(question);
         let sample = Sample::read(&self.roots, self.process.as_ref(), &question.dirs);
         Answer::Here(sample, problem.into_iter().collect())
     }
 
     /// Whether the address is this host's, or that of a container on it that runs a broker.
-    fn is_here(&mut self, at: &BrokerAddress, resolved: &[IpAddr]) -> Result<(), String> {
-        if self.ours.as_ref() == Some(at) {
-            return Ok(());
-        }
+    fn is_here(&mut self, at: &BrokerAddress, resolved: Result<&Vec<IpAddr>, &String>) -> Result<(), String> {
+        let resolved = match resolved {
+            Ok(resolved) => resolved.as_slice(),
+            Err(_) if self.ours.as_ref() == Some(at) => return Ok(()),
+            Err(why) => return Err(format!("{at} cannot be resolved: {why}")),
+        };
+        self.ours = None;
         let Some(ours) = addresses::of(&self.roots.proc.join("net")) else {
             return Err(
                 "the kernel does not tell this host's addresses; --host on if the broker is here".to_owned()
@@ -179,17 +193,31 @@ impl Looking {
     }
 
     /// Finds the broker's process, unless it is known and still there.
-    fn find(&mut self, wanted: &Wanted) -> Option<Problem> {
-        let proc = &self.roots.proc;
-        if self.process.as_ref().is_some_and(|process| is_there(proc, process)) {
+    ///
+    /// One that is only guessed is looked for again each time, and does not count while the broker does not answer: it may
+    /// be another that runs while this one is away.
+    fn find(&mut self, question: &Question) -> Option<Problem> {
+        let (proc, wanted) = (&self.roots.proc, &question.wanted);
+        if self.proven_for.as_ref() == Some(wanted)
+            && self.process.as_ref().is_some_and(|process| is_there(proc, process))
+        {
             return None;
         }
-        let found = search(proc, wanted);
-        self.process = None;
+        let found = match search(proc, wanted) {
+            Search::Found { process, is_proven: false } if !question.answers => {
+                Search::Missing { others: vec![process.pid] }
+            }
+            found => found,
+        };
+        let before = self.process.take();
+        self.proven_for = None;
         match found {
-            Search::Found(process) => {
-                tracing::info!(broker = wanted.broker, pid = process.pid, "found the broker's process");
+            Search::Found { process, is_proven } => {
+                if before.as_ref() != Some(&process) {
+                    tracing::info!(broker = wanted.broker, pid = process.pid, "found the broker's process");
+                }
                 self.process = Some(process);
+                self.proven_for = is_proven.then(|| wanted.clone());
                 None
             }
             Search::Missing { others } => {

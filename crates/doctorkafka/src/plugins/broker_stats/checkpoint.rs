@@ -24,7 +24,7 @@ const VERSION: u32 = 1;
 const GENERATIONS: u64 = 2;
 
 /// What was in the store.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Saved {
     /// Where to go on, by partition of the topic.
     pub(super) offsets: BTreeMap<i32, i64>,
@@ -39,6 +39,10 @@ struct Head {
     /// When it was written, in milliseconds since 1970.
     saved: i64,
     offsets: BTreeMap<i32, i64>,
+    /// When each broker's last report was made.
+    reports: BTreeMap<i32, i64>,
+    /// The cluster that it is about.
+    cluster_id: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -73,7 +77,13 @@ impl Checkpoints {
         };
         let Some((model, head)) = loaded else { return Saved::default() };
         tracing::info!(cluster = %self.context.cluster, partitions = model.len(), "loads are remembered");
-        gathered.lock().unwrap_or_else(PoisonError::into_inner).model = model;
+        let mut gathered = gathered.lock().unwrap_or_else(PoisonError::into_inner);
+        if gathered.cluster_id.as_deref() != head.cluster_id.as_deref() && gathered.cluster_id.is_some() {
+            tracing::warn!(cluster = %self.context.cluster, "what is remembered of loads is of another cluster");
+            return Saved::default();
+        }
+        gathered.model = model;
+        gathered.remember(&head.reports, self.context.clock.now());
         Saved { offsets: head.offsets }
     }
 
@@ -124,11 +134,13 @@ impl Checkpoints {
     }
 
     async fn save(&self, gathered: &Mutex<Gathered>) -> Result<(), StoreError> {
-        let (chunks, offsets) = {
+        let (chunks, offsets, reports, cluster_id) = {
             let gathered = gathered.lock().unwrap_or_else(PoisonError::into_inner);
             let places = gathered.partitions.iter().flatten();
-            let offsets: BTreeMap<i32, i64> = places.map(|(number, place)| (*number, place.next)).collect();
-            (gathered.model.chunks(), offsets)
+            let started = places.filter(|(_, place)| place.started);
+            let offsets: BTreeMap<i32, i64> = started.map(|(number, place)| (*number, place.next)).collect();
+            let reports = gathered.brokers.iter().map(|(id, (report, _))| (id.0, report.made.0)).collect();
+            (gathered.model.chunks(), offsets, reports, gathered.cluster_id.as_deref().map(str::to_owned))
         };
         let store = &self.context.store;
         let name = format!("{}/head", self.prefix);
@@ -149,6 +161,8 @@ impl Checkpoints {
             topic: self.config.topic.clone(),
             saved: self.context.clock.now().wall.0,
             offsets,
+            reports,
+            cluster_id,
         };
         put(&**store, &name, &head).await?;
         self.remove_others(generation, chunks.len()).await

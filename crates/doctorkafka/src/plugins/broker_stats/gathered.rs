@@ -53,6 +53,8 @@ pub(super) struct Place {
     pub(super) end: i64,
     /// Whether the end that it had at the start has been reached.
     pub(super) caught_up: bool,
+    /// Whether it is known where reading begins.
+    pub(super) started: bool,
 }
 
 impl Gathered {
@@ -96,9 +98,10 @@ impl Gathered {
         Some(if all > 0.0 { sum(|place| (place.next - place.start).max(0)) / all } else { 0.0 })
     }
 
-    /// What partitions and brokers need, once the reports of the window are in.
+    /// What partitions and brokers need, once the reports of the window are in, as old as the last reading of the topic.
     pub(super) fn needs(&self) -> Option<(Arc<PartitionLoads>, Tick)> {
-        self.needs.clone()
+        let (needs, _) = self.needs.as_ref()?;
+        Some((Arc::clone(needs), self.read_at))
     }
 
     /// Takes in what a cycle knew.
@@ -119,13 +122,30 @@ impl Gathered {
             return;
         }
         if let Some(topics) = state.get::<Topics>() {
-            self.model.retain(&topics.value.0);
+            self.model.retain(&topics.value.0, now.wall);
             let needs = PartitionLoads {
-                partitions: self.model.partitions(now.wall),
+                partitions: self.model.partitions_of(&topics.value.0, now.wall),
                 brokers: self.model.brokers(&topics.value.0, now.wall),
             };
             let known = self.needs.take().map(|(known, _)| known).filter(|known| **known == needs);
             self.needs = Some((known.unwrap_or_else(|| Arc::new(needs)), now.tick));
+        }
+    }
+
+    /// Takes in when the agents reported last, as it was known before a restart: who has been silent for long has not been
+    /// silent for ever.
+    pub(super) fn remember(&mut self, reports: &BTreeMap<i32, i64>, now: Now) {
+        for (id, made) in reports.iter().take(MOST_BROKERS) {
+            let made = Timestamp(*made);
+            let report = BrokerReport {
+                made,
+                age: now.wall.since(made),
+                failure: None,
+                leaders_bytes_in_per_second: None,
+                leaders_bytes_out_per_second: None,
+                partitions_bytes_in_per_second: Arc::default(),
+            };
+            self.brokers.insert(BrokerId(*id), (report, now.tick));
         }
     }
 
@@ -140,7 +160,10 @@ impl Gathered {
         }
         let id = BrokerId(stats.id);
         let made = self.made(id, stats, now);
-        self.model.absorb(made, stats.leader_replica_stats.iter().map(sample));
+        // Of whom it is, is known a moment after the start; what was of others would stay for a day.
+        if self.cluster_id.is_some() || stats.cluster_id.is_none() {
+            self.model.absorb(made, stats.leader_replica_stats.iter().map(sample));
+        }
         if self.brokers.get(&id).is_some_and(|(before, _)| before.made > made) {
             return;
         }

@@ -350,7 +350,13 @@ mod tests {
     async fn while_it_reads_back_it_says_how_far_it_is() {
         let mut gathered = Gathered::new(LoadConfig::default());
         assert_eq!(gathered.read_back(), None, "nothing is known yet");
-        let place = |start, next, end, caught_up| super::gathered::Place { start, next, end, caught_up };
+        let place = |start, next, end, caught_up| super::gathered::Place {
+            start,
+            next,
+            end,
+            caught_up,
+            started: true,
+        };
         gathered.partitions = Some([(0, place(100, 150, 200, false)), (1, place(0, 0, 100, false))].into());
         assert_eq!(gathered.read_back(), Some(0.25));
         gathered.partitions = Some([(0, place(100, 200, 200, true)), (1, place(7, 7, 7, true))].into());

@@ -17,6 +17,8 @@ const READ_WAIT: Duration = Duration::from_millis(500);
 /// Pauses after a failed read.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long the first look at the cluster is waited for.
+const KNOW_THE_CLUSTER: Duration = Duration::from_secs(10);
 /// Partitions of the stats topic that are read; more than any sensible topic of this kind has.
 const MOST_PARTITIONS: i32 = 1_000;
 
@@ -33,7 +35,8 @@ impl Reading {
     /// Reads all partitions for ever; begins anew when one of them ends, which is only when the topic changes.
     pub(super) async fn run(self) {
         let checkpoints = Checkpoints::new(&self.context, &self.config);
-        let saved = Arc::new(checkpoints.load(&self.gathered).await);
+        self.know_the_cluster().await;
+        let mut saved = checkpoints.load(&self.gathered).await;
         let _saving = checkpoints.keep_saving(Arc::clone(&self.gathered));
         let mut pause = SHORTEST_PAUSE;
         loop {
@@ -42,12 +45,17 @@ impl Reading {
                     pause = SHORTEST_PAUSE;
                     let count = count.clamp(0, MOST_PARTITIONS);
                     self.with(|gathered| {
+                        // Where it was read to before is where it goes on.
+                        let before = gathered.partitions.take().into_iter().flatten();
+                        let started = before.filter(|(_, place)| place.started);
+                        saved.offsets.extend(started.map(|(number, place)| (number, place.next)));
                         gathered.partitions = Some((0..count).map(|n| (n, Place::default())).collect());
                         gathered.failure = None;
                     });
+                    let from = Arc::new(saved.clone());
                     let mut readers = JoinSet::new();
                     for partition in 0..count {
-                        readers.spawn(self.clone().read_partition(partition, Arc::clone(&saved)));
+                        readers.spawn(self.clone().read_partition(partition, Arc::clone(&from)));
                     }
                     // The first to end ends them all: dropping the set aborts the rest.
                     let _ = readers.join_next().await;
@@ -61,19 +69,32 @@ impl Reading {
         }
     }
 
+    /// Waits, but not for ever, until it is known which cluster's reports are wanted.
+    async fn know_the_cluster(&self) {
+        let until = tokio::time::Instant::now() + KNOW_THE_CLUSTER;
+        while tokio::time::Instant::now() < until {
+            let known = |gathered: &Mutex<Gathered>| {
+                gathered.lock().unwrap_or_else(PoisonError::into_inner).cluster_id.is_some()
+            };
+            if known(&self.gathered) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// Where reading begins: where it ended before a restart, if that is still there; else some time back.
     async fn begin(&self, at: &TopicPartition, saved: &Saved) -> Result<(i64, i64), ClientError> {
         let reader = &self.connection.log_reader;
         let end = reader.offset(at, OffsetAt::End).await?;
-        if let Some(next) = saved.offsets.get(&at.partition)
-            && *next <= end
-            && *next >= reader.offset(at, OffsetAt::Start).await?
-        {
-            return Ok((*next, end));
-        }
         let backfill = i64::try_from(self.config.backfill.0.as_millis()).unwrap_or(i64::MAX);
         let from = self.context.clock.now().wall.0.saturating_sub(backfill);
-        Ok((reader.offset(at, OffsetAt::Time(from)).await?, end))
+        let back = reader.offset(at, OffsetAt::Time(from)).await?;
+        // One beyond the end is of a topic that was deleted and made anew.
+        match saved.offsets.get(&at.partition) {
+            Some(next) if *next <= end => Ok(((*next).max(back), end)),
+            _ => Ok((back, end)),
+        }
     }
 
     /// Reads one partition until it no longer exists.
@@ -91,7 +112,7 @@ impl Reading {
                     Ok((start, end)) => {
                         offset = Some(start);
                         self.place(number, |place| {
-                            *place = Place { start, next: start, end, caught_up: false }
+                            *place = Place { start, next: start, end, caught_up: false, started: true }
                         });
                         continue;
                     }

@@ -29,6 +29,9 @@ const MOST_BYTES: usize = 64 << 20;
 /// Lines of entries that have got out may be as many as the others, and so many more, before the file is written anew.
 const STALE_LINES: usize = 1_000;
 
+/// So many spools that could not be read are put aside before one of them is written over.
+const MOST_ASIDE: u32 = 100;
+
 /// What is to be written to the file, on a thread where it may take long.
 #[derive(Debug)]
 pub(super) struct Save {
@@ -78,7 +81,9 @@ impl<T> Spool<T> {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return spool,
             Err(e) => {
-                let aside = spool.file.with_extension("spool.unreadable");
+                let numbered = |n: u32| spool.file.with_extension(format!("spool.unreadable.{n}"));
+                let aside = (1..MOST_ASIDE).map(numbered).find(|path| !path.exists());
+                let aside = aside.unwrap_or_else(|| numbered(MOST_ASIDE));
                 tracing::error!(file = %spool.file.display(), aside = %aside.display(), error = %e,
                     "the spool cannot be read, records in it do not reach the actions topic");
                 if let Err(e) = std::fs::rename(&spool.file, &aside) {
@@ -273,7 +278,7 @@ mod tests {
         spool.push(action(1), None);
         save(&mut spool);
         assert_eq!(times(&Spool::open(file.clone(), 10)), [1]);
-        assert!(folder.path().join("a.spool.unreadable").is_dir());
+        assert!(folder.path().join("a.spool.unreadable.1").is_dir());
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }
