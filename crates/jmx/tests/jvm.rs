@@ -18,7 +18,7 @@ use jmx::local::start_agent;
 use jmx::serial::Limits;
 use jmx::{Client, Connector, Error, ObjectName, Timeouts, Tls, Value};
 
-use common::jvm::{Jvm, export, make_key, remote, trust, until};
+use common::jvm::{Held, Jvm, export, make_key, remote, trust, until};
 
 /// The name of the thread that a JVM has for each session, as the system cuts it off.
 const SESSION_THREAD: &str = "JMX server conn";
@@ -357,30 +357,31 @@ fn nothing_is_left_behind_in_the_jvm() {
     until("the first sessions to end", || jvm.threads_named("RMI TCP Connec") == 0);
     // Looking into the heap makes the JVM listen for such questions from then on.
     heap_is_clean(&jvm);
-    let (threads, files) = (jvm.threads(), jvm.open_files());
+    let before = jvm.held_at_rest();
 
     for _ in 0..1000 {
         read(&connector).close().unwrap();
     }
-    until("threads and files to be as before", || (jvm.threads(), jvm.open_files()) == (threads, files));
+    jvm.until_held(&before);
     assert_eq!(jvm.threads_named(SESSION_THREAD), 0);
     heap_is_clean(&jvm);
     // Dropped in the middle is as good.
     for _ in 0..100 {
         drop(read(&connector));
     }
-    until("threads and files to be as before", || (jvm.threads(), jvm.open_files()) == (threads, files));
+    jvm.until_held(&before);
     // One session has one connection and its threads, however many calls there are.
     let mut client = read(&connector);
-    let during = (jvm.threads_named(SESSION_THREAD), jvm.open_files());
-    assert_eq!(during, (1, files + 1));
+    let sockets = |held: &Held| held.files.get("socket").copied().unwrap_or_default();
+    let during = jvm.held_at_rest();
+    assert_eq!((jvm.threads_named(SESSION_THREAD), sockets(&during)), (1, sockets(&before) + 1));
     assert_eq!(jvm.objects("javax.management.remote.rmi.RMIConnectionImpl"), 1);
     for _ in 0..1000 {
         client.attribute(&bean, "Count").unwrap();
     }
-    assert_eq!((jvm.threads_named(SESSION_THREAD), jvm.open_files()), during);
+    jvm.until_held(&during);
     client.close().unwrap();
-    until("threads and files to be as before", || (jvm.threads(), jvm.open_files()) == (threads, files));
+    jvm.until_held(&before);
 }
 
 /// There is no session, and nothing that waits for one or keeps one alive; but the entry of this process as one that

@@ -1,5 +1,6 @@
 //! A real JVM that a test starts, and that never outlives it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -12,8 +13,14 @@ use jmx::{Address, Connector};
 
 /// How long to wait for anything. A JVM comes up within a second; on a machine that is busy it takes a few.
 const LIMIT: Duration = Duration::from_secs(60);
-/// Options for a JVM that starts fast and stays small.
-const SMALL: [&str; 4] = ["-Xmx64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"];
+/// Options for a JVM that starts fast and stays small, and whose compiler's threads do not come and go.
+const SMALL: [&str; 5] = [
+    "-Xmx64m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-Xshare:auto",
+    "-XX:-UseDynamicNumberOfCompilerThreads",
+];
 
 /// A running JVM with the MBeans of `Beans.java`.
 pub(crate) struct Jvm {
@@ -68,10 +75,6 @@ impl Jvm {
         names.filter(|name| name.starts_with(prefix)).count()
     }
 
-    pub(crate) fn threads(&self) -> usize {
-        self.threads_named("")
-    }
-
     /// How many objects of a class are in its heap and in use.
     pub(crate) fn objects(&self, class: &str) -> usize {
         let mut command = Command::new(tool("jcmd").unwrap());
@@ -85,10 +88,48 @@ impl Jvm {
         counts.next().unwrap_or(0)
     }
 
-    /// How many open files and sockets it has.
-    pub(crate) fn open_files(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    /// What it holds now.
+    pub(crate) fn held(&self) -> Held {
+        let entries = |folder: &str| fs::read_dir(format!("/proc/{}/{folder}", self.pid())).unwrap().flatten();
+        let mut held = Held::default();
+        for name in entries("task").filter_map(|task| fs::read_to_string(task.path().join("comm")).ok()) {
+            *held.threads.entry(name.trim().to_owned()).or_default() += 1;
+        }
+        for file in entries("fd").filter_map(|file| fs::read_link(file.path()).ok()) {
+            // `socket:[4711]` is a socket, whichever it is.
+            let name = file.to_string_lossy().split_once(":[").map(|(kind, _)| kind.to_owned());
+            *held.files.entry(name.unwrap_or_else(|| file.display().to_string())).or_default() += 1;
+        }
+        held
     }
+
+    /// What it holds, once that has not changed for a second: what has just ended is not seen to be there.
+    pub(crate) fn held_at_rest(&self) -> Held {
+        let (mut last, mut same) = (self.held(), 0);
+        until("threads and files to be at rest", || {
+            let now = self.held();
+            same = if now == last { same + 1 } else { 0 };
+            last = now;
+            same == 50
+        });
+        last
+    }
+
+    /// Waits until it holds no more and no less than that.
+    pub(crate) fn until_held(&self, expected: &Held) {
+        let began = Instant::now();
+        while self.held() != *expected {
+            assert!(began.elapsed() < LIMIT, "held: {:#?}\nexpected: {expected:#?}", self.held());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// The threads of a JVM, and its open files and sockets: how many by each name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Held {
+    pub(crate) threads: BTreeMap<String, usize>,
+    pub(crate) files: BTreeMap<String, usize>,
 }
 
 impl Drop for Jvm {
