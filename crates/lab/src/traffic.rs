@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use krafka::consumer::AutoOffsetReset;
 use krafka::producer::Producer;
-use krafka::{Kafka, KrafkaError, Record};
+use krafka::{Compression, Kafka, KrafkaError, Record};
 use tokio::task::JoinSet;
 
 use crate::cluster::Cluster;
@@ -106,6 +106,26 @@ impl Cluster {
             })
             .context("starting the traffic")?;
         Ok(Traffic { topic: topic.to_owned(), generator, stop, progress, thread: Some(thread) })
+    }
+
+    /// Writes so many records of so many bytes to `topic`, over all of its partitions, with `acks=all`: so much data,
+    /// and no more, however slow the machine is.
+    pub fn fill(&self, topic: &str, records: usize, bytes: usize) -> Result<()> {
+        block_on(async {
+            let kafka = crate::view::connect(&self.live_bootstrap()?).await?;
+            let builder = kafka.producer().compression(Compression::None).delivery_timeout(DRAIN);
+            let producer = Arc::new(builder.build().await.context("building a producer")?);
+            let mut flying = JoinSet::new();
+            for _ in 0..records {
+                let (producer, record) =
+                    (Arc::clone(&producer), Record::new(topic.to_owned(), vec![b'.'; bytes]));
+                flying.spawn(async move { producer.send(record).await.map(|_| ()) });
+            }
+            while let Some(answer) = flying.join_next().await {
+                answer.context("a write panicked")?.with_context(|| format!("writing to {topic}"))?;
+            }
+            Ok(())
+        })?
     }
 
     /// The numbers of records that were acknowledged and cannot be read: must be empty.

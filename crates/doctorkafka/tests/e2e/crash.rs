@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::{Cluster, TrafficConfig};
+use lab::Cluster;
 
 use crate::harness::{Doctor, healed, nothing_left, wait};
 
@@ -11,14 +11,12 @@ use crate::harness::{Doctor, healed, nothing_left, wait};
 fn slow_cluster() -> Result<Cluster> {
     let cluster = Cluster::builder().brokers(4).racks(2).start()?;
     cluster.create_topic("orders", 12, 3)?;
-    let traffic = cluster.traffic("orders", TrafficConfig { rate: 2_000, value_bytes: 10_000, keys: 0 })?;
-    wait("60 MB of data", Duration::from_secs(60), || Ok((traffic.acknowledged() > 6_000).then_some(())))?;
-    traffic.finish()?;
+    cluster.fill("orders", 400, 50_000)?;
     Ok(cluster)
 }
 
 fn throttle(cluster: &Cluster, on: bool) -> Result<()> {
-    let rate = "leader.replication.throttled.rate=300000,follower.replication.throttled.rate=300000";
+    let rate = "leader.replication.throttled.rate=100000,follower.replication.throttled.rate=100000";
     let replicas = "leader.replication.throttled.replicas=*,follower.replication.throttled.replicas=*";
     let keys = |text: &str| {
         text.split(',').map(|pair| pair.split('=').next().unwrap_or_default()).collect::<Vec<_>>().join(",")
@@ -117,7 +115,7 @@ monitors:
   - type: under_replicated_partitions
 operators:
   - type: under_replicated_partitions
-    throttle: 2MB
+    throttle: 150kB
 actions:
   - type: reassign_partitions
     subscribed_events: [reassign_partitions]
@@ -134,7 +132,7 @@ kafkaclusters:
         let topic = ["--describe", "--entity-type", "topics", "--entity-name", "orders"];
         let broker = ["--describe", "--entity-type", "brokers", "--entity-name", "1"];
         Ok(cluster.tool("configs", &topic)?.success()?.contains("throttled.replicas")
-            && cluster.tool("configs", &broker)?.success()?.contains("throttled.rate=2000000"))
+            && cluster.tool("configs", &broker)?.success()?.contains("throttled.rate=150000"))
     };
     let doctor = Doctor::configured(&cluster.bootstrap(), &state, &config)?;
     doctor.ready()?;

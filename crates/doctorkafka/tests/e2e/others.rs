@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lab::{Cluster, TrafficConfig};
+use lab::Cluster;
 
 use crate::harness::{Doctor, healed, sibling, wait};
 
@@ -12,9 +12,7 @@ fn a_second_persons_reassignment_is_neither_cancelled_nor_disturbed() -> Result<
     let cluster = Cluster::builder().brokers(4).racks(2).start()?;
     cluster.create_topic_on("theirs", &[&[1, 2]])?;
     cluster.create_topic_on("orders", &[&[1, 4], &[2, 4], &[4, 3], &[1, 2]])?;
-    let traffic = cluster.traffic("theirs", TrafficConfig { rate: 2_000, value_bytes: 10_000, keys: 0 })?;
-    wait("20 MB of data", Duration::from_secs(60), || Ok((traffic.acknowledged() > 2_000).then_some(())))?;
-    traffic.finish()?;
+    cluster.fill("theirs", 400, 50_000)?;
     let folder = tempfile::tempdir()?;
     let doctor = Doctor::heal(&cluster, &folder.path().join("state"))?;
     doctor.ready()?;

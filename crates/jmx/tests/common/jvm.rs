@@ -90,7 +90,8 @@ impl Jvm {
 
     /// What it holds now.
     pub(crate) fn held(&self) -> Held {
-        let entries = |folder: &str| fs::read_dir(format!("/proc/{}/{folder}", self.pid())).unwrap().flatten();
+        let entries =
+            |folder: &str| fs::read_dir(format!("/proc/{}/{folder}", self.pid())).unwrap().flatten();
         let mut held = Held::default();
         for name in entries("task").filter_map(|task| fs::read_to_string(task.path().join("comm")).ok()) {
             *held.threads.entry(name.trim().to_owned()).or_default() += 1;
