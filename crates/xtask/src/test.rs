@@ -46,7 +46,7 @@ impl Test {
         let start = Instant::now();
         let mut parts = vec![part("format", &["fmt", "--all", "--", "--check"])];
         if self.unit {
-            let binaries = build(&mut parts, "build", &["--workspace"]);
+            let binaries = build(&mut parts);
             parts.extend(quick(&binaries));
         } else {
             parts.extend(everything());
@@ -56,32 +56,23 @@ impl Test {
 }
 
 /// Tests with brokers mostly wait: two binaries with such tests go at a time, those within one of them one after the other,
-/// because a broker takes a core and 256 MB until it is up. Those of `lab` are built first and go while all others are built.
-/// The service's own take longest; conformance has most brokers at once, so that it comes last. What only computes goes beside
-/// them and gives way.
+/// because a broker takes a core and 256 MB until it is up. The service's own take longest, so that two of them go at a time;
+/// conformance has most brokers at once, so that it comes last. What only computes goes beside them and gives way.
 fn everything() -> Vec<Part> {
     let mut parts = Vec::new();
-    let of_lab = build(&mut parts, "build lab", &["--package", "lab"]);
+    let binaries = build(&mut parts);
     parts.push(fetch_kafka());
     let lane = |binaries: Vec<Binary>| binaries.iter().map(Binary::run).collect::<Vec<Part>>();
+    let (brokers, computing): (Vec<Binary>, Vec<Binary>) =
+        binaries.into_iter().partition(|binary| binary.brokers);
+    let (mut service, others): (Vec<Binary>, Vec<Binary>) =
+        brokers.into_iter().partition(|binary| binary.package == "doctorkafka");
+    service.sort_by_key(|binary| binary.name == "conformance_lab");
     thread::scope(|scope| {
-        let early = of_lab.into_iter().filter(|binary| binary.brokers).collect();
-        let early = scope.spawn(move || lane(early));
-        let binaries = build(&mut parts, "build", &["--workspace"]);
-        let (brokers, computing): (Vec<Binary>, Vec<Binary>) =
-            binaries.into_iter().partition(|binary| binary.brokers);
-        let brokers = brokers.into_iter().filter(|binary| binary.package != "lab");
-        let (mut service, others): (Vec<Binary>, Vec<Binary>) =
-            brokers.partition(|binary| binary.package == "doctorkafka");
-        service.sort_by_key(|binary| binary.name == "conformance_lab");
-        let computing = scope.spawn(move || quick(&computing));
-        let others = scope.spawn(move || {
-            let early = early.join().unwrap_or_else(|_| vec![broken_off()]);
-            [early, lane(others)].concat()
-        });
+        let beside = [scope.spawn(move || lane(others)), scope.spawn(move || quick(&computing))];
         parts.extend(lane(service));
-        for others in [others, computing] {
-            parts.extend(others.join().unwrap_or_else(|_| vec![broken_off()]));
+        for lane in beside {
+            parts.extend(lane.join().unwrap_or_else(|_| vec![broken_off()]));
         }
     });
     parts
@@ -105,7 +96,9 @@ fn quick(binaries: &[Binary]) -> Vec<Part> {
     let trials = root().join("target/debug/trials");
     parts.push(Part::of("storm", giving_way(&trials).args(["storm", "--seeds", "2000"])));
     let cargo = || giving_way(Path::new(&cargo()));
-    parts.push(Part::of("tests in docs", cargo().args(["test", "-q", "--workspace", "--doc"])));
+    // With the libraries that are there: the profile of tests would build all of them once more.
+    let in_docs = ["test", "-q", "--workspace", "--doc", "--profile", "dev"];
+    parts.push(Part::of("tests in docs", cargo().args(in_docs)));
     let docs = ["doc", "-q", "--workspace", "--no-deps", "--document-private-items"];
     parts.push(Part::of("docs", cargo().args(docs).env("RUSTDOCFLAGS", "-D warnings")));
     let lints = ["clippy", "-q", "--workspace", "--all-targets", "--", "-D", "warnings"];
@@ -202,22 +195,21 @@ fn totals(line: &str) -> Option<(u64, u64)> {
 }
 
 /// Builds, and says what came of it.
-fn build(parts: &mut Vec<Part>, name: &str, packages: &[&str]) -> Vec<Binary> {
+fn build(parts: &mut Vec<Part>) -> Vec<Binary> {
     let began = Instant::now();
-    let binaries = binaries(packages);
-    parts.push(Part::done(name, began, binaries.is_ok()));
+    let binaries = binaries();
+    parts.push(Part::done("build", began, binaries.is_ok()));
     binaries.unwrap_or_else(|error| {
         println!("{error:#}");
         Vec::new()
     })
 }
 
-/// Builds programs and tests of some packages, and gives the tests by name: unit tests first, because they end soonest. One command for
-/// both: another choice of targets would choose other features of the dependencies, and build all of them twice.
-fn binaries(packages: &[&str]) -> Result<Vec<Binary>> {
+/// Builds all programs and tests, and gives the tests by name: unit tests first, because they end soonest. One command for
+/// both: another choice of packages or targets would choose other features of the dependencies, and build all of them twice.
+fn binaries() -> Result<Vec<Binary>> {
     let out = Command::new(cargo())
-        .args(["build", "-q", "--lib", "--bins", "--tests"])
-        .args(packages)
+        .args(["build", "-q", "--workspace", "--lib", "--bins", "--tests"])
         .args(["--message-format", "json-render-diagnostics"])
         .current_dir(root())
         .stderr(Stdio::inherit())
