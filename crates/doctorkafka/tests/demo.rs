@@ -137,13 +137,29 @@ fn a_scenario_of_ones_own_ends_when_the_cluster_is_healed() {
 }
 
 #[test]
+fn doctorkafka_itself_is_killed_and_finishes_what_it_has_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    // In the grace, and with the moves under way: their copies are slow.
+    let file = "grace 8s\nb1 rack=r1\nb2 rack=r2\nb3 rack=r1\nb4 rack=r2\nt-0: 3* 2\nt-1: 2* 3\n\
+                at 10s slow-disk b1 5MB/s\nat 10s slow-disk b4 5MB/s\n\
+                at 15s kill b3\nat 20s crash us\nat 36s crash us\nat 60s calm\n";
+    let text = told(scenario(folder.path(), file.as_bytes(), &["--speed", "10"]));
+    let rest = after(
+        &text,
+        &["b3 is killed", "DoctorKafka itself is killed (kill -9) and started again", "submitting"],
+    );
+    let rest = after(rest, &["DoctorKafka itself is killed (kill -9) and started again"]);
+    assert!(!rest.contains("submitting"), "submitted a second time: {rest}");
+    after(rest, &[" partitions moved in ", "Every partition is fully replicated"]);
+}
+
+#[test]
 fn a_wrong_scenario_is_told_with_its_place_before_anything_begins() {
     let folder = tempfile::tempdir().unwrap();
     for (file, words) in [
         (&b"at 2s kill b3\nat 3s explode b3\n"[..], "line 2, column 7: expected a fault"),
         (b"at 2s kill b99\n", "line 1, column 12: there is no broker b99"),
         (b"at 2s rack-down r9\n", "line 1, column 17: there is no rack r9"),
-        (b"at 2s crash us\n", "line 1, column 7: a crash of DoctorKafka itself cannot be played here"),
         (b"at 2s kill b3 \xff\n", "line 1, column 15: this is not text in UTF-8"),
     ] {
         let output = scenario(folder.path(), file, &[]);

@@ -109,6 +109,11 @@ impl Lines {
         Self { cluster, ..Self::default() }
     }
 
+    /// Another service has taken the place of the one before, and counts its records anew.
+    pub(super) fn begin_again(&mut self) {
+        self.told = None;
+    }
+
     /// The lines for what has happened since the last call, the cluster's first: it comes before what is done about it.
     pub(super) fn new_ones(
         &mut self,

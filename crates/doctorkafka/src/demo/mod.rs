@@ -8,6 +8,7 @@ mod calm;
 mod connect;
 mod lines;
 mod picture;
+mod process;
 mod screen;
 mod signals;
 mod story;
@@ -31,12 +32,13 @@ use self::calm::{Calm, QUIET};
 use self::connect::{SimConnect, WorldClock};
 use self::lines::{Clocks, Line, Lines, Voice};
 use self::picture::Picture;
+use self::process::Process;
 use self::screen::Screen;
 use self::signals::Signals;
 use crate::api::status::ClusterStatus;
 use crate::config::{self, Config};
 use crate::plugin::{Clock, PluginRegistry};
-use crate::shell::service::{Service, ServiceError};
+use crate::shell::service::ServiceError;
 use crate::shell::snapshot::ClusterHandle;
 
 /// What the demo shows.
@@ -69,6 +71,9 @@ pub(crate) enum DemoError {
     /// The service could not be started.
     #[error(transparent)]
     Service(#[from] ServiceError),
+    /// The service has no threads to run on.
+    #[error("cannot start a thread")]
+    Threads(#[source] io::Error),
     /// Nobody could end it in order.
     #[error("cannot wait for signals")]
     Signals(#[source] io::Error),
@@ -95,10 +100,10 @@ impl Demo {
     /// about.
     ///
     /// # Errors
-    /// It is not in the notation, or has what cannot be played here: steps without a moment, a crash of the service.
+    /// It is not in the notation, or has what cannot be played here: steps without a moment.
     pub(crate) fn read(file: &[u8], brokers: u32, seed: u64) -> Result<Scenario, ScenarioError> {
         let usual = usual_cluster(brokers, seed);
-        Scenario::read(file, &Player { usual, plays_moments: true, ..Player::default() })
+        Scenario::read(file, &Player { usual, plays_moments: true, plays_crashes: true, ..Player::default() })
     }
 
     /// Shows it on this terminal until the story is over, or a signal ends it. Nothing is left behind.
@@ -107,19 +112,26 @@ impl Demo {
     /// It could not be started, or nobody can see it.
     pub(crate) async fn show(self, registry: &PluginRegistry) -> Result<(), DemoError> {
         // First of all, so that a signal finds nothing that would be left behind.
-        let signals = Signals::new().map_err(DemoError::Signals)?;
+        let mut signals = Signals::new().map_err(DemoError::Signals)?;
         let folder =
             tempfile::Builder::new().prefix("doctorkafka-demo-").tempdir().map_err(DemoError::Folder)?;
         let world = SharedWorld::new(self.world());
         let clock = Arc::new(WorldClock::new(&world));
         let connect = Arc::new(SimConnect::new(&world, self.speed));
-        let config = self.config(folder.path(), registry)?;
         let mut show = Show::open(&self, world, clock.clone())?;
-        let service = Service::start(config, connect, clock).await?;
-        let shown = show.play(&self, service.clusters(), signals).await;
-        let last = service.clusters().first().map(|cluster| ClusterStatus::of(cluster, show.clock.now()));
-        service.end().await;
-        show.close(last.as_ref()).and(shown)
+        loop {
+            let config = self.config(folder.path(), registry)?;
+            let process = Process::start(config, connect.clone(), clock.clone()).await?;
+            let shown = show.play(&self, process.clusters(), &mut signals).await;
+            if let Ok(Scene::Crash) = shown {
+                process.kill().await;
+                show.lines.begin_again();
+                continue;
+            }
+            let last = process.clusters().first().map(|cluster| ClusterStatus::of(cluster, show.clock.now()));
+            process.end().await;
+            return show.close(last.as_ref()).and(shown.map(|_| ()));
+        }
     }
 
     /// The cluster as it is at first.
@@ -204,8 +216,18 @@ fn usual_cluster(brokers: u32, seed: u64) -> ClusterText {
     Shape { brokers, racks: 3, topics: 12, partitions: 20, replicas: 3 }.text(seed)
 }
 
+/// How a scene ends.
+enum Scene {
+    /// The story is over.
+    End,
+    /// The service is to be killed.
+    Crash,
+}
+
 /// The demo as it is seen.
 struct Show {
+    /// The cluster's time.
+    now: Moment,
     world: SharedWorld,
     clock: Arc<WorldClock>,
     lines: Lines,
@@ -223,44 +245,49 @@ impl Show {
         orders.sort_by_key(|order| std::cmp::Reverse(order.at));
         let lines = Lines::of(demo.cluster());
         let (given, calm) = (JoinSet::new(), Calm::default());
-        let mut show = Self { world, clock, lines, screen: None, orders, given, calm };
+        let now = Moment::default();
+        let mut show = Self { now, world, clock, lines, screen: None, orders, given, calm };
         // First words, then the terminal: it may take its time to answer, or not answer at all.
         show.say(story::beginning(demo))?;
         show.screen = Screen::open();
         Ok(show)
     }
 
-    /// Lets time go on until the story is over.
+    /// Lets time go on until the story is over, or the service crashes.
     async fn play(
         &mut self,
         demo: &Demo,
         clusters: &[ClusterHandle],
-        mut signals: Signals,
-    ) -> Result<(), DemoError> {
+        signals: &mut Signals,
+    ) -> Result<Scene, DemoError> {
         let mut frames = tokio::time::interval(FRAME);
         frames.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let (mut now, mut last) = (Moment::default(), Instant::now());
+        let mut last = Instant::now();
         for frame in 0_u32.. {
             tokio::select! {
                 _ = frames.tick() => {}
-                () = signals.next() => return Ok(()),
+                () = signals.next() => return Ok(Scene::End),
             }
             let elapsed = last.elapsed().min(FRAME * FRAMES_AT_ONCE);
             last = Instant::now();
-            now = now.plus(elapsed * demo.speed);
-            let (happened, our_wall_ms) = {
+            self.now = self.now.plus(elapsed * demo.speed);
+            let now = self.now;
+            let (happened, our_wall_ms, crashes) = {
                 let mut world = self.world.lock();
                 world.advance_to(now);
-                (world.take_history(), world.our_wall_ms())
+                (world.take_history(), world.our_wall_ms(), world.take_crashes())
             };
             let mut lines = self.give_orders(now, clusters);
             lines.extend(self.lines.new_ones(Clocks { now, our_wall_ms }, &happened, clusters));
             self.say(lines)?;
+            if crashes > 0 {
+                return Ok(Scene::Crash);
+            }
             if frame % DRAW_EVERY == 0 && self.draw(demo, now, clusters)? {
-                return Ok(());
+                return Ok(Scene::End);
             }
         }
-        Ok(())
+        Ok(Scene::End)
     }
 
     /// Gives the orders that are due, and tells of those that could not be taken.

@@ -104,7 +104,9 @@ pub(super) fn of_fault(fault: &Fault, lasting: Option<Duration>, cluster: &Clust
             format!("Somebody else moves {at} to the brokers {}.", to.join(", "))
         }
         Fault::ForeignCancel(at) => format!("Somebody else cancels the reassignment of {at}, if there is one."),
-        Fault::CrashUs => "DoctorKafka itself is killed.".to_owned(),
+        Fault::CrashUs => {
+            "DoctorKafka itself is killed (kill -9) and started again. It goes on from what it has written down.".to_owned()
+        }
         Fault::Clock(ms) => {
             let way = if *ms < 0 { "back" } else { "forward" };
             let jump = HumanDuration(Duration::from_millis(ms.unsigned_abs()));
