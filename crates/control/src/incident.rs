@@ -4,6 +4,7 @@
 //! folded purely from the findings of each cycle and kept in the state store.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -103,8 +104,8 @@ pub struct Incidents {
     /// Those that are not over, by key.
     #[serde(with = "as_list")]
     pub open: BTreeMap<IncidentKey, Incident>,
-    /// Those that are over, oldest first; bounded in number.
-    pub closed: Vec<ClosedIncident>,
+    /// Those that are over, oldest first; bounded in number. Shared: they seldom change, and every cycle makes copies.
+    pub closed: Arc<Vec<ClosedIncident>>,
     /// The number of the next incident.
     pub next_id: u64,
 }
@@ -306,12 +307,15 @@ fn resolve(incidents: &mut Incidents, now: Now, look: Look, limits: &FoldLimits,
             watched_ms: incident.opened.map(|opened| now.tick.0.saturating_sub(opened.0)),
         };
         changes.push(Change::Resolved(closed.clone()));
-        incidents.closed.push(closed);
+        Arc::make_mut(&mut incidents.closed).push(closed);
     }
     let too_many = incidents.closed.len().saturating_sub(limits.keep_closed);
     let too_old =
         incidents.closed.iter().take_while(|c| now.wall.since(c.closed) > limits.keep_closed_for).count();
-    incidents.closed.drain(..too_many.max(too_old));
+    let too_many = too_many.max(too_old);
+    if too_many > 0 {
+        Arc::make_mut(&mut incidents.closed).drain(..too_many);
+    }
 }
 
 /// JSON has only strings as keys of objects, so the map travels as a list.

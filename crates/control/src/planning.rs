@@ -215,7 +215,9 @@ impl Ordinals {
     const TABLE: usize = 1 << 14;
 
     fn new(ids: BTreeSet<BrokerId>) -> Self {
-        let mut table = vec![u32::MAX; Self::TABLE];
+        let indices = ids.iter().filter_map(|id| usize::try_from(id.0).ok());
+        let largest = indices.filter(|at| *at < Self::TABLE).max();
+        let mut table = vec![u32::MAX; largest.map_or(0, |largest| largest + 1)];
         for (ordinal, id) in (0..).zip(&ids) {
             if let Some(entry) = usize::try_from(id.0).ok().and_then(|at| table.get_mut(at)) {
                 *entry = ordinal;

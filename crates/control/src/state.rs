@@ -171,6 +171,11 @@ impl State {
         self.incidents = incidents;
     }
 
+    /// Takes the incidents out, to be folded anew; copied only where somebody else holds them.
+    pub(crate) fn take_incidents(&mut self) -> Incidents {
+        Arc::unwrap_or_clone(std::mem::take(&mut self.incidents))
+    }
+
     /// Replaces the executions and wishes once the step is done with them, for those who show the State.
     pub(crate) fn set_work(&mut self, executions: Arc<Vec<Arc<Execution>>>, wishes: Arc<Wishes>) {
         self.executions = executions;

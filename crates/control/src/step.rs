@@ -374,7 +374,7 @@ impl Core {
                 state.report(finding);
             }
         }
-        let incidents = Incidents::clone(state.incidents());
+        let incidents = state.take_incidents();
         let (incidents, more) = fold(incidents, state.findings(), now, Look::All, &self.fold);
         changes.extend(more);
         let mass_failure = incidents.get(MASS_FAILURE, &Target::Cluster).is_some();

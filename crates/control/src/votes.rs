@@ -45,22 +45,7 @@ pub fn count(
     let strangers = others.iter().map(|(at, view)| ((*at).clone(), view.answer.cluster_id.clone())).collect();
     let ours: Vec<&View> = ours.into_iter().map(|(_, view)| view).collect();
 
-    let mut live = BTreeMap::new();
-    let mut undecided = BTreeSet::new();
-    let candidates: BTreeSet<BrokerId> =
-        ours.iter().flat_map(|view| view.answer.live.keys().copied()).collect();
-    for id in candidates {
-        let votes: Vec<&Broker> = ours.iter().filter_map(|view| view.answer.live.get(&id)).collect();
-        let even = votes.len() * 2 == ours.len();
-        if even {
-            undecided.insert(id);
-        }
-        let was_live = before.is_none_or(|before| before.live.contains_key(&id));
-        if votes.len() * 2 > ours.len() || (even && was_live) {
-            // `votes` is not empty: somebody has named the broker.
-            live.extend(votes.first().map(|broker| (id, (*broker).clone())));
-        }
-    }
+    let (live, undecided) = live_by_votes(&ours, before);
     let mut fenced = BTreeMap::new();
     for view in &ours {
         let not_live = view.answer.fenced.iter().filter(|(id, _)| !live.contains_key(id));
@@ -83,6 +68,36 @@ pub fn count(
         },
     };
     Some(Decided { liveness, as_of: majority_held_at(&ours), undecided, strangers })
+}
+
+/// Who is alive, and on whom the votes are even.
+fn live_by_votes(
+    ours: &[&View],
+    before: Option<&Liveness>,
+) -> (BTreeMap<BrokerId, Broker>, BTreeSet<BrokerId>) {
+    // Nearly always all say the same.
+    if let Some((first, others)) = ours.split_first()
+        && others.iter().all(|other| other.answer.live == first.answer.live)
+    {
+        return (first.answer.live.clone(), BTreeSet::new());
+    }
+    let mut live = BTreeMap::new();
+    let mut undecided = BTreeSet::new();
+    let candidates: BTreeSet<BrokerId> =
+        ours.iter().flat_map(|view| view.answer.live.keys().copied()).collect();
+    for id in candidates {
+        let votes: Vec<&Broker> = ours.iter().filter_map(|view| view.answer.live.get(&id)).collect();
+        let even = votes.len() * 2 == ours.len();
+        if even {
+            undecided.insert(id);
+        }
+        let was_live = before.is_none_or(|before| before.live.contains_key(&id));
+        if votes.len() * 2 > ours.len() || (even && was_live) {
+            // `votes` is not empty: somebody has named the broker.
+            live.extend(votes.first().map(|broker| (id, (*broker).clone())));
+        }
+    }
+    (live, undecided)
 }
 
 /// The cluster for which most answer.

@@ -188,7 +188,7 @@ struct Look<'a> {
     probes: Result<&'a Probes, Unknown>,
     maintenance: Maintenance,
     /// Brokers that are in some replica list, where the topics are known.
-    holders: Option<BTreeSet<BrokerId>>,
+    holders: Option<Holders>,
 }
 
 /// What our own probe says of a broker that Kafka has dropped.
@@ -212,7 +212,7 @@ impl<'a> Look<'a> {
             known: state.get::<KnownBrokers>().map(|fact| fact.value),
             probes: state.fresh::<Probes>(config.max_probe_age.0),
             maintenance: maintenance::current(state),
-            holders: state.get::<Topics>().map(|fact| replica_holders(&fact.value.0)),
+            holders: state.get::<Topics>().map(|fact| Holders::of(&fact.value.0)),
         }
     }
 
@@ -220,12 +220,11 @@ impl<'a> Look<'a> {
         let mut seen = DeadBrokers { grace: self.config.grace.0, ..DeadBrokers::default() };
         self.find_unreachable(&mut seen, findings);
         let known = self.known.iter().flat_map(|known| known.0.keys());
-        let held = self.holders.iter().flatten();
-        let all: BTreeSet<BrokerId> = known.chain(self.liveness.fenced.keys()).chain(held).copied().collect();
-        for id in all {
-            if !self.liveness.live.contains_key(&id) {
-                self.judge(id, &mut seen, findings);
-            }
+        let held = self.holders.iter().flat_map(Holders::ids);
+        let all = known.chain(self.liveness.fenced.keys()).copied().chain(held);
+        let absent: BTreeSet<BrokerId> = all.filter(|id| !self.liveness.live.contains_key(id)).collect();
+        for id in absent {
+            self.judge(id, &mut seen, findings);
         }
         seen
     }
@@ -306,7 +305,7 @@ impl<'a> Look<'a> {
     /// not found dead while it still was.
     fn is_gone(&self, id: BrokerId, seen: &mut DeadBrokers, findings: &mut Vec<Finding>) -> bool {
         let Some(holders) = &self.holders else { return false };
-        if holders.contains(&id) || self.liveness.fenced.contains_key(&id) {
+        if holders.contains(id) || self.liveness.fenced.contains_key(&id) {
             return false;
         }
         let known = self.known.and_then(|known| known.0.get(&id));
@@ -438,24 +437,42 @@ fn whole_seconds(duration: Duration) -> HumanDuration {
     HumanDuration::seconds(duration.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX))
 }
 
-/// Every broker that is in a replica list. Ids are small in practice, so that a table answers; others go into a set.
-fn replica_holders(topics: &TopicTable) -> BTreeSet<BrokerId> {
+/// Every broker that is in a replica list. Ids are small in practice, so that a table answers; others are in a set.
+struct Holders {
+    small: Vec<bool>,
+    others: BTreeSet<BrokerId>,
+}
+
+impl Holders {
     const SMALL: usize = 1 << 14;
-    let mut small = Vec::new();
-    let mut holders = BTreeSet::new();
-    for id in topics.values().flat_map(|topic| &topic.partitions).flat_map(|p| &p.replicas) {
-        let at = usize::try_from(id.0).unwrap_or(usize::MAX);
-        if at >= SMALL {
-            holders.insert(*id);
-            continue;
+
+    fn of(topics: &TopicTable) -> Self {
+        let mut holders = Self { small: Vec::new(), others: BTreeSet::new() };
+        for id in topics.values().flat_map(|topic| &topic.partitions).flat_map(|p| &p.replicas) {
+            match usize::try_from(id.0) {
+                Ok(at) if at < Self::SMALL => {
+                    if at >= holders.small.len() {
+                        holders.small.resize(at + 1, false);
+                    }
+                    holders.small[at] = true;
+                }
+                _ => {
+                    holders.others.insert(*id);
+                }
+            }
         }
-        if at >= small.len() {
-            small.resize(at + 1, false);
-        }
-        small[at] = true;
+        holders
     }
-    holders.extend((0..).zip(small).filter(|(_, seen)| *seen).map(|(id, _)| BrokerId(id)));
-    holders
+
+    fn contains(&self, id: BrokerId) -> bool {
+        let small = usize::try_from(id.0).ok().and_then(|at| self.small.get(at));
+        small.is_some_and(|held| *held) || self.others.contains(&id)
+    }
+
+    fn ids(&self) -> impl Iterator<Item = BrokerId> {
+        let small = (0..).zip(&self.small).filter(|(_, held)| **held).map(|(id, _)| BrokerId(id));
+        small.chain(self.others.iter().copied())
+    }
 }
 
 #[cfg(test)]

@@ -100,8 +100,10 @@ impl Eyes {
     /// Is told what the step knew: while something is going on, topics are read in every look.
     pub(super) fn after_cycle(&mut self, state: &State) {
         if let Some(known) = state.get::<KnownBrokers>() {
-            let known = known.value.0.iter().map(|(id, known)| (*id, known.broker.address.clone()));
-            self.known = known.collect();
+            let known = known.value.0.iter().map(|(id, known)| (id, &known.broker.address));
+            if !known.clone().eq(&self.known) {
+                self.known = known.map(|(id, at)| (*id, at.clone())).collect();
+            }
         }
         self.going = is_something_going_on(state);
     }
@@ -160,8 +162,8 @@ impl Eyes {
     fn read_topics(&mut self, world: &mut World, tick: Tick) {
         let Some((liveness, _)) = &self.liveness else { return };
         let agrees = |broker: &&Broker| {
-            let answer = world.ask(Client::Us, &broker.address, LIMIT);
-            answer.is_ok_and(|answer| answer.live.keys().eq(liveness.live.keys()))
+            let live = world.live_told_at(Client::Us, &broker.address, LIMIT);
+            live.is_ok_and(|live| live.keys().eq(liveness.live.keys()))
         };
         let agreeing: Vec<&Broker> = liveness.live.values().filter(agrees).collect();
         let Some(turn) = self.turn.checked_rem(agreeing.len()) else { return };
@@ -193,15 +195,27 @@ impl Eyes {
     /// Probes every broker that was ever seen.
     fn probe(&mut self, world: &World, tick: Tick) {
         if let Some((liveness, _)) = &self.liveness {
-            let live = liveness.live.values().map(|broker| (broker.id, broker.address.clone()));
-            self.known.extend(live);
+            for Broker { id, address, .. } in liveness.live.values() {
+                if self.known.get(id) != Some(address) {
+                    self.known.insert(*id, address.clone());
+                }
+            }
         }
         let probe = |(id, at): (&BrokerId, &BrokerAddress)| {
             let failure = world.reach(Client::Us, at, LIMIT).err().map(|why| why.to_string());
             let took = if failure.is_some() { LIMIT } else { Duration::from_millis(1) };
             (*id, Probe { address: at.clone(), failure, took })
         };
-        keep(&mut self.probes, Probes(self.known.iter().map(probe).collect()), tick);
+        let probes = self.known.iter().map(probe);
+        let is_same = |old: &Probes| {
+            let as_before = |((id, old), (now, probe)): ((&BrokerId, &Probe), _)| *id == now && *old == probe;
+            old.0.len() == self.known.len() && old.0.iter().zip(probes.clone()).all(as_before)
+        };
+        match &mut self.probes {
+            // Mostly nothing has changed, and no map need be made.
+            Some((old, as_of)) if is_same(old) => *as_of = tick,
+            seen => *seen = Some((Arc::new(Probes(probes.collect())), tick)),
+        }
     }
 }
 

@@ -197,6 +197,28 @@ impl World {
         })
     }
 
+    /// The broker at `at`, if it can be asked, and who is alive by what it knows.
+    fn told_at(
+        &self,
+        client: Client,
+        at: &BrokerAddress,
+        limit: Duration,
+    ) -> Result<(usize, &LiveSet), ClientError> {
+        let broker = self.reach(client, at, limit)?;
+        let none = || ClientError::Malformed { doing: "asking a broker", why: "no metadata yet".to_owned() };
+        Ok((broker, self.live_known_to(broker).ok_or_else(none)?))
+    }
+
+    /// Whom the broker at `at` holds to be alive: a part of what it [answers](World::ask).
+    pub(crate) fn live_told_at(
+        &self,
+        client: Client,
+        at: &BrokerAddress,
+        limit: Duration,
+    ) -> Result<&BTreeMap<BrokerId, Broker>, ClientError> {
+        self.told_at(client, at, limit).map(|(_, known)| &known.live)
+    }
+
     /// What the broker at `at` answers to the question who is alive.
     pub(crate) fn ask(
         &self,
@@ -204,9 +226,7 @@ impl World {
         at: &BrokerAddress,
         limit: Duration,
     ) -> Result<BrokerAnswer, ClientError> {
-        let broker = self.reach(client, at, limit)?;
-        let none = || ClientError::Malformed { doing: "asking a broker", why: "no metadata yet".to_owned() };
-        let known = self.live_known_to(broker).ok_or_else(none)?;
+        let (broker, known) = self.told_at(client, at, limit)?;
         let rules = &self.settings.rules;
         let fenced = if rules.tells_fenced { known.fenced.clone() } else { BTreeMap::new() };
         // In KRaft mode each broker names another live one; with ZooKeeper the lowest id stands for the elected one.
