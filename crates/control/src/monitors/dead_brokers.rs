@@ -43,9 +43,10 @@ const FORGET_AFTER: Duration = Duration::from_secs(24 * 3600);
 const GONE_COUNTS: Duration = Duration::from_secs(15 * 60);
 
 /// What this monitor says of brokers while it is known who is alive.
-const ABOUT_LIVENESS: [&str; 4] = [
+const ABOUT_LIVENESS: [&str; 5] = [
     kinds::BROKER_ABSENT,
     kinds::BROKER_DROPPED,
+    kinds::BROKER_UNJUDGED,
     kinds::BROKER_UNREACHABLE,
     kinds::BROKER_DOWN_FOR_MAINTENANCE,
 ];
@@ -275,15 +276,7 @@ impl<'a> Look<'a> {
         match self.probed(id) {
             Probed::Fails(how) => self.judge_absent(id, &how, seen, findings),
             Probed::Unknown(waits_for) if self.is_open(kinds::BROKER_ABSENT, &subject) => {
-                // Nothing says that it answers: the same absence goes on, but is not watched.
-                let absence =
-                    self.state.incidents().get(kinds::BROKER_ABSENT, &subject).map(Incident::unseen);
-                findings.extend(absence.map(|finding| finding.waiting_for(waits_for.clone())));
-                if self.is_open(kinds::BROKER_DEAD, &subject) {
-                    findings.push(still_dead(&subject, &waits_for));
-                }
-                let since = self.first_seen(kinds::BROKER_ABSENT, id);
-                seen.suspects.insert(id, Suspect { since, watched: Duration::ZERO, waits_for });
+                self.judge_unseen(id, waits_for, seen, findings);
             }
             Probed::Answers(waits_for) | Probed::Unknown(waits_for) => {
                 let message = format!("Kafka has dropped broker {id}");
@@ -299,6 +292,34 @@ impl<'a> Look<'a> {
                 seen.suspects.insert(id, Suspect { since, watched: Duration::ZERO, waits_for });
             }
         }
+    }
+
+    /// Absent, and out of sight of our probe: nothing says that it answers, so that the same absence goes on, but it is not
+    /// watched.
+    fn judge_unseen(
+        &self,
+        id: BrokerId,
+        waits_for: String,
+        seen: &mut DeadBrokers,
+        findings: &mut Vec<Finding>,
+    ) {
+        let subject = Target::Broker(id);
+        let absence = self.state.incidents().get(kinds::BROKER_ABSENT, &subject).map(Incident::unseen);
+        findings.extend(absence.map(|finding| finding.waiting_for(waits_for.clone())));
+        if self.is_open(kinds::BROKER_DEAD, &subject) {
+            findings.push(still_dead(&subject, &waits_for));
+        }
+        let probe = match self.probes {
+            Err(Unknown::Stale { .. }) => "is stale",
+            _ => "has not looked at it",
+        };
+        let message = format!(
+            "Kafka has dropped broker {id}, and our own probe {probe}, so that nobody can say whether it is dead"
+        );
+        let unjudged = Finding::new(kinds::BROKER_UNJUDGED, subject, Severity::Warning, message);
+        findings.push(unjudged.waiting_for(waits_for.clone()));
+        let since = self.first_seen(kinds::BROKER_ABSENT, id);
+        seen.suspects.insert(id, Suspect { since, watched: Duration::ZERO, waits_for });
     }
 
     /// Whether a broker has left, and nothing refers to it: it is neither registered nor in a replica list, and was
@@ -389,6 +410,13 @@ impl<'a> Look<'a> {
             format!("{} of the grace of {}", whole_seconds(left), HumanDuration(grace))
         };
         findings.push(absent.waiting_for(waits_for.clone()));
+        // A probe that lags looks now and then, and each time the grace counts anew: while it has not been judged, that lasts.
+        if let Some(unjudged) = self.state.incidents().get(kinds::BROKER_UNJUDGED, &subject) {
+            let message = format!(
+                "Kafka has dropped broker {id}, and our own probe was stale, so that it is not known yet whether it is dead"
+            );
+            findings.push(Finding { message, ..unjudged.unseen() }.waiting_for(waits_for.clone()));
+        }
         if was_dead {
             findings.push(still_dead(&subject, &waits_for));
         }

@@ -205,15 +205,17 @@ fn an_absence_goes_on_while_the_probe_has_not_looked_but_its_grace_does_not() {
     check(
         &world.watch(1),
         expect![[r#"
-        warning broker_absent [broker 3] Kafka has dropped broker 3, and it does not answer at b3:9092 (connection refused) -- waits for our own probe: probes is 31.0 s old, at most 30.0 s is accepted
-    "#]],
+            warning broker_absent [broker 3] Kafka has dropped broker 3, and it does not answer at b3:9092 (connection refused) -- waits for our own probe: probes is 31.0 s old, at most 30.0 s is accepted
+            warning broker_unjudged [broker 3] Kafka has dropped broker 3, and our own probe is stale, so that nobody can say whether it is dead -- waits for our own probe: probes is 31.0 s old, at most 30.0 s is accepted
+        "#]],
     );
     world.probes_age = Duration::ZERO;
     check(
         &world.watch(1),
         expect![[r#"
-        warning broker_absent [broker 3] Kafka has dropped broker 3, and it does not answer at b3:9092 (connection refused) -- waits for 5m of the grace of 5m
-    "#]],
+            warning broker_absent [broker 3] Kafka has dropped broker 3, and it does not answer at b3:9092 (connection refused) -- waits for 5m of the grace of 5m
+            warning broker_unjudged [broker 3] Kafka has dropped broker 3, and our own probe was stale, so that it is not known yet whether it is dead -- waits for 5m of the grace of 5m
+        "#]],
     );
     assert!(world.incidents.closed.is_empty(), "no absence ended: {:?}", world.incidents.closed);
     assert_eq!(world.watch(299).dead(), Some(vec![]));

@@ -22,6 +22,8 @@ pub mod kinds {
     pub const BROKER_ABSENT: &str = "broker_absent";
     /// Kafka has dropped a broker of which we cannot say that it does not answer.
     pub const BROKER_DROPPED: &str = "broker_dropped";
+    /// Nobody can say whether an absent broker is dead, as our own probe stands still.
+    pub const BROKER_UNJUDGED: &str = "broker_unjudged";
     /// A broker has been absent for the whole grace.
     pub const BROKER_DEAD: &str = "broker_dead";
     /// A broker lives for Kafka, but does not answer us.

@@ -119,7 +119,7 @@ impl Operator for UnderReplicatedPartitionsOperator {
     fn operate(&self, state: &State) -> Verdict {
         let mut verdict = Verdict::default();
         alert_flapping(state, &mut verdict);
-        self.alert_dropped(state, &mut verdict);
+        self.alert_undecided(state, &mut verdict);
         match Known::of(state, &self.config) {
             Ok(known) => self.decide(state, &known, &mut verdict),
             Err(why) => {
@@ -172,10 +172,14 @@ impl<'a> Known<'a> {
 }
 
 impl UnderReplicatedPartitionsOperator {
-    /// A broker that Kafka has dropped and that answers us is not dead, and nothing heals its replicas: when that
-    /// lasts, somebody has to look.
-    fn alert_dropped(&self, state: &State, verdict: &mut Verdict) {
-        for incident in state.incidents().of_kind(seen::BROKER_DROPPED) {
+    /// A broker that Kafka has dropped and that answers us is not dead, nor is one that our probe does not look at, and
+    /// nothing heals their replicas: when that lasts, somebody has to look.
+    fn alert_undecided(&self, state: &State, verdict: &mut Verdict) {
+        let incidents = state.incidents();
+        // Of an absence that is being watched at this moment it will soon be known.
+        let unjudged =
+            incidents.of_kind(seen::BROKER_UNJUDGED).filter(|incident| incident.watched_since.is_some());
+        for incident in incidents.of_kind(seen::BROKER_DROPPED).chain(unjudged) {
             if incident.lasted(state.now()) < self.config.unsure_alert_after.0 {
                 continue;
             }

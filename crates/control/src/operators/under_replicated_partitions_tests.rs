@@ -243,6 +243,64 @@ fn a_broker_that_kafka_has_dropped_and_that_answers_is_alerted_when_it_lasts() {
 }
 
 #[test]
+fn an_absence_that_our_probe_does_not_look_at_is_alerted_when_it_lasts() {
+    let mut world = World::new("b1\nb2\nb3 dead\nt-0: 1* 2 3~");
+    let _ = world.watch(100);
+    world.probes_age = Duration::from_secs(31);
+    world.skip(1);
+    assert!(events(&world.watch(599), names::ALERT_URP_HANDLING_FAILURE).is_empty());
+    let cycle = world.watch(1);
+    let alerts = events(&cycle, names::ALERT_URP_HANDLING_FAILURE);
+    assert_eq!(alerts.len(), 1);
+    assert_eq!(alerts[0].repeat, Repeat::OncePerIncident);
+    expect![[r#"
+        Message {
+            subject: "c: Kafka has dropped broker 3, and our own probe is stale, so that nobody can say whether it is dead",
+            body: "Kafka has dropped broker 3, and our own probe is stale, so that nobody can say whether it is dead.\nIts replicas are not moved while it is not sure that it is dead; that waits for our own probe: probes is 31.0 s old, at most 30.0 s is accepted.",
+            severity: Warning,
+        }
+    "#]]
+    .assert_debug_eq(&alerts[0].payload_as::<Message>().unwrap());
+    // It looks again: the grace counts anew, and there is nothing to tell before it is over.
+    world.probes_age = Duration::ZERO;
+    assert!(events(&world.watch(299), names::ALERT_URP_HANDLING_FAILURE).is_empty());
+    assert_eq!(world.watch(2).dead(), Some(vec![3]));
+    assert!(!world.look().names().contains(&seen::BROKER_UNJUDGED.to_owned()));
+}
+
+#[test]
+fn an_absence_that_our_probe_looks_at_now_and_then_is_alerted_when_it_is_never_judged() {
+    let mut world = World::new("b1\nb2\nb3 dead\nt-0: 1* 2 3~");
+    let mut alerts = 0;
+    for round in 0..12 {
+        world.probes_age = Duration::ZERO;
+        assert!(events(&world.watch(60), names::ALERT_URP_HANDLING_FAILURE).is_empty());
+        world.probes_age = Duration::from_secs(31);
+        let cycle = world.watch(5);
+        assert_eq!(cycle.dead(), Some(vec![]));
+        let told = events(&cycle, names::ALERT_URP_HANDLING_FAILURE).len();
+        // The first look of the first round is the beginning: it lasts 10 minutes in the eleventh.
+        assert_eq!(told, usize::from(round > 9), "round {round}");
+        alerts += told;
+    }
+    assert_eq!(alerts, 2);
+}
+
+#[test]
+fn a_probe_that_stood_still_for_a_moment_is_not_alerted() {
+    let mut world = World::new("b1\nb2\nb3 dead\nb4\nt-0: 1* 2 3~");
+    let _ = world.watch(100);
+    world.probes_age = Duration::from_secs(31);
+    let _ = world.watch(20);
+    world.probes_age = Duration::ZERO;
+    assert_eq!(world.watch(301).dead(), Some(vec![3]));
+    assert!(events(&world.watch(900), names::ALERT_URP_HANDLING_FAILURE).is_empty());
+    // Nor is a broker that has been dead for long at once, when the probe stands still.
+    world.probes_age = Duration::from_secs(31);
+    assert!(events(&world.watch(100), names::ALERT_URP_HANDLING_FAILURE).is_empty());
+}
+
+#[test]
 fn long_under_replication_is_alerted_once_for_each_incident() {
     let mut world = World::new("b1\nb2\nb3 dead\nt-0: 1* 2 3~");
     world.healing.prolong_urp_alert_seconds = HumanDuration::seconds(1000);

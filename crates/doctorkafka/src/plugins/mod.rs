@@ -52,6 +52,7 @@ const BUILT_IN_FINDINGS: &[&str] = &[
     "broker_dropped",
     "broker_flapping",
     "broker_gone",
+    "broker_unjudged",
     "broker_unreachable",
     "cannot_heal",
     "cluster_unreachable",
