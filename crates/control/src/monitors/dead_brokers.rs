@@ -304,20 +304,23 @@ impl<'a> Look<'a> {
         findings: &mut Vec<Finding>,
     ) {
         let subject = Target::Broker(id);
-        let absence = self.state.incidents().get(kinds::BROKER_ABSENT, &subject).map(Incident::unseen);
-        findings.extend(absence.map(|finding| finding.waiting_for(waits_for.clone())));
+        let absence = self.state.incidents().get(kinds::BROKER_ABSENT, &subject);
+        findings.extend(absence.map(|absence| absence.unseen().waiting_for(waits_for.clone())));
         if self.is_open(kinds::BROKER_DEAD, &subject) {
             findings.push(still_dead(&subject, &waits_for));
         }
-        let probe = match self.probes {
-            Err(Unknown::Stale { .. }) => "is stale",
-            _ => "has not looked at it",
-        };
-        let message = format!(
-            "Kafka has dropped broker {id}, and our own probe {probe}, so that nobody can say whether it is dead"
-        );
-        let unjudged = Finding::new(kinds::BROKER_UNJUDGED, subject, Severity::Warning, message);
-        findings.push(unjudged.waiting_for(waits_for.clone()));
+        // In the first look of a process nothing has been probed yet, and soon after it little.
+        if absence.is_some_and(|absence| absence.watched_until.is_some()) {
+            let (probe, severity) = match self.probes {
+                Err(Unknown::Stale { .. }) => ("is stale", Severity::Warning),
+                _ => ("has not looked at it", Severity::Info),
+            };
+            let message = format!(
+                "Kafka has dropped broker {id}, and our own probe {probe}, so that nobody can say whether it is dead"
+            );
+            let unjudged = Finding::new(kinds::BROKER_UNJUDGED, subject, severity, message);
+            findings.push(unjudged.waiting_for(waits_for.clone()));
+        }
         let since = self.first_seen(kinds::BROKER_ABSENT, id);
         seen.suspects.insert(id, Suspect { since, watched: Duration::ZERO, waits_for });
     }
@@ -411,7 +414,8 @@ impl<'a> Look<'a> {
         };
         findings.push(absent.waiting_for(waits_for.clone()));
         // A probe that lags looks now and then, and each time the grace counts anew: while it has not been judged, that lasts.
-        if let Some(unjudged) = self.state.incidents().get(kinds::BROKER_UNJUDGED, &subject) {
+        let unjudged = self.state.incidents().get(kinds::BROKER_UNJUDGED, &subject);
+        if let Some(unjudged) = unjudged.filter(|unjudged| unjudged.severity > Severity::Info) {
             let message = format!(
                 "Kafka has dropped broker {id}, and our own probe was stale, so that it is not known yet whether it is dead"
             );
