@@ -350,3 +350,12 @@ impl Serialize for LatelyReassigned {
         reassignment_rows(&self.0, to)
     }
 }
+
+/// Moves of ours under way that may be given up, by partition: a plan that brings as many live copies stands ready to take
+/// their place. Written by the framework from what operators say ([`crate::Verdict::may_give_up`]).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MayGiveUp(pub BTreeSet<TopicPartition>);
+impl Attribute for MayGiveUp {
+    const NAME: &'static str = "may_give_up";
+}

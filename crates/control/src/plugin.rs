@@ -1,8 +1,9 @@
 //! The plugins: monitors, operators, actions.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use cluster::BoxFuture;
+use cluster::{BoxFuture, TopicPartition};
 use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
@@ -34,6 +35,9 @@ pub struct Verdict {
     pub events: Vec<Event>,
     /// What was seen, and why nothing more is done.
     pub findings: Vec<Finding>,
+    /// Partitions whose move by us, though it copies, may be given up, as what would be planned in its place brings as many
+    /// live copies. Where no operator says so, a copy that is under way is not given up unless a person wants it.
+    pub may_give_up: BTreeSet<TopicPartition>,
 }
 
 /// Reads the State and decides. Pure: no I/O, no clock of its own.

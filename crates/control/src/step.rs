@@ -8,7 +8,7 @@ use std::time::Duration;
 use cluster::BrokerId;
 use thiserror::Error;
 
-use crate::attributes::{KnownBrokers, Liveness, Topics};
+use crate::attributes::{KnownBrokers, Liveness, MayGiveUp, Topics};
 use crate::dispatch::{Dispatcher, Emitted, own_alerts};
 use crate::effect::{Contribution, Effect, Inputs, Outcome};
 use crate::event::{Event, names};
@@ -366,13 +366,18 @@ impl Core {
         let before = Incidents::clone(&memory.incidents);
         let (incidents, mut changes) = fold(before, state.findings(), now, Look::Monitors, &self.fold);
         state.set_incidents(Arc::new(incidents));
+        let mut may_give_up = BTreeSet::new();
         for operator in &self.operators {
             let verdict = operator.operate(state);
+            may_give_up.extend(verdict.may_give_up);
             let emit = |event| Emitted { event, by: operator.name().to_owned(), depth: 0 };
             queue.extend(verdict.events.into_iter().map(emit));
             for finding in verdict.findings {
                 state.report(finding);
             }
+        }
+        if !may_give_up.is_empty() {
+            state.put(MayGiveUp(may_give_up), now.tick);
         }
         let incidents = state.take_incidents();
         let (incidents, more) = fold(incidents, state.findings(), now, Look::All, &self.fold);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::notation::{ClusterText, Standing};
-use cluster::{BrokerId, Capabilities, ClusterId};
+use cluster::{BrokerId, Capabilities, ClusterId, TopicPartition};
 
 use crate::attributes::*;
 use crate::event::{Event, ReassignPartitions, names};
@@ -54,6 +54,7 @@ pub(crate) struct Cycle {
     pub(crate) state: State,
     pub(crate) findings: Vec<Finding>,
     pub(crate) events: Vec<Event>,
+    pub(crate) may_give_up: BTreeSet<TopicPartition>,
 }
 
 impl World {
@@ -189,8 +190,10 @@ impl World {
         let operators: [Box<dyn Operator>; 2] =
             [Box::new(self.healing.build("heal")), Box::new(self.agents.build("agents"))];
         let mut events = Vec::new();
+        let mut may_give_up = BTreeSet::new();
         for operator in operators {
             let verdict = operator.operate(&state);
+            may_give_up.extend(verdict.may_give_up);
             for event in &verdict.events {
                 assert!(operator.emits().contains(&event.name), "{} is not declared", event.name);
             }
@@ -202,7 +205,7 @@ impl World {
         let before = state.incidents().clone();
         let (folded, _) = fold(before, state.findings(), self.now, Look::All, &limits);
         self.incidents = folded;
-        Cycle { findings: state.findings().to_vec(), events, state }
+        Cycle { findings: state.findings().to_vec(), events, may_give_up, state }
     }
 }
 

@@ -21,7 +21,7 @@ pub mod last_look;
 
 pub mod progress;
 
-pub(crate) use observe::View;
+pub(crate) use observe::{View, brings_copies, is_costly_to_cancel, is_listed_as_ours, waits_for_the_dead};
 pub(crate) use wave::Load;
 
 /// The number of an execution: unique within a cluster, never used again. Zero stands for "none": what came of acts

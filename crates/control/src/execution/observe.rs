@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use cluster::{BrokerId, Partition, TopicPartition};
 
-use crate::attributes::{DeadBrokers, Liveness, OngoingReassignments, Topics};
+use crate::attributes::{DeadBrokers, Liveness, MayGiveUp, OngoingReassignments, Topics};
 use crate::execution::{ExecutionLimits, MovePhase, MoveState};
 use crate::guard::brokers_in_maintenance;
 use crate::reassigned::Arriving;
@@ -20,6 +20,7 @@ pub(crate) struct View<'a> {
     pub(crate) liveness: Option<&'a Liveness>,
     pub(crate) dead: Option<&'a DeadBrokers>,
     pub(crate) maintenance: BTreeSet<BrokerId>,
+    may_give_up: Option<&'a MayGiveUp>,
     arriving: Arriving<'a>,
     lost: OnceCell<usize>,
 }
@@ -33,6 +34,7 @@ impl<'a> View<'a> {
             liveness: state.get().map(|fact| fact.value),
             dead: state.get().map(|fact| fact.value),
             maintenance: brokers_in_maintenance(state),
+            may_give_up: state.get().map(|fact| fact.value),
             arriving: Arriving::of(state),
             lost: OnceCell::new(),
         }
@@ -49,6 +51,11 @@ impl<'a> View<'a> {
 
     pub(crate) fn is_live(&self, broker: BrokerId) -> bool {
         self.liveness.is_some_and(|liveness| liveness.live.contains_key(&broker))
+    }
+
+    /// Whether what would be planned in the place of a move of ours brings as many live copies.
+    pub(crate) fn may_give_up(&self, of: &TopicPartition) -> bool {
+        self.may_give_up.is_some_and(|may| may.0.contains(of))
     }
 
     /// How many partitions that nobody reassigns lack an in-sync replica on a live broker. It grows when copying takes
@@ -139,6 +146,12 @@ pub(crate) fn waits_for_the_dead(m: &MoveState, view: &View<'_>) -> Option<(Brok
     let waits = view.liveness.is_some_and(|liveness| !liveness.capabilities.completes_with_dead_targets);
     let kept = m.order.to.iter().find(|broker| view.is_dead(**broker)).filter(|_| waits)?;
     Some((*kept, false))
+}
+
+/// Whether a copy is under way that a cancel would give up: to a broker that is not dead. One that is absent may return, and go
+/// on with what it has.
+pub(crate) fn brings_copies(m: &MoveState, view: &View<'_>) -> bool {
+    m.order.added().any(|broker| !view.is_dead(broker))
 }
 
 /// Whether a cancel takes away a replica that is in sync, and leaves fewer than most, or fewer than two: the partition could

@@ -9,7 +9,8 @@ use crate::event::{
     ElectLeaders, Event, Message, PartitionMove, ReassignResult, ReassignStep, Throttle, ThrottleEntry, names,
 };
 use crate::execution::observe::{
-    View, is_costly_to_cancel, is_listed_as_ours, not_yet, objection, observe, waits_for_the_dead,
+    View, brings_copies, is_costly_to_cancel, is_listed_as_ours, not_yet, objection, observe,
+    waits_for_the_dead,
 };
 use crate::execution::wave::{Load, choose};
 use crate::execution::{
@@ -107,7 +108,7 @@ fn next(
         };
     }
     if !work.moves.iter().any(|m| m.phase == MovePhase::Waiting) {
-        return Next::Wait(None);
+        return Next::Wait(keeps_from_giving_up(work, view, leave));
     }
     let waiting = || work.moves.iter().filter(|m| m.phase == MovePhase::Waiting);
     match leave {
@@ -162,14 +163,23 @@ fn mark_cancelled(
 }
 
 /// Why a move will not end by itself, where it costs nothing to cancel it. One that copies goes on doing so until another
-/// can be planned in its place.
+/// can be made in its place, and is no worse: it may be the only copy that is being made.
 fn hopeless(m: &MoveState, view: &View<'_>, leave: &Leave) -> Option<String> {
     let (broker, is_new) = waits_for_the_dead(m, view)?;
-    if is_costly_to_cancel(m, view) || (!is_new && *leave != Leave::Any) {
+    let may_be_replaced = || *leave == Leave::Any && view.may_give_up(&m.order.partition);
+    if is_costly_to_cancel(m, view) || (brings_copies(m, view) && !may_be_replaced()) {
         return None;
     }
     let what = if is_new { "was to get a replica" } else { "keeps its replica" };
     Some(format!("broker {broker}, which {what}, has died"))
+}
+
+/// Why the moves that would be given up for others are not, while nothing new may be started.
+fn keeps_from_giving_up(work: &Reassign, view: &View<'_>, leave: &Leave) -> Option<String> {
+    let Leave::OnlyCleaning(reason) = leave else { return None };
+    let copies = work.moves.iter().filter(|m| matches!(m.phase, MovePhase::Copying { .. }));
+    let held = copies.filter(|m| hopeless(m, view, leave).is_none() && is_listed_as_ours(m, view));
+    held.filter(|m| hopeless(m, view, &Leave::Any).is_some()).map(|_| reason.clone()).next()
 }
 
 fn next_wave(work: &mut Reassign, view: &View<'_>, limits: &ExecutionLimits, load: &mut Load) -> Next {

@@ -20,6 +20,8 @@ pub mod kinds {
     pub const CANNOT_HEAL: &str = "cannot_heal";
     /// Replicas on dead brokers are not replaced yet.
     pub const HEALING_WAITS: &str = "healing_waits";
+    /// Moves of ours cannot end while a broker is dead, and nothing better can be done in their place.
+    pub const MOVES_HELD_UP: &str = "moves_held_up";
     /// What must be known to heal is not, or too old.
     pub const HEALING_BLIND: &str = "healing_blind";
     /// A plan was found to be wrong, and was not used.

@@ -65,7 +65,7 @@ impl Operator for NoBrokerStatsOperator {
                 .caused_by(IncidentKey::new(kinds::NO_BROKER_STATS, target))
                 .repeated(repeat)
         });
-        Verdict { events: events.collect(), findings: Vec::new() }
+        Verdict { events: events.collect(), ..Verdict::default() }
     }
 }
 

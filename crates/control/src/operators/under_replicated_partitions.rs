@@ -23,11 +23,12 @@ use crate::finding::{Finding, Severity, Target};
 use crate::incident::{Incident, IncidentKey};
 use crate::monitors::{kinds as seen, maintenance};
 use crate::planning::network::Loads;
-use crate::planning::{Facts, Healing, Unhealable, heal};
+use crate::planning::{Facts, Healing, PlanningError, Unhealable, heal};
 use crate::plugin::{Operator, Verdict};
 use crate::state::{State, Unknown};
 
 mod findings;
+mod held_up;
 
 /// Configuration of the operator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,12 +91,13 @@ pub const EMITS: [&str; 4] = [
 ];
 
 /// What the operator says while it knows enough.
-const ABOUT_REPLICAS: [&str; 6] = [
+const ABOUT_REPLICAS: [&str; 7] = [
     kinds::UNDER_REPLICATED,
     kinds::PARTITIONS_WITHOUT_LEADER,
     kinds::PARTITIONS_LOST,
     kinds::CANNOT_HEAL,
     kinds::HEALING_WAITS,
+    kinds::MOVES_HELD_UP,
     kinds::PLAN_REFUSED,
 ];
 
@@ -249,16 +251,8 @@ impl UnderReplicatedPartitionsOperator {
             avoid: &avoid,
         };
         let limits = self.limits(known);
-        let mut healing = heal(&facts, &limits);
-        // What fits now must not wait for the peak to be forgotten: loads make a choice better, and forbid no more than they do
-        // at this moment.
-        if at_peak.as_ref() != loads && healing.as_ref().is_ok_and(|healing| !healing.unhealed.is_empty()) {
-            let now = heal(&Facts { loads, ..facts }, &limits);
-            let fewer = |(now, at_peak): (&Healing, &Healing)| now.unhealed.len() < at_peak.unhealed.len();
-            if now.as_ref().ok().zip(healing.as_ref().ok()).is_some_and(fewer) {
-                healing = now;
-            }
-        }
+        let healing = best(&facts, loads, &limits);
+        held_up::judge(state, &facts, healing.as_ref().ok(), |facts| best(facts, loads, &limits), verdict);
         match healing {
             Ok(healing) => self.emit(state, known, &healing, verdict),
             Err(error) => {
@@ -341,6 +335,22 @@ impl UnderReplicatedPartitionsOperator {
             }
         }
     }
+}
+
+/// Plans with the loads of `facts`, those at the peak, and once more with the present `loads` where more can be healed so: what
+/// fits now must not wait for the peak to be forgotten. Loads make a choice better, and forbid no more than they do at this moment.
+fn best(
+    facts: &Facts<'_>,
+    loads: Option<&Loads>,
+    limits: &planner::Limits,
+) -> Result<Healing, PlanningError> {
+    let healing = heal(facts, limits);
+    if facts.loads == loads || healing.as_ref().is_ok_and(|healing| healing.unhealed.is_empty()) {
+        return healing;
+    }
+    let now = heal(&Facts { loads, ..facts.clone() }, limits);
+    let fewer = |(now, at_peak): (&Healing, &Healing)| now.unhealed.len() < at_peak.unhealed.len();
+    if now.as_ref().ok().zip(healing.as_ref().ok()).is_some_and(fewer) { now } else { healing }
 }
 
 /// What is out of sync on one broker.

@@ -1,6 +1,7 @@
 //! Moves that a dead broker keeps from their end, on versions of Kafka that wait for every replica of the new list.
 
 use cluster::TopicPartition;
+use control::order::OrderKind;
 use expect_test::expect;
 
 use crate::executions::{FOUR, check, copying, killed};
@@ -32,6 +33,74 @@ fn a_move_that_would_wait_for_a_dead_broker_is_cancelled() {
         "#]],
     );
     assert!(shell.world.reassignments.is_empty());
+}
+
+/// As [`moving`], with so many brokers and no brake.
+fn moving_on(brokers: i32, replicas: &str) -> Shell {
+    let ids: Vec<String> = (1..=brokers).map(|id| id.to_string()).collect();
+    let mut setup = setup(&format!("brokers: {}\nt-0: {replicas}", ids.join(" ")));
+    setup.guard.brake_percent = 100;
+    copying(setup)
+}
+
+#[test]
+fn the_only_copy_under_way_is_not_given_up_for_nothing() {
+    let mut shell = moving_on(4, "1 2 3");
+    shell.world.kill(2);
+    for _ in 0..100 {
+        assert!(!shell.turn().contains("ACT"), "no broker is left to take the place of broker 2");
+    }
+    assert_eq!(shell.world.reassignments.len(), 1);
+    // A person may give it up all the same.
+    shell.order(OrderKind::Cancel { execution: None });
+    assert!(shell.turn().contains("cancel t-0: 1 2 3 -> 1 2 4"));
+}
+
+#[test]
+fn a_copy_under_way_is_given_up_once_more_can_be_had_in_its_place() {
+    let mut shell = moving_on(5, "1 2 3");
+    shell.world.drop_broker(5);
+    shell.world.kill(2);
+    for _ in 0..10 {
+        assert!(!shell.turn().contains("ACT"));
+    }
+    shell.world.come_back(5);
+    assert!(shell.turn().contains("cancel t-0: 1 2 3 -> 1 2 4"));
+    shell.quiet(8);
+    let target = shell.world.reassignments[&TopicPartition::new("t", 0)].target();
+    assert_eq!(target, [1, 4, 5].map(cluster::BrokerId));
+}
+
+#[test]
+fn a_copy_under_way_is_not_given_up_while_nothing_may_be_started_in_its_place() {
+    let mut shell = moving_on(5, "1 2 3");
+    shell.world.kill(2);
+    shell.order(OrderKind::Pause);
+    for _ in 0..100 {
+        assert!(!shell.turn().contains("ACT"));
+    }
+    let held = shell.held.iter().find(|held| held.by == "reassign");
+    assert_eq!(held.map(|held| held.reason.as_str()), Some("paused by ann: why not"));
+    shell.order(OrderKind::Resume);
+    assert!(shell.turn().contains("cancel t-0: 1 2 3 -> 1 2 4"));
+}
+
+#[test]
+fn a_copy_beside_one_to_a_dead_broker_goes_on_where_nothing_can_take_its_place() {
+    for (brokers, is_given_up) in [(5, false), (6, true)] {
+        let ids: Vec<String> = (1..=brokers).map(|id| id.to_string()).collect();
+        let mut setup = setup(&format!("brokers: {}\nt-0: 1 2 3", ids.join(" ")));
+        setup.guard.brake_percent = 100;
+        let mut shell = setup.start();
+        shell.quiet(2);
+        shell.world.kill(2);
+        shell.world.kill(3);
+        shell.quiet(2);
+        let target = shell.world.reassignments[&TopicPartition::new("t", 0)].target();
+        assert_eq!(target, [1, 4, 5].map(cluster::BrokerId));
+        shell.world.kill(5);
+        assert_eq!(shell.turn().contains("cancel t-0: 1 2 3 -> 1 4 5"), is_given_up, "{brokers} brokers");
+    }
 }
 
 #[test]

@@ -221,9 +221,9 @@ impl Operator for Healer {
                 let gone: Vec<BrokerId> =
                     p.replicas.iter().copied().filter(|b| dead.value.dead.contains_key(b)).collect();
                 let mut to = p.replicas.to_vec();
+                let mut free = liveness.value.live.keys().filter(|b| !p.replicas.contains(b));
                 for replica in to.iter_mut().filter(|b| gone.contains(b)) {
-                    let free = liveness.value.live.keys().find(|b| !p.replicas.contains(b));
-                    if let Some(free) = free {
+                    if let Some(free) = free.next() {
                         *replica = *free;
                     }
                 }
@@ -240,12 +240,26 @@ impl Operator for Healer {
                 }
             }
         }
+        let may_give_up = self.may_give_up(state, liveness.value, dead.value);
         if order.moves.is_empty() {
-            return Verdict::default();
+            return Verdict { may_give_up, ..Verdict::default() };
         }
         let cause = IncidentKey::new("under_replicated", Target::Cluster);
         let event = Event::new(names::REASSIGN_PARTITIONS, Target::Cluster, "replicas are dead", &order);
-        Verdict { events: vec![event.caused_by(cause)], findings: Vec::new() }
+        Verdict { events: vec![event.caused_by(cause)], findings: Vec::new(), may_give_up }
+    }
+}
+
+impl Healer {
+    /// Moves in whose place as many free brokers are there as replicas are dead.
+    fn may_give_up(&self, state: &State, live: &Liveness, dead: &DeadBrokers) -> BTreeSet<TopicPartition> {
+        let moves = state.executions().iter().flat_map(|execution| execution.moves());
+        let replaceable = |m: &&MoveState| {
+            let from = &m.order.from;
+            let gone = from.iter().filter(|id| dead.dead.contains_key(id)).count();
+            live.live.keys().filter(|id| !from.contains(id)).count() >= gone
+        };
+        moves.filter(replaceable).map(|m| m.order.partition.clone()).collect()
     }
 }
 

@@ -25,11 +25,12 @@ pub const STATS_TOPIC: &str = "brokerstats";
 pub const ACTIONS_TOPIC: &str = "doctorkafka_actions";
 
 /// Attributes that only built-in monitors write.
-const BUILT_IN_ATTRIBUTES: [&str; 14] = [
+const BUILT_IN_ATTRIBUTES: [&str; 15] = [
     control::Liveness::NAME,
     control::Topics::NAME,
     control::OngoingReassignments::NAME,
     control::LatelyReassigned::NAME,
+    control::MayGiveUp::NAME,
     control::KnownBrokers::NAME,
     control::Disks::NAME,
     control::Probes::NAME,
@@ -66,6 +67,7 @@ const BUILT_IN_FINDINGS: &[&str] = &[
     "maintenance",
     "mass_failure",
     "may_not_reassign",
+    "moves_held_up",
     "metadata_unreadable",
     "no_broker_stats",
     "no_topics_visible",

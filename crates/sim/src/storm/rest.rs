@@ -23,7 +23,8 @@ enum Excuse {
     /// No in-sync replica is on a live broker: there is nothing to copy from, and an unclean election is never done.
     NoCopy,
     /// There are not enough live brokers that hold no replica of it. Kafka before 4.x ends a reassignment only when every
-    /// replica of its target list is in sync, so that there all dead ones must be replaced at once.
+    /// replica of its target list is in sync, so that there all dead ones must be replaced at once. A move of ours that a
+    /// death has caught brings what it can, and waits.
     NoFurtherBroker,
     /// Somebody else's reassignment of it waits for a broker that is dead. It is theirs to cancel.
     SomebodyElses,
@@ -148,7 +149,14 @@ impl Look<'_> {
             let stay = it.isr.iter().filter(|id| self.lives(**id) && !runs.adding.contains(id)).count();
             let is_in_sync = runs.adding.iter().any(|id| it.isr.contains(id));
             let few = stay < (target.len() / 2 + 1).max(2);
-            return (waits && is_in_sync && few).then_some(Excuse::NewReplicaCounts);
+            let before = runs.replicas.iter().filter(|id| !runs.adding.contains(id));
+            let gone = before.clone().filter(|id| !self.lives(**id)).count();
+            let before: Vec<BrokerId> = before.copied().collect();
+            return match waits && is_in_sync {
+                true if few => Some(Excuse::NewReplicaCounts),
+                true if self.is_short_of_brokers(&before, gone) => Some(Excuse::NoFurtherBroker),
+                _ => None,
+            };
         }
         if self.braked {
             return Some(Excuse::Braked);
@@ -157,8 +165,12 @@ impl Look<'_> {
         if it.out_of_sync().any(|id| self.lives(id)) {
             return None;
         }
-        let free = self.up.iter().filter(|id| !it.replicas.contains(id)).count();
-        let short = if self.completes_with_dead { free == 0 } else { free < dead };
-        short.then_some(Excuse::NoFurtherBroker)
+        self.is_short_of_brokers(&it.replicas, dead).then_some(Excuse::NoFurtherBroker)
+    }
+
+    /// Whether too few live brokers hold none of these replicas, of which so many are on dead brokers.
+    fn is_short_of_brokers(&self, replicas: &[BrokerId], dead: usize) -> bool {
+        let free = self.up.iter().filter(|id| !replicas.contains(id)).count();
+        if self.completes_with_dead { free == 0 } else { free < dead }
     }
 }

@@ -134,7 +134,7 @@ fn reasons(by_reason: &BTreeMap<&Unhealable, Vec<&TopicPartition>>) -> String {
     reasons.collect::<Vec<_>>().join("; ")
 }
 
-fn named(partitions: &[&TopicPartition]) -> String {
+pub(super) fn named(partitions: &[&TopicPartition]) -> String {
     let distinct: BTreeSet<_> = partitions.iter().collect();
     let mut names: Vec<String> = distinct.iter().take(NAMED).map(ToString::to_string).collect();
     let more = distinct.len().saturating_sub(NAMED);

@@ -100,7 +100,7 @@ impl Operator for ScriptOperator {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         // Its findings hold until it speaks again, its events are said once.
         let events = std::mem::take(&mut newest.events);
-        Verdict { events, findings: newest.findings.clone() }
+        Verdict { events, findings: newest.findings.clone(), ..Verdict::default() }
     }
 }
 
@@ -122,8 +122,8 @@ async fn decide_with_script(
         let input = serde_json::to_value(&look).unwrap_or_default();
         let answer = config.program().run(&input).await.map_err(|e| e.to_string());
         let verdict = answer.and_then(|json| read_answer(&config, json)).unwrap_or_else(|why| Verdict {
-            events: Vec::new(),
             findings: vec![script_failed(&context.name, &why)],
+            ..Verdict::default()
         });
         *newest.lock().unwrap_or_else(PoisonError::into_inner) = verdict;
         context.wake.wake();
@@ -139,7 +139,7 @@ fn read_answer(config: &ScriptOperatorConfig, json: serde_json::Value) -> Result
     if let Some(event) = answer.events.iter().find(|event| !config.emits.contains(&event.name)) {
         return Err(format!("it emitted the event `{}`, which `emits` does not name", event.name));
     }
-    Ok(Verdict { events: answer.events, findings: answer.findings })
+    Ok(Verdict { events: answer.events, findings: answer.findings, ..Verdict::default() })
 }
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ impl Operator for Asking {
             Event::new(name, Target::Cluster, "because", &()).repeated(Repeat::OncePerIncident)
         };
         let events = self.0.wanted.lock().unwrap().iter().map(event).collect();
-        Verdict { events, findings: Vec::new() }
+        Verdict { events, ..Verdict::default() }
     }
 }
 
