@@ -9,6 +9,7 @@ use krafka::error::{ErrorCode, ProtocolErrorKind};
 
 use crate::oauth::TokenError;
 use crate::security::Security;
+use crate::speaks::Speaks;
 
 /// Why a connection is not there, or did not bring an answer.
 #[derive(Clone, Debug)]
@@ -45,6 +46,8 @@ pub(crate) struct Place<'a> {
     /// Whether this address has ever answered a request over these settings. If it has, a connection that it closes
     /// is a broker going away; if it never has, it is most likely a listener of another kind.
     pub(crate) proven: bool,
+    /// Who answers there, where that was looked at: see [`Place::is_puzzled_by`].
+    pub(crate) speaks: Option<Speaks>,
 }
 
 impl Place<'_> {
@@ -90,7 +93,7 @@ impl Place<'_> {
             KrafkaError::Protocol { kind: ProtocolErrorKind::UnknownApiVersion, .. } => {
                 ClientError::Unsupported { doing: self.doing }
             }
-            KrafkaError::Protocol { .. } if !self.proven => self.security(self.other_listener()),
+            KrafkaError::Protocol { .. } if !self.proven => self.other_listener(),
             other => ClientError::Malformed { doing: self.doing, why: other.to_string() },
         }
     }
@@ -102,11 +105,7 @@ impl Place<'_> {
             Kind::InvalidData if self.security.encrypts() => {
                 self.security(self.authentication(&error.to_string()))
             }
-            Kind::UnexpectedEof | Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe
-                if !self.proven =>
-            {
-                self.security(self.other_listener())
-            }
+            kind if is_closed(kind) && !self.proven => self.other_listener(),
             Kind::TimedOut => self.timeout(),
             _ => self.unreachable(error.to_string()),
         }
@@ -135,9 +134,40 @@ impl Place<'_> {
         format!("{hint} ({message})")
     }
 
+    /// Whether only a look at who answers there can tell what is wrong. Where we encrypt, TLS says it.
+    pub(crate) fn is_puzzled_by(&self, trouble: &Trouble) -> bool {
+        let Trouble::Client(error) = trouble else { return false };
+        let is_odd = match error {
+            KrafkaError::Network(io) => is_closed(io.kind()),
+            KrafkaError::Protocol { kind, .. } => *kind != ProtocolErrorKind::UnknownApiVersion,
+            _ => false,
+        };
+        is_odd && !self.proven && !self.security.encrypts()
+    }
+
+    /// What became of a connection that was taken, and closed without a proper answer.
+    fn other_listener(&self) -> ClientError {
+        match (self.speaks, self.security.authenticates()) {
+            (Some(Speaks::SomethingElse), _) => {
+                self.unreachable("what answers there does not speak the Kafka protocol")
+            }
+            (Some(Speaks::Tls), false) => {
+                self.security("it answers in TLS: the listener wants SSL or SASL_SSL (security.protocol)")
+            }
+            (Some(Speaks::Tls), true) => {
+                self.security("it answers in TLS: the listener wants SASL_SSL, or SSL (security.protocol)")
+            }
+            (Some(Speaks::Kafka) | None, _) => self.security(self.closed()),
+        }
+    }
+
     /// Why a broker that took the connection may have closed it without a proper answer.
-    fn other_listener(&self) -> &'static str {
+    fn closed(&self) -> &'static str {
         match (self.security.encrypts(), self.security.authenticates()) {
+            (false, false) if self.speaks == Some(Speaks::Kafka) => {
+                "it answers, but closed the connection without a proper answer: the listener probably \
+                 wants SASL (security.protocol)"
+            }
             (false, false) => {
                 "it closed the plaintext connection without a proper answer: the listener probably \
                  wants SSL or SASL (security.protocol)"
@@ -156,6 +186,12 @@ impl Place<'_> {
             }
         }
     }
+}
+
+/// Whether the other side ended the connection.
+fn is_closed(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(kind, Kind::UnexpectedEof | Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe)
 }
 
 /// What a broker's error code means.
@@ -247,6 +283,7 @@ mod tests {
             limit: Duration::from_secs(1),
             security: &security,
             proven: false,
+            speaks: None,
         };
         let closed =
             KrafkaError::Network(std::sync::Arc::new(io::Error::from(io::ErrorKind::ConnectionReset)));

@@ -23,6 +23,7 @@ mod oauth;
 mod properties;
 mod read;
 mod security;
+mod speaks;
 mod write;
 
 pub use config::{BootstrapError, ConnectionConfig, parse_bootstrap};

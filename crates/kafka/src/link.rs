@@ -16,6 +16,7 @@ use krafka::KrafkaError;
 use crate::fail::{Place, Trouble};
 use crate::oauth::Held;
 use crate::security::Security;
+use crate::speaks::{self, Speaks};
 
 /// How long making a connection may take: TCP, and TLS with SASL once more.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -27,6 +28,8 @@ pub(crate) const MAX_RESPONSE_BYTES: usize = 512 << 20;
 const MAX_IN_FLIGHT: usize = 2;
 /// A link that nobody used for so long is dropped. Brokers close idle connections after ten minutes themselves.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
+/// Who answers at an address is looked at again when the last look is older than this.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// Certificates are read again for a new connection when the last reading is older than this.
 const RELOAD_CERTIFICATES_AFTER: Duration = Duration::from_secs(60);
 
@@ -77,6 +80,8 @@ struct Link {
     work: tokio::sync::Mutex<Option<Connection>>,
     proven: AtomicBool,
     refused: Mutex<Option<Refused>>,
+    /// Who answered there when it was last looked at, and when.
+    speaks: tokio::sync::Mutex<Option<(Option<Speaks>, Instant)>>,
     used: Mutex<Instant>,
 }
 
@@ -195,8 +200,14 @@ impl Links {
         let link = self.link(at);
         let sent = AtomicBool::new(false);
         let proven = link.proven.load(Ordering::Relaxed);
-        let place =
-            Place { at: &link.at, doing: api.doing, limit, security: &self.transport.security, proven };
+        let place = Place {
+            at: &link.at,
+            doing: api.doing,
+            limit,
+            security: &self.transport.security,
+            proven,
+            speaks: None,
+        };
         let exchange = async {
             let (connection, kept) = self.connection(&link, lane).await?;
             match request_once(&connection, api, request, limit, &sent).await {
@@ -215,8 +226,11 @@ impl Links {
                 link.proven.store(true, Ordering::Relaxed);
                 Ok(answered)
             }
-            Ok(Err(trouble)) if sent => Err(Failure { error: place.trouble(&trouble), sent }),
-            Ok(Err(trouble)) => Err(Failure { error: connecting(place).trouble(&trouble), sent }),
+            Ok(Err(trouble)) => {
+                let place = if sent { place } else { connecting(place) };
+                let speaks = if place.is_puzzled_by(&trouble) { link.speaks().await } else { None };
+                Err(Failure { error: Place { speaks, ..place }.trouble(&trouble), sent })
+            }
             Err(_) if sent => Err(Failure { error: place.timeout(), sent }),
             Err(_) => Err(Failure { error: Place { limit, ..connecting(place) }.timeout(), sent }),
         }
@@ -261,6 +275,7 @@ impl Links {
             work: tokio::sync::Mutex::new(None),
             proven: AtomicBool::new(false),
             refused: Mutex::new(None),
+            speaks: tokio::sync::Mutex::new(None),
             used: Mutex::new(now),
         });
         links.insert(at.clone(), Arc::clone(&link));
@@ -269,6 +284,19 @@ impl Links {
 }
 
 impl Link {
+    /// Who answers there. It is asked seldom: a listener of another kind stays one for a while.
+    async fn speaks(&self) -> Option<Speaks> {
+        let mut last = self.speaks.lock().await;
+        match *last {
+            Some((speaks, at)) if at.elapsed() < LOOK_AGAIN_AFTER => speaks,
+            _ => {
+                let speaks = speaks::look(&self.at).await;
+                *last = Some((speaks, Instant::now()));
+                speaks
+            }
+        }
+    }
+
     /// What the last login was refused with, while it is too early for another one.
     fn still_refused(&self, now: Instant) -> Option<KrafkaError> {
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);

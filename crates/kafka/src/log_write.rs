@@ -176,5 +176,5 @@ fn wire_record(topic: &str, record: NewRecord) -> Record {
 }
 
 fn place<'a>(shared: &'a Shared, doing: &'static str, limit: Duration, proven: bool) -> Place<'a> {
-    Place { at: "the cluster", doing, limit, security: &shared.config.security, proven }
+    Place { at: "the cluster", doing, limit, security: &shared.config.security, proven, speaks: None }
 }
