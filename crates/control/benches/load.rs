@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, reason = "a bench may fail by panic")]
 
+use cluster::{BrokerId, Partition, Topic, TopicTable};
 use control::Timestamp;
 use control::load::{LoadConfig, LoadModel, Sample};
 use divan::Bencher;
@@ -45,6 +46,62 @@ fn absorb_a_report(bencher: Bencher<'_, '_>) {
         absorb(&mut model, &topics[at % BROKERS], minute);
         at += 1;
     });
+}
+
+/// A model that has seen some reports of each broker, and the topics.
+fn filled() -> (LoadModel, TopicTable) {
+    let names: Vec<Vec<String>> = (0..BROKERS).map(topics).collect();
+    let mut model = LoadModel::new(LoadConfig::default());
+    for minute in (0..MINUTES).step_by(30) {
+        for broker in &names {
+            absorb(&mut model, broker, minute);
+        }
+    }
+    let partition = |at: i32| {
+        let replicas: Box<[BrokerId]> = (0..3).map(|replica| BrokerId((at + replica) % 100)).collect();
+        Partition { leader: replicas.first().copied(), isr: replicas.clone(), replicas }
+    };
+    let table = (0..).zip(names.iter().flatten()).map(|(at, name)| {
+        (
+            name.as_str().into(),
+            Topic { internal: false, partitions: (0..10).map(|n| partition(at + n)).collect() },
+        )
+    });
+    (model, table.collect())
+}
+
+/// What is done while readers and the cycle wait: everything else is made from the copy.
+#[divan::bench]
+fn copy(bencher: Bencher<'_, '_>) {
+    let (model, _) = filled();
+    bencher.bench_local(|| model.clone());
+}
+
+/// A report that comes while a copy is being worked on pays for what it changes.
+#[divan::bench]
+fn absorb_a_report_beside_a_copy(bencher: Bencher<'_, '_>) {
+    let (mut model, _) = filled();
+    let topics = topics(0);
+    bencher.bench_local(|| {
+        let copy = model.clone();
+        absorb(&mut model, &topics, MINUTES);
+        copy
+    });
+}
+
+/// What partitions and brokers need.
+#[divan::bench]
+fn needs(bencher: Bencher<'_, '_>) {
+    let (model, topics) = filled();
+    let now = Timestamp(1_795_000_000_000 + MINUTES * 60_000);
+    bencher.bench_local(|| (model.partitions_of(&topics, now), model.brokers(&topics, now)));
+}
+
+/// A checkpoint.
+#[divan::bench]
+fn chunks(bencher: Bencher<'_, '_>) {
+    let (model, _) = filled();
+    bencher.bench_local(|| model.chunks());
 }
 
 /// The whole day once, with what it takes of memory.

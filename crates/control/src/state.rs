@@ -60,6 +60,12 @@ impl NamedValue {
         Self { name: Cow::Borrowed(T::NAME), value, as_of }
     }
 
+    /// The value, if it is of this type.
+    pub fn get<T: Attribute>(&self) -> Option<&T> {
+        // `as_ref` first: `Arc<dyn …>` is itself a value that implements the trait.
+        self.value.as_ref().as_any().downcast_ref::<T>()
+    }
+
     /// An attribute of a plugin from outside.
     pub fn json(name: impl Into<String>, value: serde_json::Value, as_of: Tick) -> Self {
         Self { name: Cow::Owned(name.into()), value: Arc::new(value), as_of }
@@ -205,9 +211,12 @@ impl State {
     /// An attribute, whatever its age.
     pub fn get<T: Attribute>(&self) -> Option<Fact<'_, T>> {
         let entry = self.attributes.get(T::NAME)?;
-        // `as_ref` first: `Arc<dyn …>` is itself a value that implements the trait.
-        let value = entry.value.as_ref().as_any().downcast_ref::<T>()?;
-        Some(Fact { value, as_of: entry.as_of })
+        Some(Fact { value: entry.get()?, as_of: entry.as_of })
+    }
+
+    /// An attribute as it is shared, for whoever goes on working with it when the cycle is over.
+    pub fn shared<T: Attribute>(&self) -> Option<NamedValue> {
+        self.attributes.get(T::NAME).cloned()
     }
 
     /// An attribute that is at most `limit` old.

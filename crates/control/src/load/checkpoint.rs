@@ -3,6 +3,8 @@
 //! A chunk is self-contained: the version, then topics. All numbers are LEB128; rates are one more than they are, and 0 where
 //! there is none.
 
+use std::sync::Arc;
+
 use cluster::TopicName;
 use thiserror::Error;
 
@@ -38,7 +40,7 @@ impl LoadModel {
         let mut chunk = self.header();
         let empty = chunk.len();
         for (name, topic) in &self.topics {
-            for (number, series) in (0..).zip(topic) {
+            for (number, series) in (0..).zip(topic.iter()) {
                 let Some(series) = series else { continue };
                 put_series(&mut chunk, name, number, series);
                 if chunk.len() >= MOST_IN_A_CHUNK {
@@ -87,11 +89,11 @@ impl LoadModel {
         }
         while !bytes.is_empty() {
             let (name, number, series) = take_series(&mut bytes, self.buckets)?;
-            let topic = self.topics.entry(name).or_default();
+            let topic = Arc::make_mut(self.topics.entry(name).or_default());
             if number >= topic.len() {
                 topic.resize_with(number + 1, || None);
             }
-            topic[number] = Some(Box::new(series));
+            topic[number] = Some(Arc::new(series));
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ mod checkpoint;
 mod series;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::{BrokerId, TopicName, TopicPartition, TopicTable};
@@ -121,12 +122,18 @@ pub struct BrokerLoad {
 const MOST_PARTITIONS: usize = 200_000;
 
 /// The rates of all partitions over the window. About 400 bytes for each partition with the usual window.
+///
+/// A clone shares everything until one of the two changes it, so that it costs little to take one under a lock, and to work on
+/// that without it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadModel {
     config: LoadConfig,
     buckets: usize,
-    topics: BTreeMap<TopicName, Vec<Option<Box<Series>>>>,
+    topics: BTreeMap<TopicName, Known>,
 }
+
+/// What is known of the partitions of a topic, by their numbers.
+type Known = Arc<Vec<Option<Arc<Series>>>>;
 
 impl LoadModel {
     /// One that has seen nothing.
@@ -143,9 +150,9 @@ impl LoadModel {
         // Reports name the partitions of a topic one after the other.
         while let Some(name) = samples.peek().map(|sample| sample.topic) {
             if !self.topics.contains_key(name) {
-                self.topics.insert(name.into(), Vec::new());
+                self.topics.insert(name.into(), Known::default());
             }
-            let Some(topic) = self.topics.get_mut(name) else { return };
+            let Some(topic) = self.topics.get_mut(name).map(Arc::make_mut) else { return };
             while let Some(sample) = samples.next_if(|sample| sample.topic == name) {
                 let Some(series) = slot(topic, sample.partition, self.buckets) else { continue };
                 if sample.in_reassignment {
@@ -165,8 +172,10 @@ impl LoadModel {
     ) {
         let settle = i64::try_from(self.config.after_reassignment.0.as_millis()).unwrap_or(i64::MAX);
         for at in partitions {
-            let series =
-                self.topics.get_mut(&at.topic).and_then(|topic| slot(topic, at.partition, self.buckets));
+            let series = self
+                .topics
+                .get_mut(&at.topic)
+                .and_then(|topic| slot(Arc::make_mut(topic), at.partition, self.buckets));
             if let Some(series) = series {
                 series.disturb(now.0, now.0.saturating_add(settle));
             }
@@ -180,9 +189,9 @@ impl LoadModel {
         self.topics.retain(|name, partitions| {
             let exist = topics.get(name).map_or(0, |topic| topic.partitions.len());
             let gone =
-                |series: &Option<Box<Series>>| series.as_ref().is_none_or(|series| series.newest < first);
+                |series: &Option<Arc<Series>>| series.as_ref().is_none_or(|series| series.newest < first);
             while partitions.len() > exist && partitions.last().is_some_and(gone) {
-                partitions.pop();
+                Arc::make_mut(partitions).pop();
             }
             !partitions.is_empty()
         });
@@ -190,7 +199,7 @@ impl LoadModel {
 
     /// How many partitions something is known of.
     pub fn len(&self) -> usize {
-        self.topics.values().flatten().flatten().count()
+        self.topics.values().flat_map(|topic| topic.iter()).flatten().count()
     }
 
     /// Whether nothing is known.
@@ -218,7 +227,7 @@ impl LoadModel {
         let mut loads = BTreeMap::new();
         let mut rates = Vec::with_capacity(self.buckets);
         for (name, topic) in &self.topics {
-            for (number, series) in (0..).zip(topic) {
+            for (number, series) in (0..).zip(topic.iter()) {
                 let Some(series) = series else { continue };
                 let window = self.window(now);
                 let need = |rates: &mut Vec<u32>, of: fn(&series::Cell) -> u32| {
@@ -299,12 +308,12 @@ impl LoadModel {
     }
 }
 
-fn slot(topic: &mut Vec<Option<Box<Series>>>, partition: i32, buckets: usize) -> Option<&mut Series> {
+fn slot(topic: &mut Vec<Option<Arc<Series>>>, partition: i32, buckets: usize) -> Option<&mut Series> {
     let number = usize::try_from(partition).ok().filter(|number| *number < MOST_PARTITIONS)?;
     if number >= topic.len() {
         topic.resize_with(number + 1, || None);
     }
-    Some(topic[number].get_or_insert_with(|| Box::new(Series::new(buckets))))
+    Some(Arc::make_mut(topic[number].get_or_insert_with(|| Arc::new(Series::new(buckets)))))
 }
 
 #[cfg(test)]

@@ -40,6 +40,26 @@ fn a_need_is_the_peak_of_the_window_and_no_older() {
 }
 
 #[test]
+fn a_copy_shares_what_neither_side_changes_and_stays_as_it_was() {
+    let mut model = model();
+    model.absorb(at(0), [sample("t", 0, 10, 10), sample("t", 1, 20, 20), sample("u", 0, 30, 30)]);
+    let copy = model.clone();
+    let before = copy.chunks();
+    let shares = |model: &LoadModel, topic: &str| Arc::ptr_eq(&model.topics[topic], &copy.topics[topic]);
+    assert!(shares(&model, "t") && shares(&model, "u"));
+    // Partitions that exist are looked at, and not copied.
+    let text: ClusterText = "b1\nt-0: 1*\nt-1: 1*\nu-0: 1*".parse().unwrap();
+    model.retain(&text.topics, at(0));
+    assert!(shares(&model, "t") && shares(&model, "u"));
+    model.absorb(at(MINUTE), [sample("t", 0, 500, 500)]);
+    assert_eq!((of_t0(&model, at(HOUR)), of_t0(&copy, at(HOUR))), (Some((500, 500)), Some((10, 10))));
+    assert_eq!(copy.chunks(), before);
+    assert!(shares(&model, "u"));
+    let series = |model: &LoadModel| Arc::clone(model.topics["t"][1].as_ref().unwrap());
+    assert!(Arc::ptr_eq(&series(&model), &series(&copy)), "a partition that nothing was reported of");
+}
+
+#[test]
 fn reports_may_come_in_any_order() {
     let mut late = model();
     late.absorb(at(20 * HOUR), [sample("t", 0, 5, 5)]);

@@ -134,14 +134,22 @@ impl Checkpoints {
     }
 
     async fn save(&self, gathered: &Mutex<Gathered>) -> Result<(), StoreError> {
-        let (chunks, offsets, reports, cluster_id) = {
+        // The model and how far it has read must be of one moment; the copy costs little, and what is made of it does not.
+        let (model, offsets, reports, cluster_id) = {
             let gathered = gathered.lock().unwrap_or_else(PoisonError::into_inner);
             let places = gathered.partitions.iter().flatten();
             let started = places.filter(|(_, place)| place.started);
             let offsets: BTreeMap<i32, i64> = started.map(|(number, place)| (*number, place.next)).collect();
             let reports = gathered.brokers.iter().map(|(id, (report, _))| (id.0, report.made.0)).collect();
-            (gathered.model.chunks(), offsets, reports, gathered.cluster_id.as_deref().map(str::to_owned))
+            (gathered.model.clone(), offsets, reports, gathered.cluster_id.as_deref().map(str::to_owned))
         };
+        let chunks = tokio::task::spawn_blocking(move || model.chunks()).await;
+        // It ends early only where it panics, or with the process.
+        let chunks = chunks.map_err(|error| StoreError::Write {
+            key: self.prefix.clone(),
+            at: "a task of its own".to_owned(),
+            source: std::io::Error::other(error),
+        })?;
         let store = &self.context.store;
         let name = format!("{}/head", self.prefix);
         let before: Option<Head> = self.get(&name).await.ok().flatten();

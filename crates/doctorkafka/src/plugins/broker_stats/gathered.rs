@@ -7,6 +7,7 @@ use std::time::Duration;
 use brokerstats::BrokerStats;
 use cluster::{BrokerId, TopicPartition};
 use control::load::{LoadConfig, LoadModel, Sample};
+use control::state::NamedValue;
 use control::{
     BrokerReport, BrokerReports, Liveness, Now, OngoingReassignments, PartitionLoads, State, Tick, Timestamp,
     Topics,
@@ -40,6 +41,30 @@ pub(super) struct Gathered {
     pub(super) cluster_id: Option<Arc<str>>,
     pub(super) model: LoadModel,
     needs: Option<(Arc<PartitionLoads>, Tick)>,
+}
+
+/// What needs are computed from: the model as it was, which costs little to copy, and the topics.
+#[derive(Debug)]
+pub(super) struct Question {
+    model: LoadModel,
+    topics: NamedValue,
+    now: Now,
+}
+
+impl Question {
+    /// When it was asked.
+    pub(super) fn asked(&self) -> Tick {
+        self.now.tick
+    }
+
+    /// What partitions and brokers need.
+    pub(super) fn answer(&self) -> PartitionLoads {
+        let Some(Topics(topics)) = self.topics.get() else { return PartitionLoads::default() };
+        PartitionLoads {
+            partitions: self.model.partitions_of(topics, self.now.wall),
+            brokers: self.model.brokers(topics, self.now.wall),
+        }
+    }
 }
 
 /// How far a partition of the topic has been read.
@@ -104,8 +129,9 @@ impl Gathered {
         Some((Arc::clone(needs), self.read_at))
     }
 
-    /// Takes in what a cycle knew.
-    pub(super) fn after_cycle(&mut self, state: &State) {
+    /// Takes in what a cycle knew. Where it is time to compute the needs anew, gives back what that takes: it is done without a
+    /// lock on this, and beside the cycle, as it takes long in large clusters.
+    pub(super) fn after_cycle(&mut self, state: &State) -> Option<Question> {
         if let Some(liveness) = state.get::<Liveness>()
             && self.cluster_id.as_ref() != Some(&liveness.value.cluster_id.0)
         {
@@ -119,17 +145,17 @@ impl Gathered {
         let fresh = |(_, at): &(_, Tick)| now.tick.since(*at) < NEEDS_EVERY;
         // Half of what there is to read back would make small peaks of large ones.
         if !caught_up || self.needs.as_ref().is_some_and(fresh) {
-            return;
+            return None;
         }
-        if let Some(topics) = state.get::<Topics>() {
-            self.model.retain(&topics.value.0, now.wall);
-            let needs = PartitionLoads {
-                partitions: self.model.partitions_of(&topics.value.0, now.wall),
-                brokers: self.model.brokers(&topics.value.0, now.wall),
-            };
-            let known = self.needs.take().map(|(known, _)| known).filter(|known| **known == needs);
-            self.needs = Some((known.unwrap_or_else(|| Arc::new(needs)), now.tick));
-        }
+        let topics = state.shared::<Topics>()?;
+        self.model.retain(&topics.get::<Topics>()?.0, now.wall);
+        Some(Question { model: self.model.clone(), topics, now })
+    }
+
+    /// Takes in the answer to a [`Question`].
+    pub(super) fn take_needs(&mut self, needs: PartitionLoads, asked: Tick) {
+        let known = self.needs.take().map(|(known, _)| known).filter(|known| **known == needs);
+        self.needs = Some((known.unwrap_or_else(|| Arc::new(needs)), asked));
     }
 
     /// Takes in when the agents reported last, as it was known before a restart: who has been silent for long has not been

@@ -19,6 +19,7 @@ use control::load::LoadConfig;
 use control::state::NamedValue;
 use control::{Finding, Now, Severity, State, Target};
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
 
 use self::gathered::Gathered;
 use self::reading::Reading;
@@ -97,6 +98,7 @@ impl MonitorConfig for BrokerStatsConfig {
             name: context.name.clone(),
             topic: self.topic.clone(),
             gathered,
+            answering: Mutex::new(None),
             _task: task,
         })))
     }
@@ -106,6 +108,8 @@ struct BrokerStatsMonitor {
     name: String,
     topic: String,
     gathered: Arc<Mutex<Gathered>>,
+    /// What computes the needs, one at a time.
+    answering: Mutex<Option<JoinHandle<()>>>,
     _task: Task,
 }
 
@@ -128,7 +132,20 @@ impl Source for BrokerStatsMonitor {
     }
 
     fn after_cycle(&self, state: &State) {
-        self.gathered.lock().unwrap_or_else(PoisonError::into_inner).after_cycle(state);
+        let mut answering = self.answering.lock().unwrap_or_else(PoisonError::into_inner);
+        let question = self.gathered.lock().unwrap_or_else(PoisonError::into_inner).after_cycle(state);
+        let Some(question) = question.filter(|_| answering.as_ref().is_none_or(JoinHandle::is_finished))
+        else {
+            return;
+        };
+        let gathered = Arc::clone(&self.gathered);
+        *answering = Some(tokio::task::spawn_blocking(move || {
+            let needs = question.answer();
+            // Before the lock is taken: what it shares with the model is copied where that changes.
+            let asked = question.asked();
+            drop(question);
+            gathered.lock().unwrap_or_else(PoisonError::into_inner).take_needs(needs, asked);
+        }));
     }
 }
 
