@@ -1,11 +1,32 @@
 //! Moves that a dead broker keeps from their end, on versions of Kafka that wait for every replica of the new list.
 
+use std::collections::BTreeSet;
+
 use cluster::TopicPartition;
 use control::order::OrderKind;
+use control::{DeadBrokers, Liveness, MoveState, State};
 use expect_test::expect;
 
 use crate::executions::{FOUR, check, copying, killed};
-use crate::world::{Shell, setup};
+use crate::world::{Healer, Shell, setup};
+
+impl Healer {
+    /// Moves in whose place as many free brokers are there as replicas are dead.
+    pub(crate) fn may_give_up(
+        &self,
+        state: &State,
+        live: &Liveness,
+        dead: &DeadBrokers,
+    ) -> BTreeSet<TopicPartition> {
+        let moves = state.executions().iter().flat_map(|execution| execution.moves());
+        let replaceable = |m: &&MoveState| {
+            let from = &m.order.from;
+            let gone = from.iter().filter(|id| dead.dead.contains_key(id)).count();
+            live.live.keys().filter(|id| !from.contains(id)).count() >= gone
+        };
+        moves.filter(replaceable).map(|m| m.order.partition.clone()).collect()
+    }
+}
 
 /// Twenty brokers, so that a second death is not held by the brake, and one partition with these replicas, of which that
 /// on broker 3 is being replaced by one on broker 4.

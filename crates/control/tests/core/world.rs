@@ -198,7 +198,7 @@ impl World {
 }
 
 /// Plans, without much thought, a new replica for each one on a dead broker.
-struct Healer {
+pub(crate) struct Healer {
     throttle: Option<u64>,
 }
 
@@ -247,19 +247,6 @@ impl Operator for Healer {
         let cause = IncidentKey::new("under_replicated", Target::Cluster);
         let event = Event::new(names::REASSIGN_PARTITIONS, Target::Cluster, "replicas are dead", &order);
         Verdict { events: vec![event.caused_by(cause)], findings: Vec::new(), may_give_up }
-    }
-}
-
-impl Healer {
-    /// Moves in whose place as many free brokers are there as replicas are dead.
-    fn may_give_up(&self, state: &State, live: &Liveness, dead: &DeadBrokers) -> BTreeSet<TopicPartition> {
-        let moves = state.executions().iter().flat_map(|execution| execution.moves());
-        let replaceable = |m: &&MoveState| {
-            let from = &m.order.from;
-            let gone = from.iter().filter(|id| dead.dead.contains_key(id)).count();
-            live.live.keys().filter(|id| !from.contains(id)).count() >= gone
-        };
-        moves.filter(replaceable).map(|m| m.order.partition.clone()).collect()
     }
 }
 
