@@ -270,6 +270,10 @@ pub struct DeadBroker {
 pub struct DeadBrokers {
     /// Dropped by Kafka and unreachable for us, for the whole grace.
     pub dead: BTreeMap<BrokerId, DeadBroker>,
+    /// Those of the dead and the suspects that have been away for long and hold no replica: nothing waits for them, and they
+    /// are no part of a failure of many.
+    #[serde(default)]
+    pub idle: BTreeSet<BrokerId>,
     /// Dropped by Kafka, but not dead (yet).
     pub suspects: BTreeMap<BrokerId, Suspect>,
     /// Alive for Kafka, but our probe fails.

@@ -12,6 +12,8 @@ use crate::record::{CORE, Line, RecordKind};
 use crate::step::IDENTITY_MISMATCH;
 use crate::time::Now;
 
+/// What a person may not expect of a cancel. Nothing is done again while the service is paused.
+const AGAIN: &str = "; what is still needed is done again after a cool-down, unless the service is paused (doctorkafka pause)";
 /// More brokers than these are not listed to a person.
 const LISTED: usize = 50;
 
@@ -75,8 +77,8 @@ fn apply_one(
             let result = match (count, execution) {
                 (0, Some(id)) => refused(&why_not_cancelled(memory, *id)),
                 (0, None) => "nothing could be cancelled: no moves are under way".to_owned(),
-                (1, _) => "1 execution cancelled".to_owned(),
-                _ => format!("{count} executions cancelled"),
+                (1, _) => format!("1 execution cancelled{AGAIN}"),
+                _ => format!("{count} executions cancelled{AGAIN}"),
             };
             ("cancel", Target::Cluster, result)
         }

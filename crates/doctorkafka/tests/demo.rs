@@ -72,30 +72,30 @@ fn the_usual_story_is_told_from_the_first_death_to_the_end() {
             "healed after",
         ],
     );
-    let rest = after(rest, &["A firewall cuts us off from b7, for 30s"]);
-    let cut_off = before(rest, "The disk of b5");
+    let rest = after(rest, &["A firewall cuts us off from b4, for 30s"]);
+    let cut_off = before(rest, "The disk of b1");
     after(
         cut_off,
         &[
-            "broker 7 is alive for Kafka, but cannot be reached from here",
+            "broker 4 is alive for Kafka, but cannot be reached from here",
             "nothing is done, it waits for it to answer; Kafka has not dropped it, so it is not dead",
-            "broker unreachable (broker 7)",
+            "broker unreachable (broker 4)",
         ],
     );
-    assert!(!cut_off.contains("submitting") && !cut_off.contains("broker 7 is dead"), "{cut_off}");
-    let rest = after(rest, &["The disk of b5 is filled to the brim"]);
+    assert!(!cut_off.contains("submitting") && !cut_off.contains("broker 4 is dead"), "{cut_off}");
+    let rest = after(rest, &["The disk of b1 is filled to the brim"]);
     let full = before(rest, "Rack r2");
     after(
         full,
         &[
-            "broker 5 cannot write to its full disk and ends",
-            "broker 5 is dead",
+            "broker 1 cannot write to its full disk and ends",
+            "broker 1 is dead",
             "submitting",
-            "The host of b5 is replaced by one with empty disks",
-            "broker 5 is alive again",
+            "The host of b1 is replaced by one with empty disks",
+            "broker 1 is alive again",
         ],
     );
-    assert!(full.contains("no replica of broker 5 is out of sync any more"), "{full}");
+    assert!(full.contains("no replica of broker 1 is out of sync any more"), "{full}");
     let rest = after(rest, &["Rack r2 loses power: b2, b5, b8, b11."]);
     let power = before(rest, "All that lasts is over");
     after(

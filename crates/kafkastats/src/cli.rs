@@ -235,8 +235,8 @@ async fn run(args: Run) -> Result<()> {
         log: stats_kafka,
         topic: args.topic.clone(),
     };
-    let outbox = Arc::new(Outbox::new(CAPACITY));
-    let publisher = Publisher::new(destination, Codec::new()?, Arc::clone(&outbox));
+    let outbox = Arc::new(Outbox::new(Codec::new()?, CAPACITY));
+    let publisher = Publisher::new(destination, Arc::clone(&outbox));
     let broker = args.broker_id.unwrap_or(-1);
     let agent = Agent::new(Gatherer::new(kafka.clone(), kafka, BrokerId(broker)));
     let agent = with_sources(agent, &args.host, &args.jvm)?;

@@ -14,6 +14,8 @@ use crate::gather::ask_first;
 
 /// Reports that wait for a stats topic that is away: an hour's worth at one a minute.
 pub const CAPACITY: usize = 60;
+/// What they may take of memory, in bytes: that hour's worth for 2,000 partitions. A single report may be larger.
+const CAPACITY_BYTES: usize = 16 << 20;
 /// Partitions of a stats topic that we create: enough for a service to read a day back on several threads.
 const PARTITIONS: i32 = 8;
 /// The load model looks back a day; a second one covers a service that was down.
@@ -43,9 +45,6 @@ pub struct Destination {
 /// Why a report was not sent.
 #[derive(Debug, Error)]
 pub enum PublishError {
-    /// The report has no bytes; a fault of ours.
-    #[error("encoding a report")]
-    Encode(#[source] brokerstats::Error),
     /// The topic's partitions could not be learned.
     #[error("looking up topic {topic}")]
     Partitions {
@@ -78,17 +77,21 @@ pub enum PublishError {
     },
 }
 
-/// Reports on their way. Bounded: the oldest is dropped for a new one, and counted.
-#[derive(Debug)]
+/// Reports on their way, as the bytes that they are sent as. Bounded in number and bytes: the oldest is dropped for a new one,
+/// and counted.
 pub struct Outbox {
+    codec: Codec,
     inner: Mutex<Waiting>,
     filled: Notify,
     capacity: usize,
+    capacity_bytes: usize,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
-    reports: VecDeque<BrokerStats>,
+    reports: VecDeque<Arc<Report>>,
+    /// What they take, in bytes.
+    bytes: usize,
     /// How many ever left at the front, sent or dropped: names the front one.
     gone: u64,
     dropped: i64,
@@ -97,22 +100,62 @@ struct Waiting {
     trouble: Option<String>,
 }
 
+/// A report that waits.
+#[derive(Debug)]
+struct Report {
+    broker: i32,
+    value: Vec<u8>,
+}
+
+impl Waiting {
+    fn remove_oldest(&mut self) -> bool {
+        let Some(oldest) = self.reports.pop_front() else { return false };
+        self.bytes -= oldest.value.len();
+        self.gone += 1;
+        true
+    }
+}
+
 impl Outbox {
     /// One that holds `capacity` reports.
-    pub fn new(capacity: usize) -> Outbox {
-        Outbox { inner: Mutex::default(), filled: Notify::new(), capacity }
+    pub fn new(codec: Codec, capacity: usize) -> Outbox {
+        let (inner, filled) = (Mutex::default(), Notify::new());
+        Outbox { codec, inner, filled, capacity, capacity_bytes: CAPACITY_BYTES }
     }
 
-    /// Puts a report in, behind the others.
-    pub fn push(&self, stats: BrokerStats) {
+    /// The same with another limit of what waiting reports may take of memory, in bytes.
+    #[must_use]
+    pub fn with_capacity_bytes(self, capacity_bytes: usize) -> Outbox {
+        Outbox { capacity_bytes, ..self }
+    }
+
+    /// Puts a report in, behind the others, with the number of those dropped so far written into it.
+    pub fn push(&self, mut stats: BrokerStats) {
         let mut waiting = self.lock();
-        waiting.reports.push_back(stats);
-        while waiting.reports.len() > self.capacity {
-            waiting.reports.pop_front();
-            waiting.gone += 1;
+        stats.reports_dropped = waiting.dropped;
+        let mut value = self.codec.encode_stats(&stats);
+        let size = value.as_ref().map_or(0, Vec::len);
+        while !waiting.reports.is_empty()
+            && (waiting.reports.len() >= self.capacity || waiting.bytes + size > self.capacity_bytes)
+        {
+            waiting.remove_oldest();
             waiting.dropped += 1;
         }
-        self.filled.notify_one();
+        if stats.reports_dropped != waiting.dropped {
+            stats.reports_dropped = waiting.dropped;
+            value = self.codec.encode_stats(&stats);
+        }
+        match value {
+            Ok(value) => {
+                waiting.bytes += value.len();
+                waiting.reports.push_back(Arc::new(Report { broker: stats.id, value }));
+                self.filled.notify_one();
+            }
+            Err(error) => {
+                waiting.dropped += 1;
+                warn!(%error, "report cannot be encoded and is dropped");
+            }
+        }
     }
 
     /// How many reports wait.
@@ -149,20 +192,17 @@ impl Outbox {
         self.lock().published += 1;
     }
 
-    /// The oldest and its name, with the number of those dropped so far written into it. It stays until
-    /// [`Outbox::remove`], so that a send that is broken off loses nothing.
-    fn front(&self) -> Option<(u64, BrokerStats)> {
+    /// The oldest and its name. It stays until [`Outbox::remove`], so that a send that is broken off loses nothing.
+    fn front(&self) -> Option<(u64, Arc<Report>)> {
         let waiting = self.lock();
-        let mut stats = waiting.reports.front()?.clone();
-        stats.reports_dropped = waiting.dropped;
-        Some((waiting.gone, stats))
+        Some((waiting.gone, Arc::clone(waiting.reports.front()?)))
     }
 
     /// Takes the oldest out, unless it was dropped in the meantime.
     fn remove(&self, name: u64) {
         let mut waiting = self.lock();
-        if waiting.gone == name && waiting.reports.pop_front().is_some() {
-            waiting.gone += 1;
+        if waiting.gone == name {
+            waiting.remove_oldest();
         }
     }
 
@@ -174,7 +214,6 @@ impl Outbox {
 /// Sends what is in an [`Outbox`].
 pub struct Publisher {
     destination: Destination,
-    codec: Codec,
     outbox: Arc<Outbox>,
     partitions: Option<i32>,
     is_failing: bool,
@@ -183,8 +222,8 @@ pub struct Publisher {
 
 impl Publisher {
     /// One that sends the reports of `outbox` to `destination`.
-    pub fn new(destination: Destination, codec: Codec, outbox: Arc<Outbox>) -> Publisher {
-        Publisher { destination, codec, outbox, partitions: None, is_failing: false, pauses: PAUSES }
+    pub fn new(destination: Destination, outbox: Arc<Outbox>) -> Publisher {
+        Publisher { destination, outbox, partitions: None, is_failing: false, pauses: PAUSES }
     }
 
     /// The same with other pauses after a failure: the first, and the longest.
@@ -212,42 +251,35 @@ impl Publisher {
 
     /// Sends all that waits, until one fails. Says whether none did.
     pub async fn send_all(&mut self) -> bool {
-        while let Some((name, stats)) = self.outbox.front() {
-            match self.send(&stats).await {
-                Ok(()) => self.works(),
-                Err(error @ PublishError::Encode(_)) => {
-                    // It would fail again; the next one may not.
-                    warn!(error = %in_words(&error), "report cannot be encoded and is dropped");
-                }
-                Err(error) => {
-                    self.fails(&error);
-                    return false;
-                }
+        while let Some((name, report)) = self.outbox.front() {
+            if let Err(error) = self.send(&report).await {
+                self.fails(&error);
+                return false;
             }
+            self.works();
             self.outbox.remove(name);
         }
         true
     }
 
-    async fn send(&mut self, stats: &BrokerStats) -> Result<(), PublishError> {
+    async fn send(&mut self, report: &Report) -> Result<(), PublishError> {
         let topic = self.destination.topic.clone();
-        match tokio::time::timeout(SEND_LIMIT, self.send_unbounded(stats)).await {
+        match tokio::time::timeout(SEND_LIMIT, self.send_unbounded(report)).await {
             Ok(sent) => sent,
             Err(_) => Err(PublishError::TooSlow { topic }),
         }
     }
 
-    async fn send_unbounded(&mut self, stats: &BrokerStats) -> Result<(), PublishError> {
-        let value = self.codec.encode_stats(stats).map_err(PublishError::Encode)?;
+    async fn send_unbounded(&mut self, report: &Report) -> Result<(), PublishError> {
         let partitions = match self.partitions {
             Some(partitions) => partitions,
             None => self.find_topic().await?,
         };
         self.partitions = Some(partitions);
         let record = NewRecord {
-            partition: Some(stats.id.rem_euclid(partitions.max(1))),
-            key: Some(stats.id.to_string().into_bytes()),
-            value,
+            partition: Some(report.broker.rem_euclid(partitions.max(1))),
+            key: Some(report.broker.to_string().into_bytes()),
+            value: report.value.clone(),
             headers: vec![(VERSION_HEADER.to_owned(), SCHEMA_VERSION.to_string().into_bytes())],
         };
         let topic = &self.destination.topic;

@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     fn status(interval: Duration) -> Status {
-        Status::new(3, interval, Arc::new(Outbox::new(2)))
+        Status::new(3, interval, Arc::new(Outbox::new(brokerstats::Codec::new().unwrap(), 2)))
     }
 
     #[test]

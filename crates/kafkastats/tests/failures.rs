@@ -13,17 +13,16 @@ use std::sync::atomic::Ordering;
 
 use brokerstats::{BrokerError, BrokerStats};
 use cluster::BrokerId;
-use fake_cluster::{Fake, agent, exporter, publisher, sent};
+use fake_cluster::{Fake, agent, exporter, outbox, publisher, sent};
 use fake_host::FakeHost;
 use kafkastats::agent::Agent;
 use kafkastats::gather::Gatherer;
 use kafkastats::host::{Choice, HostSource};
 use kafkastats::jvm::{Source, Way};
-use kafkastats::publish::Outbox;
 
 /// The report as it arrives.
 async fn delivered(agent: &mut Agent, fake: &Arc<Fake>) -> BrokerStats {
-    let outbox = Arc::new(Outbox::new(5));
+    let outbox = outbox(5);
     outbox.push(agent.report().await);
     fake.records.lock().unwrap().clear();
     assert!(publisher(fake, &outbox).send_all().await);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use brokerstats::{BrokerError, BrokerStats, Codec, Quality, VERSION_HEADER};
 use cluster::BrokerId;
-use fake_cluster::{Fake, agent, exporter, publisher, sent};
+use fake_cluster::{Fake, agent, exporter, outbox, publisher, sent};
 use kafkastats::gather::broker_at_bootstrap;
 use kafkastats::jvm::{Source, Way};
 use kafkastats::publish::Outbox;
@@ -133,7 +133,7 @@ async fn the_broker_at_the_bootstrap_address_is_meant_where_none_is_named() {
 
 #[tokio::test]
 async fn a_missing_topic_is_created_and_the_record_goes_to_the_brokers_partition() {
-    let (fake, outbox) = (Arc::new(Fake::default()), Arc::new(Outbox::new(5)));
+    let (fake, outbox) = (Arc::new(Fake::default()), outbox(5));
     outbox.push(BrokerStats::new(7, 10));
     assert!(publisher(&fake, &outbox).send_all().await);
     let created = fake.created.lock().unwrap();
@@ -149,7 +149,7 @@ async fn a_missing_topic_is_created_and_the_record_goes_to_the_brokers_partition
 
 #[tokio::test]
 async fn a_report_without_a_broker_id_is_delivered() {
-    let (fake, outbox) = (Arc::new(Fake::default()), Arc::new(Outbox::new(5)));
+    let (fake, outbox) = (Arc::new(Fake::default()), outbox(5));
     *fake.topic.lock().unwrap() = Some(3);
     outbox.push(BrokerStats::new(7, -1));
     assert!(publisher(&fake, &outbox).send_all().await);
@@ -158,7 +158,7 @@ async fn a_report_without_a_broker_id_is_delivered() {
 
 #[tokio::test]
 async fn while_the_topic_is_away_the_oldest_reports_go_and_are_counted() {
-    let (fake, outbox) = (Arc::new(Fake::default()), Arc::new(Outbox::new(3)));
+    let (fake, outbox) = (Arc::new(Fake::default()), outbox(3));
     let mut publisher = publisher(&fake, &outbox);
     fake.has_no_rights.store(true, Ordering::Relaxed);
     for timestamp in 0..5 {
@@ -173,13 +173,35 @@ async fn while_the_topic_is_away_the_oldest_reports_go_and_are_counted() {
     fake.refuses_records.store(false, Ordering::Relaxed);
     assert!(publisher.send_all().await);
     let sent: Vec<_> = sent(&fake).iter().map(|stats| (stats.timestamp, stats.reports_dropped)).collect();
-    assert_eq!(sent, [(2, 2), (3, 2), (4, 2)]);
+    assert_eq!(sent, [(2, 0), (3, 1), (4, 2)]);
     assert_eq!((outbox.published(), outbox.trouble()), (3, None));
 }
 
 #[tokio::test]
+async fn large_reports_wait_in_as_much_memory_as_is_given_to_them() {
+    let report = |timestamp| {
+        let failure_detail = Some("x".repeat(1_000));
+        BrokerStats { failure_detail, ..BrokerStats::new(timestamp, 1) }
+    };
+    let outbox = Arc::new(Outbox::new(Codec::new().unwrap(), 60).with_capacity_bytes(3_500));
+    for timestamp in 0..10 {
+        outbox.push(report(timestamp));
+    }
+    assert_eq!((outbox.len(), outbox.dropped()), (3, 7));
+    // One that is larger than all of that is still the best there is.
+    outbox.push(BrokerStats { failure_detail: Some("x".repeat(10_000)), ..BrokerStats::new(10, 1) });
+    assert_eq!((outbox.len(), outbox.dropped()), (1, 10));
+    outbox.push(report(11));
+    assert_eq!((outbox.len(), outbox.dropped()), (1, 11));
+    let fake = Arc::new(Fake::default());
+    assert!(publisher(&fake, &outbox).send_all().await);
+    let sent: Vec<_> = sent(&fake).iter().map(|stats| (stats.timestamp, stats.reports_dropped)).collect();
+    assert_eq!(sent, [(11, 11)]);
+}
+
+#[tokio::test]
 async fn goes_on_by_itself_when_the_topic_is_back() {
-    let (fake, outbox) = (Arc::new(Fake::default()), Arc::new(Outbox::new(3)));
+    let (fake, outbox) = (Arc::new(Fake::default()), outbox(3));
     fake.refuses_records.store(true, Ordering::Relaxed);
     outbox.push(BrokerStats::new(1, 1));
     let mut publisher = publisher(&fake, &outbox);
@@ -201,7 +223,7 @@ async fn goes_on_by_itself_when_the_topic_is_back() {
 
 #[tokio::test]
 async fn a_stop_sends_what_waits() {
-    let (fake, outbox) = (Arc::new(Fake::default()), Arc::new(Outbox::new(3)));
+    let (fake, outbox) = (Arc::new(Fake::default()), outbox(3));
     outbox.push(BrokerStats::new(1, 1));
     let publisher = publisher(&fake, &outbox);
     let interval = Duration::from_secs(3600);

@@ -16,7 +16,7 @@
 //! | `kill b3` | the broker's process ends at once | |
 //! | `shut-down b3` | it is shut down in an orderly way | |
 //! | `restart b3` | it is shut down in an orderly way if it runs, and started | |
-//! | `recover b3 40m` | it is started, and checks its logs for so long before it serves | |
+//! | `recover b3 40m` | it is killed and started, and checks its logs for so long before it serves | |
 //! | `replace b3` | its process ends, and another host with empty disks starts in its place | |
 //! | `pause b3 20s` | its process stands still for so long | |
 //! | `flap b3` | it is killed and started again, six times, every minute | |
@@ -32,6 +32,7 @@
 //! | `foreign-reassignment orders-0 1 2 4` | somebody else moves the partition to these brokers | |
 //! | `foreign-cancel orders-0` | somebody else cancels the partition's reassignment | |
 //! | `crash us` | DoctorKafka's own process is killed, perhaps amid its acts, and started again | |
+//! | `another-cluster` | brokers of another cluster answer at the addresses of this one | |
 //! | `clock +1h`, `clock -5m` | DoctorKafka's wall clock jumps | |
 //! | `calm` | all that lasts is ended, and all brokers that are down are started | |
 
@@ -106,6 +107,8 @@ pub enum Fault {
     ForeignCancel(TopicPartition),
     /// `crash us`
     CrashUs,
+    /// `another-cluster`
+    AnotherCluster,
     /// `clock`, in milliseconds.
     Clock(i64),
     /// `calm`
@@ -268,6 +271,7 @@ impl fmt::Display for Fault {
             }
             Self::ForeignCancel(partition) => write!(f, "foreign-cancel {partition}"),
             Self::CrashUs => f.write_str("crash us"),
+            Self::AnotherCluster => f.write_str("another-cluster"),
             Self::Clock(ms) => {
                 let sign = if *ms < 0 { '-' } else { '+' };
                 write!(f, "clock {sign}{}", short(Duration::from_millis(ms.unsigned_abs())))
@@ -302,7 +306,7 @@ pub(crate) fn short(duration: Duration) -> String {
 const UNITS: [(&str, u64); 4] = [("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000), ("B", 1)];
 
 /// Bytes in the largest unit that divides them.
-fn bytes(bytes: u64) -> String {
+pub(crate) fn bytes(bytes: u64) -> String {
     let unit = UNITS.iter().find(|(_, unit)| bytes > 0 && bytes.is_multiple_of(*unit));
     unit.map_or_else(|| format!("{bytes}B"), |(name, unit)| format!("{}{name}", bytes / unit))
 }

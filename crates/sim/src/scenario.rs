@@ -21,6 +21,8 @@
 //! | `kafka 4.3`, `kafka 3.9`, `kafka zookeeper` | the version of Kafka (3.9 with ZooKeeper); 4.3 where nothing is said |
 //! | `grace 1m` | how long a broker has to be away until it is dead |
 //! | `min-insync 2` | `min.insync.replicas` of all topics |
+//! | `dry-run` | nothing is done, it is said what would be |
+//! | `throttle 50MB/s` | moves are throttled, to so many bytes a second and broker |
 //! | `agents` | the brokers' agents report |
 //! | `run 20m` | how long it goes on; in the demo: at the latest until then |
 //! | `kill b2, kill b3` | a step: what happens at once, when all is calm after the step before |
@@ -42,7 +44,7 @@ use control::Scope;
 use control::order::OrderKind;
 use thiserror::Error;
 
-use crate::fault::{Fault, Schedule, ScheduleProblem, short};
+use crate::fault::{Fault, Schedule, ScheduleProblem, bytes, short};
 use crate::settings::{Rules, Settings};
 
 mod parse;
@@ -56,6 +58,10 @@ pub struct Scenario {
     pub grace: Option<Duration>,
     /// `min.insync.replicas` of all topics, where it is said.
     pub min_in_sync: Option<usize>,
+    /// Whether nothing is done, and only said what would be.
+    pub dry_run: bool,
+    /// The throttle of moves in bytes a second and broker, where there is one.
+    pub throttle: Option<u64>,
     /// Whether there are agents that report.
     pub agents: bool,
     /// How long it goes on, where it is said.
@@ -166,7 +172,7 @@ pub enum ScenarioProblem {
     NotText,
     /// A line begins like none.
     #[error(
-        "expected a moment (at 30s, within 10m), a setting (kafka, grace, min-insync, agents, run), a broker (b1), a \
+        "expected a moment (at 30s, within 10m), a setting (kafka, grace, min-insync, dry-run, throttle 1MB/s, agents, run), a broker (b1), a \
          partition (topic-0:) or a step such as kill b3, found \"{found}\""
     )]
     Line {
@@ -317,6 +323,12 @@ impl fmt::Display for Scenario {
         }
         if let Some(least) = self.min_in_sync {
             writeln!(f, "min-insync {least}")?;
+        }
+        if self.dry_run {
+            writeln!(f, "dry-run")?;
+        }
+        if let Some(rate) = self.throttle {
+            writeln!(f, "throttle {}/s", bytes(rate))?;
         }
         if self.agents {
             writeln!(f, "agents")?;

@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cluster::notation::ClusterText;
-use control::config::HumanDuration;
-use control::{Order, monitors};
+use control::config::{ByteSize, HumanDuration};
+use control::{Order, monitors, operators};
 use sim::scenario::{PlannedOrder, Player, Scenario};
 use sim::settings::Agents;
-use sim::{Driver, DriverConfig, Settings, World};
+use sim::world::{Happened, Happening};
+use sim::{Driver, DriverConfig, Moment, Settings, World};
 
 /// A longer account is not reviewed by anybody.
 const MOST_LINES: usize = 80;
@@ -37,8 +38,11 @@ fn account(scenario: &Scenario) -> String {
     let agents = scenario.agents.then_some(agents);
     let settings = Settings { retention_bytes: 1 << 40, agents, ..Settings::default() };
     let grace = HumanDuration(scenario.grace.unwrap_or(GRACE));
+    let throttle = scenario.throttle.map(ByteSize);
     let config = DriverConfig {
         interval: Duration::from_secs(5),
+        dry_run: scenario.dry_run,
+        healing: operators::under_replicated_partitions::Config { throttle, ..Default::default() },
         dead_brokers: monitors::dead_brokers::Config { grace, ..Default::default() },
         ..DriverConfig::default()
     };
@@ -56,8 +60,8 @@ fn account(scenario: &Scenario) -> String {
     driver.run(scenario.run.unwrap_or(RUN) - passed).unwrap();
     assert_eq!(driver.take_wrongs(), Vec::<String>::new());
     let mut text = String::new();
-    for entry in driver.take_account() {
-        writeln!(text, "{entry}").unwrap();
+    for line in lines(&mut driver) {
+        writeln!(text, "{line}").unwrap();
     }
     for held in driver.held() {
         writeln!(
@@ -77,6 +81,29 @@ fn account(scenario: &Scenario) -> String {
     let cluster = driver.world().lock().text(false);
     write!(text, "{}", ClusterText { brokers: BTreeMap::new(), ..cluster }).unwrap();
     text
+}
+
+/// What happened to the cluster, marked with a star, and what was recorded, in their order.
+fn lines(driver: &mut Driver) -> Vec<String> {
+    let happened = driver.world().lock().take_history();
+    let told = |happened: Happened| {
+        let what = match happened.what {
+            Happening::Fault(fault, None) => fault.to_string(),
+            Happening::Fault(fault, Some(time)) => format!("{fault} for {}", HumanDuration(time)),
+            Happening::Note(note) => note,
+            Happening::Dropped(id) => format!("Kafka drops broker {id}"),
+            Happening::Alive(id) => format!("broker {id} is alive for Kafka"),
+            Happening::DirFailed(id) => format!("a log dir of broker {id} fails"),
+            Happening::DataLost { at, bytes } => format!("{at} loses {bytes} bytes"),
+            Happening::Partition { .. } => return None,
+        };
+        Some((happened.at, format!("{} * {what}", happened.at)))
+    };
+    let mut lines: Vec<(Moment, String)> = happened.into_iter().filter_map(told).collect();
+    lines.extend(driver.take_account().into_iter().map(|entry| (entry.at, entry.to_string())));
+    // What happens at a moment comes before what is recorded of it.
+    lines.sort_by_key(|(at, _)| *at);
+    lines.into_iter().map(|(_, line)| line).collect()
 }
 
 fn files() -> Vec<PathBuf> {

@@ -94,8 +94,8 @@ fn fetch_kafka() -> Part {
 fn quick(binaries: &[Binary]) -> Vec<Part> {
     let mut parts: Vec<Part> = binaries.iter().filter(|binary| !binary.brokers).map(Binary::run).collect();
     let trials = root().join("target/debug/trials");
-    parts.push(Part::of("storm", giving_way(&trials).args(["storm", "--seeds", "2000"])));
-    let cargo = || giving_way(Path::new(&cargo()));
+    parts.push(Part::of("storm", giving_way(5, &trials).args(["storm", "--seeds", "2000"])));
+    let cargo = || giving_way(19, Path::new(&cargo()));
     // With the libraries that are there: the profile of tests would build all of them once more.
     let in_docs = ["test", "-q", "--workspace", "--doc", "--profile", "dev"];
     parts.push(Part::of("tests in docs", cargo().args(in_docs)));
@@ -106,10 +106,10 @@ fn quick(binaries: &[Binary]) -> Vec<Part> {
     parts
 }
 
-/// A program with the lowest priority.
-fn giving_way(program: &Path) -> Command {
+/// A program that others come before: the more, the larger `nice` is, up to 19.
+fn giving_way(nice: u8, program: &Path) -> Command {
     let mut command = Command::new("nice");
-    command.args(["-n", "19"]).arg(program);
+    command.arg("-n").arg(nice.to_string()).arg(program);
     command
 }
 

@@ -123,6 +123,22 @@ fn same(what: &str, documented: &BTreeSet<String>, defined: &BTreeSet<String>) {
 }
 
 #[test]
+fn every_fault_and_line_of_scenarios_is_documented() {
+    let page = read("docs/scenarios.md");
+    let rows = |file: &str| {
+        let text = read(file);
+        let words =
+            |line: &str| line.strip_prefix("//! | `")?.split_once('`').map(|(word, _)| word.to_owned());
+        text.lines().filter_map(words).collect::<Vec<String>>()
+    };
+    let words = [rows("crates/sim/src/fault.rs"), rows("crates/sim/src/scenario.rs")].concat();
+    assert!(words.len() > 30, "{words:?}");
+    for word in words {
+        assert!(page.contains(&format!("| `{word}`")), "docs/scenarios.md does not have `{word}`");
+    }
+}
+
+#[test]
 fn every_attribute_is_documented_and_no_other() {
     let text = read("crates/control/src/attributes.rs");
     let defined = text.lines().filter(|line| line.trim_start().starts_with("const NAME:")).filter_map(quoted);

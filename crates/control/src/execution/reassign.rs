@@ -162,11 +162,11 @@ fn mark_cancelled(
     to_cancel
 }
 
-/// Why a move will not end by itself, where it costs nothing to cancel it. One that copies goes on doing so until another
-/// can be made in its place, and is no worse: it may be the only copy that is being made.
+/// Why a move will not end by itself, where it costs nothing to cancel it, and anything may be done. One that copies goes on
+/// doing so until another can be made in its place, and is better: it may be the only copy that is being made.
 fn hopeless(m: &MoveState, view: &View<'_>, leave: &Leave) -> Option<String> {
-    let (broker, is_new) = waits_for_the_dead(m, view)?;
-    let may_be_replaced = || *leave == Leave::Any && view.may_give_up(&m.order.partition);
+    let (broker, is_new) = waits_for_the_dead(m, view).filter(|_| *leave == Leave::Any)?;
+    let may_be_replaced = || view.may_give_up(&m.order.partition);
     if is_costly_to_cancel(m, view) || (brings_copies(m, view) && !may_be_replaced()) {
         return None;
     }

@@ -63,11 +63,12 @@ pub(crate) fn assess(state: &State, config: &GuardConfig, watch: &mut Watch) -> 
     };
     // A broker that a person has put under maintenance is absent on purpose.
     let excused = brokers_in_maintenance(state);
-    let down: BTreeSet<BrokerId> =
-        dead.value.dead.keys().chain(dead.value.suspects.keys()).copied().collect();
+    let down = dead.value.dead.keys().chain(dead.value.suspects.keys()).copied();
+    let down: BTreeSet<BrokerId> = down.filter(|id| !dead.value.idle.contains(id)).collect();
     let absent: BTreeSet<BrokerId> = down.difference(&excused).copied().collect();
     watch.see(&absent, state.now().tick);
-    let known = known_brokers(state, &absent);
+    let mut known = known_brokers(state, &absent);
+    known.retain(|id, _| !dead.value.idle.contains(id));
     let Some(what) = too_many(&absent, &down, &known, config) else {
         let going = dead.value.newly_unreachable.difference(&excused).copied().collect();
         (watch.released, watch.holds_again) = (false, false);

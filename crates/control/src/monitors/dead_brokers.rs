@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster::{BrokerId, TopicTable};
+use cluster::{BrokerAddress, BrokerId, TopicTable};
 use serde::{Deserialize, Serialize};
 
 use super::{flapping, kinds, maintenance};
@@ -273,6 +273,9 @@ impl<'a> Look<'a> {
         if self.is_gone(id, seen, findings) {
             return;
         }
+        if self.is_idle(id) {
+            seen.idle.insert(id);
+        }
         match self.probed(id) {
             Probed::Fails(how) => self.judge_absent(id, &how, seen, findings),
             Probed::Unknown(waits_for) if self.is_open(kinds::BROKER_ABSENT, &subject) => {
@@ -332,9 +335,7 @@ impl<'a> Look<'a> {
         if holders.contains(id) || self.liveness.fenced.contains_key(&id) {
             return false;
         }
-        let known = self.known.and_then(|known| known.0.get(&id));
-        let last_live = known.map_or(Timestamp::default(), |known| known.last_live);
-        let away = self.state.now().wall.since(last_live);
+        let away = self.away(id);
         let recent = away < FORGET_AFTER;
         let subject = Target::Broker(id);
         if recent && self.state.incidents().get(kinds::BROKER_DEAD, &subject).is_some() {
@@ -346,9 +347,37 @@ impl<'a> Look<'a> {
         }
         if away < GONE_COUNTS {
             let waits_for = "nothing: it holds no replica".to_owned();
-            seen.suspects.insert(id, Suspect { since: last_live, watched: Duration::ZERO, waits_for });
+            let known = self.known.and_then(|known| known.0.get(&id));
+            let since = known.map_or(Timestamp::default(), |known| known.last_live);
+            seen.suspects.insert(id, Suspect { since, watched: Duration::ZERO, waits_for });
         }
         true
+    }
+
+    /// Whether a registered broker has been away for long, and holds no replica. In KRaft mode one that is never unregistered
+    /// stays so for ever.
+    fn is_idle(&self, id: BrokerId) -> bool {
+        let is_empty = self.holders.as_ref().is_some_and(|holders| !holders.contains(id));
+        is_empty && self.away(id) >= GONE_COUNTS
+    }
+
+    /// How long ago it was last alive for Kafka; very long if we have never seen it so.
+    fn away(&self, id: BrokerId) -> Duration {
+        let known = self.known.and_then(|known| known.0.get(&id));
+        self.state.now().wall.since(known.map_or(Timestamp::default(), |known| known.last_live))
+    }
+
+    /// In how many partitions that live brokers lead the broker is counted as in sync, by a look at the topics that is younger
+    /// than its absence. A broker that Kafka drops leaves all of these; one that only lacks the listener at which we ask is not
+    /// named among the live ones there, and leaves none.
+    fn counted_in_sync(&self, id: BrokerId, absent: &Incident) -> usize {
+        let Some(topics) = self.state.get::<Topics>() else { return 0 };
+        if absent.watched_since.is_none_or(|since| topics.as_of <= since) {
+            return 0;
+        }
+        let partitions = topics.value.0.values().flat_map(|topic| &topic.partitions);
+        let led_by_another = |leader: BrokerId| leader != id && self.liveness.live.contains_key(&leader);
+        partitions.filter(|p| p.isr.contains(&id) && p.leader.is_some_and(led_by_another)).count()
     }
 
     fn probed(&self, id: BrokerId) -> Probed {
@@ -362,16 +391,28 @@ impl<'a> Look<'a> {
         match probes.and_then(|probes| probes.0.get(&id)) {
             Some(probe) => match &probe.failure {
                 Some(failure) => Probed::Fails(format!("does not answer at {} ({failure})", probe.address)),
-                None => Probed::Answers(format!(
-                    "it to stop answering: our probe reaches it at {}",
-                    probe.address
-                )),
+                None => match self.whose_address(id, &probe.address) {
+                    Some(other) => Probed::Fails(format!(
+                        "has left its address {}: broker {other} has it now",
+                        probe.address
+                    )),
+                    None => Probed::Answers(format!(
+                        "it to stop answering: our probe reaches it at {}",
+                        probe.address
+                    )),
+                },
             },
             None if self.address_was_known(id) => {
                 Probed::Unknown("our own probe, which has not looked yet".into())
             }
             None => Probed::Fails("has never been seen by us, so that its address is not known".into()),
         }
+    }
+
+    /// The live broker that has taken an address of `id`: who answers there is not `id`.
+    fn whose_address(&self, id: BrokerId, at: &BrokerAddress) -> Option<BrokerId> {
+        let mut others = self.liveness.live.values().filter(|other| other.id != id);
+        others.find(|other| other.address == *at).map(|other| other.id)
     }
 
     fn address_was_known(&self, id: BrokerId) -> bool {
@@ -391,7 +432,8 @@ impl<'a> Look<'a> {
         let left = grace.saturating_sub(watched);
         let over = incident.is_some() && left.is_zero();
         let was_dead = self.state.incidents().get(kinds::BROKER_DEAD, &subject).is_some();
-        let is_dead = over && (self.decided || was_dead);
+        let in_sync = incident.filter(|_| over).map_or(0, |incident| self.counted_in_sync(id, incident));
+        let is_dead = over && in_sync == 0 && (self.decided || was_dead);
 
         let message = format!("Kafka has dropped broker {id}, and it {how}");
         let absent = Finding::new(kinds::BROKER_ABSENT, subject.clone(), Severity::Warning, message);
@@ -406,7 +448,10 @@ impl<'a> Look<'a> {
             seen.dead.insert(id, DeadBroker { since, watched, rack: self.rack(id), because });
             return;
         }
-        let waits_for = if over {
+        let waits_for = if in_sync > 0 {
+            let s = if in_sync == 1 { "" } else { "s" };
+            format!("Kafka to count it out of sync: it is in sync in {in_sync} partition{s} that others lead")
+        } else if over {
             let Liveness { answered, agreeing, .. } = self.liveness;
             format!("the brokers to agree on who is alive: {agreeing} of {answered} that answer do")
         } else {
@@ -415,7 +460,13 @@ impl<'a> Look<'a> {
         findings.push(absent.waiting_for(waits_for.clone()));
         // A probe that lags looks now and then, and each time the grace counts anew: while it has not been judged, that lasts.
         let unjudged = self.state.incidents().get(kinds::BROKER_UNJUDGED, &subject);
-        if let Some(unjudged) = unjudged.filter(|unjudged| unjudged.severity > Severity::Info) {
+        if in_sync > 0 {
+            let message = format!(
+                "broker {id} is not among the live brokers, but Kafka counts it as in sync: it may lack the listener at which we ask"
+            );
+            let unjudged = Finding::new(kinds::BROKER_UNJUDGED, subject.clone(), Severity::Warning, message);
+            findings.push(unjudged.waiting_for(waits_for.clone()));
+        } else if let Some(unjudged) = unjudged.filter(|unjudged| unjudged.severity > Severity::Info) {
             let message = format!(
                 "Kafka has dropped broker {id}, and our own probe was stale, so that it is not known yet whether it is dead"
             );

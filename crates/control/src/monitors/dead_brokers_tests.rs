@@ -288,6 +288,67 @@ fn a_dead_broker_stays_dead_when_it_is_healed_away_from() {
 }
 
 #[test]
+fn a_broker_whose_address_another_one_has_taken_is_dead_after_the_grace() {
+    let mut world = World::new(THREE);
+    let _ = world.watch(3);
+    world.becomes("b1\nb2\nb3 dead\nb7 at=b3:9092\nt-0: 1* 2 3~");
+    // Broker 7 answers there.
+    world.odd_probes.insert(BrokerId(3));
+    let cycle = world.watch(299);
+    assert_eq!(cycle.dead(), Some(vec![]));
+    check(
+        &cycle,
+        expect![[r#"
+        warning broker_absent [broker 3] Kafka has dropped broker 3, and it has left its address b3:9092: broker 7 has it now -- waits for 1s of the grace of 5m
+    "#]],
+    );
+    assert_eq!(world.watch(1).dead(), Some(vec![3]));
+}
+
+#[test]
+fn a_broker_that_kafka_counts_as_in_sync_is_not_dead_although_it_is_not_named_among_the_live_ones() {
+    let mut world = World::new(THREE);
+    let _ = world.watch(3);
+    // It was started again without the listener at which we ask.
+    world.becomes("b1\nb2\nb3 dead\nt-0: 1* 2 3\nt-1: 3 1");
+    let cycle = world.watch(400);
+    assert_eq!(cycle.dead(), Some(vec![]));
+    assert!(cycle.order().is_none(), "what is in sync is taken away");
+    check(
+        &cycle,
+        expect![[r#"
+        warning broker_absent [broker 3] Kafka has dropped broker 3, and it does not answer at b3:9092 (connection refused) -- waits for Kafka to count it out of sync: it is in sync in 1 partition that others lead
+        warning broker_unjudged [broker 3] broker 3 is not among the live brokers, but Kafka counts it as in sync: it may lack the listener at which we ask -- waits for Kafka to count it out of sync: it is in sync in 1 partition that others lead
+    "#]],
+    );
+    // It dies in truth.
+    world.becomes("b1\nb2\nb3 dead\nt-0: 1* 2 3~\nt-1: 1* 3~");
+    assert_eq!(world.watch(2).dead(), Some(vec![3]));
+}
+
+#[test]
+fn topics_that_were_read_before_a_broker_was_dropped_say_nothing_of_it() {
+    let mut world = World::new(THREE);
+    world.topics_age = Duration::from_secs(3);
+    let _ = world.watch(3);
+    world.becomes("b1\nb2\nb3 dead\nt-0: 1* 2 3");
+    world.dead_brokers.grace = crate::config::HumanDuration::seconds(2);
+    assert_eq!(world.watch(2).dead(), Some(vec![3]));
+}
+
+#[test]
+fn a_dead_broker_without_a_replica_is_idle_when_it_has_been_away_for_long() {
+    let idle = |cycle: &Cycle| cycle.state.get::<DeadBrokers>().unwrap().value.idle.clone();
+    let mut world = World::new("b1\nb2\nb3 fenced\nt-0: 1* 2");
+    assert_eq!(idle(&world.watch(800)), BTreeSet::new());
+    let cycle = world.watch(200);
+    assert_eq!((cycle.dead(), idle(&cycle)), (Some(vec![3]), BTreeSet::from([BrokerId(3)])));
+    // With replicas it is none.
+    let mut world = third_dropped();
+    assert_eq!(idle(&world.watch(2_000)), BTreeSet::new());
+}
+
+#[test]
 fn drk_1_a_broker_that_was_never_seen_is_dead_only_after_a_watched_grace() {
     let mut world = World::new("b1\nb2\nt-0: 1* 2 77~");
     assert_eq!(world.watch(299).dead(), Some(vec![]));

@@ -30,6 +30,9 @@ use crate::state::{State, Unknown};
 mod findings;
 mod held_up;
 
+/// The finding of monitor `kafka_metadata` on a broker whose log dirs it could not read.
+const LOG_DIRS_UNREADABLE: &str = "log_dirs_unreadable";
+
 /// Configuration of the operator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -200,7 +203,7 @@ impl UnderReplicatedPartitionsOperator {
         }
         let loads = self.loads(state, known);
         let work = WorkInFlight::of(state);
-        if known.has_replicas_on_the_dead() {
+        if known.has_replicas_on_the_dead() || held_up::is_any(state) {
             self.plan(state, known, loads.as_ref(), &work, verdict);
         }
         let returned = returned(state, self.config.catch_up_time.0);
@@ -235,7 +238,7 @@ impl UnderReplicatedPartitionsOperator {
             Some(needs) => loads.clone().at_peak(needs.value),
             None => loads.clone(),
         });
-        let avoid = to_avoid(state, disks);
+        let avoid = to_avoid(state, known.liveness, disks);
         let arriving = work.arriving(known, disks);
         let facts = Facts {
             liveness: known.liveness,
@@ -439,15 +442,20 @@ impl WorkInFlight {
     }
 }
 
-/// Live brokers that are worse targets than others: with a failed log dir, going and coming, or with a silent agent.
-fn to_avoid(state: &State, disks: Option<&Disks>) -> BTreeSet<BrokerId> {
+/// Live brokers that are worse targets than others: with a failed log dir, with log dirs that cannot be read while those of
+/// others can (nobody knows how full they are), going and coming, or with a silent agent.
+fn to_avoid(state: &State, liveness: &Liveness, disks: Option<&Disks>) -> BTreeSet<BrokerId> {
     let mut avoid = BTreeSet::new();
     for (id, disks) in disks.iter().flat_map(|disks| &disks.brokers) {
         if disks.dirs.iter().any(|dir| dir.error.is_some()) {
             avoid.insert(*id);
         }
     }
-    for incident in state.incidents().of_kind(seen::BROKER_FLAPPING) {
+    if let Some(disks) = disks.filter(|disks| !disks.brokers.is_empty()) {
+        avoid.extend(liveness.live.keys().filter(|id| !disks.brokers.contains_key(id)));
+    }
+    let incidents = state.incidents();
+    for incident in incidents.of_kind(seen::BROKER_FLAPPING).chain(incidents.of_kind(LOG_DIRS_UNREADABLE)) {
         if let Target::Broker(id) = incident.key.subject {
             avoid.insert(id);
         }

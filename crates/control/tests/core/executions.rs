@@ -445,7 +445,7 @@ fn cancels_its_own_moves_when_a_person_says_so() {
         shell.turn(),
         expect![[r#"
             order ann pause cluster: paused
-            order ann cancel cluster: 1 execution cancelled
+            order ann cancel cluster: 1 execution cancelled; what is still needed is done again after a cool-down, unless the service is paused (doctorkafka pause)
             act reassign reassign_partitions cluster: cancelling 2 moves
             ACT 1.2 reassign cancel t-0: 1 2 3 -> 1 2 4, t-1: 2 3 1 -> 2 4 1
         "#]],

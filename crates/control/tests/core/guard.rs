@@ -117,6 +117,16 @@ fn counts_suspects_for_the_brake() {
 }
 
 #[test]
+fn brokers_that_have_long_been_away_and_hold_nothing_do_not_press_the_brake() {
+    let mut shell = five();
+    shell.world.drop_broker(4);
+    shell.world.idle.insert(BrokerId(4));
+    shell.world.kill(2);
+    assert!(shell.turn().contains("submit"));
+    assert!(!shell.open_incidents().contains("mass_failure"));
+}
+
+#[test]
 fn waits_for_brokers_that_stopped_answering_when_the_first_one_of_them_was_dropped() {
     let mut shell = five();
     shell.world.kill(2);

@@ -26,6 +26,8 @@ pub(crate) struct World {
     pub(crate) dead: BTreeSet<BrokerId>,
     /// They live for Kafka, and have just stopped answering us.
     pub(crate) silent: BTreeSet<BrokerId>,
+    /// Brokers that have long been away, and hold nothing.
+    pub(crate) idle: BTreeSet<BrokerId>,
     pub(crate) topics: TopicTable,
     pub(crate) reassignments: Reassignments,
     /// Partitions whose submission is refused.
@@ -46,6 +48,7 @@ impl World {
             down: BTreeSet::new(),
             dead: BTreeSet::new(),
             silent: BTreeSet::new(),
+            idle: BTreeSet::new(),
             topics: BTreeMap::new(),
             reassignments: BTreeMap::new(),
             refuses: BTreeSet::new(),
@@ -394,6 +397,7 @@ impl Shell {
         let silent = || world.silent.clone();
         let mut dead =
             DeadBrokers { unreachable: silent(), newly_unreachable: silent(), ..DeadBrokers::default() };
+        dead.idle.clone_from(&world.idle);
         for id in &world.down {
             let (since, watched) = (Timestamp(0), Duration::ZERO);
             if world.dead.contains(id) {

@@ -14,7 +14,7 @@ pub(super) fn text(clusters: &[ClusterHandle], now: Now) -> String {
     for handle in clusters {
         let snapshot = handle.shared.snapshot();
         of_cluster(&mut page, handle, &snapshot, now);
-        of_picture(&mut page, &handle.name, &snapshot);
+        of_picture(&mut page, &handle.name, &snapshot, now);
         of_work(&mut page, &handle.name, &snapshot, now);
     }
     of_process(&mut page);
@@ -48,20 +48,25 @@ fn of_cluster(page: &mut Page, handle: &ClusterHandle, last: &Snapshot, now: Now
     }
 }
 
-fn of_picture(page: &mut Page, name: &str, last: &Snapshot) {
+fn of_picture(page: &mut Page, name: &str, last: &Snapshot, now: Now) {
     let state = last.state.as_deref();
-    if let Some(brokers) = state.and_then(status::brokers) {
+    let age = |what| [("cluster", name), ("of", what)];
+    if let Some(brokers) = state.and_then(|state| status::brokers(state, now)) {
+        page.gauge("doctorkafka_knowledge_age_seconds", &age("brokers"), seconds(brokers.age));
         let counts = [
             ("live", brokers.live.len()),
             ("dead", brokers.dead.len()),
             ("suspect", brokers.suspects.len()),
             ("unreachable", brokers.unreachable.len()),
         ];
-        for (state, count) in counts {
+        // Where nobody knows who is dead, no figure says that nobody is.
+        let known = if brokers.judged { counts.len() } else { 1 };
+        for (state, count) in counts.into_iter().take(known) {
             page.gauge("doctorkafka_brokers", &[("cluster", name), ("state", state)], count);
         }
     }
-    if let Some(partitions) = state.and_then(status::partitions) {
+    if let Some(partitions) = state.and_then(|state| status::partitions(state, now)) {
+        page.gauge("doctorkafka_knowledge_age_seconds", &age("partitions"), seconds(partitions.age));
         let one = [("cluster", name)];
         page.gauge("doctorkafka_partitions", &one, partitions.of);
         page.gauge("doctorkafka_partitions_under_replicated", &one, partitions.under_replicated);
@@ -80,6 +85,10 @@ fn of_picture(page: &mut Page, name: &str, last: &Snapshot) {
         let labels = [("cluster", name), ("kind", kind), ("severity", severity)];
         page.gauge("doctorkafka_incidents", &labels, count);
     }
+}
+
+fn seconds(ms: u64) -> f64 {
+    std::time::Duration::from_millis(ms).as_secs_f64()
 }
 
 fn of_work(page: &mut Page, name: &str, last: &Snapshot, now: Now) {

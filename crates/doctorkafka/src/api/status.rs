@@ -73,6 +73,12 @@ pub struct Brokers {
     pub suspects: Vec<i32>,
     /// Alive for Kafka, but not reachable from here.
     pub unreachable: Vec<i32>,
+    /// How old this is, in ms: while nothing can be read, it is what was known last.
+    #[serde(default)]
+    pub age: u64,
+    /// Whether it is known who is dead, absent or unreachable.
+    #[serde(default)]
+    pub judged: bool,
 }
 
 /// The partitions of a cluster.
@@ -84,6 +90,9 @@ pub struct Partitions {
     pub under_replicated: u64,
     /// Those without a leader.
     pub leaderless: u64,
+    /// How old this is, in ms.
+    #[serde(default)]
+    pub age: u64,
 }
 
 /// Something that is wrong.
@@ -198,8 +207,8 @@ impl ClusterStatus {
             dry_run: Vec::new(),
             trouble: last.trouble.clone(),
             stopped: last.stopped,
-            brokers: state.and_then(brokers),
-            partitions: state.and_then(partitions),
+            brokers: state.and_then(|state| brokers(state, now)),
+            partitions: state.and_then(|state| partitions(state, now)),
             incidents,
             work: running.map(|execution| doing(execution, now)).collect(),
             foreign_reassignments: state.map_or(0, |state| foreign(state, &memory.executions)),
@@ -215,11 +224,16 @@ fn is_worth_telling(execution: &Execution) -> bool {
     execution.is_running() && !control::guard::is_message(&execution.event.name)
 }
 
-pub(super) fn brokers(state: &State) -> Option<Brokers> {
+pub(super) fn brokers(state: &State, now: Now) -> Option<Brokers> {
     let ids = |ids: &mut dyn Iterator<Item = &BrokerId>| ids.map(|id| id.0).collect();
-    let live = &state.get::<Liveness>()?.value.live;
-    let mut brokers = Brokers { live: ids(&mut live.keys()), ..Brokers::default() };
+    let liveness = state.get::<Liveness>()?;
+    let mut brokers = Brokers {
+        live: ids(&mut liveness.value.live.keys()),
+        age: millis(now.tick.since(liveness.as_of)),
+        ..Brokers::default()
+    };
     if let Some(dead) = state.get::<DeadBrokers>() {
+        brokers.judged = true;
         brokers.dead = ids(&mut dead.value.dead.keys());
         brokers.suspects = ids(&mut dead.value.suspects.keys());
         brokers.unreachable = ids(&mut dead.value.unreachable.iter());
@@ -227,15 +241,16 @@ pub(super) fn brokers(state: &State) -> Option<Brokers> {
     Some(brokers)
 }
 
-pub(super) fn partitions(state: &State) -> Option<Partitions> {
-    let topics = &state.get::<Topics>()?.value.0;
-    let of = topics.values().map(|topic| topic.partitions.len() as u64).sum();
+pub(super) fn partitions(state: &State, now: Now) -> Option<Partitions> {
+    let topics = state.get::<Topics>()?;
+    let of = topics.value.0.values().map(|topic| topic.partitions.len() as u64).sum();
     let under = state.get::<UnderReplicatedPartitions>();
     let under = under.map(|fact| &fact.value.partitions);
     Some(Partitions {
         of,
         under_replicated: under.map_or(0, |under| under.len() as u64),
         leaderless: under.map_or(0, |under| under.values().filter(|p| p.leader.is_none()).count() as u64),
+        age: millis(now.tick.since(topics.as_of)),
     })
 }
 

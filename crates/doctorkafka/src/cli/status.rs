@@ -15,6 +15,9 @@ use crate::plugin::PluginRegistry;
 use crate::shell::audit;
 use crate::shell::cluster_manager::SHELL_SOURCE;
 
+/// A figure that is older is told with its age, in ms.
+const OLD_MS: u64 = 90_000;
+
 /// Say what is wrong, since when, what is being done, what it waits for, and how to stop it.
 #[derive(Args, Debug)]
 pub(super) struct StatusCommand {
@@ -111,14 +114,18 @@ fn numbers(out: &mut String, cluster: &ClusterStatus) {
                 let more = if ids.len() > 20 { ", …" } else { "" };
                 parts.push(format!("{} {what} ({}{more})", ids.len(), list.join(", ")));
             }
-            let _ = writeln!(out, "  brokers     {}", parts.join(", "));
+            let unjudged = if brokers.judged { "" } else { "; who is dead is not known" };
+            let _ = writeln!(out, "  brokers     {}{unjudged}{}", parts.join(", "), as_of(brokers.age));
         }
     }
     if let Some(partitions) = &cluster.partitions {
         let _ = writeln!(
             out,
-            "  partitions  {}, {} under-replicated, {} without leader",
-            partitions.of, partitions.under_replicated, partitions.leaderless
+            "  partitions  {}, {} under-replicated, {} without leader{}",
+            partitions.of,
+            partitions.under_replicated,
+            partitions.leaderless,
+            as_of(partitions.age)
         );
     }
     if cluster.foreign_reassignments > 0 {
@@ -128,6 +135,14 @@ fn numbers(out: &mut String, cluster: &ClusterStatus) {
             cluster.foreign_reassignments
         );
     }
+}
+
+/// Says how old a figure is where it is older than any that is read in time: topics are read every 30 s.
+fn as_of(age_ms: u64) -> String {
+    if age_ms <= OLD_MS {
+        return String::new();
+    }
+    format!(" (as of {} ago)", length(age_ms))
 }
 
 fn wrong(out: &mut String, cluster: &ClusterStatus) {

@@ -193,15 +193,17 @@ monitors:
   - {{type: no_broker_stats, no_stats_seconds: 2m}}
   - {{type: under_replicated_partitions}}
 operators:
-  - {{type: under_replicated_partitions}}
+  - {{type: under_replicated_partitions{throttle}}}
 actions:
-  - {{type: reassign_partitions, dry_run: false}}
-  - {{type: elect_leaders, dry_run: false}}
+  - {{type: reassign_partitions, dry_run: {dry_run}}}
+  - {{type: elect_leaders, dry_run: {dry_run}}}
   - {{type: report_operation}}
 kafkaclusters:
   - {{name: demo, bootstrap_servers: '{bootstrap}'}}
 ",
             grace = HumanDuration(self.grace()),
+            dry_run = self.scenario.dry_run,
+            throttle = self.scenario.throttle.map_or_else(String::new, |rate| format!(", throttle: {rate}")),
             state_dir = folder.join("state").display(),
         );
         let file = folder.join("demo.yaml");

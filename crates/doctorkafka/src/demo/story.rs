@@ -107,6 +107,10 @@ pub(super) fn of_fault(fault: &Fault, lasting: Option<Duration>, cluster: &Clust
         Fault::CrashUs => {
             "DoctorKafka itself is killed (kill -9) and started again. It goes on from what it has written down.".to_owned()
         }
+        Fault::AnotherCluster => {
+            "The addresses lead to another cluster from now on. It is not the one that is remembered: nothing is done to it."
+                .to_owned()
+        }
         Fault::Clock(ms) => {
             let way = if *ms < 0 { "back" } else { "forward" };
             let jump = HumanDuration(Duration::from_millis(ms.unsigned_abs()));

@@ -28,6 +28,14 @@ fn the_story_ends_within_a_minute_at_its_usual_speed() {
 }
 
 #[test]
+fn the_story_is_one_for_every_number_of_brokers() {
+    for brokers in [4, 5, 6, 7, 12, 60] {
+        let scenario = Demo::read(STORY.as_bytes(), brokers, 1);
+        assert!(scenario.is_ok(), "{brokers} brokers: {}", scenario.unwrap_err());
+    }
+}
+
+#[test]
 fn a_scenario_goes_on_until_its_faults_are_over_or_as_long_as_it_says() {
     let end = |text: &str| {
         let scenario = Demo::read(text.as_bytes(), 12, 1).unwrap();

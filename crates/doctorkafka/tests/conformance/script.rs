@@ -66,6 +66,13 @@ impl Script {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let player = Player { plays_steps: true, ..Player::default() };
         let scenario = Scenario::read(&fs::read(path)?, &player).map_err(|why| anyhow!("{why}"))?;
+        let Scenario { grace, run, throttle, .. } = scenario;
+        let others = [grace.map(|_| "grace"), run.map(|_| "run"), throttle.map(|_| "throttle")];
+        let flags = [("agents", scenario.agents), ("dry-run", scenario.dry_run)];
+        let flags = flags.into_iter().filter_map(|(name, is_set)| is_set.then_some(name));
+        let unused: Vec<&str> = others.into_iter().flatten().chain(flags).collect();
+        ensure!(unused.is_empty(), "{unused:?} mean nothing here: no service takes part");
+        ensure!(scenario.kafka == Default::default(), "a script is played on every version");
         let cluster = with_full_names(&name, scenario.cluster);
         let all = (1..=BROKERS as i32).map(BrokerId);
         ensure!(cluster.brokers.keys().copied().eq(all), "a script is about the brokers 1 to {BROKERS}");

@@ -211,6 +211,10 @@ pub(crate) fn agent(fake: &Arc<Fake>) -> Agent {
     Agent::new(Gatherer::new(fake.clone(), fake.clone(), BrokerId(1)))
 }
 
+pub(crate) fn outbox(capacity: usize) -> Arc<Outbox> {
+    Arc::new(Outbox::new(Codec::new().unwrap(), capacity))
+}
+
 pub(crate) fn publisher(fake: &Arc<Fake>, outbox: &Arc<Outbox>) -> Publisher {
     let destination = Destination {
         reader: fake.clone(),
@@ -219,7 +223,7 @@ pub(crate) fn publisher(fake: &Arc<Fake>, outbox: &Arc<Outbox>) -> Publisher {
         log: fake.clone(),
         topic: "brokerstats".to_owned(),
     };
-    Publisher::new(destination, Codec::new().unwrap(), outbox.clone())
+    Publisher::new(destination, outbox.clone())
         .with_pauses(Duration::from_millis(1), Duration::from_millis(2))
 }
 

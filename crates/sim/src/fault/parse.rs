@@ -246,6 +246,7 @@ impl<'a> Words<'a> {
             "foreign-reassignment" => self.foreign_reassignment()?,
             "foreign-cancel" => Fault::ForeignCancel(self.partition()?),
             "crash" => self.next("us", |word| (word == "us").then_some(Fault::CrashUs))?,
+            "another-cluster" => Fault::AnotherCluster,
             "clock" => Fault::Clock(self.next("a jump such as +1h or -5m", jump)?),
             "calm" => Fault::Calm,
             _ => return self.refuse_last("a fault such as kill"),
@@ -306,7 +307,7 @@ pub(crate) fn broker(word: &str) -> Option<BrokerId> {
     id(word.strip_prefix('b')?)
 }
 
-fn rate(word: &str) -> Option<u64> {
+pub(crate) fn rate(word: &str) -> Option<u64> {
     let word = word.strip_suffix("/s")?;
     let (digits, unit) = UNITS.iter().find_map(|(name, unit)| Some((word.strip_suffix(name)?, *unit)))?;
     number::<u64>(digits)?.checked_mul(unit)

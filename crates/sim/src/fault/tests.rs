@@ -108,6 +108,7 @@ fn fault() -> impl Strategy<Value = Fault> {
             };
             prop::sample::select(vec![
                 Fault::Kill(who),
+                Fault::ShutDown(who),
                 Fault::Restart(who),
                 Fault::Recover(who, time),
                 Fault::Replace(who),
@@ -134,6 +135,8 @@ fn fault() -> impl Strategy<Value = Fault> {
         ("[a-z][a-z0-9._-]{0,8}", 0..100_000_u32).prop_map(|(t, by)| Fault::Traffic(t.into(), by)),
         (-1_000_000..1_000_000_i64).prop_map(Fault::Clock),
         Just(Fault::CrashUs),
+        Just(Fault::AnotherCluster),
+        Just(Fault::StatsUnreachable),
         Just(Fault::Calm),
     ]
 }

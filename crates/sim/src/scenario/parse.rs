@@ -7,7 +7,7 @@ use cluster::notation::{ClusterText, NotationError};
 use control::Scope;
 
 use super::{Act, PlannedOrder, Player, Scenario, ScenarioError, ScenarioProblem, Step, Version, Wanted};
-use crate::fault::parse::{Mention, Named, Words, broker, id, number, partition};
+use crate::fault::parse::{Mention, Named, Words, broker, id, number, partition, rate};
 use crate::fault::{Fault, ScheduleError};
 
 type Read<T> = Result<T, ScenarioError>;
@@ -73,7 +73,13 @@ impl<'a> Reader<'a> {
         }
         match first {
             "at" | "within" => self.moment(words, column)?,
-            "kafka" | "grace" | "min-insync" | "agents" | "run" => self.setting(words, column, first)?,
+            "kafka" | "grace" | "min-insync" | "dry-run" | "agents" | "run" => {
+                self.setting(words, column, first)?;
+            }
+            // A throttle of a client's is one of a broker.
+            "throttle" if words.nth(1).is_some_and(|word| word.starts_with(|c: char| c.is_ascii_digit())) => {
+                self.setting(words, column, first)?;
+            }
             _ => self.step(line, text, (column, first))?,
         }
         Ok(false)
@@ -126,6 +132,8 @@ impl<'a> Reader<'a> {
                 let least = words.next("a number from 1", |word| number(word).filter(|least| *least > 0))?;
                 scenario.min_in_sync = Some(least);
             }
+            "dry-run" => scenario.dry_run = true,
+            "throttle" => scenario.throttle = Some(words.next("a rate such as 10MB/s", rate)?),
             "agents" => scenario.agents = true,
             _ => scenario.run = Some(words.time()?),
         }

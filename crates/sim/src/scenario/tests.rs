@@ -117,9 +117,7 @@ fn a_file_without_a_cluster_is_about_the_usual_one() {
 fn says_where_a_text_is_wrong_and_why() {
     check(
         "explode b3",
-        expect![[
-            r#"line 6, column 1: expected a moment (at 30s, within 10m), a setting (kafka, grace, min-insync, agents, run), a broker (b1), a partition (topic-0:) or a step such as kill b3, found "explode""#
-        ]],
+        expect![[r#"line 6, column 1: expected a moment (at 30s, within 10m), a setting (kafka, grace, min-insync, dry-run, throttle 1MB/s, agents, run), a broker (b1), a partition (topic-0:) or a step such as kill b3, found "explode""#]],
     );
     check(
         "at 3s explode b3",
@@ -244,7 +242,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         prop::sample::select(Version::ALL.to_vec()),
         prop::option::of(time()),
         prop::option::of(1..9_usize),
-        any::<bool>(),
+        (any::<bool>(), any::<bool>(), prop::option::of(1..5_000_000_000_u64)),
         prop::option::of(time()),
     );
     let step = prop::collection::vec(act(), 1..4).prop_map(Step);
@@ -253,19 +251,21 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         prop::collection::vec(order(), 0..4),
         prop::collection::vec(step, 0..4),
     );
-    (settings, lines).prop_map(|((kafka, grace, min_in_sync, agents, run), (faults, orders, steps))| {
-        Scenario {
+    (settings, lines).prop_map(
+        |((kafka, grace, min_in_sync, (agents, dry_run, throttle), run), (faults, orders, steps))| Scenario {
             kafka,
             grace,
             min_in_sync,
+            dry_run,
+            throttle,
             agents,
             run,
             cluster: CLUSTER.parse().unwrap(),
             faults: Schedule(faults),
             orders,
             steps,
-        }
-    })
+        },
+    )
 }
 
 proptest! {

@@ -18,8 +18,8 @@ use std::num::NonZero;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 use std::time::Duration;
+use std::{panic, thread};
 
 use cluster::ClusterId;
 use control::execution::MovePhase;
@@ -116,6 +116,16 @@ pub fn run(seed: u64) -> Result<Summary, Failure> {
     })
 }
 
+/// The same, where a panic is a failure like others: it must not hide those that were found before it.
+fn run_caught(seed: u64) -> Result<Summary, Failure> {
+    panic::catch_unwind(|| run(seed)).unwrap_or_else(|payload| {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let why = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no words");
+        let (faults, cluster, account) = (String::new(), String::new(), String::new());
+        Err(Failure { seed, why: format!("panicked: {why}"), faults, cluster, account })
+    })
+}
+
 /// Lives through the incidents of `seeds`, as many at once as there are processors; ends early once `enough` have failed.
 /// What failed is in the order of the seeds.
 pub fn run_all(seeds: Range<u64>, enough: usize) -> (Totals, Vec<Failure>) {
@@ -130,7 +140,7 @@ pub fn run_all(seeds: Range<u64>, enough: usize) -> (Totals, Vec<Failure>) {
             if ends(&found.lock().unwrap_or_else(PoisonError::into_inner)) {
                 return;
             }
-            let result = run(seeds.start + turn);
+            let result = run_caught(seeds.start + turn);
             let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
             found.0.incidents += 1;
             match result {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use cluster::ClusterId;
+
 use super::World;
 use super::broker::Process;
 use super::history::Happening;
@@ -53,6 +55,7 @@ impl World {
                 }
             }
             Fault::CrashUs => self.us.crashes += 1,
+            Fault::AnotherCluster => self.become_cluster(ClusterId("another".into())),
             Fault::Clock(ms) => self.us.clock_ms = self.us.clock_ms.saturating_add(*ms),
             Fault::Calm => self.calm(),
         }

@@ -1,7 +1,7 @@
 //! Moves of ours that copy, and that a dead broker keeps from their end.
 //!
 //! Such a move may bring the only copy that is being made, while a single replica is in sync. It is given up only where a plan
-//! in its place could be made at once, and brings as many live copies. That plan is made here as if the move had been cancelled:
+//! in its place could be made at once, and brings more live copies, or none is needed: what has been copied is lost. That plan is made here as if the move had been cancelled:
 //! with the replicas of before, and with the room that the move takes.
 
 use std::collections::BTreeMap;
@@ -16,6 +16,11 @@ struct HeldUp<'a> {
     step: &'a MoveState,
     by: BrokerId,
     costly: bool,
+}
+
+/// Whether there is such a move.
+pub(super) fn is_any(state: &State) -> bool {
+    !find(state).is_empty()
 }
 
 /// Says which of the moves may be given up, and what the others wait for.
@@ -37,7 +42,7 @@ pub(super) fn judge(
     for held in &held_up {
         let why = match &in_their_place {
             _ if held.costly => "too few are in sync without the new replica".to_owned(),
-            Ok(healing) => match worse(held.step, facts, healing) {
+            Ok(healing) => match no_better(held.step, facts, healing) {
                 Some(why) => why,
                 None => {
                     verdict.may_give_up.insert(held.step.order.partition.clone());
@@ -113,21 +118,21 @@ fn plan_anew(
     plan(&anew)
 }
 
-/// Why what would be planned in the place of a move is worse than it: nothing, or fewer live copies.
-fn worse(step: &MoveState, facts: &Facts<'_>, healing: &Healing) -> Option<String> {
+/// Why what would be planned in the place of a move is no better than it: nothing, or no more live copies.
+fn no_better(step: &MoveState, facts: &Facts<'_>, healing: &Healing) -> Option<String> {
     let partition = &step.order.partition;
     let live = |ids: &[BrokerId]| ids.iter().filter(|id| !facts.dead.dead.contains_key(id)).count();
     let unhealed = healing.unhealed.iter().find(|unhealed| unhealed.partition == *partition);
-    let to = match (healing.moves.iter().find(|other| other.partition == *partition), unhealed) {
-        (Some(other), _) => &other.to,
+    match (healing.moves.iter().find(|other| other.partition == *partition), unhealed) {
+        (Some(other), _) => (live(&other.to) <= live(&step.order.to))
+            .then(|| "what can be planned in its place brings no more live copies".to_owned()),
         (None, Some(unhealed)) => {
-            return Some(format!("nothing can be planned in its place, as {}", unhealed.why.words()));
+            Some(format!("nothing can be planned in its place, as {}", unhealed.why.words()))
         }
         // All replicas of before live.
-        (None, None) => &step.order.from,
-    };
-    let fewer = live(to) < live(&step.order.to);
-    fewer.then(|| "what can be planned in its place brings fewer live copies".to_owned())
+        (None, None) => (live(&step.order.from) < live(&step.order.to))
+            .then(|| "the replicas that it was to replace are fewer live copies".to_owned()),
+    }
 }
 
 fn finding(waiting: &BTreeMap<String, Vec<&HeldUp<'_>>>) -> Option<Finding> {

@@ -360,7 +360,14 @@ impl Collector {
             })
             .collect();
         let read = answers.iter().filter_map(|(id, answer)| Some((*id, answer.as_ref().ok()?.as_slice())));
-        keep(&mut self.newest.disks, Disks::of(read), asked_at);
+        let mut disks = Disks::of(read);
+        // What a broker said last is better than nothing: one of which nothing is known would be the emptiest of all.
+        if let Some((last, _)) = &self.newest.disks {
+            for (id, dirs) in last.brokers.iter().filter(|(id, _)| live(id)) {
+                disks.brokers.entry(*id).or_insert_with(|| dirs.clone());
+            }
+        }
+        keep(&mut self.newest.disks, disks, asked_at);
     }
 
     fn nobody_to_believe(&self) -> Finding {
