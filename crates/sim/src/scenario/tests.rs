@@ -117,7 +117,9 @@ fn a_file_without_a_cluster_is_about_the_usual_one() {
 fn says_where_a_text_is_wrong_and_why() {
     check(
         "explode b3",
-        expect![[r#"line 6, column 1: expected a moment (at 30s, within 10m), a setting (kafka, grace, min-insync, dry-run, throttle 1MB/s, agents, run), a broker (b1), a partition (topic-0:) or a step such as kill b3, found "explode""#]],
+        expect![[
+            r#"line 6, column 1: expected a moment (at 30s, within 10m), a setting (kafka, grace, min-insync, dry-run, throttle 1MB/s, agents, run), a broker (b1), a partition (topic-0:) or a step such as kill b3, found "explode""#
+        ]],
     );
     check(
         "at 3s explode b3",
