@@ -147,7 +147,8 @@ fn as_of(age_ms: u64) -> String {
 
 fn wrong(out: &mut String, cluster: &ClusterStatus) {
     if cluster.incidents.is_empty() {
-        let seen = cluster.last_cycle_age.is_some() && cluster.brokers.is_some();
+        let judged = cluster.brokers.as_ref().is_some_and(|brokers| brokers.judged);
+        let seen = cluster.last_cycle_age.is_some() && judged;
         let _ = writeln!(out, "{}", if seen { "nothing is wrong" } else { "nothing is known yet" });
         return;
     }

@@ -60,7 +60,7 @@ fn finds_its_own_reassignments_after_kill_9_and_finishes_the_record() -> Result<
     .with_context(|| doctor.output())?;
     throttle(&cluster, false)?;
     healed(&cluster, Duration::from_secs(90)).with_context(|| doctor.output())?;
-    wait("end of the record", Duration::from_secs(30), || {
+    let outcome = wait("end of the record", Duration::from_secs(30), || {
         let mut outcomes = doctor
             .actions()?
             .into_iter()
@@ -68,6 +68,13 @@ fn finds_its_own_reassignments_after_kill_9_and_finishes_the_record() -> Result<
         Ok(outcomes.next_back())
     })
     .with_context(|| doctor.output())?;
+    // It is the end of what was begun before the death, and nothing was given up.
+    let begun =
+        doctor.actions()?.into_iter().find(|a| a["operation"] == "reassign_partitions" && a["kind"] == "act");
+    let begun = begun.context("the record of the submission died with the process")?;
+    ensure!(begun["execution"].is_u64() && begun["execution"] == outcome["execution"], "{begun}\n{outcome}");
+    let result = outcome["result"].as_str().unwrap_or_default();
+    ensure!(result.contains("moved") && !result.contains("given up"), "{outcome}");
     wait("no execution left", Duration::from_secs(20), || {
         Ok(doctor.status()?["work"].as_array().is_some_and(Vec::is_empty).then_some(()))
     })?;

@@ -16,7 +16,7 @@ fn check(change: impl FnOnce(&mut ClusterStatus), expected: &Expect) {
         now: NOW,
         last_cycle_age: Some(400),
         evaluation_interval: 1_000,
-        brokers: Some(Brokers { live: vec![1, 2, 3, 4], ..Brokers::default() }),
+        brokers: Some(Brokers { live: vec![1, 2, 3, 4], judged: true, ..Brokers::default() }),
         partitions: Some(Partitions { of: 60, ..Partitions::default() }),
         ..ClusterStatus::default()
     };
@@ -37,6 +37,22 @@ fn says_that_nothing_is_wrong() {
               brokers     4 live
               partitions  60, 0 under-replicated, 0 without leader
             nothing is wrong
+        "#]],
+    );
+}
+
+#[test]
+fn what_was_known_last_is_told_with_its_age() {
+    check(
+        |cluster| {
+            cluster.brokers = Some(Brokers { live: vec![1, 2], age: 3_480_000, ..Brokers::default() });
+            cluster.partitions = Some(Partitions { of: 60, age: 3_490_000, ..Partitions::default() });
+        },
+        &expect![[r#"
+            test  (cluster id abc)  looked 0.4 s ago
+              brokers     2 live; who is dead is not known (as of 58 min ago)
+              partitions  60, 0 under-replicated, 0 without leader (as of 58 min 10 s ago)
+            nothing is known yet
         "#]],
     );
 }
@@ -94,9 +110,14 @@ fn says_what_is_wrong_what_is_done_and_how_to_stop_it() {
     };
     check(
         |cluster| {
-            cluster.brokers =
-                Some(Brokers { live: vec![1, 2, 4], dead: vec![3], suspects: vec![], unreachable: vec![4] });
-            cluster.partitions = Some(Partitions { of: 60, under_replicated: 45, leaderless: 1 });
+            cluster.brokers = Some(Brokers {
+                live: vec![1, 2, 4],
+                dead: vec![3],
+                unreachable: vec![4],
+                judged: true,
+                ..Brokers::default()
+            });
+            cluster.partitions = Some(Partitions { of: 60, under_replicated: 45, leaderless: 1, age: 0 });
             cluster.foreign_reassignments = 2;
             cluster.incidents = vec![
                 problem(Severity::Critical, "broker 3", "broker 3 is dead", None, 12_000),
