@@ -38,9 +38,22 @@ pub trait Reader: Send + Sync {
     /// The addresses given in the configuration.
     fn bootstrap(&self) -> Vec<BrokerAddress>;
 
+    /// Says to which cluster this way leads, or that it is not known any more. Addresses change hands: from then on
+    /// whoever answers for another cluster is neither believed nor given an order. Implementations that lead to one
+    /// cluster whatever happens need do nothing.
+    fn expect_cluster(&self, cluster: Option<&ClusterId>) {
+        let _ = cluster;
+    }
+
+    /// What [`expect_cluster`](Self::expect_cluster) was told last.
+    fn expected_cluster(&self) -> Option<ClusterId> {
+        None
+    }
+
     /// Asks one broker, at this very address and with the cluster's security settings, for what it knows of the
     /// cluster. It is a probe at the same time: a full round through the broker's request handlers. Bounded by
-    /// `limit` in whole. Implementations keep the connection for the next call.
+    /// `limit` in whole. Implementations keep the connection for the next call. Answers of brokers of another cluster
+    /// than the expected one are handed over, too: look at their `cluster_id`.
     fn ask<'a>(
         &'a self,
         at: &'a BrokerAddress,

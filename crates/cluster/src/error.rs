@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::names::ClusterId;
+
 /// Why a call to a cluster failed, in the terms in which a caller decides what to do next.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ClientError {
@@ -22,6 +24,23 @@ pub enum ClientError {
         limit_ms: u64,
         /// What was being done.
         doing: &'static str,
+    },
+    /// It took the connection and closed it without a proper answer. A listener of another kind than the settings say
+    /// does so; but so does a broker that is stopping or starting, so that others may be tried.
+    #[error("cannot talk to {at}: {why}")]
+    Closed {
+        /// Whom we talked to.
+        at: String,
+        /// What it most likely is, in words.
+        why: String,
+    },
+    /// Somebody answers there, but for another cluster than the one that is meant: the address has changed hands.
+    #[error("a broker of another cluster ({id}) answers at {at}")]
+    OtherCluster {
+        /// Whom we talked to.
+        at: String,
+        /// The cluster that it belongs to.
+        id: ClusterId,
     },
     /// The broker refused who we are, or we refused who it is: TLS or SASL failed.
     #[error("security settings were not accepted by {at}: {why}")]
@@ -74,7 +93,10 @@ pub enum ClientError {
 impl ClientError {
     /// Whether a change that ended with this error may have been applied all the same.
     pub fn may_have_been_applied(&self) -> bool {
-        matches!(self, Self::Timeout { .. } | Self::Unreachable { .. } | Self::Malformed { .. })
+        matches!(
+            self,
+            Self::Timeout { .. } | Self::Unreachable { .. } | Self::Closed { .. } | Self::Malformed { .. }
+        )
     }
 
     /// Whether it is a matter of configuration that will not heal by waiting.

@@ -7,6 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cluster::Reader;
 use control::event::names;
 use control::step::OWN_EVENTS;
 use control::{Action, ActionKind, ActionSlot, CoreConfig, FoldLimits, MonitorSlot};
@@ -24,6 +25,8 @@ pub struct ClusterPlugins {
     pub sources: Vec<Arc<dyn Source>>,
     /// The actions.
     pub actions: Vec<Arc<dyn Action>>,
+    /// The way to the cluster that they share.
+    pub reader: Arc<dyn Reader>,
 }
 
 /// Why the plugins of a cluster cannot be made.
@@ -151,7 +154,7 @@ impl PluginManager {
             limits: cluster.care.execution.to_core(),
             incidents: FoldLimits::default(),
         };
-        Ok(ClusterPlugins { core, sources, actions })
+        Ok(ClusterPlugins { core, sources, actions, reader: connection.reader.clone() })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use cluster::ClientError;
+use cluster::{ClientError, ClusterId};
 use krafka::KrafkaError;
 use krafka::error::{ErrorCode, ProtocolErrorKind};
 
@@ -18,6 +18,8 @@ pub(crate) enum Trouble {
     Token(TokenError),
     /// The client says why.
     Client(KrafkaError),
+    /// It is a broker of another cluster.
+    OtherCluster(ClusterId),
 }
 
 impl From<TokenError> for Trouble {
@@ -69,6 +71,7 @@ impl Place<'_> {
     pub(crate) fn trouble(&self, trouble: &Trouble) -> ClientError {
         match trouble {
             Trouble::Client(error) => self.error(error),
+            Trouble::OtherCluster(id) => ClientError::OtherCluster { at: self.at.to_owned(), id: id.clone() },
             Trouble::Token(TokenError::Refused { at, why }) => {
                 ClientError::Security { at: at.clone(), why: why.clone() }
             }
@@ -145,7 +148,8 @@ impl Place<'_> {
         is_odd && !self.proven && !self.security.encrypts()
     }
 
-    /// What became of a connection that was taken, and closed without a proper answer.
+    /// What became of a connection that was taken, and closed without a proper answer. It is a matter of the settings
+    /// for certain only where TLS was seen: a broker that is stopping or starting closes connections, too.
     fn other_listener(&self) -> ClientError {
         match (self.speaks, self.security.authenticates()) {
             (Some(Speaks::SomethingElse), _) => {
@@ -157,7 +161,9 @@ impl Place<'_> {
             (Some(Speaks::Tls), true) => {
                 self.security("it answers in TLS: the listener wants SASL_SSL, or SSL (security.protocol)")
             }
-            (Some(Speaks::Kafka) | None, _) => self.security(self.closed()),
+            (Some(Speaks::Kafka) | None, _) => {
+                ClientError::Closed { at: self.at.to_owned(), why: self.closed().to_owned() }
+            }
         }
     }
 
@@ -275,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_connection_is_a_matter_of_settings_only_where_nothing_was_ever_answered() {
+    fn a_closed_connection_hints_at_the_settings_only_where_nothing_was_ever_answered() {
         let security = Security::plaintext();
         let mut place = Place {
             at: "a:1",
@@ -287,6 +293,9 @@ mod tests {
         };
         let closed =
             KrafkaError::Network(std::sync::Arc::new(io::Error::from(io::ErrorKind::ConnectionReset)));
+        let error = place.error(&closed);
+        assert!(matches!(error, ClientError::Closed { .. }) && !error.is_configuration(), "{error}");
+        place.speaks = Some(Speaks::Tls);
         assert!(matches!(place.error(&closed), ClientError::Security { .. }));
         place.proven = true;
         assert!(matches!(place.error(&closed), ClientError::Unreachable { .. }));

@@ -33,7 +33,7 @@ pub(crate) struct Shared {
     pub(crate) config: ConnectionConfig,
     pub(crate) transport: Arc<Transport>,
     pub(crate) links: Links,
-    pub(crate) directory: Directory,
+    pub(crate) directory: Arc<Directory>,
     pub(crate) appender: Appender,
     pub(crate) readers: PartitionReaders,
 }
@@ -41,11 +41,13 @@ pub(crate) struct Shared {
 impl Kafka {
     /// The cluster that `config` leads to.
     pub fn new(config: ConnectionConfig) -> Self {
-        let transport = Arc::new(Transport::new(config.security.clone(), &config.client_id));
+        let directory = Arc::new(Directory::default());
+        let transport =
+            Arc::new(Transport::new(config.security.clone(), &config.client_id, Arc::clone(&directory)));
         let shared = Shared {
             links: Links::new(Arc::clone(&transport)),
             transport,
-            directory: Directory::default(),
+            directory,
             appender: Appender::default(),
             readers: PartitionReaders::default(),
             config,
@@ -62,7 +64,7 @@ impl Kafka {
         limit: Duration,
         error_of: impl Fn(&R) -> ErrorCode,
     ) -> Result<R, ClientError> {
-        self.at_controller(api, request, limit, error_of, true).await
+        self.at_controller(api, request, limit, &error_of, true).await
     }
 
     /// Gives the controller an order. Once it may have been received it is not given again.
@@ -73,7 +75,7 @@ impl Kafka {
         limit: Duration,
         error_of: impl Fn(&R) -> ErrorCode,
     ) -> Result<R, ClientError> {
-        self.at_controller(api, request, limit, error_of, false).await
+        self.at_controller(api, request, limit, &error_of, false).await
     }
 
     async fn at_controller<Q: VersionedEncode, R: VersionedDecode>(
@@ -81,7 +83,24 @@ impl Kafka {
         api: Api,
         request: &Q,
         limit: Duration,
-        error_of: impl Fn(&R) -> ErrorCode,
+        error_of: &impl Fn(&R) -> ErrorCode,
+        question: bool,
+    ) -> Result<R, ClientError> {
+        match self.try_controllers(api, request, limit, error_of, question).await {
+            // Whoever was asked did not take it.
+            Err(ClientError::OtherCluster { .. }) if self.goes_elsewhere().await => {
+                self.try_controllers(api, request, limit, error_of, question).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn try_controllers<Q: VersionedEncode, R: VersionedDecode>(
+        &self,
+        api: Api,
+        request: &Q,
+        limit: Duration,
+        error_of: &impl Fn(&R) -> ErrorCode,
         question: bool,
     ) -> Result<R, ClientError> {
         let Shared { links, directory, .. } = &*self.shared;
@@ -124,16 +143,31 @@ impl Kafka {
         }))
     }
 
-    /// Asks the brokers, one after another, until one says who is in the cluster.
+    /// Asks the brokers, one after another, until one of the cluster says who is in it. Where nobody answers for it,
+    /// and nobody has said which cluster it is, it has been built anew: then it is the one that a bootstrap address
+    /// answers for.
     pub(crate) async fn locate(&self) -> Result<(), ClientError> {
-        let now = Instant::now();
-        let everyone = self.shared.directory.everyone(&self.shared.config.bootstrap, now);
-        let mut last = None;
+        let Shared { config, directory, .. } = &*self.shared;
+        let everyone = directory.everyone(&config.bootstrap, Instant::now());
+        let (mut last, mut stranger) = (None, None);
         for at in everyone.iter().take(MAX_CANDIDATES) {
             match self.ask_broker(at, LOCATE_LIMIT).await {
-                Ok(_) => return Ok(()),
+                Ok(answer) if directory.cluster().as_ref() == Some(&answer.cluster_id) => return Ok(()),
+                Ok(answer) => {
+                    let id = answer.cluster_id.clone();
+                    last = Some(ClientError::OtherCluster { at: at.to_string(), id });
+                    if config.bootstrap.contains(at) {
+                        stranger.get_or_insert((at, answer));
+                    }
+                }
                 Err(error) => last = Some(error),
             }
+        }
+        if let Some((at, answer)) = stranger
+            && directory.adopt(at, &answer)
+        {
+            tracing::warn!(%at, cluster = %answer.cluster_id, "the bootstrap servers lead to another cluster than before");
+            return Ok(());
         }
         Err(last.unwrap_or_else(|| ClientError::Unreachable {
             at: "the cluster".to_owned(),
@@ -141,8 +175,28 @@ impl Kafka {
         }))
     }
 
+    /// After a broker of another cluster has answered: looks again where the cluster is, if nobody has said which one it
+    /// is. Says whether it was found.
+    async fn goes_elsewhere(&self) -> bool {
+        self.shared.directory.told().is_none() && self.locate().await.is_ok()
+    }
+
     /// Runs `call` on one broker after another until one answers: for questions that any broker can answer.
     pub(crate) async fn ask_anyone<Q: VersionedEncode, R: VersionedDecode>(
+        &self,
+        api: Api,
+        request: &Q,
+        limit: Duration,
+    ) -> Result<R, ClientError> {
+        match self.ask_each(api, request, limit).await {
+            Err(ClientError::OtherCluster { .. }) if self.goes_elsewhere().await => {
+                self.ask_each(api, request, limit).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn ask_each<Q: VersionedEncode, R: VersionedDecode>(
         &self,
         api: Api,
         request: &Q,

@@ -8,11 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use cluster::{BrokerAddress, ClientError};
+use cluster::{BrokerAddress, ClientError, ClusterId};
 use krafka::__private::network::{BrokerConnection, ConnectionConfig};
-use krafka::__private::protocol::{ApiKey, VersionedDecode, VersionedEncode};
+use krafka::__private::protocol::{
+    ApiKey, MetadataRequest, MetadataResponse, VersionedDecode, VersionedEncode,
+};
 use krafka::KrafkaError;
+use krafka::error::ProtocolErrorKind;
 
+use crate::directory::Directory;
 use crate::fail::{Place, Trouble};
 use crate::oauth::Held;
 use crate::security::Security;
@@ -43,6 +47,10 @@ pub(crate) struct Api {
     pub(crate) doing: &'static str,
 }
 
+/// Any broker answers it to anybody, with no topic in it.
+const WHOSE: Api =
+    Api { key: ApiKey::Metadata, min: 2, max: 13, doing: "asking which cluster a broker belongs to" };
+
 /// Which of an address's connections.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lane {
@@ -65,7 +73,20 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(2);
 /// The longest wait after a refused login: a password that was put right is found within this time.
 const LONGEST_REFUSED_PAUSE: Duration = Duration::from_secs(30);
 
-type Connection = Arc<BrokerConnection>;
+/// A connection to a broker. It stays with that broker, so that its cluster is asked for once.
+pub(crate) struct Connected {
+    broker: BrokerConnection,
+    cluster: tokio::sync::OnceCell<ClusterId>,
+}
+
+impl Connected {
+    /// The connection itself.
+    pub(crate) fn broker(&self) -> &BrokerConnection {
+        &self.broker
+    }
+}
+
+type Connection = Arc<Connected>;
 
 /// A refused login: what was said, and until when it is not tried again.
 struct Refused {
@@ -89,6 +110,8 @@ struct Link {
 pub(crate) struct Transport {
     pub(crate) security: Security,
     client_id: String,
+    /// Knows which cluster is meant.
+    directory: Arc<Directory>,
     settings: tokio::sync::Mutex<Option<Settings>>,
 }
 
@@ -101,8 +124,16 @@ struct Settings {
 }
 
 impl Transport {
-    pub(crate) fn new(security: Security, client_id: &str) -> Self {
-        Self { security, client_id: client_id.to_owned(), settings: tokio::sync::Mutex::default() }
+    pub(crate) fn new(security: Security, client_id: &str, directory: Arc<Directory>) -> Self {
+        let settings = tokio::sync::Mutex::default();
+        Self { security, client_id: client_id.to_owned(), directory, settings }
+    }
+
+    /// Makes sure that the broker belongs to the cluster that is meant, as far as it is known which one that is.
+    async fn verify(&self, connection: &Connected, limit: Duration) -> Result<(), Trouble> {
+        let Some(expected) = self.directory.cluster() else { return Ok(()) };
+        let found = connection.cluster.get_or_try_init(|| cluster_of(&connection.broker, limit)).await?;
+        if *found == expected { Ok(()) } else { Err(Trouble::OtherCluster(found.clone())) }
     }
 
     async fn connect(&self, at: &str) -> Result<BrokerConnection, Trouble> {
@@ -199,27 +230,27 @@ impl Links {
     ) -> Result<(R, Connection), Failure> {
         let link = self.link(at);
         let sent = AtomicBool::new(false);
-        let proven = link.proven.load(Ordering::Relaxed);
-        let place = Place {
-            at: &link.at,
-            doing: api.doing,
-            limit,
-            security: &self.transport.security,
-            proven,
-            speaks: None,
-        };
+        let began = Instant::now();
         let exchange = async {
             let (connection, kept) = self.connection(&link, lane).await?;
-            match request_once(&connection, api, request, limit, &sent).await {
-                Err(KrafkaError::Network(_)) if kept && again => {
+            match self.request(&link, lane, &connection, api, request, limit, &sent).await {
+                Err(Trouble::Client(KrafkaError::Network(_))) if kept && again => {
                     let (connection, _) = self.connection(&link, lane).await?;
-                    let answer = request_once(&connection, api, request, limit, &sent).await?;
+                    let answer = self.request(&link, lane, &connection, api, request, limit, &sent).await?;
                     Ok((answer, connection))
                 }
                 other => Ok((other?, connection)),
             }
         };
         let outcome: Result<Result<_, Trouble>, _> = tokio::time::timeout(limit, exchange).await;
+        let place = Place {
+            at: &link.at,
+            doing: api.doing,
+            limit,
+            security: &self.transport.security,
+            proven: link.proven.load(Ordering::Relaxed),
+            speaks: None,
+        };
         let sent = sent.load(Ordering::Relaxed);
         match outcome {
             Ok(Ok(answered)) => {
@@ -228,7 +259,12 @@ impl Links {
             }
             Ok(Err(trouble)) => {
                 let place = if sent { place } else { connecting(place) };
-                let speaks = if place.is_puzzled_by(&trouble) { link.speaks().await } else { None };
+                let speaks = if place.is_puzzled_by(&trouble) {
+                    let left = limit.saturating_sub(began.elapsed());
+                    tokio::time::timeout(left, link.speaks()).await.ok().flatten()
+                } else {
+                    None
+                };
                 Err(Failure { error: Place { speaks, ..place }.trouble(&trouble), sent })
             }
             Err(_) if sent => Err(Failure { error: place.timeout(), sent }),
@@ -236,13 +272,37 @@ impl Links {
         }
     }
 
+    /// Sends a request to a broker of the cluster that is meant, and to no other. Only the question which cluster it is
+    /// goes to anybody.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one call, in one place")]
+    async fn request<Q: VersionedEncode, R: VersionedDecode>(
+        &self,
+        link: &Link,
+        lane: Lane,
+        connection: &Connection,
+        api: Api,
+        request: &Q,
+        limit: Duration,
+        sent: &AtomicBool,
+    ) -> Result<R, Trouble> {
+        if api.key != ApiKey::DescribeCluster {
+            let verified = self.transport.verify(connection, limit).await;
+            if matches!(verified, Err(Trouble::OtherCluster(_))) {
+                // The address may change hands again: next time it is connected to anew.
+                link.slot(lane).lock().await.take_if(|held| Arc::ptr_eq(held, connection));
+            }
+            verified?;
+            if connection.cluster.initialized() {
+                link.proven.store(true, Ordering::Relaxed);
+            }
+        }
+        Ok(request_once(&connection.broker, api, request, limit, sent).await?)
+    }
+
     /// The lane's connection, and whether it was there before.
     async fn connection(&self, link: &Link, lane: Lane) -> Result<(Connection, bool), Trouble> {
-        let mut held = match lane {
-            Lane::Ask => link.ask.lock().await,
-            Lane::Work => link.work.lock().await,
-        };
-        if let Some(connection) = held.as_ref().filter(|c| c.is_usable()) {
+        let mut held = link.slot(lane).lock().await;
+        if let Some(connection) = held.as_ref().filter(|c| c.broker.is_usable()) {
             return Ok((Arc::clone(connection), true));
         }
         *held = None;
@@ -256,7 +316,8 @@ impl Links {
             _ => None,
         };
         link.remember_refusal(refusal, Instant::now());
-        let connection = Arc::new(connected?);
+        let cluster = tokio::sync::OnceCell::new();
+        let connection = Arc::new(Connected { broker: connected?, cluster });
         *held = Some(Arc::clone(&connection));
         Ok((connection, false))
     }
@@ -284,6 +345,13 @@ impl Links {
 }
 
 impl Link {
+    fn slot(&self, lane: Lane) -> &tokio::sync::Mutex<Option<Connection>> {
+        match lane {
+            Lane::Ask => &self.ask,
+            Lane::Work => &self.work,
+        }
+    }
+
     /// Who answers there. It is asked seldom: a listener of another kind stays one for a while.
     async fn speaks(&self) -> Option<Speaks> {
         let mut last = self.speaks.lock().await;
@@ -325,6 +393,19 @@ fn connecting(place: Place<'_>) -> Place<'_> {
     Place { doing: "connecting", limit: place.limit.min(CONNECT_TIMEOUT), ..place }
 }
 
+/// Which cluster the broker belongs to.
+async fn cluster_of(broker: &BrokerConnection, limit: Duration) -> Result<ClusterId, KrafkaError> {
+    let request = MetadataRequest { topics: Some(Vec::new()), allow_auto_topic_creation: false };
+    let sent = AtomicBool::new(false);
+    let answer: MetadataResponse = request_once(broker, WHOSE, &request, limit, &sent).await?;
+    answer.cluster_id.map(|id| ClusterId(id.into())).ok_or_else(|| {
+        KrafkaError::protocol_kind(
+            ProtocolErrorKind::InvalidValue,
+            "the broker does not say which cluster it belongs to",
+        )
+    })
+}
+
 async fn request_once<Q: VersionedEncode, R: VersionedDecode>(
     connection: &BrokerConnection,
     api: Api,
@@ -334,7 +415,7 @@ async fn request_once<Q: VersionedEncode, R: VersionedDecode>(
 ) -> Result<R, KrafkaError> {
     let Some(version) = connection.negotiate_api_version(api.key, api.max, api.min) else {
         return Err(KrafkaError::protocol_kind(
-            krafka::error::ProtocolErrorKind::UnknownApiVersion,
+            ProtocolErrorKind::UnknownApiVersion,
             "no version of the request that both sides speak",
         ));
     };
@@ -349,11 +430,38 @@ async fn request_once<Q: VersionedEncode, R: VersionedDecode>(
 
 #[cfg(test)]
 mod tests {
+    use krafka::__private::protocol::{DescribeClusterRequest, DescribeClusterResponse};
+
     use super::*;
+
+    fn links() -> Links {
+        Links::new(Arc::new(Transport::new(Security::plaintext(), "test", Arc::default())))
+    }
+
+    #[tokio::test]
+    async fn a_look_at_who_answers_costs_no_more_than_the_limit() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = BrokerAddress { host: "127.0.0.1".into(), port: listener.local_addr().unwrap().port() };
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                drop(stream);
+            }
+        });
+        let links = links();
+        let link = links.link(&at);
+        // Somebody is looking, and does not come to an end.
+        let _looking = link.speaks.lock().await;
+        let api = Api { key: ApiKey::DescribeCluster, min: 0, max: 2, doing: "asking" };
+        let request = DescribeClusterRequest::default();
+        let limit = Duration::from_millis(500);
+        let asked = links.ask::<_, DescribeClusterResponse>(Lane::Ask, &at, api, &request, limit);
+        let answer = tokio::time::timeout(Duration::from_secs(30), asked).await.expect("an end");
+        assert!(matches!(answer, Err(ClientError::Closed { .. })), "{:?}", answer.err());
+    }
 
     #[test]
     fn a_refused_login_is_tried_again_later_and_later() {
-        let links = Links::new(Arc::new(Transport::new(Security::plaintext(), "test")));
+        let links = links();
         let link = links.link(&BrokerAddress { host: "b1".into(), port: 9092 });
         let start = Instant::now();
         let refusal = KrafkaError::auth("no such user");

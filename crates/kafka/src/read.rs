@@ -19,7 +19,7 @@ use krafka::__private::protocol::{
 use krafka::error::ErrorCode;
 
 use crate::fail;
-use crate::kafka::Kafka;
+use crate::kafka::{Kafka, Shared};
 use crate::link::{Api, Lane, REQUEST_TIMEOUT};
 
 /// How long the list of all topics may take: 41 MiB for a million partitions, over a slow line.
@@ -47,6 +47,14 @@ const DESCRIBE_CONFIGS: Api =
 impl Reader for Kafka {
     fn bootstrap(&self) -> Vec<BrokerAddress> {
         self.shared.config.bootstrap.clone()
+    }
+
+    fn expect_cluster(&self, cluster: Option<&ClusterId>) {
+        self.shared.directory.tell(cluster);
+    }
+
+    fn expected_cluster(&self) -> Option<ClusterId> {
+        self.shared.directory.told()
     }
 
     fn ask<'a>(
@@ -144,10 +152,14 @@ impl Reader for Kafka {
 }
 
 impl Kafka {
-    /// See [`Reader::ask`].
+    /// See [`Reader::witnesses`]. Only advertised addresses are asked, which every broker has for itself: a bootstrap
+    /// address may be another name of one that is asked already, and give it two votes.
     async fn ask_witnesses(&self, names: &[TopicName], count: usize) -> Result<Vec<TopicTable>, ClientError> {
-        let now = Instant::now();
-        let brokers = self.shared.directory.in_turn(&self.shared.config.bootstrap, now);
+        let mut brokers = self.shared.directory.in_turn(Instant::now());
+        if brokers.is_empty() {
+            self.locate().await?;
+            brokers = self.shared.directory.in_turn(Instant::now());
+        }
         let wanted = count.min(brokers.len()).max(1);
         let (mut tables, mut last) = (Vec::new(), None);
         for at in brokers {
@@ -214,10 +226,13 @@ impl Kafka {
             controller: (answer.controller_id >= 0).then_some(BrokerId(answer.controller_id)),
             live,
             fenced,
-            capabilities: capabilities(&connection),
+            capabilities: capabilities(connection.broker()),
             took: began.elapsed(),
         };
-        self.shared.directory.learn(at, &answer);
+        let Shared { config, directory, .. } = &*self.shared;
+        if !directory.learn(at, &answer, config.bootstrap.contains(at)) && directory.cluster().is_some() {
+            directory.failed(at, Instant::now());
+        }
         Ok(answer)
     }
 

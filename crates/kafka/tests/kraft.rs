@@ -294,7 +294,7 @@ async fn wrong_credentials_are_a_matter_of_security(cluster: &Cluster, stores: &
     ] {
         let kafka = secured(bootstrap, &properties);
         match kafka.ask(&kafka.bootstrap()[0], SHORT).await {
-            Err(error @ ClientError::Security { .. }) => {
+            Err(error @ (ClientError::Security { .. } | ClientError::Closed { .. })) => {
                 let shown = error.to_string();
                 assert!(shown.contains(expected), "{shown:?} does not say {expected:?}");
                 assert!(!shown.contains("admin-pw"));

@@ -71,7 +71,7 @@ async fn a_connection_that_is_closed_without_a_word_may_be_of_any_kind() {
     let kafka = plain(&says(b"").await);
     let answer = kafka.ask(&kafka.bootstrap()[0], LONG).await;
     assert!(
-        matches!(&answer, Err(ClientError::Security { why, .. }) if why.contains("probably wants SSL or SASL")),
+        matches!(&answer, Err(ClientError::Closed { why, .. }) if why.contains("probably wants SSL or SASL")),
         "{answer:?}"
     );
 }

@@ -2,12 +2,13 @@
 //! cluster's own security settings.
 //!
 //! It asks the same question as `kafka_metadata`, but of every broker that has ever been known, dead ones included,
-//! and it looks at nothing but whether an answer comes. A failing probe alone makes no broker dead.
+//! and it looks at nothing but whether an answer comes, and from a broker of this cluster: the address of a dead one may
+//! have gone over to another cluster. A failing probe alone makes no broker dead.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cluster::{BrokerAddress, BrokerId};
+use cluster::{BrokerAddress, BrokerId, ClientError, ClusterId};
 use control::config::HumanDuration;
 use control::effect::Contribution;
 use control::state::NamedValue;
@@ -164,7 +165,11 @@ impl Prober {
             let (reader, limit) = (Arc::clone(&self.context.connection.reader), self.config.timeout.0);
             let clock = Arc::clone(&self.context.clock);
             self.jobs.spawn(async move {
-                let failure = reader.ask(&at, limit).await.err().map(|why| why.to_string());
+                let failure = match reader.ask(&at, limit).await {
+                    Ok(answer) => is_of_another(reader.expected_cluster(), &at, answer.cluster_id),
+                    Err(why) => Some(why),
+                };
+                let failure = failure.map(|why| why.to_string());
                 let took = clock.now().tick.since(now);
                 (id, now, Probe { address: at, failure, took })
             });
@@ -191,11 +196,16 @@ impl Prober {
     }
 }
 
+/// What is wrong with an answer for this cluster, if another one is expected there.
+fn is_of_another(expected: Option<ClusterId>, at: &BrokerAddress, id: ClusterId) -> Option<ClientError> {
+    expected.filter(|expected| *expected != id).map(|_| ClientError::OtherCluster { at: at.to_string(), id })
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use cluster::Broker;
+    use cluster::{Broker, Reader as _};
     use control::memory::KnownBroker;
     use control::{Attribute, Timestamp};
     use tokio::time::Instant;
@@ -214,32 +224,58 @@ mod tests {
         all_are_probed(Fake { dying: 1.into(), ..Fake::default() }).await;
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_for_another_cluster_is_none() {
+        let fake = Fake::default();
+        for id in 1..=30 {
+            fake.answer_at(&address(id), "other");
+        }
+        fake.expect_cluster(Some(&ClusterId("ours".into())));
+        let fake = Arc::new(fake);
+        let context = context(&fake);
+        let probes = probes(&context, |probe| probe.failure.is_some()).await;
+        let failure = probes.0[&BrokerId(3)].failure.as_deref();
+        assert_eq!(failure, Some("a broker of another cluster (other) answers at b3:9092"));
+        // Where nobody has said which cluster it is, an answer is an answer.
+        fake.expect_cluster(None);
+        self::probes(&context, |probe| probe.failure.is_none()).await;
+    }
+
+    fn address(id: i32) -> BrokerAddress {
+        BrokerAddress { host: format!("b{id}").into(), port: 9092 }
+    }
+
     /// How long it takes until each of thirty brokers has a probe that failed.
     async fn all_are_probed(fake: Fake) -> Duration {
-        let context = context(&Arc::new(fake));
+        let begun = Instant::now();
+        probes(&context(&Arc::new(fake)), |probe| probe.failure.is_some()).await;
+        begun.elapsed()
+    }
+
+    /// The probes of thirty brokers, as soon as it holds for each of them.
+    async fn probes(context: &BuildContext, holds: impl Fn(&Probe) -> bool) -> Probes {
         let config = BrokerProbeConfig::default();
-        let MonitorPlugin::Source(monitor) = config.build(&context).unwrap() else {
+        let MonitorPlugin::Source(monitor) = config.build(context).unwrap() else {
             panic!("a probe is a source");
         };
         let known = (1..=30).map(|id| {
-            let address = BrokerAddress { host: format!("b{id}").into(), port: 9092 };
-            let broker = Broker { id: BrokerId(id), address, rack: None };
+            let broker = Broker { id: BrokerId(id), address: address(id), rack: None };
             (BrokerId(id), KnownBroker { broker, last_live: Timestamp(0) })
         });
         let now = context.clock.now();
         let mut state = State::new("test".into(), now, Arc::default(), Arc::default(), Arc::default());
         state.put(KnownBrokers(Arc::new(known.collect())), now.tick);
-        let begun = Instant::now();
         monitor.after_cycle(&state);
-        let failed = || {
+        let newest = || {
             let contribution = monitor.latest(context.clock.now());
             let mut probes =
                 contribution.attributes.iter().filter(|attribute| attribute.name == Probes::NAME);
             let probes =
                 probes.next().and_then(|probes| probes.value.as_ref().as_any().downcast_ref::<Probes>());
-            probes.map_or(0, |probes| probes.0.values().filter(|probe| probe.failure.is_some()).count())
+            probes.cloned().unwrap_or_default()
         };
-        until("every broker was probed", || failed() == 30).await;
-        begun.elapsed()
+        let so_many = || newest().0.values().filter(|probe| holds(probe)).count();
+        until("every broker was probed", || so_many() == 30).await;
+        newest()
     }
 }

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cluster::{
-    BoxFuture, Broker, BrokerAddress, BrokerAnswer, BrokerId, ClientError, ConfigChange, ConfigResource,
-    ConfigResults, ConfigValues, LogDir, LogReader, LogWriter, NewRecord, NewTopic, OffsetAt,
-    PartitionResults, ReadBatch, Reader, Reassignments, StoredRecord, TopicName, TopicPartition, TopicTable,
-    Writer,
+    BoxFuture, Broker, BrokerAddress, BrokerAnswer, BrokerId, Capabilities, ClientError, ClusterId,
+    ConfigChange, ConfigResource, ConfigResults, ConfigValues, LogDir, LogReader, LogWriter, NewRecord,
+    NewTopic, OffsetAt, PartitionResults, ReadBatch, Reader, Reassignments, StoredRecord, TopicName,
+    TopicPartition, TopicTable, Writer,
 };
 use control::{Now, Tick, Timestamp};
 use tokio::time::Instant;
@@ -17,7 +17,7 @@ use crate::plugin::{BuildContext, Clock, Connection, Endpoint, Wake};
 use crate::shell::connect::RealConnect;
 use crate::store::memory::MemoryStore;
 
-/// Its brokers swallow every probe; its topics are those given; it has one log, of one partition.
+/// Its brokers swallow every probe, but for those with an answer; its topics are those given; it has one log, of one partition.
 #[derive(Default)]
 pub(crate) struct Fake {
     pub(crate) topics: TopicTable,
@@ -31,6 +31,10 @@ pub(crate) struct Fake {
     pub(crate) may_not: Mutex<Option<ClientError>>,
     /// So many of the next probes panic.
     pub(crate) dying: Mutex<u32>,
+    /// What is answered at some addresses. Those of bootstrap are the same.
+    pub(crate) answers: Mutex<BTreeMap<BrokerAddress, BrokerAnswer>>,
+    /// Which cluster it was said to be.
+    pub(crate) expected: Mutex<Option<ClusterId>>,
     /// The changes that were asked for.
     pub(crate) changes: Mutex<Vec<&'static str>>,
 }
@@ -53,6 +57,20 @@ impl Fake {
         }
     }
 
+    /// From now on a broker of this cluster answers there, and says that it is the only one.
+    pub(crate) fn answer_at(&self, at: &BrokerAddress, cluster: &str) {
+        let broker = Broker { id: BrokerId(1), address: at.clone(), rack: None };
+        let answer = BrokerAnswer {
+            cluster_id: ClusterId(cluster.into()),
+            controller: Some(broker.id),
+            live: [(broker.id, broker)].into(),
+            fenced: BTreeMap::new(),
+            capabilities: Capabilities::default(),
+            took: Duration::ZERO,
+        };
+        self.answers.lock().unwrap().insert(at.clone(), answer);
+    }
+
     /// Adds a record to the log.
     pub(crate) fn append(&self, timestamp_ms: i64, value: Vec<u8>) {
         let mut log = self.log.lock().unwrap();
@@ -64,7 +82,15 @@ impl Fake {
 
 impl Reader for Fake {
     fn bootstrap(&self) -> Vec<BrokerAddress> {
-        Vec::new()
+        self.answers.lock().unwrap().keys().cloned().collect()
+    }
+
+    fn expect_cluster(&self, cluster: Option<&ClusterId>) {
+        *self.expected.lock().unwrap() = cluster.cloned();
+    }
+
+    fn expected_cluster(&self) -> Option<ClusterId> {
+        self.expected.lock().unwrap().clone()
     }
 
     fn ask<'a>(
@@ -80,6 +106,10 @@ impl Reader for Fake {
         };
         Box::pin(async move {
             assert!(!dies, "made up");
+            let answer = self.answers.lock().unwrap().get(at).cloned();
+            if let Some(answer) = answer {
+                return Ok(answer);
+            }
             tokio::time::sleep(limit).await;
             let limit_ms = u64::try_from(limit.as_millis()).unwrap();
             Err(ClientError::Timeout { at: at.to_string(), limit_ms, doing: "asking" })

@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cluster::{ClusterId, Reader};
 use control::order::OrderKind;
 use control::{
     Action, Contribution, Core, Effect, Finding, Inputs, KnownBrokers, Memory, Now, Order, Outcome,
@@ -42,6 +43,8 @@ pub struct ClusterSetup {
     pub sources: Vec<Arc<dyn Source>>,
     /// The actions.
     pub actions: Vec<Arc<dyn Action>>,
+    /// The way to the cluster that the plugins share.
+    pub reader: Arc<dyn Reader>,
     /// The cluster's part of the state store.
     pub journal: Journal,
     /// The clock.
@@ -100,6 +103,9 @@ const PANICS_WITH_THE_SAME: u32 = 3;
 /// Runs the loop of one cluster.
 pub struct ClusterManager {
     looking: Arc<Looking>,
+    reader: Arc<dyn Reader>,
+    /// Which cluster the reader was said to lead to.
+    told: Option<ClusterId>,
     journal: Journal,
     clock: Arc<dyn Clock>,
     wake: Wake,
@@ -153,6 +159,8 @@ impl ClusterManager {
         };
         let manager = Self {
             looking: Arc::new(Looking { name: setup.name, core: setup.core, sources: setup.sources }),
+            reader: setup.reader,
+            told: None,
             journal: setup.journal,
             clock: setup.clock,
             wake: setup.wake,
@@ -176,6 +184,7 @@ impl ClusterManager {
     /// Runs until `stop` becomes true, then waits for acts under way, bounded, and takes note of what came of them.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         self.load_if_due().await;
+        self.tell_identity();
         // Whoever asks before the first cycle sees what is remembered.
         let (memory, trouble) = (self.memory.clone(), self.store_trouble.clone());
         self.publish(Snapshot { memory, trouble, ..Snapshot::default() });
@@ -209,6 +218,15 @@ impl ClusterManager {
         let mut state = State::new(Arc::clone(&self.looking.name), now, incidents, executions, wishes);
         state.put(KnownBrokers(Arc::clone(&memory.brokers)), now.tick);
         self.looking.tell(&state);
+    }
+
+    /// The way to the cluster leads to the cluster that is remembered: whoever answers for another one is not believed,
+    /// and gets no orders. It is told before anything is done that rests on it.
+    fn tell_identity(&mut self) {
+        if self.told != self.memory.cluster_id {
+            self.reader.expect_cluster(self.memory.cluster_id.as_ref());
+            self.told.clone_from(&self.memory.cluster_id);
+        }
     }
 
     /// Until all sources have something to show, as far as the core's readers could tell.
@@ -266,6 +284,7 @@ impl ClusterManager {
         match self.step(now).await {
             Ok((memory, stepped)) => {
                 self.memory = memory;
+                self.tell_identity();
                 let answers = self.take_orders(&stepped);
                 let Stepped { effects, state, held, stopped, .. } = stepped;
                 let written = self.carry_out(effects, last).await;

@@ -231,6 +231,7 @@ impl Parts {
             core,
             sources,
             actions: plugins.actions,
+            reader: plugins.reader,
             journal: Journal::new(Arc::clone(&self.store), &cluster.name),
             clock: Arc::clone(&self.clock),
             wake,

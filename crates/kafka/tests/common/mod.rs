@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test crate uses a part of it")]
 
+pub(crate) mod broker;
 pub(crate) mod endpoint;
 
 use std::collections::BTreeMap;

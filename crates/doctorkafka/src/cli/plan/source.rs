@@ -78,6 +78,8 @@ pub(super) async fn read(reader: &dyn Reader) -> Result<Source, String> {
                 continue;
             }
         };
+        // One cluster is read, also where the addresses lead to several.
+        reader.expect_cluster(Some(&answer.cluster_id));
         let topics = reader.topics(&at).await.map_err(|error| in_words(&error))?;
         let live: Vec<_> = answer.live.values().cloned().collect();
         let mut dirs = BTreeMap::new();

@@ -1,11 +1,12 @@
 //! The task behind the monitor: asks, counts, reads, and keeps the newest of everything.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cluster::{
-    Broker, BrokerAddress, BrokerAnswer, BrokerId, ClientError, LogDir, Reassignments, TopicTable,
+    Broker, BrokerAddress, BrokerAnswer, BrokerId, ClientError, ClusterId, LogDir, Reassignments, TopicTable,
 };
 use control::effect::Contribution;
 use control::state::NamedValue;
@@ -110,6 +111,8 @@ pub(super) struct Collector {
     views: BTreeMap<BrokerAddress, View>,
     failures: BTreeMap<BrokerAddress, ClientError>,
     asked: BTreeSet<BrokerAddress>,
+    /// When it became the cluster that it is: what was asked for before belongs to another one.
+    since: Tick,
     in_flight: BTreeSet<BrokerAddress>,
     topics: Schedule,
     disks: Schedule,
@@ -137,6 +140,7 @@ impl Collector {
             views: BTreeMap::new(),
             failures: BTreeMap::new(),
             asked: BTreeSet::new(),
+            since: Tick::default(),
             in_flight: BTreeSet::new(),
             topics: Schedule::default(),
             disks: Schedule::default(),
@@ -208,7 +212,8 @@ impl Collector {
         self.asked = targets;
     }
 
-    /// Whom to ask: some of the live brokers, spread over the ids; when too few of them answer, everybody who may.
+    /// Whom to ask: some of the live brokers, spread over the ids; when none of them answers, or all for another cluster,
+    /// everybody who may.
     fn targets(&self) -> BTreeSet<BrokerAddress> {
         let live: Vec<&BrokerAddress> = match &self.newest.liveness {
             Some((liveness, _)) => liveness.live.values().map(|broker| &broker.address).collect(),
@@ -220,7 +225,9 @@ impl Collector {
         let count = self.config.ask.min(willing.len());
         targets.extend((0..count).map(|i| willing[i * willing.len() / count].clone()));
         targets.extend(failing.into_iter().take(self.config.ask).cloned());
-        if self.views.is_empty() {
+        let elsewhere =
+            self.newest.liveness.as_ref().is_some_and(|(liveness, _)| !self.is_expected(liveness));
+        if self.views.is_empty() || elsewhere {
             let strangers = self.context.connection.reader.bootstrap().into_iter();
             let strangers = strangers.chain(self.needs.borrow().known.clone());
             targets.extend(strangers.take(MOST_STRANGERS_ASKED));
@@ -251,7 +258,12 @@ impl Collector {
 
     fn vote(&mut self) {
         let before = self.newest.liveness.as_ref().map(|(liveness, _)| Arc::clone(liveness));
-        let decided = votes::count(&self.views, self.asked.len(), before.as_deref());
+        let (voters, strangers) = self.voters();
+        let decided = votes::count(&voters, self.asked.len(), before.as_deref());
+        let decided = decided.map(|mut decided| {
+            decided.strangers.extend(strangers);
+            decided
+        });
         self.vote_findings = match &decided {
             Some(decided) => disagreements(decided),
             None if self.failures.is_empty() && self.views.is_empty() => Vec::new(),
@@ -259,6 +271,13 @@ impl Collector {
         };
         self.vote_findings.extend(self.refusals());
         let Some(decided) = decided else { return };
+        let reader = &self.context.connection.reader;
+        if reader.expected_cluster().is_none() {
+            reader.expect_cluster(Some(&decided.liveness.cluster_id));
+        }
+        if before.as_ref().is_some_and(|before| before.cluster_id != decided.liveness.cluster_id) {
+            self.forget_what_was_read();
+        }
         let changed = before.as_ref().is_none_or(|before| {
             !before.live.keys().eq(decided.liveness.live.keys())
                 || before.controller != decided.liveness.controller
@@ -280,9 +299,40 @@ impl Collector {
         }
     }
 
+    /// What was read belongs to the cluster that it was before.
+    fn forget_what_was_read(&mut self) {
+        self.since = self.now();
+        self.newest = Newest::default();
+        (self.topics_finding, self.disk_findings) = (None, Vec::new());
+        (self.topics.wanted, self.disks.wanted) = (true, true);
+    }
+
+    /// Whether this is the cluster that is expected, as far as one is.
+    fn is_expected(&self, liveness: &Liveness) -> bool {
+        let expected = self.context.connection.reader.expected_cluster();
+        expected.is_none_or(|expected| expected == liveness.cluster_id)
+    }
+
+    /// Whose answers count: as long as somebody answers for the expected cluster, those for others do not, however many
+    /// they are.
+    fn voters(&self) -> (Cow<'_, BTreeMap<BrokerAddress, View>>, BTreeMap<BrokerAddress, ClusterId>) {
+        let expected = self.context.connection.reader.expected_cluster();
+        let is_ours = |view: &View| Some(&view.answer.cluster_id) == expected.as_ref();
+        if !self.views.values().any(is_ours) || self.views.values().all(is_ours) {
+            return (Cow::Borrowed(&self.views), BTreeMap::new());
+        }
+        let (ours, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            self.views.clone().into_iter().partition(|(_, view)| is_ours(view));
+        let strangers = others.into_iter().map(|(at, view)| (at, view.answer.cluster_id)).collect();
+        (Cow::Owned(ours), strangers)
+    }
+
     /// Starts reading what is due.
     fn read(&mut self) {
         let Some((liveness, _)) = self.newest.liveness.clone() else { return };
+        if !self.is_expected(&liveness) {
+            return;
+        }
         let now = self.now();
         let busy = self.needs.borrow().busy;
         let topics_every = if busy {
@@ -323,6 +373,9 @@ impl Collector {
 
     fn take_topics(&mut self, asked_at: Tick, read: Result<(Reassignments, TopicTable), ClientError>) {
         self.topics.end(self.context.clock.now().tick, read.is_ok());
+        if asked_at < self.since {
+            return;
+        }
         let (reassignments, topics) = match read {
             Ok(read) => read,
             Err(why) => {
@@ -348,6 +401,9 @@ impl Collector {
 
     fn take_disks(&mut self, asked_at: Tick, answers: &LogDirAnswers) {
         self.disks.end(self.context.clock.now().tick, true);
+        if asked_at < self.since {
+            return;
+        }
         let live =
             |id: &BrokerId| self.newest.liveness.as_ref().is_some_and(|(l, _)| l.live.contains_key(id));
         self.disk_findings = answers
@@ -383,9 +439,13 @@ impl Collector {
             .waiting_for("any broker of the cluster to answer")
     }
 
-    /// Brokers that refuse who we are.
+    /// Brokers that refuse who we are. A connection that is closed without a word is a sign of that only where all do it:
+    /// a broker that is stopping does so, too.
     fn refusals(&self) -> Option<Finding> {
-        let refused = self.failures.values().find(|why| why.is_configuration())?;
+        let closes = |at: &BrokerAddress| self.failures.get(at).is_some_and(is_closed);
+        let all_close = self.views.is_empty() && self.asked.iter().all(closes);
+        let is_refusal = |why: &&ClientError| why.is_configuration() || (all_close && is_closed(why));
+        let refused = self.failures.values().find(is_refusal)?;
         let message = format!("the security settings do not fit: {refused}");
         Some(Finding::new("security_refused", Target::Cluster, Severity::Critical, message))
     }
@@ -396,6 +456,10 @@ impl Collector {
         self.newest.findings.extend(self.disk_findings.iter().cloned());
         *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = self.newest.clone();
     }
+}
+
+fn is_closed(why: &ClientError) -> bool {
+    matches!(why, ClientError::Closed { .. })
 }
 
 /// Keeps the old value where the new one equals it, so that whoever compares sees at once that nothing has changed.

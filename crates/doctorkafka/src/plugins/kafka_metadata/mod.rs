@@ -131,9 +131,10 @@ pub const WRITES: [&str; 4] = [
 
 #[cfg(test)]
 mod tests {
-    use cluster::{Broker, BrokerAddress, BrokerId};
+    use cluster::{Broker, BrokerAddress, BrokerId, ClusterId, Reader as _};
     use control::Timestamp;
     use control::memory::KnownBroker;
+    use tokio::time::Instant;
 
     use super::*;
     use crate::plugins::fakes::{Fake, context, until};
@@ -159,5 +160,81 @@ mod tests {
         };
         until("the second question has failed", told).await;
         assert_eq!(*fake.dying.lock().unwrap(), 0);
+    }
+
+    fn at(host: &str) -> BrokerAddress {
+        BrokerAddress { host: host.into(), port: 9092 }
+    }
+
+    /// The cluster that the monitor sees, and the kinds of its findings.
+    fn seen(monitor: &Arc<dyn Source>, context: &BuildContext) -> (Option<ClusterId>, Vec<String>) {
+        let contribution = monitor.latest(context.clock.now());
+        let liveness = contribution.attributes.iter().find(|found| found.name == control::Liveness::NAME);
+        let liveness =
+            liveness.and_then(|found| found.value.as_ref().as_any().downcast_ref::<control::Liveness>());
+        let kinds = contribution.findings.iter().map(|finding| finding.kind.to_string()).collect();
+        (liveness.map(|liveness| liveness.cluster_id.clone()), kinds)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_expected_cluster_is_heard_however_many_answer_for_another() {
+        let (ours, other) = (ClusterId("ours".into()), ClusterId("other".into()));
+        let fake = Arc::new(Fake::default());
+        for host in ["b1", "b2", "b3"] {
+            fake.answer_at(&at(host), "other");
+        }
+        fake.expect_cluster(Some(&ours));
+        let context = context(&fake);
+        let MonitorPlugin::Source(monitor) = KafkaMetadataConfig::default().build(&context).unwrap() else {
+            panic!("it collects in a task of its own");
+        };
+        // The core tells that from what it remembers, and does nothing.
+        until("nobody answers for ours", || seen(&monitor, &context).0 == Some(other.clone())).await;
+        assert_eq!(fake.expected_cluster(), Some(ours.clone()), "a vote does not change what is expected");
+        fake.answer_at(&at("b0"), "ours");
+        until("one answers for ours", || seen(&monitor, &context).0 == Some(ours.clone())).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_read_of_one_cluster_is_not_taken_for_another_ones() {
+        let fake = Arc::new(Fake::default());
+        fake.answer_at(&at("b1"), "ours");
+        let context = context(&fake);
+        let MonitorPlugin::Source(monitor) = KafkaMetadataConfig::default().build(&context).unwrap() else {
+            panic!("it collects in a task of its own");
+        };
+        let has_topics = || {
+            let attributes = monitor.latest(context.clock.now()).attributes;
+            attributes.iter().any(|found| found.name == control::Topics::NAME)
+        };
+        until("the topics are read", has_topics).await;
+        fake.answer_at(&at("b1"), "other");
+        let other = ClusterId("other".into());
+        until("it is another cluster", || seen(&monitor, &context).0 == Some(other.clone())).await;
+        assert!(!has_topics(), "of the cluster that it was before");
+        let later = Instant::now() + Duration::from_secs(60);
+        until("a minute is over", || {
+            assert!(!has_topics(), "of a cluster that nobody expects");
+            Instant::now() >= later
+        })
+        .await;
+        fake.expect_cluster(Some(&other));
+        until("they are read there", has_topics).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_vote_says_which_cluster_it_is_and_strangers_are_told_of() {
+        let fake = Arc::new(Fake::default());
+        fake.answer_at(&at("b1"), "ours");
+        let context = context(&fake);
+        let MonitorPlugin::Source(monitor) = KafkaMetadataConfig::default().build(&context).unwrap() else {
+            panic!("it collects in a task of its own");
+        };
+        until("it was told", || fake.expected_cluster() == Some(ClusterId("ours".into()))).await;
+        fake.answer_at(&at("b1"), "other");
+        fake.answer_at(&at("b2"), "ours");
+        let told = || seen(&monitor, &context).1.iter().any(|kind| kind == "identity_conflict");
+        until("the stranger is told of", told).await;
+        assert_eq!(seen(&monitor, &context).0, Some(ClusterId("ours".into())));
     }
 }

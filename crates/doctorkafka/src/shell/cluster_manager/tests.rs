@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use cluster::{BoxFuture, ClusterId};
+use cluster::BoxFuture;
 use control::event::names::REPORT_OPERATION;
 use control::state::NamedValue;
 use control::{
@@ -15,6 +15,7 @@ use control::{
 use control::Record;
 
 use super::*;
+use crate::plugins::fakes::Fake;
 use crate::store::memory::MemoryStore;
 use crate::store::{FileStore, StateStore};
 
@@ -27,6 +28,10 @@ struct World {
     executed: Mutex<Vec<String>>,
     reported: AtomicU64,
     told: AtomicU64,
+    /// Whether it is another cluster than before.
+    is_other: AtomicBool,
+    /// The way to it.
+    way: Arc<Fake>,
 }
 
 impl World {
@@ -55,7 +60,7 @@ impl Source for Healthy {
     }
     fn latest(&self, now: Now) -> Contribution {
         let liveness = Liveness {
-            cluster_id: ClusterId("id".into()),
+            cluster_id: ClusterId(if self.0.is_other.load(Ordering::SeqCst) { "other" } else { "id" }.into()),
             controller: None,
             live: BTreeMap::default(),
             fenced: BTreeMap::default(),
@@ -162,6 +167,7 @@ fn start(store: &Arc<impl StateStore + 'static>, world: &Arc<World>) -> Loop {
         core,
         sources: vec![Arc::new(Healthy(Arc::clone(world))), Arc::new(Shaky(Arc::clone(world)))],
         actions: vec![act("good"), act("bad"), act("report")],
+        reader: Arc::clone(&world.way) as Arc<dyn Reader>,
         journal: Journal::new(Arc::clone(store) as Arc<dyn StateStore>, "test"),
         clock: Arc::new(Virtual(Instant::now())),
         wake: wake.clone(),
@@ -377,6 +383,24 @@ async fn an_answered_order_outlives_the_process() {
     assert_eq!(looped.order(OrderKind::Resume).await, Ok("resumed".to_owned()));
     looped.until("done", |s| ended(s, "do_good").is_some()).await;
     looped.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_way_to_the_cluster_leads_to_the_one_that_is_remembered() {
+    let (store, world) = parts();
+    let running = start(&store, &world);
+    let expected = |world: &World| world.way.expected_cluster().map(|id| id.to_string());
+    running.until("it was told", |_| expected(&world).as_deref() == Some("id")).await;
+    running.end().await;
+
+    // Another process, and all brokers answer for another cluster.
+    let world = Arc::new(World { is_other: true.into(), ..World::default() });
+    let running = start(&store, &world);
+    running.until("a mismatch", |snapshot| incident(snapshot, "identity_mismatch").is_some()).await;
+    assert_eq!(expected(&world).as_deref(), Some("id"));
+    running.order(OrderKind::AcceptIdentity).await.unwrap();
+    running.until("it is accepted", |_| expected(&world).as_deref() == Some("other")).await;
+    running.end().await;
 }
 
 #[tokio::test(start_paused = true)]
