@@ -1,5 +1,6 @@
 //! Other people and other programs: their work is not disturbed, their absence does not matter.
 
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -87,6 +88,54 @@ fn an_agent_that_dies_while_its_broker_lives_costs_a_finding_and_no_replica() ->
     ensure!(doctor.count("is dead") == 0, "declared dead:\n{}", doctor.output());
     ensure!(doctor.count("submitting") == 0 && placed(&cluster)? == before, "replicas have moved");
     doctor.stop()
+}
+
+#[test]
+fn a_dead_brokers_address_that_went_to_another_cluster_hides_no_death() -> Result<()> {
+    let cluster = Cluster::builder().brokers(4).racks(2).start()?;
+    cluster.create_topic("orders", 12, 3)?;
+    let other = Cluster::builder().brokers(1).start()?;
+    other.create_topic("orders", 12, 1)?;
+    let folder = tempfile::tempdir()?;
+    let doctor = Doctor::heal(&cluster, &folder.path().join("state"))?;
+    doctor.ready()?;
+    // The lowest of all: with it begins whoever goes through the brokers in their order.
+    cluster.kill(1)?;
+    forward(&cluster.address(1)?, other.address(1)?)?;
+    let reason = format!("a broker of another cluster ({}) answers at", other.cluster_id());
+    wait("reason", Duration::from_secs(40), || {
+        Ok(doctor.status()?["incidents"].to_string().contains(&reason).then_some(()))
+    })
+    .with_context(|| doctor.output())?;
+    doctor.line("submitting", Duration::from_secs(40))?;
+    healed(&cluster, Duration::from_secs(60)).with_context(|| doctor.output())?;
+    let on_victim = cluster.partitions_of("orders")?.into_iter().filter(|p| p.replicas.contains(&1)).count();
+    ensure!(on_victim == 0, "{on_victim} partitions are still on the dead broker");
+    ensure!(!doctor.incidents()?.iter().any(|kind| kind == "identity_mismatch"), "{}", doctor.output());
+    let theirs = other.partitions()?;
+    ensure!(theirs.iter().all(|p| p.topic == "orders" && p.replicas == [1]), "changed: {theirs:?}");
+    ensure!(other.ongoing()?.is_empty(), "something is moved there");
+    doctor.stop()
+}
+
+/// Whoever connects to `from` is connected to `to`, as if the address had been given to that host.
+fn forward(from: &str, to: String) -> Result<()> {
+    let listener = wait("port to be free", Duration::from_secs(20), || Ok(TcpListener::bind(from).ok()))?;
+    std::thread::spawn(move || {
+        for near in listener.incoming().map_while(std::io::Result::ok) {
+            let Ok(far) = TcpStream::connect(&to) else { continue };
+            for (mut from, mut to) in [(near.try_clone(), far.try_clone()), (Ok(far), Ok(near))]
+                .into_iter()
+                .filter_map(|(from, to)| Some((from.ok()?, to.ok()?)))
+            {
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Both);
+                });
+            }
+        }
+    });
+    Ok(())
 }
 
 /// A running agent.
