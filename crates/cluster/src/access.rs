@@ -85,12 +85,13 @@ pub trait Reader: Send + Sync {
         brokers: &'a [Broker],
     ) -> BoxFuture<'a, BTreeMap<BrokerId, Result<Vec<LogDir>, ClientError>>>;
 
-    /// The values of dynamic and static configs `keys` of each resource; keys without a value are absent.
+    /// The values of dynamic and static configs `keys` of each of `resources`; keys without a value are absent. A broker's
+    /// configs are known to that broker alone; one resource that cannot be read does not hide the others.
     fn configs<'a>(
         &'a self,
         resources: &'a [ConfigResource],
         keys: &'a [&'a str],
-    ) -> BoxFuture<'a, Result<ConfigValues, ClientError>>;
+    ) -> BoxFuture<'a, ConfigReadings>;
 }
 
 /// What a config belongs to.
@@ -115,6 +116,9 @@ pub enum ConfigChange {
 
 /// The values of configs, by resource and key.
 pub type ConfigValues = BTreeMap<ConfigResource, BTreeMap<String, String>>;
+
+/// What was read of each resource that was asked for: the values of its configs, by key.
+pub type ConfigReadings = BTreeMap<ConfigResource, Result<BTreeMap<String, String>, ClientError>>;
 
 /// Result of a change for each resource that was named in it.
 pub type ConfigResults = BTreeMap<ConfigResource, Result<(), ClientError>>;

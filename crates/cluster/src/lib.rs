@@ -13,8 +13,9 @@ pub mod notation;
 pub mod view;
 
 pub use access::{
-    BoxFuture, BrokerAnswer, ConfigChange, ConfigResource, ConfigResults, ConfigValues, LogReader, LogWriter,
-    NewRecord, NewTopic, OffsetAt, PartitionResults, ReadBatch, Reader, StoredRecord, Writer,
+    BoxFuture, BrokerAnswer, ConfigChange, ConfigReadings, ConfigResource, ConfigResults, ConfigValues,
+    LogReader, LogWriter, NewRecord, NewTopic, OffsetAt, PartitionResults, ReadBatch, Reader, StoredRecord,
+    Writer,
 };
 pub use error::ClientError;
 pub use names::{BrokerId, ClusterId, TopicName, TopicPartition};

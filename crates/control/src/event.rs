@@ -3,6 +3,7 @@
 //! An event leaves no choice to the action that executes it. Its payload is JSON, because events are a public
 //! interface: script plugins read them, the journal keeps them. The built-in payloads are the types in here.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cluster::{BrokerId, TopicPartition};
@@ -235,6 +236,21 @@ impl Throttle {
     pub fn concerns(&self, entry: &ThrottleEntry) -> bool {
         entry.broker.is_some_and(|broker| self.brokers.contains(&broker))
             || entry.topic.as_ref().is_some_and(|topic| self.topics.contains(topic))
+    }
+
+    /// Whose configs are in the list of what is ours, in words: `broker 3, topic t`. Bounded.
+    pub fn places(&self) -> String {
+        const MOST: usize = 8;
+        let of = |entry: &ThrottleEntry| match (&entry.broker, &entry.topic) {
+            (Some(broker), _) => format!("broker {broker}"),
+            (None, Some(topic)) => format!("topic {topic}"),
+            (None, None) => "nothing".to_owned(),
+        };
+        let places: BTreeSet<String> = self.entries.iter().flatten().map(of).collect();
+        let named: Vec<&str> = places.iter().take(MOST).map(String::as_str).collect();
+        let more = places.len().saturating_sub(MOST);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{}{more}", named.join(", "))
     }
 }
 

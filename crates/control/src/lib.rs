@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`time`], [`state`] and [`attributes`] (what is known), [`votes`] (who is alive), [`finding`] and [`incident`] (what is
 //! wrong, and since when), [`event`] (orders), [`plugin`] (who decides and who acts), [`order`] (what people want),
-//! [`execution`] (work that lasts), [`record`] (the audit), [`memory`], [`effect`], [`guard`] (who says no), [`step`]
+//! [`execution`] (work that lasts), [`acts`] (what actions make of what they are answered), [`record`] (the audit), [`memory`], [`effect`], [`guard`] (who says no), [`step`]
 //! (how it all goes together).
 
 pub mod config;
@@ -31,6 +31,8 @@ pub mod plugin;
 pub mod order;
 
 pub mod execution;
+
+pub mod acts;
 
 pub mod record;
 

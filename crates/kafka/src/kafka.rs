@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use cluster::ClientError;
 use krafka::__private::protocol::{VersionedDecode, VersionedEncode};
 use krafka::error::ErrorCode;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use crate::config::ConnectionConfig;
 use crate::directory::Directory;
@@ -17,6 +19,8 @@ use crate::log_write::Appender;
 
 /// How many brokers a call for the controller is offered to before it is given up.
 const MAX_CANDIDATES: usize = 4;
+/// How many brokers are talked to at once about what each of them has to tell or do by itself.
+const BROKERS_AT_ONCE: usize = 16;
 /// How long one broker may take to say where the controller is.
 const LOCATE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -218,6 +222,28 @@ impl Kafka {
             why: "no bootstrap server is configured".to_owned(),
         }))
     }
+}
+
+/// Does the same with each of `items`, with some of them at once, and gives back what came of it, in no order.
+pub(crate) async fn at_each<I, T, F>(items: impl IntoIterator<Item = I>, act: impl Fn(I) -> F) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let slots = Arc::new(Semaphore::new(BROKERS_AT_ONCE));
+    let mut running = JoinSet::new();
+    for item in items {
+        let (slots, act) = (Arc::clone(&slots), act(item));
+        running.spawn(async move {
+            let _slot = slots.acquire_owned().await;
+            act.await
+        });
+    }
+    let mut all = Vec::with_capacity(running.len());
+    while let Some(done) = running.join_next().await {
+        all.extend(done);
+    }
+    all
 }
 
 impl fmt::Debug for Kafka {

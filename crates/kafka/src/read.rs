@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use cluster::{
     BoxFuture, Broker, BrokerAddress, BrokerAnswer, BrokerId, Capabilities, ClientError, ClusterId,
-    ConfigResource, ConfigValues, LogDir, LogDirReplica, Partition, Reader, Reassignment, Reassignments,
+    ConfigReadings, ConfigResource, LogDir, LogDirReplica, Partition, Reader, Reassignment, Reassignments,
     Topic, TopicName, TopicPartition, TopicTable,
 };
 use krafka::__private::network::BrokerConnection;
@@ -19,15 +19,13 @@ use krafka::__private::protocol::{
 use krafka::error::ErrorCode;
 
 use crate::fail;
-use crate::kafka::{Kafka, Shared};
+use crate::kafka::{Kafka, Shared, at_each};
 use crate::link::{Api, Lane, REQUEST_TIMEOUT};
 
 /// How long the list of all topics may take: 41 MiB for a million partitions, over a slow line.
 const TOPICS_LIMIT: Duration = Duration::from_secs(20);
 /// Topics that are described in one request.
 const TOPICS_AT_ONCE: usize = 1000;
-/// How many brokers are asked for their log directories at once.
-const LOG_DIRS_AT_ONCE: usize = 16;
 /// The level of the finalized feature `metadata.version` that Kafka 4.3 brings (4.3-IV0). From that version on the
 /// KRaft controller completes a reassignment when the added replicas are in sync; up to 4.2 it waits for all targets,
 /// as ZooKeeper's controller does. It is the controller's behaviour, and the finalized level is what all controllers
@@ -122,23 +120,11 @@ impl Reader for Kafka {
         brokers: &'a [Broker],
     ) -> BoxFuture<'a, BTreeMap<BrokerId, Result<Vec<LogDir>, ClientError>>> {
         Box::pin(async move {
-            let slots = Arc::new(tokio::sync::Semaphore::new(LOG_DIRS_AT_ONCE));
-            let mut running = tokio::task::JoinSet::new();
-            for broker in brokers {
-                let (kafka, slots) = (self.clone(), Arc::clone(&slots));
-                let (id, at) = (broker.id, broker.address.clone());
-                running.spawn(async move {
-                    let _slot = slots.acquire_owned().await;
-                    (id, kafka.log_dirs_of(&at).await)
-                });
-            }
-            let mut all = BTreeMap::new();
-            while let Some(done) = running.join_next().await {
-                if let Ok((id, dirs)) = done {
-                    all.insert(id, dirs);
-                }
-            }
-            all
+            let ask = |broker: &Broker| {
+                let (kafka, id, at) = (self.clone(), broker.id, broker.address.clone());
+                async move { (id, kafka.log_dirs_of(&at).await) }
+            };
+            at_each(brokers, ask).await.into_iter().collect()
         })
     }
 
@@ -146,7 +132,7 @@ impl Reader for Kafka {
         &'a self,
         resources: &'a [ConfigResource],
         keys: &'a [&'a str],
-    ) -> BoxFuture<'a, Result<ConfigValues, ClientError>> {
+    ) -> BoxFuture<'a, ConfigReadings> {
         Box::pin(self.describe_configs(resources, keys))
     }
 }
@@ -249,53 +235,71 @@ impl Kafka {
         Ok(answer.results.into_iter().map(log_dir).collect())
     }
 
-    async fn describe_configs(
-        &self,
-        resources: &[ConfigResource],
-        keys: &[&str],
-    ) -> Result<ConfigValues, ClientError> {
-        let mut all = BTreeMap::new();
+    /// See [`Reader::configs`].
+    async fn describe_configs(&self, resources: &[ConfigResource], keys: &[&str]) -> ConfigReadings {
+        let mut ids = Vec::new();
         let mut anywhere = Vec::new();
-        // A broker's own configs are known to that broker alone.
         for resource in resources {
             match resource {
-                ConfigResource::Broker(id) => {
-                    let at = self.address_of(*id).await?;
-                    let request = describe_request(std::slice::from_ref(resource), keys);
-                    let (answer, _) = self
-                        .shared
-                        .links
-                        .ask::<_, DescribeConfigsResponse>(
-                            Lane::Work,
-                            &at,
-                            DESCRIBE_CONFIGS,
-                            &request,
-                            REQUEST_TIMEOUT,
-                        )
-                        .await?;
-                    take_configs(answer, &mut all)?;
-                }
+                ConfigResource::Broker(id) => ids.push(*id),
                 ConfigResource::Topic(_) | ConfigResource::BrokerDefault => anywhere.push(resource.clone()),
             }
         }
+        let mut all = ConfigReadings::new();
+        // A broker's own configs are known to that broker alone.
+        let addresses = self.addresses_of(&ids).await;
+        let ask = |(id, at): (BrokerId, Result<BrokerAddress, ClientError>)| {
+            let (kafka, resource) = (self.clone(), ConfigResource::Broker(id));
+            let request = describe_request(std::slice::from_ref(&resource), keys);
+            async move {
+                let answer = match at {
+                    Ok(at) => kafka.configs_at(&at, &request).await,
+                    Err(why) => Err(why),
+                };
+                (resource, answer)
+            }
+        };
+        for (resource, answer) in at_each(addresses, ask).await {
+            take_configs(answer, std::slice::from_ref(&resource), &mut all);
+        }
         if !anywhere.is_empty() {
             let request = describe_request(&anywhere, keys);
-            let answer: DescribeConfigsResponse =
-                self.ask_anyone(DESCRIBE_CONFIGS, &request, REQUEST_TIMEOUT).await?;
-            take_configs(answer, &mut all)?;
+            let answer = self.ask_anyone(DESCRIBE_CONFIGS, &request, REQUEST_TIMEOUT).await;
+            take_configs(answer, &anywhere, &mut all);
         }
-        Ok(all)
+        all
+    }
+
+    async fn configs_at(
+        &self,
+        at: &BrokerAddress,
+        request: &DescribeConfigsRequest,
+    ) -> Result<DescribeConfigsResponse, ClientError> {
+        let links = &self.shared.links;
+        let (answer, _) = links.ask(Lane::Work, at, DESCRIBE_CONFIGS, request, REQUEST_TIMEOUT).await?;
+        Ok(answer)
+    }
+
+    /// Where each of these brokers listens. Only live brokers have an address.
+    pub(crate) async fn addresses_of(
+        &self,
+        brokers: &[BrokerId],
+    ) -> BTreeMap<BrokerId, Result<BrokerAddress, ClientError>> {
+        let directory = &self.shared.directory;
+        let unknown = brokers.iter().any(|id| directory.address(*id).is_none());
+        let located = if unknown { self.locate().await } else { Ok(()) };
+        let find = |id: &BrokerId| match (directory.address(*id), &located) {
+            (Some(at), _) => (*id, Ok(at)),
+            (None, Err(why)) => (*id, Err(why.clone())),
+            (None, Ok(())) => (*id, Err(not_alive(*id))),
+        };
+        brokers.iter().map(find).collect()
     }
 
     /// Where a broker listens. Only live brokers have an address.
     pub(crate) async fn address_of(&self, broker: BrokerId) -> Result<BrokerAddress, ClientError> {
-        if self.shared.directory.address(broker).is_none() {
-            self.locate().await?;
-        }
-        self.shared.directory.address(broker).ok_or_else(|| ClientError::Unreachable {
-            at: format!("broker {broker}"),
-            why: "it is not among the live brokers".to_owned(),
-        })
+        let mut found = self.addresses_of(&[broker]).await;
+        found.remove(&broker).unwrap_or_else(|| Err(not_alive(broker)))
     }
 
     /// The metadata of one topic, from any broker.
@@ -310,6 +314,11 @@ impl Kafka {
             None => Err(ClientError::UnknownTopic { what: topic.to_owned() }),
         }
     }
+}
+
+fn not_alive(broker: BrokerId) -> ClientError {
+    let why = "it is not among the live brokers".to_owned();
+    ClientError::Unreachable { at: format!("broker {broker}"), why }
 }
 
 fn capabilities(connection: &BrokerConnection) -> Capabilities {
@@ -461,19 +470,37 @@ fn describe_request(resources: &[ConfigResource], keys: &[&str]) -> DescribeConf
     DescribeConfigsRequest { resources, include_synonyms: false, include_documentation: false }
 }
 
-fn take_configs(answer: DescribeConfigsResponse, all: &mut ConfigValues) -> Result<(), ClientError> {
-    for result in answer.results {
-        if result.error_code != ErrorCode::None {
-            let message = result.error_message.as_deref().filter(|m| !m.is_empty());
-            let message = message.or(Some(&result.resource_name));
-            return Err(fail::broker(DESCRIBE_CONFIGS.doing, result.error_code, message));
+/// Takes in what was answered about the resources `asked`: each of them gets a result.
+fn take_configs(
+    answer: Result<DescribeConfigsResponse, ClientError>,
+    asked: &[ConfigResource],
+    all: &mut ConfigReadings,
+) {
+    let doing = DESCRIBE_CONFIGS.doing;
+    let missing = match answer {
+        Err(why) => why,
+        Ok(answer) => {
+            for result in answer.results {
+                let Some(resource) = resource_of(result.resource_type, &result.resource_name) else {
+                    continue;
+                };
+                let read = match result.error_code {
+                    ErrorCode::None => {
+                        Ok(result.configs.into_iter().filter_map(|c| c.value.map(|v| (c.name, v))).collect())
+                    }
+                    code => {
+                        let message = result.error_message.as_deref().filter(|m| !m.is_empty());
+                        Err(fail::broker(doing, code, message.or(Some(&result.resource_name))))
+                    }
+                };
+                all.insert(resource, read);
+            }
+            ClientError::Malformed { doing, why: "the answer does not mention it".to_owned() }
         }
-        if let Some(resource) = resource_of(result.resource_type, &result.resource_name) {
-            let values = result.configs.into_iter().filter_map(|c| c.value.map(|v| (c.name, v))).collect();
-            all.insert(resource, values);
-        }
+    };
+    for resource in asked {
+        all.entry(resource.clone()).or_insert_with(|| Err(missing.clone()));
     }
-    Ok(())
 }
 
 fn request_of(names: &[TopicName]) -> MetadataRequest {

@@ -18,7 +18,7 @@ use krafka::__private::protocol::{
 use krafka::error::ErrorCode;
 
 use crate::fail;
-use crate::kafka::Kafka;
+use crate::kafka::{Kafka, at_each};
 use crate::link::{Api, REQUEST_TIMEOUT};
 use crate::read::{millis, resource_name, resource_of};
 
@@ -136,29 +136,19 @@ impl Writer for Kafka {
         changes: &'a BTreeMap<ConfigResource, Vec<ConfigChange>>,
     ) -> BoxFuture<'a, Result<ConfigResults, ClientError>> {
         Box::pin(async move {
-            let mut results = BTreeMap::new();
+            let mut own = BTreeMap::new();
             let mut anywhere = BTreeMap::new();
             for (resource, changes) in changes {
                 match resource {
-                    // A broker takes changes of its own configs itself, in every version.
                     ConfigResource::Broker(id) => {
-                        let one = BTreeMap::from([(resource, changes)]);
-                        let outcome = match self.address_of(*id).await {
-                            Ok(at) => self.alter_at(&at, &one).await,
-                            Err(error) => Err(error),
-                        };
-                        match outcome {
-                            Ok(done) => results.extend(done),
-                            Err(error) => {
-                                results.insert(resource.clone(), Err(error));
-                            }
-                        }
+                        own.insert(*id, changes);
                     }
                     ConfigResource::Topic(_) | ConfigResource::BrokerDefault => {
                         anywhere.insert(resource, changes);
                     }
                 }
             }
+            let mut results = self.alter_brokers(&own).await;
             if !anywhere.is_empty() {
                 let answer: Result<IncrementalAlterConfigsResponse, _> = self
                     .order_controller(ALTER_CONFIGS, &alter_request(&anywhere), CHANGE_LIMIT, |r| {
@@ -214,6 +204,32 @@ impl Writer for Kafka {
 }
 
 impl Kafka {
+    /// A broker takes changes of its own configs itself, in every version.
+    async fn alter_brokers(&self, changes: &BTreeMap<BrokerId, &Vec<ConfigChange>>) -> ConfigResults {
+        let ids: Vec<BrokerId> = changes.keys().copied().collect();
+        let mut results = ConfigResults::new();
+        let mut reached = Vec::new();
+        for (id, at) in self.addresses_of(&ids).await {
+            match (at, changes.get(&id)) {
+                (Ok(at), Some(changes)) => reached.push((ConfigResource::Broker(id), at, (*changes).clone())),
+                (Err(why), _) => {
+                    results.insert(ConfigResource::Broker(id), Err(why));
+                }
+                (Ok(_), None) => {}
+            }
+        }
+        let alter = |(resource, at, changes): (ConfigResource, BrokerAddress, Vec<ConfigChange>)| {
+            let kafka = self.clone();
+            async move {
+                let one = BTreeMap::from([(&resource, &changes)]);
+                let done = kafka.alter_at(&at, &one).await;
+                done.unwrap_or_else(|why| ConfigResults::from([(resource, Err(why))]))
+            }
+        };
+        results.extend(at_each(reached, alter).await.into_iter().flatten());
+        results
+    }
+
     async fn alter_at(
         &self,
         at: &BrokerAddress,

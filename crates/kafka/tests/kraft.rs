@@ -179,7 +179,8 @@ async fn configs_are_set_and_deleted(kafka: &Kafka) {
     let rate = "leader.replication.throttled.rate";
     let read = || async {
         let resources = [topic.clone(), broker.clone(), ConfigResource::BrokerDefault];
-        kafka.configs(&resources, &["retention.ms", rate, "no.such.key"]).await.expect("configs")
+        let read = kafka.configs(&resources, &["retention.ms", rate, "no.such.key"]).await;
+        read.into_iter().map(|(of, values)| (of, values.expect("configs"))).collect::<BTreeMap<_, _>>()
     };
     let set = BTreeMap::from([
         (topic.clone(), vec![ConfigChange::Set("retention.ms".to_owned(), "700000".to_owned())]),
@@ -202,8 +203,11 @@ async fn configs_are_set_and_deleted(kafka: &Kafka) {
         read().await[&broker].get(rate).is_none_or(|v| v != "1000000")
     })
     .await;
-    let unknown = kafka.configs(&[ConfigResource::Topic("none".into())], &["retention.ms"]).await;
-    assert_eq!(unknown, Err(ClientError::UnknownTopic { what: "none".to_owned() }));
+    let (none, nobody) = (ConfigResource::Topic("none".into()), ConfigResource::Broker(BrokerId(9)));
+    let some = kafka.configs(&[none.clone(), topic.clone(), nobody.clone()], &["retention.ms"]).await;
+    assert_eq!(some[&none], Err(ClientError::UnknownTopic { what: "none".to_owned() }));
+    assert!(matches!(some[&nobody], Err(ClientError::Unreachable { .. })), "{some:?}");
+    assert!(some[&topic].is_ok(), "what cannot be read hides nothing else");
 }
 
 async fn a_reassignment_moves_a_replica_and_each_refusal_is_told(kafka: &Kafka) {
@@ -322,7 +326,8 @@ async fn a_missing_right_is_denied(cluster: &Cluster) -> anyhow::Result<()> {
     denied(kafka.reassignments().await.map(drop));
     denied(kafka.elect_preferred(&[partition("t", 0)]).await.map(drop));
     let topic = ConfigResource::Topic("t".into());
-    denied(kafka.configs(std::slice::from_ref(&topic), &["retention.ms"]).await.map(drop));
+    let mut read = kafka.configs(std::slice::from_ref(&topic), &["retention.ms"]).await;
+    denied(read.remove(&topic).expect("a result").map(drop));
     let change = BTreeMap::from([(topic.clone(), vec![ConfigChange::Delete("retention.ms".to_owned())])]);
     denied(kafka.alter_configs(&change).await.expect("results").remove(&topic).expect("a result"));
     for (_, dirs) in kafka.log_dirs(&brokers).await {
@@ -390,8 +395,10 @@ async fn a_killed_broker_is_fenced_and_its_replicas_stay_listed(
     assert!(fresh.reassignments().await.expect("reassignments").is_empty());
     let record = NewRecord { key: Some(b"k".to_vec()), value: b"v".to_vec(), ..NewRecord::default() };
     fresh.append("whole", record).await.expect("acknowledged");
-    let config = fresh.configs(&[ConfigResource::Broker(BrokerId(1))], &["log.retention.hours"]).await;
-    assert!(matches!(config, Err(ClientError::Unreachable { .. })), "{config:?}");
+    let (down, up) = (ConfigResource::Broker(BrokerId(1)), ConfigResource::Broker(BrokerId(2)));
+    let read = fresh.configs(&[down.clone(), up.clone()], &["log.retention.hours"]).await;
+    assert!(matches!(read[&down], Err(ClientError::Unreachable { .. })), "{read:?}");
+    assert!(read[&up].is_ok(), "{read:?}");
     Ok(())
 }
 

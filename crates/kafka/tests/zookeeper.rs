@@ -51,8 +51,8 @@ async fn the_essentials(kafka: &Kafka) {
         BTreeMap::from([(broker.clone(), vec![ConfigChange::Set(rate.to_owned(), "1000000".to_owned())])]);
     assert_eq!(kafka.alter_configs(&set).await.expect("results")[&broker], Ok(()));
     eventually("the config is set", || async {
-        let values = kafka.configs(std::slice::from_ref(&broker), &[rate]).await.expect("configs");
-        values[&broker].get(rate).is_some_and(|v| v == "1000000")
+        let read = kafka.configs(std::slice::from_ref(&broker), &[rate]).await;
+        read[&broker].as_ref().expect("configs").get(rate).is_some_and(|v| v == "1000000")
     })
     .await;
     move_one(kafka, 0).await;

@@ -348,21 +348,19 @@ impl Policies {
             self.problem = None;
         }
         for some in wanted.chunks(POLICIES_AT_ONCE) {
-            match reader.configs(some, &["cleanup.policy"]).await {
-                Ok(found) => {
-                    for (resource, values) in found {
-                        let (ConfigResource::Topic(topic), Some(policy)) =
-                            (resource, values.get("cleanup.policy"))
-                        else {
-                            continue;
-                        };
+            for (resource, read) in reader.configs(some, &["cleanup.policy"]).await {
+                match (resource, read) {
+                    (ConfigResource::Topic(topic), Ok(values)) => {
+                        let Some(policy) = values.get("cleanup.policy") else { continue };
                         self.compacted.insert(topic, policy.split(',').any(|word| word.trim() == "compact"));
                     }
+                    // It was deleted since it was listed.
+                    (_, Ok(_) | Err(ClientError::UnknownTopic { .. })) => {}
+                    (_, Err(error)) => self.problem = Some(format!("cleanup policies: {error}")),
                 }
-                Err(error) => {
-                    self.problem = Some(format!("cleanup policies: {error}"));
-                    break;
-                }
+            }
+            if self.problem.is_some() {
+                break;
             }
         }
         lacking.extend(self.problem.clone());

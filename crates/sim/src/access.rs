@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cluster::{
-    BoxFuture, Broker, BrokerAddress, BrokerAnswer, BrokerId, ClientError, ConfigChange, ConfigResource,
-    ConfigResults, ConfigValues, LogDir, LogReader, LogWriter, NewRecord, NewTopic, OffsetAt,
+    BoxFuture, Broker, BrokerAddress, BrokerAnswer, BrokerId, ClientError, ConfigChange, ConfigReadings,
+    ConfigResource, ConfigResults, LogDir, LogReader, LogWriter, NewRecord, NewTopic, OffsetAt,
     PartitionResults, ReadBatch, Reader, Reassignments, TopicName, TopicPartition, TopicTable, Writer,
 };
 
@@ -147,10 +147,16 @@ impl Reader for Access {
         &'a self,
         resources: &'a [ConfigResource],
         keys: &'a [&'a str],
-    ) -> BoxFuture<'a, Result<ConfigValues, ClientError>> {
+    ) -> BoxFuture<'a, ConfigReadings> {
         self.with(|world| {
-            self.any(world)?;
-            Ok(resources.iter().map(|of| (of.clone(), world.config(of, keys))).collect())
+            let read = |of: &ConfigResource| {
+                let from = match of {
+                    ConfigResource::Broker(id) => world.reach_id(self.client, *id, LIMIT),
+                    ConfigResource::Topic(_) | ConfigResource::BrokerDefault => self.any(world),
+                };
+                (of.clone(), from.and_then(|from| world.config(from, of, keys)))
+            };
+            resources.iter().map(read).collect()
         })
     }
 }
@@ -196,10 +202,12 @@ impl Writer for Access {
         changes: &'a BTreeMap<ConfigResource, Vec<ConfigChange>>,
     ) -> BoxFuture<'a, Result<ConfigResults, ClientError>> {
         self.with(|world| {
-            self.any(world)?;
             let apply = |(of, changes): (&ConfigResource, &Vec<ConfigChange>)| {
-                world.alter_config(of, changes);
-                (of.clone(), Ok(()))
+                let through = match of {
+                    ConfigResource::Broker(id) => world.reach_id_that_hands_on(self.client, *id, LIMIT),
+                    ConfigResource::Topic(_) | ConfigResource::BrokerDefault => self.any(world),
+                };
+                (of.clone(), through.and_then(|_| world.alter_config(of, changes)))
             };
             Ok(changes.iter().map(apply).collect())
         })

@@ -2,15 +2,19 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use cluster::{BrokerId, Partition, TopicPartition};
 
-use crate::attributes::{DeadBrokers, Liveness, MayGiveUp, OngoingReassignments, Topics};
+use crate::attributes::{DeadBrokers, Liveness, MayGiveUp, OngoingReassignments, Probes, Topics};
 use crate::execution::{ExecutionLimits, MovePhase, MoveState};
 use crate::guard::brokers_in_maintenance;
 use crate::reassigned::Arriving;
 use crate::state::{Fact, State};
 use crate::time::Now;
+
+/// Our own probes are made every few seconds. What an older one says of a broker is not gone by.
+const MAX_PROBES_AGE: Duration = Duration::from_secs(60);
 
 /// What executions look at.
 pub(crate) struct View<'a> {
@@ -21,6 +25,7 @@ pub(crate) struct View<'a> {
     pub(crate) dead: Option<&'a DeadBrokers>,
     pub(crate) maintenance: BTreeSet<BrokerId>,
     may_give_up: Option<&'a MayGiveUp>,
+    probes: Option<&'a Probes>,
     arriving: Arriving<'a>,
     lost: OnceCell<usize>,
 }
@@ -35,6 +40,7 @@ impl<'a> View<'a> {
             dead: state.get().map(|fact| fact.value),
             maintenance: brokers_in_maintenance(state),
             may_give_up: state.get().map(|fact| fact.value),
+            probes: state.fresh(MAX_PROBES_AGE).ok(),
             arriving: Arriving::of(state),
             lost: OnceCell::new(),
         }
@@ -51,6 +57,12 @@ impl<'a> View<'a> {
 
     pub(crate) fn is_live(&self, broker: BrokerId) -> bool {
         self.liveness.is_some_and(|liveness| liveness.live.contains_key(&broker))
+    }
+
+    /// Whether our own probe of a broker fails: it may be alive, and take no configs from us all the same.
+    pub(crate) fn is_beyond_us(&self, broker: BrokerId) -> bool {
+        let probe = self.probes.and_then(|probes| probes.0.get(&broker));
+        probe.is_some_and(|probe| probe.failure.is_some())
     }
 
     /// Whether what would be planned in the place of a move of ours brings as many live copies.

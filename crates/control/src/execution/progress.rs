@@ -116,10 +116,10 @@ pub(crate) fn findings<'a>(
         still.extend(stuck(execution, now, limits));
         let Work::Reassign(reassign) = &execution.work else { continue };
         let over = reassign.moves.iter().all(|m| m.phase.is_final());
-        if over && reassign.throttle.is_some() && reassign.failures > 0 {
+        if let Some(throttle) = reassign.throttle.as_ref().filter(|_| over && reassign.failures > 0) {
+            let (id, tries, places) = (execution.id.0, reassign.failures, throttle.places());
             let message = format!(
-                "the replication throttle of execution {} could not be taken away yet ({} tries)",
-                execution.id.0, reassign.failures
+                "the replication throttle of execution {id} could not be taken away yet from {places} ({tries} tries)"
             );
             let finding = Finding::new(THROTTLE_LEFT, Target::Cluster, Severity::Warning, message);
             findings.push(finding.waiting_for("the brokers that have it to answer"));

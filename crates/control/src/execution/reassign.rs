@@ -191,7 +191,7 @@ fn next_wave(work: &mut Reassign, view: &View<'_>, limits: &ExecutionLimits, loa
             _ => throttle_for(work, view, bytes_per_second),
         };
         work.throttle = Some(throttle.clone());
-        return Next::Act(ReassignStep::SetThrottle(throttle));
+        return Next::Act(ReassignStep::SetThrottle(settable(throttle, work.failures, view)));
     }
     if let Some(before) = work.lost_before {
         let lost = view.lost_on_live_brokers();
@@ -238,6 +238,25 @@ fn throttle_for(work: &Reassign, view: &View<'_>, bytes_per_second: u64) -> Thro
     }
 }
 
+/// What can be set of a throttle at present. A broker's configs can be set at that broker alone: one that has died must not
+/// be waited for, and one that only we cannot reach not for long. It stays in the journal, as it may have been set before.
+fn settable(mut throttle: Throttle, failures: u32, view: &View<'_>) -> Throttle {
+    /// A probe may be a moment behind.
+    const TRIES_AT_ALL: u32 = 2;
+    throttle.brokers.retain(|id| view.is_live(*id));
+    let reached: Vec<BrokerId> =
+        throttle.brokers.iter().copied().filter(|id| !view.is_beyond_us(*id)).collect();
+    // If it is most of them, it is we who are cut off, and soon may not be: then nothing would hold them.
+    if failures >= TRIES_AT_ALL && reached.len() * 2 >= throttle.brokers.len() {
+        throttle.brokers = reached;
+    }
+    let Throttle { brokers, entries, .. } = &mut throttle;
+    if let Some(entries) = entries {
+        entries.retain(|entry| entry.broker.is_none_or(|id| brokers.contains(&id)));
+    }
+    throttle
+}
+
 /// Gives the parts of the throttles of executions that are over to executions that still need them: where two throttle
 /// the same broker or topic, the first has set the value, and the second found it set.
 pub(crate) fn hand_over(executions: &mut [Arc<Execution>]) {
@@ -258,7 +277,10 @@ pub(crate) fn hand_over(executions: &mut [Arc<Execution>]) {
                     throttle: Some(Throttle { entries: Some(theirs), .. }),
                     ..
                 })) => {
-                    theirs.push(entry);
+                    // It may have been taken away in part, so that they found it free and set it themselves.
+                    if !theirs.contains(&entry) {
+                        theirs.push(entry);
+                    }
                 }
                 _ => kept.push(entry),
             }
@@ -335,26 +357,25 @@ pub(crate) fn settle(
     work.under_way = None;
     work.sent = false;
     let first_failure = work.failures == 0;
+    let rest = if under_way.step == StepKind::ClearThrottle { rest_of_throttle(&result) } else { None };
     let mut trouble = match &result {
-        Ok(_) => {
-            work.failures = 0;
-            None
-        }
-        Err(error) => {
-            work.failures = work.failures.saturating_add(1);
-            work.not_before = now.tick.plus(limits.wait_after(work.failures));
-            Some(error.message.clone())
-        }
+        Err(error) => Some(error.message.clone()),
+        Ok(done) => rest.is_some().then(|| done.summary.clone()),
     };
+    if trouble.is_some() {
+        work.failures = work.failures.saturating_add(1);
+        work.not_before = now.tick.plus(limits.wait_after(work.failures));
+    } else {
+        work.failures = 0;
+    }
     let mut accepted = 0;
     match under_way.step {
         StepKind::SetThrottle => settle_set_throttle(work, &result, limits),
-        StepKind::ClearThrottle => {
-            if result.is_ok() {
-                work.throttle = None;
-                work.throttle_set = false;
-            }
+        StepKind::ClearThrottle if result.is_ok() => {
+            work.throttle = rest;
+            work.throttle_set = false;
         }
+        StepKind::ClearThrottle => {}
         StepKind::Submit => {
             let answer = answer_of(&result);
             trouble = trouble.or_else(|| answer.as_ref().and_then(words_of));
@@ -377,6 +398,12 @@ pub(crate) fn settle(
         progressed.follow_ups.extend(done.follow_ups);
     }
     progressed
+}
+
+/// What is left of a throttle that was taken away in part.
+fn rest_of_throttle(result: &Result<Done, ActError>) -> Option<Throttle> {
+    let rest = serde_json::from_value::<Throttle>(result.as_ref().ok()?.detail.clone()).ok()?;
+    rest.entries.as_ref().is_some_and(|entries| !entries.is_empty()).then_some(rest)
 }
 
 fn settle_set_throttle(work: &mut Reassign, result: &Result<Done, ActError>, limits: &ExecutionLimits) {
@@ -522,15 +549,13 @@ fn election(execution: &Execution, work: &Reassign, view: &View<'_>) -> Option<E
 }
 
 fn throttle_alert(execution: &Execution, throttle: &Throttle) -> Event {
-    let brokers: Vec<String> = throttle.brokers.iter().map(ToString::to_string).collect();
     let message = Message {
         subject: "a replication throttle is left behind".to_owned(),
         body: format!(
-            "The replication throttle of execution {} could not be removed from brokers {} and topics {}. Please \
-             remove it by hand, or their followers may fall behind.",
+            "The replication throttle of execution {} could not be removed from {}. Please remove it by hand, or \
+             followers may fall behind.",
             execution.id.0,
-            brokers.join(", "),
-            throttle.topics.join(", ")
+            throttle.places()
         ),
         severity: Severity::Critical,
     };

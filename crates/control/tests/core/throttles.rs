@@ -1,11 +1,14 @@
 //! A replication throttle is never left behind.
 
+use cluster::BrokerId;
+use control::event::{ReassignStep, Throttle, ThrottleEntry};
+use control::execution::Work;
 use control::order::OrderKind;
-use control::{ActError, Effect, Outcome};
+use control::{ActError, Done, Effect, Outcome};
 use expect_test::expect;
 
 use crate::executions::{FOUR, check, killed};
-use crate::world::setup;
+use crate::world::{Shell, World, setup};
 
 #[test]
 fn sets_the_throttle_before_the_first_move_and_takes_it_away_after_the_last() {
@@ -117,4 +120,147 @@ fn drops_the_moves_when_the_throttle_cannot_be_set() {
         "#]],
     );
     assert!(shell.acts.is_empty(), "what was never set needs no clearing");
+}
+
+fn entry(broker: BrokerId) -> ThrottleEntry {
+    let key = "leader.replication.throttled.rate".to_owned();
+    ThrottleEntry { broker: Some(broker), topic: None, key, value: "5000000".to_owned() }
+}
+
+fn answer(throttle: Throttle) -> Result<Done, ActError> {
+    let detail = serde_json::to_value(throttle).unwrap();
+    Ok(Done { summary: "some".to_owned(), detail, ..Done::default() })
+}
+
+/// As the real action: a broker's config is read and changed at that broker alone.
+fn at_each_broker(world: &mut World, step: &ReassignStep) -> Result<Done, ActError> {
+    let is_away = |id: &BrokerId| world.down.contains(id) || world.silent.contains(id);
+    match step {
+        ReassignStep::SetThrottle(throttle) if throttle.brokers.iter().any(is_away) => {
+            let message = "a broker does not answer".to_owned();
+            Err(ActError { message, maybe_applied: false, retry: true })
+        }
+        ReassignStep::SetThrottle(throttle) if throttle.entries.is_none() => {
+            let entries = Some(throttle.brokers.iter().copied().map(entry).collect());
+            answer(Throttle { entries, ..throttle.clone() })
+        }
+        ReassignStep::ClearThrottle(throttle) => {
+            let left = throttle.entries.clone().unwrap_or_default();
+            let left: Vec<_> =
+                left.into_iter().filter(|entry| entry.broker.as_ref().is_some_and(is_away)).collect();
+            match left.is_empty() {
+                true => world.act(step),
+                false => answer(Throttle { entries: Some(left), ..throttle.clone() }),
+            }
+        }
+        step => world.act(step),
+    }
+}
+
+/// The brokers of each throttle that was set or taken away within so many steps, and whether anything was submitted.
+fn throttles(shell: &mut Shell, steps: usize) -> String {
+    let mut text = String::new();
+    for _ in 0..steps {
+        shell.step();
+        for act in &shell.acts {
+            let Effect::Act { event, .. } = act else { continue };
+            let ids = |throttle: &Throttle| {
+                let of = |entry: &ThrottleEntry| entry.broker.unwrap().to_string();
+                let ids: Vec<String> = throttle.entries.iter().flatten().map(of).collect();
+                ids.join(" ")
+            };
+            let line = match event.payload_as::<ReassignStep>() {
+                Ok(ReassignStep::SetThrottle(asked)) if asked.entries.is_none() => "ask".to_owned(),
+                Ok(ReassignStep::SetThrottle(throttle)) => format!("set at {}", ids(&throttle)),
+                Ok(ReassignStep::ClearThrottle(throttle)) => format!("clear at {}", ids(&throttle)),
+                Ok(ReassignStep::Submit { .. }) => "submit".to_owned(),
+                _ => continue,
+            };
+            text += &format!("{line}\n");
+        }
+        shell.act_with(at_each_broker);
+    }
+    text
+}
+
+#[test]
+fn what_a_dead_broker_keeps_of_a_throttle_is_tried_again_and_nothing_else() {
+    let mut setup = setup(FOUR);
+    setup.throttle = Some(5_000_000);
+    let mut shell = killed(setup);
+    let mut text = throttles(&mut shell, 4);
+    shell.world.complete();
+    shell.world.down.insert(BrokerId(2));
+    text += &throttles(&mut shell, 3);
+    assert!(
+        shell.open_incidents().contains("could not be taken away yet from broker 2 (1 tries)"),
+        "{}",
+        shell.open_incidents()
+    );
+    let Work::Reassign(work) = &shell.memory.executions[0].work else { panic!("moves") };
+    assert_eq!(work.throttle.as_ref().unwrap().places(), "broker 2");
+    shell.world.down.remove(&BrokerId(2));
+    text += &throttles(&mut shell, 5);
+    check(
+        text,
+        expect![[r#"
+            ask
+            set at 1 2 4
+            submit
+            clear at 1 2 4
+            clear at 2
+        "#]],
+    );
+    assert!(!shell.memory.executions[0].is_running());
+    assert!(!shell.open_incidents().contains("throttle_left"));
+}
+
+#[test]
+fn moves_do_not_wait_for_a_throttle_on_a_broker_that_has_died() {
+    let mut setup = setup(FOUR);
+    setup.throttle = Some(5_000_000);
+    setup.guard.brake_percent = 100;
+    let mut shell = killed(setup);
+    let mut text = throttles(&mut shell, 1);
+    // It has been asked what is free at broker 2, and that may be set when the answer comes.
+    shell.world.down.insert(BrokerId(2));
+    text += &throttles(&mut shell, 3);
+    check(
+        text,
+        expect![[r#"
+            ask
+            set at 1 4
+            submit
+        "#]],
+    );
+    let Work::Reassign(work) = &shell.memory.executions[0].work else { panic!("moves") };
+    assert_eq!(work.throttle.as_ref().unwrap().entries.as_ref().unwrap().len(), 3, "it may have been set");
+}
+
+#[test]
+fn moves_do_not_wait_for_a_throttle_on_a_broker_that_only_we_cannot_reach() {
+    let mut setup = setup(FOUR);
+    setup.throttle = Some(5_000_000);
+    let mut shell = killed(setup);
+    shell.world.silent.insert(BrokerId(2));
+    check(
+        throttles(&mut shell, 10),
+        expect![[r#"
+            ask
+            ask
+            ask
+            set at 1 4
+            submit
+        "#]],
+    );
+}
+
+#[test]
+fn nothing_goes_out_without_a_throttle_while_we_are_cut_off_from_most_brokers() {
+    let mut setup = setup(FOUR);
+    setup.throttle = Some(5_000_000);
+    let mut shell = killed(setup);
+    shell.world.silent.extend([BrokerId(2), BrokerId(4)]);
+    let text = throttles(&mut shell, 20);
+    assert!(text.contains("ask") && !text.contains("set") && !text.contains("submit"), "{text}");
 }

@@ -421,25 +421,35 @@ impl Shell {
                 NamedValue::of(Arc::new(Topics(world.topics.clone())), as_of),
                 NamedValue::of(Arc::new(OngoingReassignments(world.reassignments.clone())), as_of),
                 NamedValue::of(Arc::new(dead), as_of),
+                NamedValue::of(Arc::new(self.probes()), as_of),
             ],
             findings,
         }
     }
 
+    fn probes(&self) -> Probes {
+        let world = &self.world;
+        let failure = |id: &BrokerId| match (world.down.contains(id), world.silent.contains(id)) {
+            (true, _) => Some("refused".to_owned()),
+            (false, true) => Some("no answer".to_owned()),
+            (false, false) => None,
+        };
+        let probe = |id: &BrokerId| Probe {
+            address: BrokerAddress { host: format!("host{id}").into(), port: 9092 },
+            failure: failure(id),
+            took: Duration::from_millis(1),
+        };
+        Probes(world.racks.keys().map(|id| (*id, probe(id))).collect())
+    }
+
     /// What the source monitors bring, with nothing derived from it.
     fn raw_facts(&self, liveness: Liveness, as_of: Tick) -> Vec<NamedValue> {
         let world = &self.world;
-        let probe = |id: &BrokerId| Probe {
-            address: BrokerAddress { host: format!("host{id}").into(), port: 9092 },
-            failure: world.down.contains(id).then(|| "refused".to_owned()),
-            took: Duration::from_millis(1),
-        };
-        let probes = world.racks.keys().map(|id| (*id, probe(id))).collect();
         vec![
             NamedValue::of(Arc::new(liveness), as_of),
             NamedValue::of(Arc::new(Topics(world.topics.clone())), as_of),
             NamedValue::of(Arc::new(OngoingReassignments(world.reassignments.clone())), as_of),
-            NamedValue::of(Arc::new(Probes(probes)), as_of),
+            NamedValue::of(Arc::new(self.probes()), as_of),
         ]
     }
 

@@ -1,9 +1,10 @@
 //! The action `elect_leaders`: elects preferred leaders, if they are in sync.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use cluster::{BoxFuture, TopicName, TopicPartition, TopicTable};
+use cluster::{BoxFuture, TopicPartition};
+use control::acts::elections::{self, Election};
+use control::acts::{failed, not_done};
 use control::event::ElectLeaders;
 use control::{ActError, Action, Done, Event};
 use serde::{Deserialize, Serialize};
@@ -52,67 +53,21 @@ impl Action for ElectLeadersAction {
 
 impl ElectLeadersAction {
     async fn elect(&self, partitions: &[TopicPartition], dry_run: bool) -> Result<Done, ActError> {
-        let names: BTreeSet<TopicName> = partitions.iter().map(|at| Arc::clone(&at.topic)).collect();
-        let names: Vec<TopicName> = names.into_iter().collect();
-        let topics = self.connection.reader.describe(&names).await.map_err(|why| ActError {
-            message: why.to_string(),
-            maybe_applied: false,
-            retry: !why.is_configuration(),
-        })?;
-        let able: Vec<TopicPartition> =
-            partitions.iter().filter(|at| preferred_can_lead(&topics, at)).cloned().collect();
-        let left = partitions.len() - able.len();
-        let left = if left == 0 { String::new() } else { format!(", {left} need none or are not in sync") };
-        if dry_run {
-            let summary = format!("would elect {} preferred leaders{left}", able.len());
-            return Ok(Done { summary, ..Done::default() });
+        let Connection { reader, writer, .. } = &self.connection;
+        let topics = reader.describe(&elections::topics(partitions)).await.map_err(|why| not_done(&why))?;
+        let election = Election::of(partitions, &topics);
+        if let Some(done) = election.without(dry_run) {
+            return Ok(done);
         }
-        if able.is_empty() {
-            return Ok(Done { summary: format!("no preferred leader to elect{left}"), ..Done::default() });
-        }
-        let results = self.connection.writer.elect_preferred(&able).await.map_err(|why| ActError {
-            message: why.to_string(),
-            maybe_applied: why.may_have_been_applied(),
-            retry: !why.is_configuration(),
-        })?;
-        let failed: Vec<String> =
-            results.iter().filter_map(|(at, r)| r.as_ref().err().map(|why| format!("{at}: {why}"))).collect();
-        let elected = able.len() - failed.len();
-        if let (0, Some(first)) = (elected, failed.first()) {
-            return Err(ActError {
-                message: format!("no preferred leader was elected{left}, {} failed ({first})", failed.len()),
-                maybe_applied: false,
-                retry: false,
-            });
-        }
-        let mut summary = format!("elected {elected} preferred leaders{left}");
-        if let Some(first) = failed.first() {
-            summary.push_str(&format!(", {} failed ({first})", failed.len()));
-        }
-        Ok(Done {
-            summary,
-            detail: serde_json::json!({"elected": elected, "failed": failed}),
-            ..Done::default()
-        })
+        election.done(&writer.elect_preferred(&election.able).await.map_err(|why| failed(&why))?)
     }
-}
-
-/// Whether the first replica does not lead, but could.
-fn preferred_can_lead(topics: &TopicTable, at: &TopicPartition) -> bool {
-    let partitions = topics.get(&at.topic).map(|topic| &topic.partitions);
-    let found = partitions.zip(usize::try_from(at.partition).ok()).and_then(|(all, index)| all.get(index));
-    found.is_some_and(|partition| {
-        partition.replicas.first().is_some_and(|preferred| {
-            partition.leader != Some(*preferred) && partition.isr.contains(preferred)
-        })
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::plugins::fakes::{Fake, context};
-    use cluster::{BrokerId, Partition, Topic};
+    use cluster::{BrokerId, Partition, Topic, TopicTable};
     use control::Target;
     use control::event::names;
 
@@ -120,10 +75,6 @@ mod tests {
         let ids = |ids: &[i32]| ids.iter().copied().map(BrokerId).collect::<Box<[_]>>();
         let partition = Partition { leader: Some(BrokerId(leader)), replicas: ids(replicas), isr: ids(isr) };
         [("t".into(), Topic { internal: false, partitions: vec![partition] })].into()
-    }
-
-    fn able(leader: i32, replicas: &[i32], isr: &[i32]) -> bool {
-        preferred_can_lead(&topics(leader, replicas, isr), &TopicPartition::new("t", 0))
     }
 
     #[tokio::test]
@@ -138,13 +89,5 @@ mod tests {
         assert_eq!(*fake.changes.lock().unwrap(), Vec::<&str>::new());
         action.execute(&event, false).await.unwrap();
         assert_eq!(*fake.changes.lock().unwrap(), ["elect"]);
-    }
-
-    #[test]
-    fn elects_only_a_preferred_leader_that_is_in_sync_and_does_not_lead() {
-        assert!(able(2, &[1, 2, 3], &[1, 2]));
-        assert!(!able(2, &[1, 2, 3], &[2, 3]), "not in sync");
-        assert!(!able(1, &[1, 2, 3], &[1, 2]), "leads already");
-        assert!(!preferred_can_lead(&TopicTable::new(), &TopicPartition::new("t", 0)), "does not exist");
     }
 }

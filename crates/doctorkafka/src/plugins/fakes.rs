@@ -5,10 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cluster::{
-    BoxFuture, Broker, BrokerAddress, BrokerAnswer, BrokerId, Capabilities, ClientError, ClusterId,
-    ConfigChange, ConfigResource, ConfigResults, ConfigValues, LogDir, LogReader, LogWriter, NewRecord,
-    NewTopic, OffsetAt, PartitionResults, ReadBatch, Reader, Reassignments, StoredRecord, TopicName,
-    TopicPartition, TopicTable, Writer,
+    BoxFuture, Broker, BrokerAddress, BrokerAnswer, BrokerId, Capabilities, ClientError, ClusterId, ConfigChange,
+    ConfigReadings, ConfigResource, ConfigResults, ConfigValues, LogDir, LogReader, LogWriter, NewRecord, NewTopic, OffsetAt,
+    PartitionResults, ReadBatch, Reader, Reassignments, StoredRecord, TopicName, TopicPartition, TopicTable, Writer,
 };
 use control::{Now, Tick, Timestamp};
 use tokio::time::Instant;
@@ -25,6 +24,8 @@ pub(crate) struct Fake {
     pub(crate) log: Mutex<Option<Vec<StoredRecord>>>,
     /// Dynamic configs.
     pub(crate) configs: Mutex<ConfigValues>,
+    /// The broker that does not answer when its configs are read or changed.
+    pub(crate) dead: Mutex<Option<BrokerId>>,
     /// How the next appends to a log end; they succeed when there is nothing here.
     pub(crate) refusals: Mutex<Vec<ClientError>>,
     /// Why it takes no orders to reassign.
@@ -46,6 +47,16 @@ impl Fake {
     ) -> BoxFuture<'_, Result<T, ClientError>> {
         self.changes.lock().unwrap().push(what);
         Box::pin(async { Ok(T::default()) })
+    }
+
+    /// Why nothing can be done with a resource's configs.
+    fn beyond(&self, of: &ConfigResource) -> Result<(), ClientError> {
+        match (of, *self.dead.lock().unwrap()) {
+            (ConfigResource::Broker(id), Some(dead)) if *id == dead => {
+                Err(ClientError::Unreachable { at: format!("broker {id}"), why: "it is dead".to_owned() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The log, as soon as there is one.
@@ -145,10 +156,17 @@ impl Reader for Fake {
 
     fn configs<'a>(
         &'a self,
-        _resources: &'a [ConfigResource],
-        _keys: &'a [&'a str],
-    ) -> BoxFuture<'a, Result<ConfigValues, ClientError>> {
-        Box::pin(async { Ok(self.configs.lock().unwrap().clone()) })
+        resources: &'a [ConfigResource],
+        keys: &'a [&'a str],
+    ) -> BoxFuture<'a, ConfigReadings> {
+        let configs = self.configs.lock().unwrap().clone();
+        let read = |of: &ConfigResource| {
+            let mut values = configs.get(of).cloned().unwrap_or_default();
+            values.retain(|key, _| keys.contains(&key.as_str()));
+            (of.clone(), self.beyond(of).map(|()| values))
+        };
+        let read = resources.iter().map(read).collect();
+        Box::pin(async { read })
     }
 }
 
@@ -175,7 +193,12 @@ impl Writer for Fake {
         &'a self,
         changes: &'a BTreeMap<ConfigResource, Vec<ConfigChange>>,
     ) -> BoxFuture<'a, Result<ConfigResults, ClientError>> {
+        let mut results = ConfigResults::new();
         for (resource, changes) in changes {
+            results.insert(resource.clone(), self.beyond(resource));
+            if results[resource].is_err() {
+                continue;
+            }
             let mut configs = self.configs.lock().unwrap();
             let values = configs.entry(resource.clone()).or_default();
             for change in changes {
@@ -185,7 +208,8 @@ impl Writer for Fake {
                 };
             }
         }
-        self.change("alter configs")
+        self.changes.lock().unwrap().push("alter configs");
+        Box::pin(async { Ok(results) })
     }
 
     fn create_topic<'a>(&'a self, _topic: &'a NewTopic) -> BoxFuture<'a, Result<(), ClientError>> {

@@ -5,31 +5,21 @@
 //! Between that look and the submission lies one round trip: somebody else's reassignment that starts within it is
 //! overridden. That race cannot be closed from outside.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use cluster::{
-    BoxFuture, BrokerId, ClientError, ConfigChange, ConfigResource, ConfigValues, Reassignments, TopicName,
-    TopicPartition, TopicTable, Writer,
-};
-use control::event::{PartitionMove, ReassignResult, ReassignStep, Throttle, ThrottleEntry};
-use control::execution::last_look::{LastLook, WITNESSES, keeps_from_cancelling, last_look};
+use cluster::{BoxFuture, ClientError, ConfigReadings, ConfigResults, Reassignments, TopicTable, Writer};
+use control::acts::moves::{self, Batch, MOST_IN_A_REQUEST};
+use control::acts::throttle::{self, Setting};
+use control::acts::{in_words, not_done};
+use control::event::{PartitionMove, ReassignResult, ReassignStep, Throttle};
+use control::execution::last_look::WITNESSES;
 use control::{ActError, Action, Done, Event, Finding, Severity, Target};
 use serde::{Deserialize, Serialize};
 
 use super::task::Task;
 use crate::plugin::{ActionConfig, BuildContext, Connection, Wake};
-
-/// Partitions in one request. KRaft refuses requests that need more than 10,000 metadata records.
-const MOST_IN_A_REQUEST: usize = 500;
-
-const LEADER_RATE: &str = "leader.replication.throttled.rate";
-const FOLLOWER_RATE: &str = "follower.replication.throttled.rate";
-const LEADER_REPLICAS: &str = "leader.replication.throttled.replicas";
-const FOLLOWER_REPLICAS: &str = "follower.replication.throttled.replicas";
-/// Every replica of a topic.
-const ALL_REPLICAS: &str = "*";
 
 /// `type: reassign_partitions`. Waves and throttle are the execution's business: see the service's `execution` section.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,234 +120,91 @@ impl Action for ReassignPartitions {
             match &step {
                 ReassignStep::Submit { moves } => self.submit(moves, &step).await,
                 ReassignStep::Cancel { moves } => self.cancel(moves, &step).await,
-                ReassignStep::SetThrottle(throttle) => self.set_throttle(throttle, &step).await,
-                ReassignStep::ClearThrottle(throttle) => self.clear_throttle(throttle, &step).await,
+                ReassignStep::SetThrottle(throttle) => self.set_throttle(throttle).await,
+                ReassignStep::ClearThrottle(throttle) => Ok(self.clear_throttle(throttle).await),
             }
         })
     }
-}
-
-fn in_words(step: &ReassignStep) -> String {
-    match step {
-        ReassignStep::Submit { moves } => format!("submit reassignments of {} partitions", moves.len()),
-        ReassignStep::Cancel { moves } => format!("cancel reassignments of {} partitions", moves.len()),
-        ReassignStep::SetThrottle(t) => {
-            format!(
-                "throttle replication of {} brokers to {} bytes a second",
-                t.brokers.len(),
-                t.bytes_per_second
-            )
-        }
-        ReassignStep::ClearThrottle(t) => {
-            format!("clear the replication throttle of {} brokers", t.brokers.len())
-        }
-    }
-}
-
-fn not_done(why: ClientError) -> ActError {
-    ActError { retry: !why.is_configuration(), message: why.to_string(), maybe_applied: false }
 }
 
 impl ReassignPartitions {
     /// All ongoing reassignments, and the partitions of these moves as they are.
-    async fn look(&self, moves: &[PartitionMove]) -> Result<(Reassignments, Vec<TopicTable>), ActError> {
-        let names: BTreeSet<TopicName> =
-            moves.iter().map(|order| Arc::clone(&order.partition.topic)).collect();
-        let names: Vec<TopicName> = names.into_iter().collect();
-        let witnesses = self.connection.reader.witnesses(&names, WITNESSES).await.map_err(not_done)?;
-        let ongoing = self.connection.reader.reassignments().await.map_err(not_done)?;
-        Ok((ongoing, witnesses))
+    async fn look(&self, moves: &[PartitionMove]) -> Result<(Reassignments, Vec<TopicTable>), ClientError> {
+        let reader = &self.connection.reader;
+        let witnesses = reader.witnesses(&moves::topics(moves), WITNESSES).await?;
+        Ok((reader.reassignments().await?, witnesses))
     }
 
-    async fn submit(&self, moves: &[PartitionMove], step: &ReassignStep) -> Result<Done, ActError> {
+    async fn submit(&self, all: &[PartitionMove], step: &ReassignStep) -> Result<Done, ActError> {
         let mut result = ReassignResult::default();
-        for wave in moves.chunks(MOST_IN_A_REQUEST) {
-            let (ongoing, witnesses) = match self.look(wave).await {
-                Ok(seen) => seen,
-                Err(why) if result == ReassignResult::default() => return Err(why),
-                Err(why) => {
-                    let unsent = wave.iter().map(|order| (order.partition.clone(), why.message.clone()));
-                    result.skipped.extend(unsent);
-                    continue;
+        for wave in all.chunks(MOST_IN_A_REQUEST) {
+            match self.look(wave).await {
+                Ok((ongoing, witnesses)) => {
+                    let batch = moves::to_submit(wave, &ongoing, &witnesses, &mut result);
+                    self.send(batch, &mut result).await;
                 }
-            };
-            let mut batch = BTreeMap::new();
-            for order in wave {
-                match last_look(order, &ongoing, &witnesses) {
-                    LastLook::Send => {
-                        batch.insert(order.partition.clone(), Some(order.to.clone()));
-                    }
-                    LastLook::Already => result.accepted.push(order.partition.clone()),
-                    LastLook::Skip(why) => result.skipped.push((order.partition.clone(), why)),
-                }
+                Err(why) if result == ReassignResult::default() => return Err(not_done(&why)),
+                Err(why) => moves::could_not_look(wave, &why, &mut result),
             }
-            self.send(batch, &mut result).await;
         }
-        Ok(done(step, &result))
+        Ok(moves::done(step, &result))
     }
 
-    async fn cancel(&self, moves: &[PartitionMove], step: &ReassignStep) -> Result<Done, ActError> {
+    async fn cancel(&self, all: &[PartitionMove], step: &ReassignStep) -> Result<Done, ActError> {
         let mut result = ReassignResult::default();
-        let ongoing = self.connection.reader.reassignments().await.map_err(not_done)?;
-        let mut batch = BTreeMap::new();
-        for order in moves {
-            match keeps_from_cancelling(order, &ongoing) {
-                None => {
-                    batch.insert(order.partition.clone(), None);
+        for wave in all.chunks(MOST_IN_A_REQUEST) {
+            match self.connection.reader.reassignments().await {
+                Ok(ongoing) => {
+                    let batch = moves::to_cancel(wave, &ongoing, &mut result);
+                    self.send(batch, &mut result).await;
                 }
-                Some(why) => result.skipped.push((order.partition.clone(), why)),
+                Err(why) if result == ReassignResult::default() => return Err(not_done(&why)),
+                Err(why) => moves::could_not_look(wave, &why, &mut result),
             }
         }
-        while !batch.is_empty() {
-            let rest = match batch.keys().nth(MOST_IN_A_REQUEST).cloned() {
-                Some(first_of_rest) => batch.split_off(&first_of_rest),
-                None => BTreeMap::new(),
-            };
-            self.send(batch, &mut result).await;
-            batch = rest;
-        }
-        Ok(done(step, &result))
+        Ok(moves::done(step, &result))
     }
 
-    async fn send(
-        &self,
-        batch: BTreeMap<TopicPartition, Option<Vec<BrokerId>>>,
-        result: &mut ReassignResult,
-    ) {
-        if batch.is_empty() {
-            return;
+    async fn send(&self, batch: Batch, result: &mut ReassignResult) {
+        if !batch.is_empty() {
+            let answer = self.connection.writer.reassign(&batch).await;
+            moves::sort(batch, answer, result);
         }
-        match self.connection.writer.reassign(&batch).await {
-            Ok(mut answers) => {
-                for partition in batch.into_keys() {
-                    match answers.remove(&partition) {
-                        Some(Ok(())) => result.accepted.push(partition),
-                        Some(Err(why)) => sort_failure(partition, &why, result),
-                        None => result.unknown.push((partition, "the cluster did not mention it".to_owned())),
-                    }
-                }
+    }
+
+    async fn set_throttle(&self, throttle: &Throttle) -> Result<Done, ActError> {
+        match throttle::to_set(throttle, &self.read(throttle).await)? {
+            Setting::Done(done) => Ok(done),
+            Setting::Change(changes) => {
+                let results = self.connection.writer.alter_configs(&changes).await;
+                throttle::was_set(throttle, &changes, results)
             }
-            Err(why) => batch.into_keys().for_each(|partition| sort_failure(partition, &why, result)),
         }
     }
 
-    /// Without a list of what is ours it only asks what nobody has set, and answers with that.
-    async fn set_throttle(&self, throttle: &Throttle, step: &ReassignStep) -> Result<Done, ActError> {
-        let present = self.present(throttle).await?;
-        let is_set = |entry: &ThrottleEntry| value(&present, entry).is_some_and(|value| !value.is_empty());
-        let Some(entries) = &throttle.entries else {
-            // A value that is there already is somebody else's, and stays.
-            let free: Vec<ThrottleEntry> = all_entries(throttle).filter(|entry| !is_set(entry)).collect();
-            let summary = format!("{} configs of the throttle are free to be set", free.len());
-            let answer = Throttle { entries: Some(free), ..throttle.clone() };
-            let detail = serde_json::to_value(answer).unwrap_or_default();
-            return Ok(Done { summary, detail, follow_ups: Vec::new() });
+    async fn clear_throttle(&self, throttle: &Throttle) -> Done {
+        let clearing = throttle::to_clear(throttle, &self.read(throttle).await);
+        let results = match clearing.changes.is_empty() {
+            true => Ok(ConfigResults::new()),
+            false => self.connection.writer.alter_configs(&clearing.changes).await,
         };
-        let free = entries.iter().filter(|entry| !is_set(entry));
-        let set = |entry: &ThrottleEntry| ConfigChange::Set(entry.key.clone(), entry.value.clone());
-        self.alter(free.filter_map(|entry| Some((resource(entry)?, set(entry)))), step).await
+        clearing.done(throttle, results)
     }
 
-    /// Takes away what is in the list, as far as it still is as we have set it.
-    async fn clear_throttle(&self, throttle: &Throttle, step: &ReassignStep) -> Result<Done, ActError> {
-        let entries = throttle.entries.as_deref().unwrap_or_default();
-        let present = self.present(throttle).await?;
-        let ours = entries.iter().filter(|entry| value(&present, entry) == Some(entry.value.as_str()));
-        let delete = |entry: &ThrottleEntry| ConfigChange::Delete(entry.key.clone());
-        self.alter(ours.filter_map(|entry| Some((resource(entry)?, delete(entry)))), step).await
+    async fn read(&self, throttle: &Throttle) -> ConfigReadings {
+        self.connection.reader.configs(&throttle::resources(throttle), &throttle::KEYS).await
     }
-
-    async fn present(&self, throttle: &Throttle) -> Result<ConfigValues, ActError> {
-        let resources: BTreeSet<ConfigResource> = match &throttle.entries {
-            Some(entries) => entries.iter().filter_map(resource).collect(),
-            None => all_entries(throttle).filter_map(|entry| resource(&entry)).collect(),
-        };
-        if resources.is_empty() {
-            return Ok(ConfigValues::new());
-        }
-        let resources: Vec<ConfigResource> = resources.into_iter().collect();
-        let keys = [LEADER_RATE, FOLLOWER_RATE, LEADER_REPLICAS, FOLLOWER_REPLICAS];
-        self.connection.reader.configs(&resources, &keys).await.map_err(not_done)
-    }
-
-    async fn alter(
-        &self,
-        changes: impl Iterator<Item = (ConfigResource, ConfigChange)>,
-        step: &ReassignStep,
-    ) -> Result<Done, ActError> {
-        let mut by_resource: BTreeMap<ConfigResource, Vec<ConfigChange>> = BTreeMap::new();
-        for (resource, change) in changes {
-            by_resource.entry(resource).or_default().push(change);
-        }
-        if by_resource.is_empty() {
-            return Ok(Done { summary: format!("nothing to change: {}", in_words(step)), ..Done::default() });
-        }
-        let failed = |why: &ClientError| ActError {
-            message: why.to_string(),
-            maybe_applied: why.may_have_been_applied(),
-            retry: !why.is_configuration(),
-        };
-        let results = self.connection.writer.alter_configs(&by_resource).await.map_err(|why| failed(&why))?;
-        match results.values().find_map(|result| result.as_ref().err()) {
-            // Some may have been changed: setting or clearing them again does no harm.
-            Some(why) => Err(ActError { maybe_applied: true, ..failed(why) }),
-            None => Ok(Done { summary: in_words(step), ..Done::default() }),
-        }
-    }
-}
-
-/// Everything that makes up a throttle.
-fn all_entries(throttle: &Throttle) -> impl Iterator<Item = ThrottleEntry> + '_ {
-    let rate = throttle.bytes_per_second.to_string();
-    let of_broker = move |broker: &BrokerId| {
-        [LEADER_RATE, FOLLOWER_RATE].map(|key| ThrottleEntry {
-            broker: Some(*broker),
-            topic: None,
-            key: key.to_owned(),
-            value: rate.clone(),
-        })
-    };
-    let of_topic = |topic: &String| {
-        [LEADER_REPLICAS, FOLLOWER_REPLICAS].map(|key| ThrottleEntry {
-            broker: None,
-            topic: Some(topic.clone()),
-            key: key.to_owned(),
-            value: ALL_REPLICAS.to_owned(),
-        })
-    };
-    throttle.brokers.iter().flat_map(of_broker).chain(throttle.topics.iter().flat_map(of_topic))
-}
-
-fn resource(entry: &ThrottleEntry) -> Option<ConfigResource> {
-    let broker = entry.broker.map(ConfigResource::Broker);
-    broker.or_else(|| entry.topic.as_deref().map(|topic| ConfigResource::Topic(topic.into())))
-}
-
-fn value<'a>(present: &'a ConfigValues, entry: &ThrottleEntry) -> Option<&'a str> {
-    Some(present.get(&resource(entry)?)?.get(&entry.key)?.as_str())
-}
-
-fn sort_failure(partition: TopicPartition, why: &ClientError, result: &mut ReassignResult) {
-    let into = if why.may_have_been_applied() { &mut result.unknown } else { &mut result.refused };
-    into.push((partition, why.to_string()));
-}
-
-fn done(step: &ReassignStep, result: &ReassignResult) -> Done {
-    let mut summary = format!("{}: {} accepted", in_words(step), result.accepted.len());
-    let others =
-        [("skipped", &result.skipped), ("refused", &result.refused), ("without an answer", &result.unknown)];
-    for (word, partitions) in others {
-        if let Some((partition, why)) = partitions.first() {
-            summary.push_str(&format!(", {} {word} ({partition}: {why})", partitions.len()));
-        }
-    }
-    Done { summary, detail: serde_json::to_value(result).unwrap_or_default(), follow_ups: Vec::new() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cluster::{Partition, Topic};
+    use cluster::{BrokerId, ConfigResource, ConfigValues, Partition, Topic, TopicPartition};
+
+    const LEADER_RATE: &str = "leader.replication.throttled.rate";
+    const FOLLOWER_RATE: &str = "follower.replication.throttled.rate";
+    const LEADER_REPLICAS: &str = "leader.replication.throttled.replicas";
+    const FOLLOWER_REPLICAS: &str = "follower.replication.throttled.replicas";
 
     fn ids(ids: &[i32]) -> Vec<BrokerId> {
         ids.iter().copied().map(BrokerId).collect()
@@ -457,5 +304,42 @@ mod tests {
         let left: ConfigValues = fake.configs.lock().unwrap().clone();
         let left: ConfigValues = left.into_iter().filter(|(_, values)| !values.is_empty()).collect();
         assert_eq!(left, theirs);
+    }
+
+    #[tokio::test]
+    async fn a_dead_broker_keeps_no_throttle_on_the_others() {
+        use crate::plugins::fakes::{Fake, context};
+
+        let fake = Arc::new(Fake::default());
+        let action = ReassignPartitionsConfig {}.build(&context(&fake)).unwrap();
+        let run = async |step: ReassignStep| {
+            let name = control::event::names::REASSIGN_PARTITIONS;
+            let event = Event::new(name, control::Target::Cluster, "test", &step);
+            action.execute(&event, false).await
+        };
+        let throttle =
+            |detail: serde_json::Value| -> Option<Throttle> { serde_json::from_value(detail).ok() };
+        let wanted = Throttle {
+            bytes_per_second: 5,
+            brokers: ids(&[1, 2]),
+            topics: vec!["orders".to_owned()],
+            entries: None,
+        };
+        let asked = run(ReassignStep::SetThrottle(wanted.clone())).await.unwrap();
+        let journaled = throttle(asked.detail).unwrap();
+        run(ReassignStep::SetThrottle(journaled.clone())).await.unwrap();
+        *fake.dead.lock().unwrap() = Some(BrokerId(2));
+        assert!(run(ReassignStep::SetThrottle(wanted)).await.unwrap_err().retry);
+        let cleared = run(ReassignStep::ClearThrottle(journaled)).await.unwrap();
+        assert_eq!(cleared.summary, "the throttle is left on broker 2: cannot reach broker 2: it is dead");
+        let set = |fake: &Fake| -> Vec<ConfigResource> {
+            let configs = fake.configs.lock().unwrap();
+            configs.iter().filter(|(_, values)| !values.is_empty()).map(|(of, _)| of.clone()).collect()
+        };
+        assert_eq!(set(&fake), [ConfigResource::Broker(BrokerId(2))]);
+        let rest = throttle(cleared.detail).unwrap();
+        *fake.dead.lock().unwrap() = None;
+        let cleared = run(ReassignStep::ClearThrottle(rest)).await.unwrap();
+        assert_eq!((throttle(cleared.detail), set(&fake)), (None, Vec::new()));
     }
 }

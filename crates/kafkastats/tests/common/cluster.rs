@@ -128,11 +128,12 @@ impl Reader for Fake {
         &'a self,
         resources: &'a [ConfigResource],
         keys: &'a [&'a str],
-    ) -> BoxFuture<'a, Result<BTreeMap<ConfigResource, BTreeMap<String, String>>, ClientError>> {
+    ) -> BoxFuture<'a, BTreeMap<ConfigResource, Result<BTreeMap<String, String>, ClientError>>> {
         self.config_questions.fetch_add(1, Ordering::Relaxed);
         let values = BTreeMap::from([(keys[0].to_owned(), "delete".to_owned())]);
-        let all = resources.iter().map(|resource| (resource.clone(), values.clone())).collect();
-        Box::pin(async move { self.allowed("describing configs", all) })
+        let read = |of: &ConfigResource| (of.clone(), self.allowed("describing configs", values.clone()));
+        let all = resources.iter().map(read).collect();
+        Box::pin(async move { all })
     }
 }
 

@@ -1,14 +1,17 @@
 //! What the actions of the service do, through the traits: look once more, then submit.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cluster::{BrokerId, ClientError, Reader, TopicName, TopicPartition, Writer};
-use control::event::{ElectLeaders, Message, PartitionMove, ReassignResult, ReassignStep};
-use control::execution::last_look::{LastLook, WITNESSES, keeps_from_cancelling, last_look};
+use cluster::{BrokerId, ClientError, ConfigReadings, ConfigResults, Reader, TopicPartition, Writer};
+use control::acts::elections::{self, Election};
+use control::acts::moves::{self, Batch, MOST_IN_A_REQUEST};
+use control::acts::throttle::{self, Setting};
+use control::acts::{failed, not_done};
+use control::event::{ElectLeaders, Message, PartitionMove, ReassignResult, ReassignStep, Throttle};
+use control::execution::last_look::WITNESSES;
 use control::{ActError, Done, Event, Memory};
 
-use super::judge::{Batch, Judge};
+use super::judge::Judge;
 use super::{Between, at_once};
 use crate::access::{Access, SharedWorld};
 use crate::fault::Fault;
@@ -35,18 +38,6 @@ pub(super) struct Hands {
     /// What somebody else has ordered meanwhile.
     meddled: Vec<Fault>,
     random: Random,
-}
-
-pub(super) fn failed(why: &ClientError) -> ActError {
-    ActError {
-        message: why.to_string(),
-        maybe_applied: why.may_have_been_applied(),
-        retry: !why.is_configuration(),
-    }
-}
-
-pub(super) fn not_done(why: &ClientError) -> ActError {
-    ActError { maybe_applied: false, ..failed(why) }
 }
 
 impl Hands {
@@ -144,80 +135,119 @@ impl Hands {
             return Ok(Done { summary: format!("would do {}", event.name), ..Done::default() });
         }
         match action {
-            REASSIGN => match event.payload_as::<ReassignStep>().map_err(wrong)? {
-                ReassignStep::Submit { moves } => self.submit(&moves, memory),
-                ReassignStep::Cancel { moves } => self.cancel(&moves, memory),
-                ReassignStep::SetThrottle(throttle) => self.set_throttle(&throttle),
-                ReassignStep::ClearThrottle(throttle) => self.clear_throttle(&throttle),
-            },
+            REASSIGN => {
+                let step = event.payload_as::<ReassignStep>().map_err(wrong)?;
+                match &step {
+                    ReassignStep::Submit { moves } => self.submit(moves, &step, memory),
+                    ReassignStep::Cancel { moves } => self.cancel(moves, &step, memory),
+                    ReassignStep::SetThrottle(throttle) => self.set_throttle(throttle),
+                    ReassignStep::ClearThrottle(throttle) => self.clear_throttle(throttle),
+                }
+            }
             ELECT => self.elect(&event.payload_as::<ElectLeaders>().map_err(wrong)?.partitions),
             _ => Ok(Done { summary: "told".to_owned(), ..Done::default() }),
         }
     }
 
-    fn submit(&mut self, moves: &[PartitionMove], memory: &Memory) -> Result<Done, ActError> {
-        self.hesitate(moves);
-        self.judge.reads(&self.world.lock(), moves);
-        let names: Vec<TopicName> = moves.iter().map(|order| order.partition.topic.clone()).collect();
-        let witnesses = at_once(self.access.witnesses(&names, WITNESSES)).map_err(|why| not_done(&why))?;
-        let ongoing = at_once(self.access.reassignments()).map_err(|why| not_done(&why))?;
+    fn submit(
+        &mut self,
+        all: &[PartitionMove],
+        step: &ReassignStep,
+        memory: &Memory,
+    ) -> Result<Done, ActError> {
+        self.hesitate(all);
         let mut result = ReassignResult::default();
-        let mut batch = BTreeMap::new();
-        for order in moves {
-            match last_look(order, &ongoing, &witnesses) {
-                LastLook::Send => {
-                    batch.insert(order.partition.clone(), Some(order.to.clone()));
+        for wave in all.chunks(MOST_IN_A_REQUEST) {
+            self.judge.reads(&self.world.lock(), wave);
+            let witnesses = at_once(self.access.witnesses(&moves::topics(wave), WITNESSES));
+            match witnesses.and_then(|seen| Ok((seen, at_once(self.access.reassignments())?))) {
+                Ok((witnesses, ongoing)) => {
+                    let before = result.accepted.len();
+                    let batch = moves::to_submit(wave, &ongoing, &witnesses, &mut result);
+                    for order in
+                        wave.iter().filter(|order| result.accepted[before..].contains(&order.partition))
+                    {
+                        self.judge.found(&order.partition, &order.to);
+                    }
+                    self.send(batch, &mut result, memory);
                 }
-                LastLook::Already => {
-                    self.judge.found(&order.partition, &order.to);
-                    result.accepted.push(order.partition.clone());
-                }
-                LastLook::Skip(why) => result.skipped.push((order.partition.clone(), why)),
+                Err(why) if result == ReassignResult::default() => return Err(not_done(&why)),
+                Err(why) => moves::could_not_look(wave, &why, &mut result),
             }
         }
-        self.send(&batch, result, memory)
+        Ok(moves::done(step, &result))
     }
 
-    fn cancel(&mut self, moves: &[PartitionMove], memory: &Memory) -> Result<Done, ActError> {
-        self.hesitate(moves);
-        self.judge.reads(&self.world.lock(), moves);
-        let ongoing = at_once(self.access.reassignments()).map_err(|why| not_done(&why))?;
+    fn cancel(
+        &mut self,
+        all: &[PartitionMove],
+        step: &ReassignStep,
+        memory: &Memory,
+    ) -> Result<Done, ActError> {
+        self.hesitate(all);
         let mut result = ReassignResult::default();
-        let mut batch = BTreeMap::new();
-        for order in moves {
-            match keeps_from_cancelling(order, &ongoing) {
-                None => {
-                    batch.insert(order.partition.clone(), None);
+        for wave in all.chunks(MOST_IN_A_REQUEST) {
+            self.judge.reads(&self.world.lock(), wave);
+            match at_once(self.access.reassignments()) {
+                Ok(ongoing) => {
+                    let batch = moves::to_cancel(wave, &ongoing, &mut result);
+                    self.send(batch, &mut result, memory);
                 }
-                Some(why) => result.skipped.push((order.partition.clone(), why)),
+                Err(why) if result == ReassignResult::default() => return Err(not_done(&why)),
+                Err(why) => moves::could_not_look(wave, &why, &mut result),
             }
         }
-        self.send(&batch, result, memory)
+        Ok(moves::done(step, &result))
     }
 
-    fn send(&mut self, batch: &Batch, mut result: ReassignResult, memory: &Memory) -> Result<Done, ActError> {
-        if !batch.is_empty() {
-            self.pause();
-            self.judge.batch(&self.world.lock(), memory, batch);
-            let answers = at_once(self.access.reassign(batch)).map_err(|why| failed(&why))?;
-            self.judge.after(&self.world.lock());
-            for (partition, answer) in answers {
-                match answer {
-                    Ok(()) => result.accepted.push(partition),
-                    Err(why) => result.refused.push((partition, why.to_string())),
-                }
-            }
+    fn send(&mut self, batch: Batch, result: &mut ReassignResult, memory: &Memory) {
+        if batch.is_empty() {
+            return;
         }
-        let summary = format!("{} accepted", result.accepted.len());
-        let detail = serde_json::to_value(result).unwrap_or_default();
-        Ok(Done { summary, detail, follow_ups: Vec::new() })
+        self.pause();
+        self.judge.batch(&self.world.lock(), memory, &batch);
+        let answer = at_once(self.access.reassign(&batch));
+        self.judge.after(&self.world.lock());
+        moves::sort(batch, answer, result);
     }
 
     fn elect(&mut self, partitions: &[TopicPartition]) -> Result<Done, ActError> {
         self.pause();
+        let topics = at_once(self.access.describe(&elections::topics(partitions)));
+        let election = Election::of(partitions, &topics.map_err(|why| not_done(&why))?);
+        if let Some(done) = election.without(false) {
+            return Ok(done);
+        }
+        self.pause();
         self.judge.writes();
-        let results = at_once(self.access.elect_preferred(partitions)).map_err(|why| failed(&why))?;
-        let elected = results.values().filter(|result| result.is_ok()).count();
-        Ok(Done { summary: format!("elected {elected} of {}", partitions.len()), ..Done::default() })
+        election.done(&at_once(self.access.elect_preferred(&election.able)).map_err(|why| failed(&why))?)
+    }
+
+    fn set_throttle(&mut self, throttle: &Throttle) -> Result<Done, ActError> {
+        match throttle::to_set(throttle, &self.read(throttle)?)? {
+            Setting::Done(done) => Ok(done),
+            Setting::Change(changes) => throttle::was_set(throttle, &changes, self.alter(&changes)),
+        }
+    }
+
+    fn clear_throttle(&mut self, throttle: &Throttle) -> Result<Done, ActError> {
+        let clearing = throttle::to_clear(throttle, &self.read(throttle)?);
+        let results = match clearing.changes.is_empty() {
+            true => Ok(ConfigResults::new()),
+            false => self.alter(&clearing.changes),
+        };
+        Ok(clearing.done(throttle, results))
+    }
+
+    fn read(&self, throttle: &Throttle) -> Result<ConfigReadings, ActError> {
+        let resources = throttle::resources(throttle);
+        at_once(async { Ok(self.access.configs(&resources, &throttle::KEYS).await) })
+            .map_err(|why| not_done(&why))
+    }
+
+    fn alter(&mut self, changes: &throttle::Changes) -> Result<ConfigResults, ClientError> {
+        self.pause();
+        self.judge.writes();
+        at_once(self.access.alter_configs(changes))
     }
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use cluster::{BrokerId, TopicPartition};
+use control::acts::moves::Batch;
 use control::event::{PartitionMove, names};
 use control::execution::Work;
 use control::{Execution, ExecutionId, Liveness, Memory, OngoingReassignments, State, Topics};
@@ -26,9 +27,6 @@ const METADATA_AGE: Duration = Duration::from_secs(90);
 const LIVENESS_AGE: Duration = Duration::from_secs(10);
 /// A broker's metadata are behind by less than this, unless they stand still.
 const METADATA_DELAY: Duration = Duration::from_secs(1);
-
-/// What is sent in one request, by partition: the new replicas, or `None` for a cancel.
-pub(super) type Batch = BTreeMap<TopicPartition, Option<Vec<BrokerId>>>;
 
 /// Judges acts, and keeps what was wrong with them.
 #[derive(Debug)]

@@ -31,8 +31,6 @@ mod judge;
 
 mod reports;
 
-mod throttle;
-
 use eyes::Eyes;
 use hands::Hands;
 use judge::{Judge, Sent};

@@ -6,7 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster::notation::ClusterText;
-use cluster::{BrokerId, ConfigValues, Partition, Reassignment, TopicPartition};
+use cluster::{BrokerId, ConfigResource, ConfigValues, Partition, Reassignment, TopicPartition};
+use control::Execution;
+use control::event::ThrottleEntry;
+use control::execution::Work;
 
 use crate::driver::Driver;
 
@@ -74,14 +77,22 @@ impl Before {
         }
         // An excused move of ours that is under way keeps its throttle.
         let moves = |(at, runs): (&TopicPartition, &Reassignment)| driver.is_ours(at, &runs.target());
-        if !braked && configs != self.configs && !text.reassignments.iter().any(moves) {
+        let reached = |mut configs: ConfigValues| {
+            configs.retain(|of, _| look.is_reached(of));
+            configs
+        };
+        let left = reached(configs.clone()) != reached(self.configs.clone());
+        if !braked && left && !text.reassignments.iter().any(moves) {
             return Some(format!("a throttle is left over: {configs:?}"));
         }
         let runs = |look: &Look<'_>| {
-            let runs = look.driver.memory().executions.iter().find(|execution| execution.is_running());
             // It is followed until it ends.
             let waits = |at: &TopicPartition| look.text.reassignments.contains_key(at);
-            runs.is_some_and(|runs| !runs.moves().iter().any(|m| waits(&m.order.partition)))
+            let is_excused = |runs: &Execution| {
+                runs.moves().iter().any(|m| waits(&m.order.partition)) || look.is_left_to_the_dead(runs)
+            };
+            let mut running = look.driver.memory().executions.iter().filter(|one| one.is_running());
+            running.any(|runs| !is_excused(runs))
         };
         // What waits for a person keeps its throttle and does not end.
         (!braked && runs(&look)).then(|| "an execution has not ended".to_owned())
@@ -109,6 +120,20 @@ fn partitions(text: &ClusterText) -> impl Iterator<Item = (TopicPartition, &Part
 impl Look<'_> {
     fn lives(&self, id: BrokerId) -> bool {
         self.up.contains(&id)
+    }
+
+    /// Whether configs of it can be changed: those of a broker only by that broker itself.
+    fn is_reached(&self, of: &ConfigResource) -> bool {
+        !matches!(of, ConfigResource::Broker(id) if !self.lives(*id))
+    }
+
+    /// Whether an execution has nothing left to do but to take a throttle from brokers that are dead.
+    fn is_left_to_the_dead(&self, execution: &Execution) -> bool {
+        let Work::Reassign(work) = &execution.work else { return false };
+        let entries = work.throttle.as_ref().and_then(|throttle| throttle.entries.as_deref());
+        let of_the_dead = |entry: &ThrottleEntry| entry.broker.is_some_and(|id| !self.lives(id));
+        work.moves.iter().all(|m| m.phase.is_final())
+            && entries.is_some_and(|all| all.iter().all(of_the_dead))
     }
 
     fn trouble(&self, at: &TopicPartition, it: &Partition, before: Option<usize>) -> Option<&'static str> {

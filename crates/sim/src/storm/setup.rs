@@ -70,6 +70,7 @@ fn throttle_of_somebody_else(driver: &Driver) {
     let rate = ConfigChange::Set("leader.replication.throttled.rate".to_owned(), "20000000".to_owned());
     let mut world = driver.world().lock();
     if let Some(id) = world.live().first().copied() {
-        world.alter_config(&ConfigResource::Broker(id), &[rate]);
+        // It exists.
+        let _ = world.alter_config(&ConfigResource::Broker(id), &[rate]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cluster::{ConfigChange, ConfigResource, ConfigValues};
+use cluster::{ClientError, ConfigChange, ConfigResource, ConfigValues};
 
 use super::World;
 
@@ -12,11 +12,27 @@ const LEADER_REPLICAS: &str = "leader.replication.throttled.replicas";
 const FOLLOWER_REPLICAS: &str = "follower.replication.throttled.replicas";
 
 impl World {
-    /// The values of `keys` of a resource.
-    pub(crate) fn config(&self, of: &ConfigResource, keys: &[&str]) -> BTreeMap<String, String> {
-        let values = self.configs.get(of).into_iter().flatten();
+    /// The values of `keys` of a resource, as the broker `from` knows them.
+    pub(crate) fn config(
+        &self,
+        from: usize,
+        of: &ConfigResource,
+        keys: &[&str],
+    ) -> Result<BTreeMap<String, String>, ClientError> {
+        self.exists(of)?;
+        let known = self.brokers[from].frozen.as_ref().map_or(&self.configs, |frozen| &frozen.configs);
+        let values = known.get(of).into_iter().flatten();
         let wanted = values.filter(|(key, _)| keys.contains(&key.as_str()));
-        wanted.map(|(key, value)| (key.clone(), value.clone())).collect()
+        Ok(wanted.map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
+    fn exists(&self, of: &ConfigResource) -> Result<(), ClientError> {
+        match of {
+            ConfigResource::Topic(name) if !self.by_name.contains_key(name) => {
+                Err(ClientError::UnknownTopic { what: name.to_string() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// All dynamic configs that are set.
@@ -24,7 +40,12 @@ impl World {
         &self.configs
     }
 
-    pub(crate) fn alter_config(&mut self, of: &ConfigResource, changes: &[ConfigChange]) {
+    pub(crate) fn alter_config(
+        &mut self,
+        of: &ConfigResource,
+        changes: &[ConfigChange],
+    ) -> Result<(), ClientError> {
+        self.exists(of)?;
         let values = self.configs.entry(of.clone()).or_default();
         for change in changes {
             match change {
@@ -35,6 +56,7 @@ impl World {
         if values.is_empty() {
             self.configs.remove(of);
         }
+        Ok(())
     }
 
     fn broker_config(&self, broker: usize, key: &str) -> Option<u64> {

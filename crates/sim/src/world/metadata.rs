@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::{
-    Broker, BrokerAddress, BrokerAnswer, BrokerId, ClientError, LogDir, LogDirReplica, Partition, Topic,
-    TopicTable,
+    Broker, BrokerAddress, BrokerAnswer, BrokerId, ClientError, ConfigValues, LogDir, LogDirReplica,
+    Partition, Topic, TopicTable,
 };
 use control::Topics;
 
@@ -39,6 +39,7 @@ pub(super) struct LiveSet {
 pub(super) struct Frozen {
     live: Arc<LiveSet>,
     topics: Arc<Topics>,
+    pub(super) configs: ConfigValues,
 }
 
 /// The controller's metadata, with what is needed to tell what they were a moment ago.
@@ -147,7 +148,7 @@ impl World {
         }
         let topics = self.topics_known_to(broker);
         let Some(live) = self.live_known_to(broker).cloned() else { return };
-        self.brokers[broker].frozen = Some(Frozen { live, topics });
+        self.brokers[broker].frozen = Some(Frozen { live, topics, configs: self.configs.clone() });
     }
 
     /// A broker's metadata stand still no longer, unless there is another reason for it.
@@ -180,6 +181,38 @@ impl World {
             Process::Stopped => Err(silent),
             Process::Starts | Process::Down => Err(unreachable("connection refused")),
         }
+    }
+
+    /// A broker, if it is alive and `client` can talk to it: what only it can tell is asked of it.
+    pub(crate) fn reach_id(
+        &self,
+        client: Client,
+        id: BrokerId,
+        limit: Duration,
+    ) -> Result<usize, ClientError> {
+        let live = self.by_id.get(&id).map(|broker| &self.brokers[*broker]).filter(|it| it.live);
+        match live {
+            Some(it) => self.reach(client, &it.broker.address, limit),
+            None => {
+                let why = "it is not among the live brokers".to_owned();
+                Err(ClientError::Unreachable { at: format!("broker {id}"), why })
+            }
+        }
+    }
+
+    /// The same, if it also hands on what the controller is asked.
+    pub(crate) fn reach_id_that_hands_on(
+        &self,
+        client: Client,
+        id: BrokerId,
+        limit: Duration,
+    ) -> Result<usize, ClientError> {
+        let broker = self.reach_id(client, id, limit)?;
+        if self.cut.contains(&(broker, Cut::Controller)) {
+            let (at, limit_ms) = (format!("broker {id}"), crate::time::millis(limit));
+            return Err(ClientError::Timeout { at, limit_ms, doing: "handing on to the controller" });
+        }
+        Ok(broker)
     }
 
     /// A broker that `client` can talk to and that hands on what the controller is asked, chosen by `turn`.

@@ -1,11 +1,12 @@
 //! What clients are told.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use brokerstats::Codec;
 use cluster::{
-    BrokerAddress, ClientError, LogReader, LogWriter, NewRecord, NewTopic, OffsetAt, Reader, TopicPartition,
-    Writer,
+    BrokerAddress, BrokerId, ClientError, ConfigChange, ConfigResource, LogReader, LogWriter, NewRecord,
+    NewTopic, OffsetAt, Reader, TopicPartition, Writer,
 };
 use sim::settings::{Agents, Traffic};
 use sim::world::Client;
@@ -186,4 +187,46 @@ fn an_agent_can_be_silent_and_reports_can_be_late() {
     let (last, came) = later.last().unwrap();
     assert_eq!(*came, last.timestamp);
     assert!(later.iter().any(|(stats, _)| stats.id == 2));
+}
+
+const RATE: &str = "leader.replication.throttled.rate";
+
+/// Of each broker, and of topic `t`: the rate, where it can be read.
+fn rates(access: &Access) -> [Option<Option<String>>; 5] {
+    let of = |id| ConfigResource::Broker(BrokerId(id));
+    let all = [of(1), of(2), of(3), of(4), ConfigResource::Topic("t".into())];
+    let mut read = now(access.configs(&all, &[RATE]));
+    all.map(|of| read.remove(&of).unwrap().ok().map(|mut values| values.remove(RATE)))
+}
+
+fn set_rates(access: &Access, rate: &str) -> Vec<bool> {
+    let set = || vec![ConfigChange::Set(RATE.to_owned(), rate.to_owned())];
+    let all: BTreeMap<_, _> = (1..=4).map(|id| (ConfigResource::Broker(BrokerId(id)), set())).collect();
+    now(access.alter_configs(&all)).unwrap().values().map(Result::is_ok).collect()
+}
+
+#[test]
+fn the_configs_of_a_broker_are_read_and_changed_at_that_broker_alone() {
+    let world = SharedWorld::new(world(FOUR));
+    let (us, somebody) = (Access::new(&world, Client::Us), Access::new(&world, Client::Somebody));
+    let some = |rate: &str| Some(Some(rate.to_owned()));
+    assert_eq!(set_rates(&us, "1"), [true; 4]);
+    pass(&world, "at 0s kill b1\nat 0s isolate b2 from us\nat 0s isolate b3 from controller", 30);
+    assert_eq!(set_rates(&us, "2"), [false, false, false, true]);
+    assert_eq!(rates(&us), [None, None, None, some("2"), Some(None)]);
+    assert_eq!(rates(&somebody), [None, some("1"), None, some("2"), Some(None)]);
+    let none = ConfigResource::Topic("none".into());
+    let read = now(us.configs(std::slice::from_ref(&none), &[RATE])).remove(&none);
+    assert!(matches!(read, Some(Err(ClientError::UnknownTopic { .. }))), "{read:?}");
+}
+
+#[test]
+fn a_broker_whose_metadata_stand_still_tells_configs_of_the_past() {
+    let world = SharedWorld::new(world(FOUR));
+    let us = Access::new(&world, Client::Us);
+    pass(&world, "at 0s frozen-metadata b2 for 1m", 1);
+    assert_eq!(set_rates(&us, "1"), [true; 4]);
+    assert_eq!(rates(&us)[..2], [Some(Some("1".to_owned())), Some(None)]);
+    pass(&world, "", 60);
+    assert_eq!(rates(&us)[1], Some(Some("1".to_owned())));
 }
