@@ -71,10 +71,28 @@ impl Access {
         world.reach_any(self.client, self.turn.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// A broker that answers from its own metadata, whatever they are.
+    fn anyone(&self, world: &World) -> Result<usize, ClientError> {
+        self.in_turn(world).first().copied().ok_or_else(nobody)
+    }
+
+    /// All that answer, beginning with another one each time.
+    fn in_turn(&self, world: &World) -> Vec<usize> {
+        let mut all = world.answering(self.client);
+        if let Some(turn) = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(all.len()) {
+            all.rotate_left(turn);
+        }
+        all
+    }
+
     fn with<T: Send + 'static>(&self, act: impl FnOnce(&mut World) -> T) -> BoxFuture<'static, T> {
         let result = act(&mut self.world.lock());
         Box::pin(std::future::ready(result))
     }
+}
+
+fn nobody() -> ClientError {
+    ClientError::Unreachable { at: "any broker".to_owned(), why: "none answers".to_owned() }
 }
 
 /// Some topics as one broker knows them.
@@ -105,7 +123,7 @@ impl Reader for Access {
 
     fn describe<'a>(&'a self, names: &'a [TopicName]) -> BoxFuture<'a, Result<TopicTable, ClientError>> {
         self.with(|world| {
-            let broker = self.any(world)?;
+            let broker = self.anyone(world)?;
             Ok(known_to(world, broker, names))
         })
     }
@@ -116,9 +134,12 @@ impl Reader for Access {
         count: usize,
     ) -> BoxFuture<'a, Result<Vec<TopicTable>, ClientError>> {
         self.with(|world| {
-            let mut brokers: Vec<usize> = (0..count).map(|_| self.any(world)).collect::<Result<_, _>>()?;
-            brokers.sort_unstable();
-            brokers.dedup();
+            let mut brokers = self.in_turn(world);
+            brokers.truncate(count.max(1));
+            // One broker alone, where there are others, is no witness.
+            if brokers.len() < count.min(world.addresses().len()).clamp(1, 2) {
+                return Err(nobody());
+            }
             Ok(brokers.into_iter().map(|broker| known_to(world, broker, names)).collect())
         })
     }
@@ -152,7 +173,7 @@ impl Reader for Access {
             let read = |of: &ConfigResource| {
                 let from = match of {
                     ConfigResource::Broker(id) => world.reach_id(self.client, *id, LIMIT),
-                    ConfigResource::Topic(_) | ConfigResource::BrokerDefault => self.any(world),
+                    ConfigResource::Topic(_) | ConfigResource::BrokerDefault => self.anyone(world),
                 };
                 (of.clone(), from.and_then(|from| world.config(from, of, keys)))
             };
@@ -224,8 +245,8 @@ impl Writer for Access {
 impl LogWriter for Access {
     fn append<'a>(&'a self, topic: &'a str, record: NewRecord) -> BoxFuture<'a, Result<(), ClientError>> {
         self.with(|world| {
-            self.any(world)?;
-            world.append(topic, record)
+            self.anyone(world)?;
+            world.append(self.client, topic, record)
         })
     }
 
@@ -237,7 +258,7 @@ impl LogWriter for Access {
 impl LogReader for Access {
     fn partitions<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<i32, ClientError>> {
         self.with(|world| {
-            self.any(world)?;
+            self.anyone(world)?;
             world.partition_count(topic)
         })
     }
@@ -248,8 +269,8 @@ impl LogReader for Access {
         which: OffsetAt,
     ) -> BoxFuture<'a, Result<i64, ClientError>> {
         self.with(|world| {
-            self.any(world)?;
-            world.offset(at, which)
+            self.anyone(world)?;
+            world.offset(self.client, at, which)
         })
     }
 
@@ -261,8 +282,8 @@ impl LogReader for Access {
     ) -> BoxFuture<'a, Result<ReadBatch, ClientError>> {
         let read = move || {
             let world = self.world.lock();
-            self.any(&world)?;
-            world.read(at, offset)
+            self.anyone(&world)?;
+            world.read(self.client, at, offset)
         };
         Box::pin(async move {
             let batch = read()?;

@@ -34,10 +34,8 @@ impl Reports {
         let Some(topic) = world.settings().agents.as_ref().map(|agents| agents.topic.as_str()) else {
             return;
         };
-        if world.reach_any(Client::Us, 0).is_err() {
-            return;
-        }
-        let Ok((reports, next)) = world.reports(&TopicPartition::new(topic, 0), self.offset) else { return };
+        let read = world.reports(Client::Us, &TopicPartition::new(topic, 0), self.offset);
+        let Ok((reports, next)) = read else { return };
         self.offset = next;
         let oldest = self.read_at.replace(now.tick).map_or(Duration::MAX, |at| now.tick.since(at));
         for (appended_ms, stats) in reports {

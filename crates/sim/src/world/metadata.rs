@@ -183,6 +183,29 @@ impl World {
         }
     }
 
+    /// The brokers that answer `client`, whatever they know: also those that the controller has dropped.
+    pub(crate) fn answering(&self, client: Client) -> Vec<usize> {
+        (0..self.brokers.len()).filter(|broker| self.answers(client, *broker)).collect()
+    }
+
+    fn answers(&self, client: Client, broker: usize) -> bool {
+        self.runs(broker) && !(client == Client::Us && self.cut.contains(&(broker, Cut::Us)))
+    }
+
+    /// Whether `client` can talk to a broker that somebody else has named to it.
+    pub(super) fn reach_named(
+        &self,
+        client: Client,
+        broker: usize,
+        doing: &'static str,
+    ) -> Result<(), ClientError> {
+        if self.answers(client, broker) {
+            return Ok(());
+        }
+        let (at, limit_ms) = (self.brokers[broker].broker.address.to_string(), 5_000);
+        Err(ClientError::Timeout { at, limit_ms, doing })
+    }
+
     /// A broker, if it is alive and `client` can talk to it: what only it can tell is asked of it.
     pub(crate) fn reach_id(
         &self,
@@ -218,10 +241,9 @@ impl World {
     /// A broker that `client` can talk to and that hands on what the controller is asked, chosen by `turn`.
     pub(crate) fn reach_any(&self, client: Client, turn: usize) -> Result<usize, ClientError> {
         let able = |broker: &usize| {
-            self.runs(*broker)
+            self.answers(client, *broker)
                 && self.brokers[*broker].live
                 && !self.cut.contains(&(*broker, Cut::Controller))
-                && !(client == Client::Us && self.cut.contains(&(*broker, Cut::Us)))
         };
         let able: Vec<usize> = (0..self.brokers.len()).filter(able).collect();
         able.get(turn % able.len().max(1)).copied().ok_or_else(|| ClientError::Unreachable {

@@ -11,6 +11,7 @@ use cluster::{
 };
 
 use super::agents::AgentStation;
+use super::metadata::Client;
 use super::partition::{Log, PartitionModel};
 use super::{TopicModel, World};
 use crate::fault::Lasting;
@@ -109,18 +110,18 @@ impl World {
         Ok(i32::try_from(self.topics[*found].partitions.len()).unwrap_or(i32::MAX))
     }
 
-    /// A partition that exists and whose leader answers.
-    fn led(&self, at: &TopicPartition, doing: &'static str) -> Result<usize, ClientError> {
+    /// A partition that exists and whose leader answers `client`.
+    fn led(&self, client: Client, at: &TopicPartition, doing: &'static str) -> Result<usize, ClientError> {
         if self.stats_are_unreachable(&at.topic) {
             let why = format!("{at} is on brokers that nobody reaches");
             return Err(ClientError::Unreachable { at: at.to_string(), why });
         }
         let p = self.find(at).ok_or_else(|| unknown(at))?;
-        if self.partitions[p].leader.is_some_and(|leader| self.holds(p, leader)) {
-            return Ok(p);
-        }
-        let why = format!("{at} has no leader that answers");
-        Err(ClientError::Refused { doing, code: "LEADER_NOT_AVAILABLE".to_owned(), why })
+        let Some(leader) = self.partitions[p].leader.filter(|leader| self.holds(p, *leader)) else {
+            let why = format!("{at} has no leader that answers");
+            return Err(ClientError::Refused { doing, code: "LEADER_NOT_AVAILABLE".to_owned(), why });
+        };
+        self.reach_named(client, leader, doing).map(|()| p)
     }
 
     fn stats_are_unreachable(&self, topic: &str) -> bool {
@@ -129,12 +130,17 @@ impl World {
     }
 
     /// Writes a record.
-    pub(crate) fn append(&mut self, topic: &str, record: NewRecord) -> Result<(), ClientError> {
+    pub(crate) fn append(
+        &mut self,
+        client: Client,
+        topic: &str,
+        record: NewRecord,
+    ) -> Result<(), ClientError> {
         let doing = "writing a record";
         let count = self.partition_count(topic)?;
         let number = record.partition.unwrap_or_else(|| by_key(record.key.as_deref(), count));
         let at = TopicPartition::new(topic, number);
-        let p = self.led(&at, doing)?;
+        let p = self.led(client, &at, doing)?;
         if !self.accepts(p) {
             let why = format!("{at} has too few in-sync replicas");
             return Err(ClientError::Refused { doing, code: "NOT_ENOUGH_REPLICAS".to_owned(), why });
@@ -175,10 +181,11 @@ impl World {
     /// The reports from an offset on, not encoded, and where to go on.
     pub(crate) fn reports(
         &self,
+        client: Client,
         at: &TopicPartition,
         offset: i64,
     ) -> Result<(Vec<Report>, i64), ClientError> {
-        let p = self.led(at, "reading reports")?;
+        let p = self.led(client, at, "reading reports")?;
         let Some(records) = self.records.get(&p) else { return Ok((Vec::new(), offset)) };
         let reports = records.from(offset).filter_map(|kept| match &kept.value {
             Value::Report(stats) => Some((kept.timestamp_ms, Arc::clone(stats))),
@@ -188,8 +195,13 @@ impl World {
     }
 
     /// An offset of a partition.
-    pub(crate) fn offset(&self, at: &TopicPartition, which: OffsetAt) -> Result<i64, ClientError> {
-        let p = self.led(at, "reading offsets")?;
+    pub(crate) fn offset(
+        &self,
+        client: Client,
+        at: &TopicPartition,
+        which: OffsetAt,
+    ) -> Result<i64, ClientError> {
+        let p = self.led(client, at, "reading offsets")?;
         let Some(records) = self.records.get(&p) else {
             let end = self.appended(p);
             let start = end - self.log_bytes(p);
@@ -207,12 +219,17 @@ impl World {
     }
 
     /// Reads records from an offset on.
-    pub(crate) fn read(&self, at: &TopicPartition, offset: i64) -> Result<ReadBatch, ClientError> {
-        let p = self.led(at, "reading records")?;
+    pub(crate) fn read(
+        &self,
+        client: Client,
+        at: &TopicPartition,
+        offset: i64,
+    ) -> Result<ReadBatch, ClientError> {
+        let p = self.led(client, at, "reading records")?;
         match self.records.get(&p) {
             Some(records) => Ok(records.read(offset, self.agents.as_ref().map(AgentStation::codec))),
             None => {
-                let end_offset = self.offset(at, OffsetAt::End)?;
+                let end_offset = self.offset(client, at, OffsetAt::End)?;
                 Ok(ReadBatch { records: Vec::new(), next_offset: end_offset, end_offset })
             }
         }

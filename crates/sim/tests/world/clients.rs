@@ -230,3 +230,39 @@ fn a_broker_whose_metadata_stand_still_tells_configs_of_the_past() {
     pass(&world, "", 60);
     assert_eq!(rates(&us)[1], Some(Some("1".to_owned())));
 }
+
+#[test]
+fn a_partition_whose_leader_we_do_not_reach_is_neither_read_nor_written_by_us() {
+    let world = SharedWorld::new(world(FOUR));
+    let (us, somebody) = (Access::new(&world, Client::Us), Access::new(&world, Client::Somebody));
+    let at = |number| TopicPartition::new("t", number);
+    let record = |number| NewRecord { partition: Some(number), ..NewRecord::default() };
+    pass(&world, "at 0s isolate b1 from us", 1);
+    let ways = |access: &Access, number| {
+        [
+            now(access.append("t", record(number))).is_ok(),
+            now(access.offset(&at(number), OffsetAt::End)).is_ok(),
+            now(access.read(&at(number), 0, Duration::ZERO)).is_ok(),
+        ]
+    };
+    assert_eq!((ways(&us, 0), ways(&somebody, 0)), ([false; 3], [true; 3]), "broker 1 leads it");
+    assert_eq!(ways(&us, 1), [true; 3], "broker 2 leads it");
+    assert_eq!(now(us.partitions("t")), Ok(2), "any broker tells how many there are");
+}
+
+#[test]
+fn brokers_that_were_dropped_or_are_cut_off_are_among_the_witnesses() {
+    let world = SharedWorld::new(world(FOUR));
+    let us = Access::new(&world, Client::Us);
+    pass(&world, "at 0s isolate b1 from controller\nat 20s kill b4", 60);
+    let in_sync = |table: &cluster::TopicTable| table["t"].partitions[1].isr.len();
+    let tables = now(us.witnesses(&["t".into()], 5)).unwrap();
+    let mut counts: Vec<usize> = tables.iter().map(in_sync).collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [2, 2, 3], "broker 1 does not know that 4 is gone");
+    let told: std::collections::BTreeSet<usize> =
+        (0..6).map(|_| in_sync(&now(us.describe(&["t".into()])).unwrap())).collect();
+    assert_eq!(told, [2, 3].into());
+    pass(&world, "at 0s kill b2\nat 0s kill b3", 1);
+    assert!(now(us.witnesses(&["t".into()], 5)).is_err(), "one alone is no witness");
+}
