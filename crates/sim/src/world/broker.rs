@@ -233,6 +233,13 @@ impl World {
             return;
         }
         if self.brokers[broker].process == Process::Starts {
+            // It tries all its log directories anew, and ends if none can be written to.
+            self.brokers[broker].dirs.iter_mut().for_each(|dir| dir.failed = false);
+            self.fail_full_dirs(broker);
+            if self.has_no_dir(broker) {
+                self.kill(broker);
+                return;
+            }
             self.brokers[broker].process = Process::Runs;
             self.watch_answers(broker);
         }
@@ -383,20 +390,29 @@ impl World {
         used
     }
 
+    /// Takes the log directories on full volumes out of service. Says whether there were any.
+    fn fail_full_dirs(&mut self, broker: usize) -> bool {
+        let used = self.used(broker);
+        let dirs = self.brokers[broker].dirs.iter_mut().zip(used);
+        let full = dirs.filter(|(dir, used)| !dir.failed && *used >= dir.total);
+        let failed = full.map(|(dir, _)| dir.failed = true).count() > 0;
+        if failed {
+            self.history.push(self.now, Happening::DirFailed(self.id(broker)));
+        }
+        failed
+    }
+
+    fn has_no_dir(&self, broker: usize) -> bool {
+        self.brokers[broker].dirs.iter().all(|dir| dir.failed)
+    }
+
     /// A write to a full volume fails, and Kafka takes the log directory out of service; a broker without one left ends.
     pub(super) fn check_disks(&mut self) {
         for broker in 0..self.brokers.len() {
-            if !self.runs(broker) {
+            if !self.runs(broker) || !self.fail_full_dirs(broker) {
                 continue;
             }
-            let used = self.used(broker);
-            let it = &mut self.brokers[broker];
-            let full = it.dirs.iter_mut().zip(used).filter(|(dir, used)| !dir.failed && *used >= dir.total);
-            if full.map(|(dir, _)| dir.failed = true).count() == 0 {
-                continue;
-            }
-            self.history.push(self.now, Happening::DirFailed(self.id(broker)));
-            if self.brokers[broker].dirs.iter().all(|dir| dir.failed) {
+            if self.has_no_dir(broker) {
                 self.kill(broker);
                 continue;
             }

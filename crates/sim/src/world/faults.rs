@@ -246,7 +246,6 @@ impl World {
             }
             if self.brokers[broker].dirs.iter().any(|dir| dir.failed) {
                 // A broker takes a log directory back into service when it starts.
-                self.brokers[broker].dirs.iter_mut().for_each(|dir| dir.failed = false);
                 self.shut_down(broker, true);
             }
             self.start(broker, Duration::ZERO);

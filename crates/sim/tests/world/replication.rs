@@ -137,3 +137,27 @@ fn without_enough_in_sync_replicas_nothing_is_written() {
     let _ = after(&mut world, "at 0s restart b2", 60);
     assert!(size(&mut world) > stopped);
 }
+
+#[test]
+fn a_broker_tries_a_failed_log_directory_anew_when_it_starts() {
+    let hardware = |dirs| sim::settings::Hardware { dirs, ..Default::default() };
+    let world =
+        |dirs| world_with("b1\nb2\nt-0: 1* 2\nt-1: 1* 2", Settings { hardware: hardware(dirs), ..quiet() });
+    // Its only directory: it ends, ends again while that is full, and serves once there is room.
+    let mut one = world(1);
+    let history = after(&mut one, "at 0s fill b2\nat 30s recover b2 0s", 60);
+    assert_eq!(history.matches("has failed").count(), 2, "{history}");
+    assert!(!history.contains("broker 2 alive"), "{history}");
+    let history = after(&mut one, "at 0s calm", 60);
+    assert!(history.contains("broker 2 alive"), "{history}");
+    assert_eq!(partitions(&mut one), "t-0: 1* 2\nt-1: 1* 2\n");
+    // One of two: it lives on with the other, and is whole again only after a start with room.
+    let mut two = world(2);
+    let _ = after(&mut two, "at 0s fill b2", 30);
+    assert_eq!(partitions(&mut two).matches("2~").count(), 1, "{}", partitions(&mut two));
+    let history = after(&mut two, "at 0s restart b2", 60);
+    assert!(history.contains("broker 2 alive"), "{history}");
+    assert_eq!(partitions(&mut two).matches("2~").count(), 1, "{}", partitions(&mut two));
+    let _ = after(&mut two, "at 0s calm", 60);
+    assert!(!partitions(&mut two).contains('~'), "{}", partitions(&mut two));
+}
