@@ -11,6 +11,15 @@ const FOLLOWER_RATE: &str = "follower.replication.throttled.rate";
 const LEADER_REPLICAS: &str = "leader.replication.throttled.replicas";
 const FOLLOWER_REPLICAS: &str = "follower.replication.throttled.replicas";
 
+/// Which ends of a flow are throttled, each at its own broker's rate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Throttled {
+    /// Whether the follower fetches no faster than its rate.
+    pub(super) follower: bool,
+    /// Whether the leader hands on no faster than its rate.
+    pub(super) leader: bool,
+}
+
 impl World {
     /// The values of `keys` of a resource, as the broker `from` knows them.
     pub(crate) fn config(
@@ -73,18 +82,21 @@ impl World {
         (self.broker_config(broker, LEADER_RATE), self.broker_config(broker, FOLLOWER_RATE))
     }
 
-    /// Whether the topic of a partition has replication to `to` throttled, at either end.
-    pub(super) fn is_throttled(&self, p: usize, to: usize) -> bool {
+    /// Which ends throttle the replication of a partition to `to`, by the lists of its topic: each goes by its own.
+    pub(super) fn throttled(&self, p: usize, to: usize) -> Throttled {
         if self.configs.is_empty() {
-            return false;
+            return Throttled::default();
         }
         let partition = &self.partitions[p];
         let topic = ConfigResource::Topic(self.topics[partition.topic].name.clone());
-        let Some(values) = self.configs.get(&topic) else { return false };
+        let Some(values) = self.configs.get(&topic) else { return Throttled::default() };
         let lists = |key: &str, broker: usize| {
             let own = format!("{}:{}", partition.number, self.id(broker));
             values.get(key).is_some_and(|list| list.split(',').any(|entry| entry == "*" || entry == own))
         };
-        lists(FOLLOWER_REPLICAS, to) || partition.leader.is_some_and(|from| lists(LEADER_REPLICAS, from))
+        Throttled {
+            follower: lists(FOLLOWER_REPLICAS, to),
+            leader: partition.leader.is_some_and(|from| lists(LEADER_REPLICAS, from)),
+        }
     }
 }

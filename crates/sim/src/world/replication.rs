@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use super::configs::Throttled;
 use super::{Event, World};
 use crate::fault::Cut;
 use crate::time::{Moment, millis};
@@ -57,7 +58,8 @@ struct Flow {
     p: usize,
     from: usize,
     to: usize,
-    throttled: bool,
+    /// Which of its two ends throttle it.
+    throttled: Throttled,
     /// Bytes that it lacks.
     needs: u64,
     /// Bytes that it has been given.
@@ -117,7 +119,8 @@ impl World {
             let from = self.partitions[*p].leader?;
             let (appended, kept) = self.log_of_leader(*p);
             let needs = appended.saturating_sub(behind.have).min(kept);
-            let throttled = !self.partitions[*p].isr.contains(to) && self.is_throttled(*p, *to);
+            let in_sync = self.partitions[*p].isr.contains(to);
+            let throttled = if in_sync { Throttled::default() } else { self.throttled(*p, *to) };
             Some(Flow { p: *p, from, to: *to, throttled, needs, given: 0 })
         })
         .collect()
@@ -278,7 +281,9 @@ impl Flow {
     /// The places in the list of what is left that it draws on.
     fn uses(&self) -> impl Iterator<Item = usize> + use<> {
         let (to, from) = (self.to * KINDS, self.from * KINDS);
-        let used = if self.throttled { KINDS } else { 2 };
-        [to, from + 1, to + 2, from + 3].into_iter().take(used)
+        let Throttled { follower, leader } = self.throttled;
+        let throttles = [(to + 2, follower), (from + 3, leader)];
+        let used = throttles.into_iter().filter(|(_, throttles)| *throttles).map(|(used, _)| used);
+        [to, from + 1].into_iter().chain(used)
     }
 }

@@ -161,3 +161,35 @@ fn a_broker_tries_a_failed_log_directory_anew_when_it_starts() {
     let _ = after(&mut two, "at 0s calm", 60);
     assert!(!partitions(&mut two).contains('~'), "{}", partitions(&mut two));
 }
+
+#[test]
+fn each_end_goes_by_its_own_list_and_its_own_rate() {
+    // Seconds for 100 MiB from broker 1 to 3, with this config of broker 1 or 3 and of the topic at 1 MiB/s.
+    let takes = |broker: i32, rate: &str, list: &str| {
+        let shared = SharedWorld::new(world("b1\nb2\nb3\nt-0: 1* 3~ size=100MiB"));
+        let set = |key: &str, value: &str| {
+            vec![ConfigChange::Set(
+                format!("{key}.replication.throttled.{value}"),
+                match value {
+                    "rate" => "1048576".to_owned(),
+                    _ => "*".to_owned(),
+                },
+            )]
+        };
+        let changes = BTreeMap::from([
+            (ConfigResource::Broker(cluster::BrokerId(broker)), set(rate, "rate")),
+            (ConfigResource::Topic("t".into()), set(list, "replicas")),
+        ]);
+        assert!(
+            now(Access::new(&shared, Client::Us).alter_configs(&changes))
+                .unwrap()
+                .values()
+                .all(Result::is_ok)
+        );
+        seconds_until(&shared, 200, |text| !text.contains('~'))
+    };
+    let slow = [takes(1, "leader", "leader"), takes(3, "follower", "follower")];
+    assert!(slow.iter().all(|seconds| (98..=102).contains(seconds)), "{slow:?}");
+    let free = [takes(1, "leader", "follower"), takes(3, "follower", "leader"), takes(3, "leader", "leader")];
+    assert!(free.iter().all(|seconds| *seconds <= 2), "{free:?}");
+}
