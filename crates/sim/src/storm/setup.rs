@@ -8,7 +8,7 @@ use control::monitors;
 
 use crate::driver::{Between, Driver, DriverConfig};
 use crate::random::Random;
-use crate::settings::{Agents, Rules, Settings, Traffic};
+use crate::settings::{Agents, Hardware, Rules, Settings, Traffic};
 use crate::world::{Shape, World};
 
 /// Four to nine brokers in up to five racks, or in none.
@@ -33,6 +33,11 @@ pub(super) fn driver(seed: u64, shape: &Shape, random: &mut Random) -> Result<Dr
         rules,
         traffic: Some(Traffic { mean_bytes_in: 200_000, consumed_permille: 1000, hot_permille: 50 }),
         partition_bytes: random.below(4 << 30),
+        hardware: Hardware {
+            // One that fails ends its broker if it is the only one, and otherwise only its replicas.
+            dirs: u8::try_from(random.between(1, 3)).unwrap_or(1),
+            ..Hardware::default()
+        },
         agents: random.chance(300).then_some(agents),
         min_in_sync: if shape.replicas >= 3 && random.chance(500) { 2 } else { 1 },
         ..Settings::default()
