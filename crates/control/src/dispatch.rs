@@ -9,7 +9,7 @@ use crate::effect::Effect;
 use crate::event::{Event, ReassignPartitions, Repeat, names};
 use crate::execution::once;
 use crate::execution::{
-    Execution, ExecutionId, ExecutionLimits, Leave, Load, Once, Progressed, Reassign, View, Work,
+    Execution, ExecutionId, ExecutionLimits, Leave, Load, Once, Progressed, Reassign, View, Work, hand_over,
 };
 use crate::execution::{progress, reassign};
 use crate::finding::Severity;
@@ -288,7 +288,7 @@ impl Dispatcher<'_> {
     }
 
     fn advance(&mut self, state: &State, brake: &Brake, view: &View<'_>) {
-        reassign::hand_over(Arc::make_mut(&mut self.memory.executions).as_mut_slice());
+        hand_over(Arc::make_mut(&mut self.memory.executions).as_mut_slice());
         let executions = Arc::clone(&self.memory.executions);
         let halted = matches!(self.halt, Halt::OtherCluster(_));
         if halted || !executions.iter().any(|execution| execution.is_running()) {

@@ -515,7 +515,7 @@ pub(crate) fn millis(limit: Duration) -> i32 {
 
 #[cfg(test)]
 mod tests {
-    use krafka::__private::protocol::MetadataPartitionResponse;
+    use krafka::__private::protocol::{DescribeConfigsResult, MetadataPartitionResponse};
 
     use super::*;
 
@@ -558,6 +558,27 @@ mod tests {
             topic("whole", ErrorCode::None, &[(0, 1)]),
         ];
         assert_eq!(table_of(topics).expect("a table").keys().map(|n| &**n).collect::<Vec<_>>(), ["whole"]);
+    }
+
+    #[test]
+    fn each_resource_that_was_asked_for_has_a_result_of_its_own() {
+        let result = |name: &str, error_code| DescribeConfigsResult {
+            error_code,
+            error_message: None,
+            resource_type: ConfigResourceType::Topic,
+            resource_name: name.to_owned(),
+            configs: Vec::new(),
+        };
+        let asked = ["a", "gone", "left out"].map(|name| ConfigResource::Topic(name.into()));
+        let results = vec![result("a", ErrorCode::None), result("gone", ErrorCode::UnknownTopicOrPartition)];
+        let mut read = ConfigReadings::new();
+        take_configs(Ok(DescribeConfigsResponse { throttle_time_ms: 0, results }), &asked, &mut read);
+        assert_eq!(read[&asked[0]], Ok(BTreeMap::new()));
+        assert_eq!(read[&asked[1]], Err(ClientError::UnknownTopic { what: "gone".to_owned() }));
+        assert!(matches!(read[&asked[2]], Err(ClientError::Malformed { .. })), "{read:?}");
+        let mut none = ConfigReadings::new();
+        take_configs(Err(not_alive(BrokerId(1))), &asked, &mut none);
+        assert!(none.values().all(Result::is_err) && none.len() == 3, "{none:?}");
     }
 
     #[test]

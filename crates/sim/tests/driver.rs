@@ -118,7 +118,7 @@ fn heals_a_killed_broker_and_leaves_nothing_over() {
         000087.000 outcome reassign_partitions [cluster] 3 of 3 partitions moved in 27 s
         000087.000 decision elect_leaders [cluster] admitted, for elect_leaders
         000087.000 act elect_leaders [cluster] started
-        000088.000 outcome elect_leaders [cluster] elected 1 of 1
+        000088.000 outcome elect_leaders [cluster] elected 1 preferred leaders
     "#]]
     .assert_eq(&site.run("at 30s kill b3", 600));
     expect![[r#"

@@ -120,6 +120,15 @@ const MUTATIONS: &[Mutation] = &[
         )],
     },
     Mutation {
+        name: "a throttle stays everywhere while one of its brokers is away",
+        file: "acts/throttle.rs",
+        beyond: &[],
+        edits: &[(
+            "        let is_ours = match value(read, entry) {",
+            "        let is_ours = match value(read, entry).filter(|_| read.values().all(Result::is_ok)) {",
+        )],
+    },
+    Mutation {
         name: "an act whose answer was lost is waited for without end",
         file: "execution/reassign.rs",
         beyond: &[],

@@ -15,6 +15,7 @@ pub(crate) mod once;
 pub(crate) mod reassign;
 
 mod observe;
+mod throttle;
 mod wave;
 
 pub mod last_look;
@@ -22,6 +23,7 @@ pub mod last_look;
 pub mod progress;
 
 pub(crate) use observe::{View, brings_copies, is_costly_to_cancel, is_listed_as_ours, waits_for_the_dead};
+pub(crate) use throttle::hand_over;
 pub(crate) use wave::Load;
 
 /// The number of an execution: unique within a cluster, never used again. Zero stands for "none": what came of acts

@@ -209,6 +209,7 @@ fn what_a_dead_broker_keeps_of_a_throttle_is_tried_again_and_nothing_else() {
             submit
             clear at 1 2 4
             clear at 2
+            clear at 2
         "#]],
     );
     assert!(!shell.memory.executions[0].is_running());
@@ -241,6 +242,8 @@ fn moves_do_not_wait_for_a_throttle_on_a_broker_that_has_died() {
 fn moves_do_not_wait_for_a_throttle_on_a_broker_that_only_we_cannot_reach() {
     let mut setup = setup(FOUR);
     setup.throttle = Some(5_000_000);
+    // It counts as absent.
+    setup.guard.brake_percent = 100;
     let mut shell = killed(setup);
     shell.world.silent.insert(BrokerId(2));
     check(
@@ -259,6 +262,8 @@ fn moves_do_not_wait_for_a_throttle_on_a_broker_that_only_we_cannot_reach() {
 fn nothing_goes_out_without_a_throttle_while_we_are_cut_off_from_most_brokers() {
     let mut setup = setup(FOUR);
     setup.throttle = Some(5_000_000);
+    // It counts as absent.
+    setup.guard.brake_percent = 100;
     let mut shell = killed(setup);
     shell.world.silent.extend([BrokerId(2), BrokerId(4)]);
     let text = throttles(&mut shell, 20);

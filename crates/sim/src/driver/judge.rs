@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use cluster::{BrokerId, TopicPartition};
 use control::acts::moves::Batch;
-use control::event::{PartitionMove, names};
+use control::event::{PartitionMove, ReassignStep, names};
 use control::execution::Work;
-use control::{Execution, ExecutionId, Liveness, Memory, OngoingReassignments, State, Topics};
+use control::{Event, Execution, ExecutionId, Liveness, Memory, OngoingReassignments, State, Topics};
 use serde_json::Value;
 
 use super::DriverConfig;
@@ -111,7 +111,7 @@ impl Judge {
     }
 
     /// Looks at an act before it is carried out: it must be in the journal, rest on fresh facts, and be wanted.
-    pub(super) fn act(&mut self, act: &Sent<'_>) {
+    pub(super) fn act(&mut self, world: &World, act: &Sent<'_>) {
         let journaled = act.store.get(&format!("executions/{}", act.execution.0));
         let journaled = journaled.and_then(|value| serde_json::from_value::<Execution>(value.clone()).ok());
         if act.execution.0 != 0 && journaled.is_none_or(|journaled| journaled.sequence < act.sequence) {
@@ -120,23 +120,60 @@ impl Judge {
                 act.sequence, act.execution.0
             ));
         }
-        if act.name != names::REASSIGN_PARTITIONS {
-            return;
+        match (act.event.name.as_str(), act.event.payload_as::<ReassignStep>()) {
+            (names::REASSIGN_PARTITIONS, Ok(step)) => {
+                if let Some(partition) = twice_in_flight(act.memory) {
+                    self.wrong(format!("two executions move {partition}"));
+                }
+                self.step(world, act, &step);
+            }
+            (names::ELECT_LEADERS, _) => self.begins("leaders are elected", act),
+            _ => {}
         }
-        if let Some(partition) = twice_in_flight(act.memory) {
-            self.wrong(format!("two executions move {partition}"));
+    }
+
+    fn step(&mut self, world: &World, act: &Sent<'_>, step: &ReassignStep) {
+        let execution = act.memory.executions.iter().find(|execution| execution.id == act.execution);
+        let work = execution.and_then(|execution| match &execution.work {
+            Work::Reassign(work) => Some(work),
+            Work::Once(_) => None,
+        });
+        match step {
+            ReassignStep::Submit { .. } => self.begins("moves are submitted", act),
+            ReassignStep::SetThrottle(_) => self.begins("a throttle is set", act),
+            // What a person wants cancelled is, at any time, and by what the list says right before.
+            ReassignStep::Cancel { .. } if work.is_some_and(|work| work.cancelled.is_some()) => {}
+            ReassignStep::Cancel { moves } => self.cancels(world, act, moves),
+            // That is done at any time, but for the moves that it holds.
+            ReassignStep::ClearThrottle(_) => {
+                if work.is_some_and(|work| work.moves.iter().any(|m| !m.phase.is_final())) {
+                    self.wrong("a throttle is taken away amid its moves".to_owned());
+                }
+            }
         }
-        let fresh = [
-            act.state.fresh::<Liveness>(LIVENESS_AGE).err(),
-            act.state.fresh::<Topics>(METADATA_AGE).err(),
-            act.state.fresh::<OngoingReassignments>(METADATA_AGE).err(),
-        ];
-        if let Some(why) = fresh.into_iter().flatten().next().filter(|_| act.submits) {
-            self.wrong(format!("moves are submitted although {why}"));
+    }
+
+    /// What begins something rests on fresh facts, and is not done while people want nothing begun.
+    fn begins(&mut self, what: &str, act: &Sent<'_>) {
+        if let Some(why) = act.stale() {
+            self.wrong(format!("{what} although {why}"));
         }
-        let wishes = &act.memory.wishes;
-        if act.submits && (wishes.paused.is_some() || wishes.maintenance.is_some()) {
-            self.wrong("moves are submitted during a pause or a maintenance".to_owned());
+        if act.is_held_by_people() {
+            self.wrong(format!("{what} during a pause or a maintenance"));
+        }
+    }
+
+    /// A move that cannot end may be cancelled at any time. Beyond that, one that brings a copy to a broker that is not
+    /// dead is given up for another, and that begins something.
+    fn cancels(&mut self, world: &World, act: &Sent<'_>, moves: &[PartitionMove]) {
+        if let Some(why) = act.stale() {
+            self.wrong(format!("moves are cancelled although {why}"));
+        }
+        let lives = |id: &BrokerId| world.answers_us_for(*id).is_some_and(|time| time > self.lag);
+        let gives_up = |order: &&PartitionMove| order.added().any(|id| lives(&id));
+        if let Some(order) = moves.iter().find(gives_up).filter(|_| act.is_held_by_people()) {
+            let at = &order.partition;
+            self.wrong(format!("a copy of {at} is given up during a pause or a maintenance"));
         }
     }
 
@@ -273,13 +310,28 @@ impl Judge {
 pub(super) struct Sent<'a> {
     pub(super) execution: ExecutionId,
     pub(super) sequence: u32,
-    /// The name of its event.
-    pub(super) name: &'a str,
-    /// Whether it starts moves: cancelling, and clearing throttles, is always allowed.
-    pub(super) submits: bool,
+    pub(super) event: &'a Event,
     pub(super) store: &'a BTreeMap<String, Value>,
     pub(super) memory: &'a Memory,
     pub(super) state: &'a State,
+}
+
+impl Sent<'_> {
+    /// Which of the facts that it rests on is missing or too old.
+    fn stale(&self) -> Option<String> {
+        let fresh = [
+            self.state.fresh::<Liveness>(LIVENESS_AGE).err(),
+            self.state.fresh::<Topics>(METADATA_AGE).err(),
+            self.state.fresh::<OngoingReassignments>(METADATA_AGE).err(),
+        ];
+        fresh.into_iter().flatten().next().map(|unknown| unknown.to_string())
+    }
+
+    /// Whether people want nothing to be begun.
+    fn is_held_by_people(&self) -> bool {
+        let wishes = &self.memory.wishes;
+        wishes.paused.is_some() || wishes.maintenance.is_some()
+    }
 }
 
 fn is_cancelled_by_a_person(memory: &Memory, at: &TopicPartition) -> bool {
@@ -297,4 +349,109 @@ fn twice_in_flight(memory: &Memory) -> Option<&TopicPartition> {
     let running = memory.executions.iter().filter(|execution| execution.is_running() && !execution.dry_run);
     let in_flight = running.flat_map(|execution| execution.moves()).filter(|m| m.phase.is_in_flight());
     in_flight.map(|m| &m.order.partition).find(|partition| !seen.insert(*partition))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use cluster::{Capabilities, ClusterId};
+    use control::event::{ElectLeaders, ReassignPartitions, Throttle};
+    use control::execution::Reassign;
+    use control::{Incidents, MovePhase, Now, Target, Tick, Timestamp, Wish, Wishes};
+
+    use super::*;
+    use crate::settings::Settings;
+
+    const NOW: Now = Now { tick: Tick(1_000_000), wall: Timestamp(1_000_000) };
+
+    fn order() -> PartitionMove {
+        PartitionMove {
+            partition: TopicPartition::new("t", 0),
+            from: vec![BrokerId(1), BrokerId(2)],
+            to: vec![BrokerId(1), BrokerId(3)],
+            dead: vec![BrokerId(2)],
+            bytes: None,
+            in_sync: 1,
+            reason: String::new(),
+        }
+    }
+
+    /// What is wrong with this act, with facts so old, while people have paused us or not.
+    fn wrongs(event: &Event, age: Duration, paused: bool, work: Reassign) -> Vec<String> {
+        let liveness = Liveness {
+            cluster_id: ClusterId("sim".into()),
+            controller: None,
+            live: BTreeMap::new(),
+            fenced: BTreeMap::new(),
+            asked: 1,
+            answered: 1,
+            agreeing: 1,
+            capabilities: Capabilities::default(),
+        };
+        let wish = || Wish { by: "ann".into(), reason: String::new(), since: NOW.wall, until: None };
+        let wishes = Arc::new(Wishes { paused: paused.then(wish), ..Wishes::default() });
+        let execution = Execution::new(ExecutionId(1), event.clone(), "a", NOW.wall, Work::Reassign(work));
+        let executions = Arc::new(vec![Arc::new(Execution { sequence: 1, ..execution })]);
+        let incidents = Arc::new(Incidents::default());
+        let mut state =
+            State::new("sim".into(), NOW, incidents, Arc::clone(&executions), Arc::clone(&wishes));
+        let as_of = Tick(NOW.tick.0 - crate::time::millis(age));
+        state.put(liveness, as_of);
+        state.put(Topics(cluster::TopicTable::new()), as_of);
+        state.put(OngoingReassignments(cluster::Reassignments::new()), as_of);
+        let mut memory = Memory::default();
+        (memory.executions, memory.wishes) = (executions, wishes);
+        let journaled = serde_json::to_value(&*memory.executions[0]).unwrap_or_default();
+        let store = BTreeMap::from([("executions/1".to_owned(), journaled)]);
+        let mut world = World::new(&"b1\nb2\nb3".parse().unwrap_or_default(), Settings::default());
+        world.advance(Duration::from_secs(3600));
+        let mut judge = Judge::new(&DriverConfig::default());
+        let (execution, memory, state) = (ExecutionId(1), &memory, &state);
+        judge.act(&world, &Sent { execution, sequence: 1, event, store: &store, memory, state });
+        judge.take_wrongs()
+    }
+
+    fn moving() -> Reassign {
+        Reassign::new(ReassignPartitions { moves: vec![order()], throttle_bytes_per_second: None })
+    }
+
+    fn step(step: &ReassignStep) -> Event {
+        Event::new(names::REASSIGN_PARTITIONS, Target::Cluster, "", step)
+    }
+
+    #[test]
+    fn what_begins_something_needs_fresh_facts_and_nobody_who_wants_nothing_begun() {
+        let moves = || vec![order()];
+        let elect = Event::new(names::ELECT_LEADERS, Target::Cluster, "", &ElectLeaders::default());
+        let events = [
+            elect,
+            step(&ReassignStep::Submit { moves: moves() }),
+            step(&ReassignStep::SetThrottle(Throttle::default())),
+            step(&ReassignStep::Cancel { moves: moves() }),
+        ];
+        for event in &events {
+            let found = |age, paused| wrongs(event, Duration::from_secs(age), paused, moving());
+            assert_eq!(found(0, false), Vec::<String>::new());
+            assert_eq!(found(11, false).len(), 1, "{event:?}");
+            assert_eq!(found(0, true).len(), 1, "{event:?}");
+        }
+    }
+
+    #[test]
+    fn a_person_may_have_moves_cancelled_at_any_time() {
+        let cancelled = Reassign { cancelled: Some("ann".to_owned()), ..moving() };
+        let cancel = step(&ReassignStep::Cancel { moves: vec![order()] });
+        assert_eq!(wrongs(&cancel, Duration::from_secs(900), true, cancelled), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_throttle_is_taken_away_at_any_time_after_its_moves() {
+        let clear = step(&ReassignStep::ClearThrottle(Throttle::default()));
+        let found = |work| wrongs(&clear, Duration::from_secs(900), true, work);
+        assert_eq!(found(moving()), ["a throttle is taken away amid its moves"]);
+        let mut done = moving();
+        done.moves[0].phase = MovePhase::Done { at: NOW.wall };
+        assert_eq!(found(done), Vec::<String>::new());
+    }
 }

@@ -9,7 +9,7 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use cluster::{BrokerId, ClientError, ClusterId, TopicPartition};
-use control::event::{ReassignStep, names};
+use control::event::names;
 use control::{
     ActionKind, ActionSlot, ConfigProblem, Core, CoreConfig, Effect, ExecutionLimits, FoldLimits,
     GuardConfig, Held, Inputs, Memory, MonitorSlot, Now, Order, Outcome, Record, RestoreError, State,
@@ -433,9 +433,8 @@ impl Driver {
                 }
                 if let Some(state) = self.process.state.as_ref().filter(|_| !dry_run) {
                     let (store, memory) = (&self.store, &self.process.memory);
-                    let submits = matches!(event.payload_as(), Ok(ReassignStep::Submit { .. }));
-                    let name = event.name.as_str();
-                    self.hands.judge.act(&Sent { execution, sequence, name, submits, store, memory, state });
+                    let sent = Sent { execution, sequence, event: &event, store, memory, state };
+                    self.hands.judge.act(&self.world.lock(), &sent);
                 }
                 let result = self.hands.execute(&action, &event, dry_run, &self.process.memory);
                 let meddled = self.hands.take_meddled().into_iter();

@@ -64,6 +64,9 @@ impl Default for Metadata {
     }
 }
 
+/// How long one broker may take to answer, in milliseconds: what crate `kafka` allows it.
+const REQUEST_LIMIT_MS: u64 = 5_000;
+
 /// No broker's metadata is further behind than this, unless it stands still.
 pub(super) const LONGEST_DELAY: Duration = Duration::from_millis(400);
 
@@ -202,7 +205,7 @@ impl World {
         if self.answers(client, broker) {
             return Ok(());
         }
-        let (at, limit_ms) = (self.brokers[broker].broker.address.to_string(), 5_000);
+        let (at, limit_ms) = (self.brokers[broker].broker.address.to_string(), REQUEST_LIMIT_MS);
         Err(ClientError::Timeout { at, limit_ms, doing })
     }
 
