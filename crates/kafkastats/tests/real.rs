@@ -137,7 +137,8 @@ fn what_is_published_equals_what_lies_on_the_brokers_disks() -> Result<()> {
         Ok(begun.keys().eq(agents.keys()))
     })?;
 
-    let traffic = cluster.traffic("orders", TrafficConfig { rate: 300, value_bytes: 500, keys: 0 })?;
+    let traffic = cluster
+        .traffic("orders", TrafficConfig { rate: 300, value_bytes: 500, ..TrafficConfig::default() })?;
     wait_for("there was traffic", SOON, || Ok(traffic.acknowledged() >= 2_000))?;
     let written = traffic.finish()?;
 
@@ -248,7 +249,8 @@ fn survives_the_death_of_its_broker(cluster: &Cluster) -> Result<()> {
 fn once_prints_the_bytes_of_each_partition_over_its_interval() -> Result<()> {
     let cluster = Cluster::builder().start()?;
     cluster.create_topic("orders", 2, 1)?;
-    let traffic = cluster.traffic("orders", TrafficConfig { rate: 200, value_bytes: 1000, keys: 0 })?;
+    let traffic = cluster
+        .traffic("orders", TrafficConfig { rate: 200, value_bytes: 1000, ..TrafficConfig::default() })?;
     wait_for("there is traffic", SOON, || Ok(traffic.acknowledged() > 100))?;
     let once = Command::new(env!("CARGO_BIN_EXE_kafkastats"))
         .args(["once", "--bootstrap-servers", &cluster.bootstrap(), "--interval", "3s", "--json"])
@@ -280,7 +282,8 @@ fn retention_under_traffic_costs_exactness_but_not_the_figure() -> Result<()> {
         .property("log.retention.bytes", "2097152")
         .start()?;
     cluster.create_topic("orders", 1, 1)?;
-    let traffic = cluster.traffic("orders", TrafficConfig { rate: 500, value_bytes: 2000, keys: 0 })?;
+    let traffic = cluster
+        .traffic("orders", TrafficConfig { rate: 500, value_bytes: 2000, ..TrafficConfig::default() })?;
     // More than five segments in: the first ones are gone.
     wait_for("retention is at work", SOON, || Ok(traffic.acknowledged() > 3_000))?;
     let once = Command::new(env!("CARGO_BIN_EXE_kafkastats"))

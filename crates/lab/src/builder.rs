@@ -1,11 +1,13 @@
 //! What a cluster shall look like.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 
 use crate::cluster::Cluster;
+use crate::monitors::Monitor;
 use crate::security::{EXTERNAL, Security};
 use crate::version::{Mode, Version};
 
@@ -21,7 +23,11 @@ pub struct Builder {
     pub(crate) brokers: usize,
     pub(crate) racks: usize,
     pub(crate) log_dirs: usize,
+    pub(crate) monitors: BTreeSet<(i32, Monitor)>,
     pub(crate) jmx: bool,
+    pub(crate) jmx_login: Option<(String, String)>,
+    pub(crate) jvm_options: Vec<(i32, String)>,
+    pub(crate) perf_data: bool,
     pub(crate) listen: IpAddr,
     pub(crate) listeners: Vec<(String, String)>,
     pub(crate) properties: Vec<(String, String)>,
@@ -40,7 +46,11 @@ impl Default for Builder {
             brokers: 1,
             racks: 0,
             log_dirs: 1,
+            monitors: BTreeSet::new(),
             jmx: false,
+            jmx_login: None,
+            jvm_options: Vec::new(),
+            perf_data: false,
             listen: Ipv4Addr::LOCALHOST.into(),
             listeners: Vec::new(),
             properties: Vec::new(),
@@ -84,9 +94,34 @@ impl Builder {
         self
     }
 
-    /// Whether each broker opens a JMX port (no authentication, no TLS).
+    /// Whether each broker opens a JMX port (no TLS; see [`Builder::jmx_login`]).
     pub fn jmx(mut self, jmx: bool) -> Self {
         self.jmx = jmx;
+        self
+    }
+
+    /// The user of all JMX ports, who may read and no more, and that user's password. Without, JMX ports ask for none.
+    pub fn jmx_login(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
+        self.jmx_login = Some((user.into(), password.into()));
+        self
+    }
+
+    /// Gives one broker a way to its MBeans; a broker may have several. The Java agents come through Maven, once.
+    pub fn monitor(mut self, broker: i32, by: Monitor) -> Self {
+        self.monitors.insert((broker, by));
+        self
+    }
+
+    /// An option of one broker's JVM, behind those of the lab.
+    pub fn jvm_option(mut self, broker: i32, option: impl Into<String>) -> Self {
+        self.jvm_options.push((broker, option.into()));
+        self
+    }
+
+    /// Whether JVMs keep their file of performance counters (`hsperfdata`), by which others on the host find them.
+    /// They do unless told otherwise; those of the lab do not unless this says so.
+    pub fn perf_data(mut self, perf_data: bool) -> Self {
+        self.perf_data = perf_data;
         self
     }
 
@@ -163,11 +198,22 @@ impl Builder {
         if self.mode == Mode::ZooKeeper && self.version != Version::V3_9 {
             bail!("Kafka {} has no ZooKeeper mode; 3.9 has", self.version);
         }
+        // Fetched before anything runs.
+        for agent in self.monitors.iter().filter_map(|(_, by)| by.java_agent()) {
+            agent.get()?;
+        }
         Cluster::start_new(self)
     }
 
     pub(crate) fn bind(&self) -> IpAddr {
         if self.listen.is_loopback() { self.listen } else { Ipv4Addr::UNSPECIFIED.into() }
+    }
+
+    /// The ways to the MBeans of a broker that want a port.
+    pub(crate) fn monitors_with_port(&self, broker: i32) -> impl Iterator<Item = Monitor> {
+        let all = self.jmx.then_some(Monitor::JmxPort);
+        let own = self.monitors.iter().filter(move |(id, by)| *id == broker && by.has_port());
+        all.into_iter().chain(own.map(|(_, by)| *by))
     }
 
     /// The last value that was set for `key`, else `default`.

@@ -13,6 +13,7 @@ use crate::builder::Builder;
 use crate::guard::Guard;
 use crate::jars::{Kit, home, tail};
 use crate::launch::random_id;
+use crate::monitors::Monitor;
 use crate::node::{Node, NodePorts, Role};
 use crate::ports::{Ports, turn_to_start};
 use crate::properties;
@@ -129,12 +130,11 @@ impl Cluster {
         Ok(self.node(id)?.ports.plain)
     }
 
-    /// The JMX port of a broker; an error when the cluster was started without [`Builder::jmx`].
+    /// The JMX port of a broker; an error when it was started without.
     pub fn jmx_port(&self, id: i32) -> Result<u16> {
-        match self.node(id)?.ports.jmx {
-            0 => bail!("the cluster was started without JMX"),
-            port => Ok(port),
-        }
+        let node = self.node(id)?;
+        let port = node.ports.monitors.get(&Monitor::JmxPort).copied();
+        port.with_context(|| format!("{} was started without a JMX port", node.name()))
     }
 
     /// The addresses of the secured listeners of all brokers; an error without [`Builder::security`].
@@ -370,10 +370,10 @@ impl Cluster {
             Role::Combined => ports.controller = take.take()?,
             Role::Broker | Role::ZooKeeper => {}
         }
-        if role.is_broker() && self.config.jmx {
-            ports.jmx = take.take()?;
-        }
         if role.is_broker() {
+            for by in self.config.monitors_with_port(id) {
+                ports.monitors.insert(by, take.take()?);
+            }
             ports.further = self.config.listeners.iter().map(|_| take.take()).collect::<Result<_>>()?;
         }
         drop(take);

@@ -69,7 +69,7 @@ impl Kit {
             let classpath = classpath(&dir.join("libs"))?;
             return Ok(Self { version, dir, java, classpath });
         }
-        fetch(version, &dir)?;
+        fetch(&dir, &kafka_pom(version), &[])?;
         let classpath = classpath(&dir.join("libs"))?;
         let kit = Self { version, dir, java, classpath };
         kit.prepare()?;
@@ -205,30 +205,75 @@ impl Kit {
     }
 }
 
-fn java() -> PathBuf {
-    match std::env::var_os("JAVA_HOME") {
-        Some(home) => PathBuf::from(home).join("bin").join("java"),
-        None => PathBuf::from("java"),
+/// A Java agent that runs in a broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum JavaAgent {
+    /// jmx_exporter: tells MBeans to Prometheus.
+    JmxExporter,
+    /// Jolokia: tells MBeans as JSON.
+    Jolokia,
+}
+
+impl JavaAgent {
+    /// Group, artifact and version in Maven; what else picks the file that holds all that the agent needs.
+    fn coordinates(self) -> (&'static str, &'static str, &'static str, &'static str) {
+        match self {
+            Self::JmxExporter => ("io.prometheus.jmx", "jmx_prometheus_javaagent", "1.0.1", ""),
+            Self::Jolokia => {
+                ("org.jolokia", "jolokia-agent-jvm", "2.6.0", "<classifier>javaagent</classifier>")
+            }
+        }
+    }
+
+    /// Its jar; fetched at the first call on a machine.
+    pub(crate) fn get(self) -> Result<PathBuf> {
+        let (_, artifact, version, _) = self.coordinates();
+        let dir = home().join(format!("{artifact}-{version}"));
+        fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
+        let lock = File::create(dir.join("lock")).context("opening the lock of a Java agent")?;
+        lock.lock().context("locking a Java agent")?;
+        let libs = dir.join("libs");
+        if !libs.exists() {
+            let pom = pom(artifact, version, &[self.coordinates()]);
+            fetch(&dir, &pom, &["-DexcludeTransitive=true"])?;
+        }
+        let jar = fs::read_dir(&libs).context("listing a Java agent's jar")?.flatten().next();
+        jar.map(|jar| jar.path()).with_context(|| format!("Maven brought no {artifact}"))
     }
 }
 
-fn fetch(version: Version, dir: &Path) -> Result<()> {
+fn java() -> PathBuf {
+    java_tool("java")
+}
+
+/// A program of the JDK that runs the brokers.
+pub(crate) fn java_tool(name: &str) -> PathBuf {
+    match std::env::var_os("JAVA_HOME") {
+        Some(home) => PathBuf::from(home).join("bin").join(name),
+        None => PathBuf::from(name),
+    }
+}
+
+/// Has Maven copy what `pom` depends on into `libs` below `dir`.
+fn fetch(dir: &Path, pom: &str, options: &[&str]) -> Result<()> {
     let libs = dir.join("libs");
     let fresh = dir.join("libs.new");
     let _ = fs::remove_dir_all(&fresh);
-    fs::write(dir.join("pom.xml"), pom(version)).context("writing pom.xml")?;
+    fs::write(dir.join("pom.xml"), pom).context("writing pom.xml")?;
     let done = Command::new("mvn")
         .args(["-q", "-B", "-ntp", "-f"])
         .arg(dir.join("pom.xml"))
         .arg("dependency:copy-dependencies")
         .arg("-DincludeScope=runtime")
+        .args(options)
         .arg(format!("-DoutputDirectory={}", fresh.display()))
         .stdin(Stdio::null())
         .output()
-        .context("running mvn: the lab gets Kafka's jars through Apache Maven; install `maven` and a JDK")?;
+        .context("running mvn: the lab gets its jars through Apache Maven; install `maven` and a JDK")?;
     if !done.status.success() {
         bail!(
-            "mvn could not fetch Kafka {version}:\n{}{}",
+            "mvn could not fetch what {} names:\n{}{}",
+            dir.join("pom.xml").display(),
             String::from_utf8_lossy(&done.stdout),
             String::from_utf8_lossy(&done.stderr)
         );
@@ -237,24 +282,32 @@ fn fetch(version: Version, dir: &Path) -> Result<()> {
     fs::rename(&fresh, &libs).context("moving the jars into place")
 }
 
-fn pom(version: Version) -> String {
+fn kafka_pom(version: Version) -> String {
     let binding = match version {
-        Version::V4_3 => ("org.apache.logging.log4j", "log4j-slf4j-impl", "2.25.4"),
-        Version::V3_9 => ("org.slf4j", "slf4j-reload4j", "1.7.36"),
+        Version::V4_3 => ("org.apache.logging.log4j", "log4j-slf4j-impl", "2.25.4", ""),
+        Version::V3_9 => ("org.slf4j", "slf4j-reload4j", "1.7.36", ""),
     };
     let number = version.number();
-    let jars =
-        [("org.apache.kafka", "kafka_2.13", number), ("org.apache.kafka", "kafka-tools", number), binding];
+    let kafka = [
+        ("org.apache.kafka", "kafka_2.13", number, ""),
+        ("org.apache.kafka", "kafka-tools", number, ""),
+        binding,
+    ];
+    pom("kafka", number, &kafka)
+}
+
+/// A project that depends on these: group, artifact, version, and what else picks a file.
+fn pom(name: &str, number: &str, jars: &[(&str, &str, &str, &str)]) -> String {
     let mut dependencies = String::new();
-    for (group, artifact, version) in jars {
+    for (group, artifact, version, more) in jars {
         dependencies.push_str(&format!(
             "    <dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId>\
-             <version>{version}</version></dependency>\n"
+             <version>{version}</version>{more}</dependency>\n"
         ));
     }
     format!(
         "<project xmlns=\"http://maven.apache.org/POM/4.0.0\">\n  <modelVersion>4.0.0</modelVersion>\n  \
-         <groupId>lab</groupId><artifactId>kafka</artifactId><version>{number}</version>\n  \
+         <groupId>lab</groupId><artifactId>{name}</artifactId><version>{number}</version>\n  \
          <packaging>pom</packaging>\n  <dependencies>\n{dependencies}  </dependencies>\n</project>\n"
     )
 }

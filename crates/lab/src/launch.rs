@@ -48,9 +48,8 @@ impl Cluster {
             let url = tokens::key_url(&self.tls_dir());
             command.arg(format!("{ALLOWED_URLS}={url}"));
         }
-        if node.ports.jmx != 0 {
-            let (host, port) = (self.config.listen, node.ports.jmx);
-            command.args(jmx_options(&host.to_string(), port));
+        if node.role.is_broker() {
+            self.add_jvm_options(&mut command, node)?;
         }
         command.arg("kafka.Kafka").arg(&file);
         Ok(command)
@@ -121,17 +120,6 @@ impl Cluster {
         let voters = nodes.iter().filter(|node| node.ports.controller != 0);
         voters.map(|node| format!("{}@127.0.0.1:{}", node.id, node.ports.controller)).collect()
     }
-}
-
-fn jmx_options(host: &str, port: u16) -> [String; 5] {
-    let prefix = "-Dcom.sun.management.jmxremote";
-    [
-        format!("{prefix}.port={port}"),
-        format!("{prefix}.rmi.port={port}"),
-        format!("{prefix}.authenticate=false"),
-        format!("{prefix}.ssl=false"),
-        format!("-Djava.rmi.server.hostname={host}"),
-    ]
 }
 
 /// A random UUID as Kafka writes it: 16 bytes in URL-safe base64 without padding.

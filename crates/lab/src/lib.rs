@@ -28,8 +28,10 @@
 mod builder;
 mod cluster;
 mod guard;
+mod held;
 mod jars;
 mod launch;
+mod monitors;
 mod node;
 mod ports;
 mod properties;
@@ -42,7 +44,10 @@ mod view;
 
 pub use builder::Builder;
 pub use cluster::{CONTROLLER, Cluster, ZOOKEEPER};
+pub use held::{Heap, Held};
 pub use jars::{Kit, home};
+pub use krafka::Compression;
+pub use monitors::Monitor;
 pub use security::{Identity, Security};
 pub use tools::ToolOutput;
 pub use traffic::{Traffic, TrafficConfig, TrafficReport};

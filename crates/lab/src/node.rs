@@ -1,5 +1,6 @@
 //! One process of a cluster: its files, and its life and death.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use rustix::process::Signal;
 
 use crate::guard::{Guard, signal, wait_child};
 use crate::jars::tail;
+use crate::monitors::Monitor;
 
 /// What a node does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +36,8 @@ pub(crate) struct NodePorts {
     /// The plain listener of a broker, or ZooKeeper's client port.
     pub(crate) plain: u16,
     pub(crate) controller: u16,
-    pub(crate) jmx: u16,
+    /// The ways to the MBeans of a broker that listen.
+    pub(crate) monitors: BTreeMap<Monitor, u16>,
     /// The further listeners of a broker, in the order of the cluster's.
     pub(crate) further: Vec<u16>,
 }

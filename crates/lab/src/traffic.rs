@@ -35,11 +35,13 @@ pub struct TrafficConfig {
     pub value_bytes: usize,
     /// Different keys; 0 writes records without a key.
     pub keys: u32,
+    /// How batches are packed. The client cannot pack with zstd; Kafka's own `ProducerPerformance` can.
+    pub compression: Compression,
 }
 
 impl Default for TrafficConfig {
     fn default() -> Self {
-        Self { rate: 500, value_bytes: 200, keys: 0 }
+        Self { rate: 500, value_bytes: 200, keys: 0, compression: Compression::None }
     }
 }
 
@@ -240,7 +242,8 @@ impl Writer {
 
     async fn producer(&self) -> Result<Producer> {
         let handle: Kafka = crate::view::connect(&self.bootstrap).await?;
-        let builder = handle.producer().linger(Duration::from_millis(5)).delivery_timeout(DELIVERY);
+        let builder = handle.producer().compression(self.config.compression);
+        let builder = builder.linger(Duration::from_millis(5)).delivery_timeout(DELIVERY);
         // All acknowledgements and idempotence are krafka's defaults.
         builder.build().await.context("building the traffic's producer")
     }

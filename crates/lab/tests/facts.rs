@@ -36,7 +36,8 @@ fn check(version: Version, mode: Mode) -> Result<()> {
 /// `two` is moved from [1,2] to [1,4], and 4 dies before it is in sync.
 fn a_target_that_dies(cluster: &Cluster, mode: Mode) -> Result<()> {
     // More than one fetch of data, and a throttle that lets the target take no second one.
-    let traffic = cluster.traffic("two", TrafficConfig { rate: 300, value_bytes: 20_000, keys: 0 })?;
+    let traffic = cluster
+        .traffic("two", TrafficConfig { rate: 300, value_bytes: 20_000, ..TrafficConfig::default() })?;
     wait_for("6 MB are written", LIMIT, || Ok(traffic.acknowledged() > 300))?;
     let report = traffic.finish()?;
     set(cluster, "topics", "two", "follower.replication.throttled.replicas=*")?;
