@@ -64,8 +64,19 @@ fn start() -> Result<Cluster> {
         .start()
 }
 
+/// Makes a topic, and waits until its replicas are there.
 fn create(cluster: &Cluster, topic: &str) -> Result<()> {
-    cluster.create_topic_with(topic, &[&[1, 2, 3], &[2, 3, 1], &[3, 1, 2]], &[])
+    cluster.create_topic_with(topic, &[&[1, 2, 3], &[2, 3, 1], &[3, 1, 2]], &[])?;
+    wait_for("a new topic's logs are there", SOON, || {
+        let mut logs = Vec::new();
+        for broker in cluster.broker_ids() {
+            for dir in cluster.log_dirs(broker)? {
+                logs.extend((0..3).map(|number| dir.join(format!("{topic}-{number}"))));
+            }
+        }
+        Ok(logs.iter().all(|log| log.is_dir()))
+    })?;
+    Ok(())
 }
 
 /// The options by which an agent logs in at the JMX port of broker 1.

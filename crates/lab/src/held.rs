@@ -94,8 +94,7 @@ impl Cluster {
             let words: Vec<&str> = line.split_whitespace().collect();
             let [place, objects, bytes, class, ..] = words.as_slice() else { continue };
             let number = |word: &str| word.parse::<u64>().ok();
-            let (true, Some(objects), Some(bytes)) =
-                (place.ends_with(':'), number(objects), number(bytes))
+            let (true, Some(objects), Some(bytes)) = (place.ends_with(':'), number(objects), number(bytes))
             else {
                 continue;
             };

@@ -39,7 +39,7 @@ impl ToolOutput {
 impl Cluster {
     /// Runs one of Kafka's tools: by a short name (`topics`, `reassign_partitions`, `configs`, `acls`,
     /// `leader_election`, `log_dirs`, `metadata_quorum`, `consumer_groups`, `console_consumer`, `get_offsets`,
-    /// `features`, `cluster`, `producer_perf_test`), which adds `--bootstrap-server` with the live brokers unless `args` has it;
+    /// `features`, `cluster`), which adds `--bootstrap-server` with the live brokers unless `args` has it;
     /// or by a class name, which adds nothing.
     ///
     /// A tool calls any broker of the metadata, so while one is paused and not yet dropped it may run into
@@ -166,7 +166,6 @@ fn class(name: &str, version: Version) -> Option<&'static str> {
         "get_offsets" => "org.apache.kafka.tools.GetOffsetShell",
         "features" => "org.apache.kafka.tools.FeatureCommand",
         "cluster" => "org.apache.kafka.tools.ClusterTool",
-        "producer_perf_test" => "org.apache.kafka.tools.ProducerPerformance",
         _ => return None,
     })
 }

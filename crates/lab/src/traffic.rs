@@ -250,7 +250,7 @@ impl Writer {
 
     fn launch(&self, producer: &Arc<Producer>, flying: &mut JoinSet<Try>, number: u64, tries: u8) {
         let mut value = format!("{}:{number}:", self.generator).into_bytes();
-        value.resize(value.len().max(self.config.value_bytes), b'.');
+        fill_up(&mut value, self.config.value_bytes, number);
         let mut record = Record::new(self.topic.clone(), value);
         if self.config.keys > 0 {
             record = record.key((number % u64::from(self.config.keys)).to_string());
@@ -327,6 +327,17 @@ async fn read_back(bootstrap: &str, topic: &str, generator: u32) -> Result<BTree
         consumer.close().await.context("closing a consumer")?;
     }
     Ok(numbers)
+}
+
+/// Adds letters up to `length` that codecs cannot make much smaller than their 6 bits of 8: the upper bits of Knuth's
+/// linear congruential generator (MMIX), begun at `seed`.
+fn fill_up(value: &mut Vec<u8>, length: usize, seed: u64) {
+    let mut state = seed;
+    while value.len() < length {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // From '@' on: all letters, and no ':', which ends the numbers.
+        value.push(b'@' + (state >> 58) as u8 % 63);
+    }
 }
 
 fn number_of(value: &[u8], generator: u32) -> Option<u64> {

@@ -102,8 +102,7 @@ fn write_zstd(cluster: &Cluster, length: Duration) -> Result<usize> {
     let arguments =
         ["--topic", "zstd", "--num-records", &count, "--record-size", &size, "--throughput", &rate];
     let producer = ["--producer-props", &bootstrap, "compression.type=zstd", "linger.ms=5"];
-    let all =
-        [arguments.as_slice(), producer.as_slice(), &["--bootstrap-server", &cluster.bootstrap()]].concat();
-    cluster.tool("producer_perf_test", &all)?.success()?;
+    let all = [arguments.as_slice(), producer.as_slice()].concat();
+    cluster.tool("org.apache.kafka.tools.ProducerPerformance", &all)?.success()?;
     Ok(records)
 }
