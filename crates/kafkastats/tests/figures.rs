@@ -56,8 +56,10 @@ fn start() -> Result<Cluster> {
         .perf_data(true)
         .jmx_login(LOGIN.0, LOGIN.1)
         .monitor(1, Monitor::JmxPort)
-        // Threads that wait for the next connection end soon.
+        // Threads that wait for the next connection end soon, and so does what would have waited for the client's word
+        // that it has got a reference: by default after five minutes, though the word has come.
         .jvm_option(1, "-Dsun.rmi.transport.tcp.threadKeepAliveTime=200")
+        .jvm_option(1, "-Dsun.rmi.dgc.ackTimeout=1000")
         .monitor(2, Monitor::JmxLocal)
         .monitor(2, Monitor::Prometheus)
         .monitor(3, Monitor::Jolokia)

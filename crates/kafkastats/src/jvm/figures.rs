@@ -145,9 +145,10 @@ impl Figures {
     ) -> BTreeMap<String, Three> {
         let counts: BTreeMap<&str, f64> = readings.of_topics(Metric::BytesOut, Attribute::Count).collect();
         let of_broker = readings.of_broker(Metric::BytesOut, Attribute::Count);
-        // Totals alone, as some rules export them, say nothing of topics; a total of zero does.
+        // Totals alone, as some rules export them, say nothing of topics; a total of zero does. A reading takes its time,
+        // and lists the MBeans before it reads them: the first ones of topics may be made in between, and only the total
+        // tell of them. What was known of topics stands, so that the next reading counts from there.
         if counts.is_empty() && of_broker != Some(0.0) {
-            self.topics.clear();
             return BTreeMap::new();
         }
         let mut topics = BTreeMap::new();
@@ -332,6 +333,24 @@ mod tests {
         let zero = readings(0.0, &[]);
         let (rates, qualities, _) = after(&mut Figures::default(), &[("t", 1)], &zero, &zero);
         assert_eq!((rates, qualities), (vec![0], vec![Quality::Exact]));
+    }
+
+    #[test]
+    fn what_only_the_total_tells_at_first_is_counted_with_the_next_reading() {
+        let mut figures = Figures::default();
+        let mut told = Vec::new();
+        for (minute, now) in (1..).zip([
+            readings(0.0, &[]),
+            readings(0.0, &[]),
+            readings(600.0, &[]),
+            readings(1_200.0, &[("t", 1_200.0)]),
+        ]) {
+            let mut stats = report(&[("t", 1)]);
+            figures.put(&mut stats, &now, minute * MINUTE);
+            told.push(stats.leader_replica_stats[0].bytes_out_1_min_mean_rate);
+        }
+        // 10 bytes a second over two minutes: 1 - e^-2 of it.
+        assert_eq!(told, [NOT_KNOWN, 0, NOT_KNOWN, 9]);
     }
 
     #[test]

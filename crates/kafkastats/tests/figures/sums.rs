@@ -35,14 +35,17 @@ pub(crate) fn bytes_in(reports: &[BrokerStats], topic: &str) -> Result<i64> {
 /// to a second where an exporter is slow. The longer the time constant `T`, the less that matters: of `T` times the growth
 /// of the rate, which is nearly all, no time is part.
 fn bytes_out(reports: &[BrokerStats], topic: &str, kind: &Kind) -> f64 {
-    let rate = |stats: &BrokerStats| (kind.of)(stats).get(topic).map(|rate| *rate as f64);
-    let of_interval = |pair: &[BrokerStats]| match pair {
-        [before, now] => {
-            Some(went_out(rate(before)?, rate(now)?, now.interval_ms as f64 / 1000.0, kind.constant))
+    let (mut sum, mut seconds, mut before) = (0.0, 0.0, None);
+    for stats in reports {
+        seconds += stats.interval_ms as f64 / 1000.0;
+        // Where it is not known for once, the next one is about all of the time since the last.
+        let Some(now) = (kind.of)(stats).get(topic).map(|rate| *rate as f64) else { continue };
+        if let Some(before) = before.replace(now) {
+            sum += went_out(before, now, seconds, kind.constant);
         }
-        _ => None,
-    };
-    reports.windows(2).filter_map(of_interval).sum()
+        seconds = 0.0;
+    }
+    sum
 }
 
 /// The bytes behind a rate that went from `before` to `now` within `seconds`: the rule by which it is made (see
