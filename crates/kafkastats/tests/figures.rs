@@ -54,6 +54,10 @@ fn start() -> Result<Cluster> {
     Cluster::builder()
         .brokers(3)
         .perf_data(true)
+        // Brokers keep answered requests that had to wait, by the thousand unless told otherwise: here they are not to hide
+        // what is left of ours.
+        .property("fetch.purgatory.purge.interval.requests", "1")
+        .property("producer.purgatory.purge.interval.requests", "1")
         .jmx_login(LOGIN.0, LOGIN.1)
         .monitor(1, Monitor::JmxPort)
         // Threads that wait for the next connection end soon, and so does what would have waited for the client's word
