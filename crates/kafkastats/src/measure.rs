@@ -12,6 +12,12 @@
 //! 4. No earlier reading of this replica, or it was catching up at the time (what it then grows by is copied, not
 //!    produced): no figure.
 //!
+//! The sum over a topic's led partitions is the broker's own count, `BytesInPerSec` of the topic: `ReplicaManager` adds to
+//! it the size of each batch as it was sent, once it is appended. The two differ where the broker packs batches anew (a
+//! topic whose `compression.type` is not `producer`; what is told here is what lies in the log), and where a producer sends a
+//! batch again whose acknowledgement was lost: Kafka counts it twice and stores it once. `tests/figures.rs` holds the
+//! two to each other on real brokers.
+//!
 //! When the leadership came over in the meantime, the replica that is measured is the same one, but its offsets were
 //! not read before (only leaders are asked for them): a difference that is not negative then counts as an estimate.
 

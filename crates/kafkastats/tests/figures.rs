@@ -58,12 +58,16 @@ fn start() -> Result<Cluster> {
         // what is left of ours.
         .property("fetch.purgatory.purge.interval.requests", "1")
         .property("producer.purgatory.purge.interval.requests", "1")
+        // Nor are the files of a deleted topic, which stay open for a minute.
+        .property("log.segment.delete.delay.ms", "1000")
         .jmx_login(LOGIN.0, LOGIN.1)
         .monitor(1, Monitor::JmxPort)
         // Threads that wait for the next connection end soon, and so does what would have waited for the client's word
         // that it has got a reference: by default after five minutes, though the word has come.
         .jvm_option(1, "-Dsun.rmi.transport.tcp.threadKeepAliveTime=200")
         .jvm_option(1, "-Dsun.rmi.dgc.ackTimeout=1000")
+        // Nor do threads of the compiler come and go.
+        .jvm_option(1, "-XX:-UseDynamicNumberOfCompilerThreads")
         .monitor(2, Monitor::JmxLocal)
         .monitor(2, Monitor::Prometheus)
         .monitor(3, Monitor::Jolokia)
