@@ -36,8 +36,8 @@ async fn report(cluster: &Cluster, count: u64) -> Result<()> {
         log: kafka.clone(),
         topic: "stats".to_owned(),
     };
-    let outbox = Arc::new(Outbox::new(CAPACITY));
-    let publisher = Publisher::new(destination, Codec::new()?, outbox.clone());
+    let outbox = Arc::new(Outbox::new(Codec::new()?, CAPACITY));
+    let publisher = Publisher::new(destination, outbox.clone());
     let port = Connector::new(Address::new("127.0.0.1", cluster.jmx_port(BROKER)?));
     let source = Source::new(vec![Way::Jmx(port.login(LOGIN.0, LOGIN.1))]);
     let mut agent = Agent::new(Gatherer::new(kafka.clone(), kafka, BrokerId(BROKER))).with_jvm(source, true);
