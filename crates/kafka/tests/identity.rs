@@ -57,7 +57,7 @@ async fn a_broker_of_another_cluster_at_a_known_address_gets_nothing_to_do() {
     let broker = ConfigResource::Broker(BrokerId(1));
     let read = kafka.configs(std::slice::from_ref(&broker), &["log.dirs"]).await;
     let refusal = ClientError::OtherCluster { at: other.address.to_string(), id: ClusterId("other".into()) };
-    assert_eq!(read, Err(refusal.clone()));
+    assert_eq!(read[&broker], Err(refusal.clone()));
     let change = ConfigChange::Delete("leader.replication.throttled.rate".to_owned());
     let changed = kafka.alter_configs(&BTreeMap::from([(broker.clone(), vec![change])])).await;
     assert_eq!(changed.expect("results")[&broker], Err(refusal));

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cluster::{
-    BoxFuture, Broker, BrokerAddress, BrokerAnswer, BrokerId, Capabilities, ClientError, ClusterId, ConfigChange,
-    ConfigReadings, ConfigResource, ConfigResults, ConfigValues, LogDir, LogReader, LogWriter, NewRecord, NewTopic, OffsetAt,
-    PartitionResults, ReadBatch, Reader, Reassignments, StoredRecord, TopicName, TopicPartition, TopicTable, Writer,
+    BoxFuture, Broker, BrokerAddress, BrokerAnswer, BrokerId, Capabilities, ClientError, ClusterId,
+    ConfigChange, ConfigReadings, ConfigResource, ConfigResults, ConfigValues, LogDir, LogReader, LogWriter,
+    NewRecord, NewTopic, OffsetAt, PartitionResults, ReadBatch, Reader, Reassignments, StoredRecord,
+    TopicName, TopicPartition, TopicTable, Writer,
 };
 use control::{Now, Tick, Timestamp};
 use tokio::time::Instant;
