@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cluster::ClientError;
+use cluster::{BrokerAddress, ClientError};
 use krafka::__private::protocol::{VersionedDecode, VersionedEncode};
 use krafka::error::ErrorCode;
 use tokio::sync::Semaphore;
@@ -183,6 +183,24 @@ impl Kafka {
     /// is. Says whether it was found.
     async fn goes_elsewhere(&self) -> bool {
         self.shared.directory.told().is_none() && self.locate().await.is_ok()
+    }
+
+    /// Asks the broker at this very address.
+    pub(crate) async fn ask_this_one<Q: VersionedEncode, R: VersionedDecode>(
+        &self,
+        at: &BrokerAddress,
+        api: Api,
+        request: &Q,
+        limit: Duration,
+    ) -> Result<R, ClientError> {
+        let links = &self.shared.links;
+        let answer = match links.ask::<Q, R>(Lane::Work, at, api, request, limit).await {
+            Err(ClientError::OtherCluster { .. }) if self.goes_elsewhere().await => {
+                links.ask::<Q, R>(Lane::Work, at, api, request, limit).await
+            }
+            answer => answer,
+        };
+        answer.map(|(answer, _)| answer)
     }
 
     /// Runs `call` on one broker after another until one answers: for questions that any broker can answer.

@@ -66,12 +66,7 @@ impl Reader for Kafka {
     fn topics<'a>(&'a self, at: &'a BrokerAddress) -> BoxFuture<'a, Result<TopicTable, ClientError>> {
         Box::pin(async move {
             let request = MetadataRequest { topics: None, allow_auto_topic_creation: false };
-            let (answer, _) = self
-                .shared
-                .links
-                .ask::<_, MetadataResponse>(Lane::Work, at, METADATA, &request, TOPICS_LIMIT)
-                .await?;
-            topic_table(answer)
+            topic_table(self.ask_this_one(at, METADATA, &request, TOPICS_LIMIT).await?)
         })
     }
 
@@ -224,11 +219,8 @@ impl Kafka {
 
     async fn log_dirs_of(&self, at: &BrokerAddress) -> Result<Vec<LogDir>, ClientError> {
         let request = DescribeLogDirsRequest::all();
-        let (answer, _) = self
-            .shared
-            .links
-            .ask::<_, DescribeLogDirsResponse>(Lane::Work, at, DESCRIBE_LOG_DIRS, &request, REQUEST_TIMEOUT)
-            .await?;
+        let answer: DescribeLogDirsResponse =
+            self.ask_this_one(at, DESCRIBE_LOG_DIRS, &request, REQUEST_TIMEOUT).await?;
         if answer.error_code != ErrorCode::None {
             return Err(fail::broker(DESCRIBE_LOG_DIRS.doing, answer.error_code, None));
         }

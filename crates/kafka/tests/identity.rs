@@ -93,6 +93,8 @@ async fn a_cluster_that_was_built_anew_is_found_where_nobody_has_said_which_it_i
     broker.belongs_to("second", &[(1, &broker.address)]);
     kafka.describe(&["t".into()]).await.expect("topics");
     broker.belongs_to("third", &[(1, &broker.address)]);
+    kafka.topics(&broker.address).await.expect("topics");
+    broker.belongs_to("fourth", &[(1, &broker.address)]);
     // An order may meet the connection that is just being closed, and is not given twice.
     eventually("an order is taken", || async { order(&kafka).await.is_ok() }).await;
 }
