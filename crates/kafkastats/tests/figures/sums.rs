@@ -55,10 +55,10 @@ fn went_out(before: f64, now: f64, seconds: f64, constant: f64) -> f64 {
     (before + (now - before) / (1.0 - (-seconds / constant).exp())) * seconds
 }
 
-/// How far the bytes out that reports tell may be from the count, in parts of it; and by the rates of one minute, which
-/// say it less exactly.
+/// How far the bytes out that reports tell may be from the count, in parts of it; and by the rates of one minute, which over
+/// ten seconds are turned back into bytes well only where exporters answer at once.
 const NEAR: f64 = 0.01;
-const NEARLY: f64 = 0.05;
+const NEARLY: f64 = 0.2;
 
 /// Holds the reports of an agent to what its broker counted over the same time. Prints a line for each topic.
 pub(crate) fn compare(
