@@ -1,5 +1,6 @@
 //! What an agent leaves in the broker that it measures and publishes to: nothing.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -58,8 +59,18 @@ async fn report(cluster: &Cluster, count: u64) -> Result<()> {
     Ok(())
 }
 
-fn sum(names: &std::collections::BTreeMap<String, usize>) -> usize {
+fn sum(names: &BTreeMap<String, usize>) -> usize {
     names.values().sum()
+}
+
+/// The names of which there are more or fewer: with how many there were, and are.
+fn differences<'a>(
+    before: &'a BTreeMap<String, usize>,
+    now: &'a BTreeMap<String, usize>,
+) -> BTreeMap<&'a str, (usize, usize)> {
+    let counts = |name| (before.get(name).copied().unwrap_or(0), now.get(name).copied().unwrap_or(0));
+    let all = before.keys().chain(now.keys()).map(|name| (name.as_str(), counts(name)));
+    all.filter(|(_, (before, now))| before != now).collect()
 }
 
 /// After `count` reports at the shortest interval the broker has the threads, files and objects that it had before.
@@ -79,7 +90,9 @@ pub(crate) fn nothing_is_left(cluster: &Cluster, count: u64) -> Result<()> {
         Ok(now == held)
     });
     if let Err(error) = waited {
-        return Err(error.context(format!("held: {now:#?}\nexpected: {held:#?}")));
+        let threads = differences(&held.threads, &now.threads);
+        let files = differences(&held.files, &now.files);
+        return Err(error.context(format!("before and after: {threads:?} {files:?}")));
     }
     let mut after = Heap::default();
     let mut left = Vec::new();
