@@ -355,10 +355,12 @@ impl<'a> Look<'a> {
     }
 
     /// Whether a registered broker has been away for long, and holds no replica. In KRaft mode one that is never unregistered
-    /// stays so for ever.
+    /// stays so for ever. The wall clock, which may be set, counts only for what is far longer.
     fn is_idle(&self, id: BrokerId) -> bool {
         let is_empty = self.holders.as_ref().is_some_and(|holders| !holders.contains(id));
-        is_empty && self.away(id) >= GONE_COUNTS
+        let absence = self.state.incidents().get(kinds::BROKER_ABSENT, &Target::Broker(id));
+        let watched = absence.and_then(|absence| Some(self.as_of.since(absence.watched_since?)));
+        is_empty && (watched.is_some_and(|watched| watched >= GONE_COUNTS) || self.away(id) >= FORGET_AFTER)
     }
 
     /// How long ago it was last alive for Kafka; very long if we have never seen it so.
