@@ -163,7 +163,7 @@ fn mark_cancelled(
 }
 
 /// Why a move will not end by itself, where it costs nothing to cancel it, and anything may be done. One that copies goes on
-/// doing so until another can be made in its place, and is better: it may be the only copy that is being made.
+/// doing so until another can be made in its place, and is no worse: it may be the only copy that is being made.
 fn hopeless(m: &MoveState, view: &View<'_>, leave: &Leave) -> Option<String> {
     let (broker, is_new) = waits_for_the_dead(m, view).filter(|_| *leave == Leave::Any)?;
     let may_be_replaced = || view.may_give_up(&m.order.partition);

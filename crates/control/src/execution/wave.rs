@@ -21,7 +21,7 @@ impl Load {
         limits: &ExecutionLimits,
     ) -> Self {
         let mut load = Self::default();
-        for m in moves.filter(|m| m.phase.is_in_flight() && !has_copied(m, view)) {
+        for m in moves.filter(|m| m.phase.is_in_flight() && !copies_nothing(m, view)) {
             load.add(m, view, limits);
         }
         load
@@ -68,12 +68,12 @@ fn concerned(m: &MoveState, view: &View<'_>) -> Vec<BrokerId> {
     brokers
 }
 
-/// Whether all new replicas are in sync. A move that waits for something else, perhaps for ever, copies nothing, and takes no
-/// room from others.
-fn has_copied(m: &MoveState, view: &View<'_>) -> bool {
-    let in_sync = |isr: &[BrokerId]| m.order.added().all(|broker| isr.contains(&broker));
-    matches!(m.phase, MovePhase::Copying { .. })
-        && view.partition(&m.order.partition).is_some_and(|partition| in_sync(&partition.isr))
+/// Whether a move waits for something else than its copies, perhaps for ever: there is no leader to copy from, or all new
+/// replicas are in sync but those on dead brokers. It takes no room from others.
+fn copies_nothing(m: &MoveState, view: &View<'_>) -> bool {
+    let Some(partition) = view.partition(&m.order.partition) else { return false };
+    let done = |broker| partition.isr.contains(&broker) || view.is_dead(broker);
+    matches!(m.phase, MovePhase::Copying { .. }) && (partition.leader.is_none() || m.order.added().all(done))
 }
 
 fn is_ready(m: &MoveState, view: &View<'_>) -> bool {

@@ -72,7 +72,11 @@ fn finds_its_own_reassignments_after_kill_9_and_finishes_the_record() -> Result<
     let begun =
         doctor.actions()?.into_iter().find(|a| a["operation"] == "reassign_partitions" && a["kind"] == "act");
     let begun = begun.context("the record of the submission died with the process")?;
-    ensure!(begun["execution"].is_u64() && begun["execution"] == outcome["execution"], "{begun}\n{outcome}");
+    ensure!(
+        begun["cause"].as_str().is_some_and(|of| of.contains("execution "))
+            && begun["cause"] == outcome["cause"],
+        "{begun}\n{outcome}"
+    );
     let result = outcome["result"].as_str().unwrap_or_default();
     ensure!(result.contains("moved") && !result.contains("given up"), "{outcome}");
     wait("no execution left", Duration::from_secs(20), || {

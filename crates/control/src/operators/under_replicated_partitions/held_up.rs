@@ -1,7 +1,8 @@
 //! Moves of ours that copy, and that a dead broker keeps from their end.
 //!
 //! Such a move may bring the only copy that is being made, while a single replica is in sync. It is given up only where a plan
-//! in its place could be made at once, and brings more live copies, or none is needed: what has been copied is lost. That plan is made here as if the move had been cancelled:
+//! in its place could be made at once, and brings as many live copies: that one can end, although what has been copied is lost. It is
+//! made here as if the move had been cancelled:
 //! with the replicas of before, and with the room that the move takes.
 
 use std::collections::BTreeMap;
@@ -42,7 +43,7 @@ pub(super) fn judge(
     for held in &held_up {
         let why = match &in_their_place {
             _ if held.costly => "too few are in sync without the new replica".to_owned(),
-            Ok(healing) => match no_better(held.step, facts, healing) {
+            Ok(healing) => match worse(held.step, facts, healing) {
                 Some(why) => why,
                 None => {
                     verdict.may_give_up.insert(held.step.order.partition.clone());
@@ -118,14 +119,14 @@ fn plan_anew(
     plan(&anew)
 }
 
-/// Why what would be planned in the place of a move is no better than it: nothing, or no more live copies.
-fn no_better(step: &MoveState, facts: &Facts<'_>, healing: &Healing) -> Option<String> {
+/// Why what would be planned in the place of a move is worse than it: nothing, or fewer live copies.
+fn worse(step: &MoveState, facts: &Facts<'_>, healing: &Healing) -> Option<String> {
     let partition = &step.order.partition;
     let live = |ids: &[BrokerId]| ids.iter().filter(|id| !facts.dead.dead.contains_key(id)).count();
     let unhealed = healing.unhealed.iter().find(|unhealed| unhealed.partition == *partition);
     match (healing.moves.iter().find(|other| other.partition == *partition), unhealed) {
-        (Some(other), _) => (live(&other.to) <= live(&step.order.to))
-            .then(|| "what can be planned in its place brings no more live copies".to_owned()),
+        (Some(other), _) => (live(&other.to) < live(&step.order.to))
+            .then(|| "what can be planned in its place brings fewer live copies".to_owned()),
         (None, Some(unhealed)) => {
             Some(format!("nothing can be planned in its place, as {}", unhealed.why.words()))
         }
