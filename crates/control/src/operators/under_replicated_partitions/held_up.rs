@@ -1,9 +1,8 @@
 //! Moves of ours that copy, and that a dead broker keeps from their end.
 //!
 //! Such a move may bring the only copy that is being made, while a single replica is in sync. It is given up only where a plan
-//! in its place could be made at once, and brings as many live copies: that one can end, although what has been copied is lost. It is
-//! made here as if the move had been cancelled:
-//! with the replicas of before, and with the room that the move takes.
+//! in its place could be made at once, and brings as many live copies: that one can end, although what has been copied is
+//! lost. It is made here as if the move had been cancelled: with the replicas of before, and with the room that the move takes.
 
 use std::collections::BTreeMap;
 

@@ -28,6 +28,15 @@ fn world(brokers: &str, partition: &str, to: [i32; 3]) -> World {
     world
 }
 
+/// One broker's only log dir, of 1,000 bytes, so many of which are free.
+fn disk_of(id: BrokerId, usable_bytes: u64) -> Disks {
+    let path = "/data".into();
+    let usable_bytes = Some(usable_bytes);
+    let dir = DirUse { path, total_bytes: Some(1000), usable_bytes, replicas: 1, error: None };
+    let disks = [(id, BrokerDisks { dirs: vec![dir] })];
+    Disks { brokers: disks.into(), ..Disks::default() }
+}
+
 /// What is said of the move after the grace, and whether it may be given up.
 fn check(mut world: World, expected: Expect) {
     let cycle = world.watch(301);
@@ -64,15 +73,7 @@ fn may_be_given_up_where_another_plan_brings_more() {
 #[test]
 fn goes_on_where_the_disks_of_the_others_are_full() {
     let mut world = world("b4\nb5", "1* 2~ -3~ +4~", [1, 2, 4]);
-    let dir = DirUse {
-        path: "/data".into(),
-        total_bytes: Some(1000),
-        usable_bytes: Some(100),
-        replicas: 1,
-        error: None,
-    };
-    let disks = [(BrokerId(5), BrokerDisks { dirs: vec![dir] })];
-    world.disks = Some(Disks { brokers: disks.into(), ..Disks::default() });
+    world.disks = Some(disk_of(BrokerId(5), 100));
     check(
         world,
         expect![[r#"
@@ -85,15 +86,7 @@ fn goes_on_where_the_disks_of_the_others_are_full() {
 fn the_room_that_the_move_takes_is_free_for_what_takes_its_place() {
     let mut world = world("b4\nb5", "1* 2~ -3~ +4~", [1, 2, 4]);
     // At most 85 % may be used: there is room for this partition once.
-    let dir = DirUse {
-        path: "/data".into(),
-        total_bytes: Some(1000),
-        usable_bytes: Some(250),
-        replicas: 1,
-        error: None,
-    };
-    let disks = [(BrokerId(4), BrokerDisks { dirs: vec![dir] })];
-    world.disks = Some(Disks { brokers: disks.into(), ..Disks::default() });
+    world.disks = Some(disk_of(BrokerId(4), 250));
     check(
         world,
         expect![[r#"
@@ -107,15 +100,7 @@ fn what_is_planned_for_others_at_the_same_time_takes_its_room() {
     let mut world = world("b4\nb5", "1* 2~ -3~ +4~", [1, 2, 4]);
     world.text =
         "b1\nb2 dead\nb3 dead\nb4\nb5\nt-0: 1* 2~ -3~ +4~ size=100\nother-0: 4* 3~ size=100".parse().unwrap();
-    let dir = DirUse {
-        path: "/data".into(),
-        total_bytes: Some(1000),
-        usable_bytes: Some(250),
-        replicas: 1,
-        error: None,
-    };
-    let disks = [(BrokerId(5), BrokerDisks { dirs: vec![dir] })];
-    world.disks = Some(Disks { brokers: disks.into(), ..Disks::default() });
+    world.disks = Some(disk_of(BrokerId(5), 250));
     world.to_be_replaced = Some(crate::attributes::ToBeReplaced([(BrokerId(1), String::new())].into()));
     check(
         world,
