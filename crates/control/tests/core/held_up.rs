@@ -174,3 +174,15 @@ fn a_move_that_has_copied_and_waits_takes_no_room_from_others() {
     assert!(shell.turn().contains("submitting 1 moves"));
     assert_eq!(shell.world.reassignments.len(), 2);
 }
+
+#[test]
+fn a_move_that_nothing_leads_takes_no_room_from_others() {
+    let mut setup = setup(FOUR);
+    setup.limits.bytes_per_broker = 1_000;
+    let mut shell = killed(setup);
+    assert!(shell.turn().contains("submitting 1 moves"));
+    assert!(!shell.turn().contains("ACT"), "broker 4 is busy with the first move");
+    // There is nothing to copy from.
+    shell.world.partition(&TopicPartition::new("t", 0)).leader = None;
+    assert!(shell.turn().contains("submitting 1 moves"));
+}
