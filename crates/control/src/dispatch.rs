@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::effect::Effect;
-use crate::event::{Event, ReassignPartitions, Repeat, names};
+use crate::event::{Event, Message, ReassignPartitions, Repeat, names};
 use crate::execution::once;
 use crate::execution::{
     Execution, ExecutionId, ExecutionLimits, Leave, Load, Once, Progressed, Reassign, View, Work, hand_over,
@@ -64,7 +64,7 @@ impl Dispatcher<'_> {
             while let Some(emitted) = self.queue.pop_front() {
                 handled += 1;
                 if handled > MAX_EVENTS {
-                    self.queue.clear();
+                    self.pass_over(&emitted);
                     break;
                 }
                 self.admit(emitted, state, brake);
@@ -77,6 +77,20 @@ impl Dispatcher<'_> {
         let now = self.now.tick;
         self.memory.said.retain(|_, last| now.since(*last) <= FORGET_SAID);
         self.memory.delivered.retain(|_, (last, every)| now.since(*last) <= *every);
+    }
+
+    /// What is left in the queue is passed over. Operators ask again in the next step; what follows from an act does not come again.
+    fn pass_over(&mut self, next: &Emitted) {
+        let count = self.queue.len().saturating_add(1);
+        self.queue.clear();
+        if self.memory.said.insert(format!("passed over by {}", next.by), self.now.tick).is_none() {
+            let event = &next.event;
+            let result = format!(
+                "{count} events are passed over, this is the first: more than {MAX_EVENTS} came in one step"
+            );
+            let line = Line::new(RecordKind::Hold, &next.by, &event.name, &event.target);
+            self.lines.push(line.because(&event.reason).result(result).severity(Severity::Warning));
+        }
     }
 
     fn admit(&mut self, emitted: Emitted, state: &State, brake: &Brake) {
@@ -210,6 +224,9 @@ impl Dispatcher<'_> {
         if slots.is_empty() && is_order && self.is_new(&event, "unheard") {
             self.decision(&event, emitted, "admitted, but no action subscribes to it".to_owned(), false);
         }
+        if slots.is_empty() && event.name.starts_with("alert_") && self.is_new(&event, "unheard") {
+            self.unheard_alert(&event, emitted);
+        }
         for slot in slots {
             let dry_run = slot.dry_run || (event.dry_run && !is_message(&event.name));
             if !dry_run {
@@ -220,6 +237,21 @@ impl Dispatcher<'_> {
                 self.start(slot, &event, emitted, true);
             }
         }
+    }
+
+    /// An alert that goes out to nobody is in the log and in the audit at least.
+    fn unheard_alert(&mut self, event: &Event, emitted: &Emitted) {
+        let message: Option<Message> = event.payload_as().ok();
+        let (subject, severity) = message.map_or((event.reason.clone(), Severity::Warning), |message| {
+            (message.subject, message.severity.max(Severity::Warning))
+        });
+        let line = Line::new(RecordKind::Decision, &emitted.by, &event.name, &event.target)
+            .because(&event.reason)
+            .caused_by(event.cause.as_ref())
+            .result(format!("{subject} (told to nobody: no action subscribes to it)"))
+            .severity(severity)
+            .dry(event.dry_run);
+        self.lines.push(line);
     }
 
     fn decision(&mut self, event: &Event, emitted: &Emitted, result: String, dry_run: bool) {
@@ -271,11 +303,7 @@ impl Dispatcher<'_> {
             .dry(true)
             .detail(serde_json::to_value(order).unwrap_or_default());
         self.lines.push(line);
-        let message = crate::event::Message {
-            subject: result,
-            body: event.reason.clone(),
-            severity: Severity::Warning,
-        };
+        let message = Message { subject: result, body: event.reason.clone(), severity: Severity::Warning };
         let mut notice =
             Event::new(names::NOTIFY_REASSIGNMENT, event.target.clone(), &event.reason, &message);
         notice.cause.clone_from(&event.cause);

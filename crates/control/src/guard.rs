@@ -1,7 +1,8 @@
 //! The guard: the one place that says no.
 //!
 //! Each event passes the [`Check`]s in the order in which they are declared. The first that objects holds the event
-//! and says why in words. An operator asks again in the next cycle, so that a hold needs no queue.
+//! and says why in words. An operator asks again in the next cycle, so that a hold needs no queue. What follows from moves
+//! that are done, an election, is asked for once: it is admitted, and waits as an execution.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::attributes::{LatelyReassigned, Liveness, Maintenance, OngoingReassignments, Topics};
 use crate::event::{Event, PartitionMove, ReassignPartitions, names};
 use crate::execution::{Execution, MovePhase, Work};
-use crate::finding::Target;
+use crate::finding::{Finding, Severity, Target};
 use crate::guard::brake::Brake;
 use crate::order::Wish;
 use crate::state::State;
@@ -177,6 +178,10 @@ impl Guard<'_> {
         if is_message(&event.name) {
             return Admission::Admit(event.clone());
         }
+        if event.name == names::ELECT_LEADERS && depth > 0 {
+            // Nobody asks for it again. It becomes an execution that waits for as long as something objects.
+            return Admission::Admit(event.clone());
+        }
         if let Some((check, reason)) = self.objects_to_any(&event.name) {
             return Admission::Hold(check, reason);
         }
@@ -244,13 +249,21 @@ impl Guard<'_> {
             let reason = format!("execution {} does the same for {} already", same.id.0, same.event.target);
             return hold(Check::InFlight, reason);
         }
-        match self.full(running().count()) {
+        match self.full() {
             Some(reason) => hold(Check::Caps, reason),
             None => Admission::Admit(event.clone()),
         }
     }
 
-    fn full(&self, running: usize) -> Option<String> {
+    /// Says so where enough is running. What only waits for its throttle to be taken away does not count: brokers that stay away
+    /// would keep everything else from being healed.
+    fn full(&self) -> Option<String> {
+        let counts = |e: &&Arc<Execution>| {
+            let moves = e.moves();
+            let only_cleans = !moves.is_empty() && moves.iter().all(|m| m.phase.is_final());
+            e.is_running() && !is_message(&e.event.name) && !only_cleans
+        };
+        let running = self.executions.iter().filter(counts).count();
         (running >= self.config.max_executions).then(|| format!("{running} executions are running already"))
     }
 
@@ -294,7 +307,7 @@ impl Guard<'_> {
         if room == 0 {
             return hold(Check::Caps, format!("{} moves are open already", open.len()));
         }
-        if let Some(reason) = self.full(running().count()) {
+        if let Some(reason) = self.full() {
             return hold(Check::Caps, reason);
         }
         order.moves.truncate(room);
@@ -341,45 +354,78 @@ impl Guard<'_> {
         })
     }
 
-    /// The partitions whose last moves were dropped, with the time for which they are left alone: longer after each
-    /// time, and longest after a person has cancelled one.
+    /// The partitions whose last moves were dropped, while they are left alone for it: longer after each time, and longest after
+    /// a person has cancelled one.
     fn cooling(&self) -> BTreeMap<&TopicPartition, Cooling<'_>> {
-        let mut failed = BTreeMap::<&TopicPartition, Cooling<'_>>::new();
-        for execution in self.executions {
-            let Some((at, _)) = &execution.ended else { continue };
-            let Work::Reassign(reassign) = &execution.work else { continue };
-            if reassign.cancelled.is_some() && self.state.wishes().resumed.is_some_and(|when| *at <= when) {
-                continue;
-            }
-            for m in &reassign.moves {
-                let partition = &m.order.partition;
-                match &m.phase {
-                    MovePhase::Dropped { why } => {
-                        let times = failed.get(partition).map_or(0, |before| before.times);
-                        let cancelled_by = reassign.cancelled.as_deref();
-                        let times = times.saturating_add(1);
-                        failed.insert(partition, Cooling { times, last: *at, cancelled_by, why });
-                    }
-                    MovePhase::Done { .. } => {
-                        failed.remove(partition);
-                    }
-                    _ => {}
-                }
-            }
-        }
+        let executions = self.executions.iter().map(|execution| &**execution);
+        let mut failed = failed(executions, self.state.wishes().resumed);
         failed.retain(|_, cooling| !self.left(cooling).is_zero());
         failed
     }
 
     fn left(&self, cooling: &Cooling<'_>) -> Duration {
-        let factor = 1_u32.checked_shl(cooling.times.saturating_sub(1)).unwrap_or(u32::MAX);
-        let wait = match cooling.cancelled_by {
-            Some(_) => self.config.max_cool_down,
-            None => self.config.cool_down.saturating_mul(factor).min(self.config.max_cool_down),
-        };
         // A clock that was set back must not make the wait longer than it is: `since` is never negative.
-        wait.saturating_sub(self.state.now().wall.since(cooling.last))
+        cooling.wait(self.config).saturating_sub(self.state.now().wall.since(cooling.last))
     }
+}
+
+/// The partitions whose last moves were dropped. What a person cancelled before `resumed` does not count.
+fn failed<'a>(
+    executions: impl Iterator<Item = &'a Execution>,
+    resumed: Option<Timestamp>,
+) -> BTreeMap<&'a TopicPartition, Cooling<'a>> {
+    let mut failed = BTreeMap::<&TopicPartition, Cooling<'_>>::new();
+    for execution in executions {
+        let Some((at, _)) = &execution.ended else { continue };
+        let Work::Reassign(reassign) = &execution.work else { continue };
+        if reassign.cancelled.is_some() && resumed.is_some_and(|when| *at <= when) {
+            continue;
+        }
+        for m in &reassign.moves {
+            let partition = &m.order.partition;
+            match &m.phase {
+                MovePhase::Dropped { why } => {
+                    let times = failed.get(partition).map_or(0, |before| before.times);
+                    let cancelled_by = reassign.cancelled.as_deref();
+                    let times = times.saturating_add(1);
+                    failed.insert(partition, Cooling { times, last: *at, cancelled_by, why });
+                }
+                MovePhase::Done { .. } => {
+                    failed.remove(partition);
+                }
+                _ => {}
+            }
+        }
+    }
+    failed
+}
+
+/// The kind of the finding that moves fail again and again.
+pub const MOVES_FAIL: &str = "moves_fail";
+
+/// Says so while moves of the same partitions fail again and again: each try by itself is only a line in the log. It is over when
+/// one succeeds, or when none has been tried for twice as long as it would have been left alone.
+pub(crate) fn failing<'a>(
+    executions: impl Iterator<Item = &'a Execution>,
+    now: Timestamp,
+    config: &GuardConfig,
+) -> Option<Finding> {
+    let mut failed = failed(executions, None);
+    failed.retain(|_, cooling| {
+        let shown = cooling.wait(config).saturating_mul(2).saturating_add(config.max_topics_age);
+        cooling.times >= 2 && cooling.cancelled_by.is_none() && now.since(cooling.last) <= shown
+    });
+    let (first, cooling) = failed.first_key_value()?;
+    let (s, are) = if failed.len() == 1 { ("", "has") } else { ("s", "have") };
+    let message = format!(
+        "moves of {} partition{s} {are} failed again and again, {} times of {first}: {}",
+        failed.len(),
+        cooling.times,
+        cooling.why
+    );
+    let finding = Finding::new(MOVES_FAIL, Target::Cluster, Severity::Critical, message);
+    let longest = brake::duration_words(config.max_cool_down);
+    Some(finding.waiting_for(format!("the cause to be gone; they are tried again, at most every {longest}")))
 }
 
 /// A partition whose last move was dropped.
@@ -392,6 +438,17 @@ struct Cooling<'a> {
     cancelled_by: Option<&'a str>,
     /// Why it was dropped.
     why: &'a str,
+}
+
+impl Cooling<'_> {
+    /// How long it is left alone.
+    fn wait(&self, config: &GuardConfig) -> Duration {
+        let factor = 1_u32.checked_shl(self.times.saturating_sub(1)).unwrap_or(u32::MAX);
+        match self.cancelled_by {
+            Some(_) => config.max_cool_down,
+            None => config.cool_down.saturating_mul(factor).min(config.max_cool_down),
+        }
+    }
 }
 
 /// Brokers under maintenance, by wish or by the monitor.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::effect::Effect;
+use crate::effect::{Effect, Outcome};
 use crate::execution::{Execution, ExecutionId, MovePhase, Work};
 use crate::guard::brake::Watch;
 use crate::incident::Incidents;
@@ -173,6 +173,22 @@ impl Memory {
         // An ended execution whose removal failed stays in the store. It does nothing there, and is removed after the
         // next restart.
         self.saved.in_doubt = true;
+    }
+
+    /// To be called for outcomes that will not be given to a step: what became of those acts is not known, as after a restart.
+    pub fn lose_answers(&mut self, outcomes: &[Outcome]) {
+        for lost in outcomes {
+            let Ok(position) = self.executions.binary_search_by_key(&lost.execution, |e| e.id) else {
+                continue;
+            };
+            match &mut Arc::make_mut(&mut Arc::make_mut(&mut self.executions)[position]).work {
+                Work::Once(once) if once.under_way == Some(lost.sequence) => once.sent = false,
+                Work::Reassign(work) if work.under_way.is_some_and(|act| act.sequence == lost.sequence) => {
+                    work.sent = false;
+                }
+                _ => {}
+            }
+        }
     }
 
     /// What must be written to the store, in the order in which a crash between two of the writes does no harm:

@@ -64,14 +64,7 @@ fn apply_one(
                     .to_owned(),
             )
         }
-        OrderKind::Approve if memory.incidents.get(MASS_FAILURE, &Target::Cluster).is_none() => {
-            ("approve", Target::Cluster, refused("there is nothing to approve: no mass failure"))
-        }
-        OrderKind::Approve => {
-            wishes.approved = Some(wish(None));
-            wishes.approved_brokers = None;
-            ("approve", Target::Cluster, "approved".to_owned())
-        }
+        OrderKind::Approve => ("approve", Target::Cluster, approve(memory, wishes, wish(None))),
         OrderKind::Cancel { execution } => {
             let count = cancel(memory, *execution, &order.by, now);
             let result = match (count, execution) {
@@ -117,6 +110,22 @@ fn apply_one(
     }
 }
 
+/// An approval is for the brokers that are seen to be absent, and for nobody else.
+fn approve(memory: &Memory, wishes: &mut Wishes, wish: Wish) -> String {
+    if memory.incidents.get(MASS_FAILURE, &Target::Cluster).is_none() {
+        return refused("there is nothing to approve: no mass failure");
+    }
+    let absent = memory.brake.absent();
+    if absent.is_empty() {
+        return refused(
+            "it is not known yet which brokers are absent: please repeat it once doctorkafka status shows them",
+        );
+    }
+    wishes.approved = Some(wish);
+    wishes.approved_brokers = Some(absent.clone());
+    "approved".to_owned()
+}
+
 /// Returns how many executions were cancelled.
 fn cancel(memory: &mut Memory, only: Option<u64>, by: &str, now: Now) -> usize {
     let mut count = 0;
@@ -134,6 +143,13 @@ fn cancel(memory: &mut Memory, only: Option<u64>, by: &str, now: Now) -> usize {
         let execution = Arc::make_mut(shared);
         match &mut execution.work {
             Work::Reassign(work) => {
+                if work.only_its_throttle_is_left() {
+                    // Only where it is meant: whoever cancels all moves does not mean throttles of brokers that are away.
+                    if only.is_none() {
+                        continue;
+                    }
+                    work.leave_throttle = true;
+                }
                 work.cancelled.get_or_insert_with(|| by.to_owned());
                 // A person may ask again after cancels that had no effect.
                 for m in &mut work.moves {

@@ -15,7 +15,7 @@ use crate::event::{Event, names};
 use crate::execution::{ExecutionId, ExecutionLimits, Work, once, progress, reassign};
 use crate::finding::{Finding, Severity, Target};
 use crate::guard::brake::{self, MASS_FAILURE};
-use crate::guard::{GuardConfig, Halt, Held};
+use crate::guard::{GuardConfig, Halt, Held, failing};
 use crate::incident::{Change, FoldLimits, IncidentKey, Incidents, Look, fold};
 use crate::memory::{KnownBroker, Memory};
 use crate::orders;
@@ -214,8 +214,11 @@ impl Core {
         for finding in progress::findings(running, now.wall, &self.limits) {
             state.report(finding);
         }
+        let executions = memory.executions.iter().map(|execution| &**execution);
+        if let Some(finding) = failing(executions, now.wall, &self.guard) {
+            state.report(finding);
+        }
         let (brake, mass_failure) = brake::assess(&state, &self.guard, &mut memory.brake);
-        brake::bind_approval(&mut memory.wishes, &state, &memory.brake);
         if let (true, Some(finding)) = (memory.brake.holds_again, &mass_failure) {
             // Whoever was told that healing goes on must hear that it does not any more.
             let incidents = Arc::make_mut(&mut memory.incidents);

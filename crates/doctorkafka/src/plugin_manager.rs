@@ -10,11 +10,12 @@ use std::sync::Arc;
 use cluster::Reader;
 use control::event::names;
 use control::step::OWN_EVENTS;
-use control::{Action, ActionKind, ActionSlot, CoreConfig, FoldLimits, MonitorSlot};
+use control::{Action, ActionKind, ActionSlot, CoreConfig, FoldLimits, MonitorSlot, Operator};
 use thiserror::Error;
 
 use crate::config::resolved::{ActionEntry, ClusterConfig};
 use crate::plugin::{BuildContext, Clock, Connect, MonitorPlugin, Source, Wake};
+use crate::shell::panics::{GuardedMonitor, GuardedOperator};
 use crate::store::StateStore;
 
 /// The plugins of one cluster, as its ClusterManager runs them.
@@ -131,13 +132,14 @@ impl PluginManager {
                     sources.push(source);
                     MonitorSlot::Source(monitor.name.clone())
                 }
-                MonitorPlugin::Deriving(monitor) => MonitorSlot::Deriving(monitor),
+                MonitorPlugin::Deriving(monitor) => MonitorSlot::Deriving(Box::new(GuardedMonitor(monitor))),
             });
         }
         let mut operators = Vec::new();
         for operator in &cluster.operators {
             let made = operator.prepared.build(&context(&operator.name, false));
-            operators.push(made.map_err(|cause| failed("operator", &operator.name, cause))?);
+            let made = made.map_err(|cause| failed("operator", &operator.name, cause))?;
+            operators.push(Box::new(GuardedOperator(made)) as Box<dyn Operator>);
         }
         let mut actions = Vec::new();
         for action in &cluster.actions {

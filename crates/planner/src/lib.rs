@@ -17,7 +17,7 @@
 //!   through the same network card.)
 //! * Kafka chooses a new replica's log dir by the number of replicas in each, not by bytes. So all that a plan sends to a
 //!   broker must fit below the watermark in its tightest dir, the one with the fewest bytes left.
-//! * Kafka up to 3.9 ends a reassignment when every replica of the new list is in sync, 4.x when the added ones are. So,
+//! * Kafka before 4.3 ends a reassignment when every replica of the new list is in sync, 4.3 when the added ones are. So,
 //!   unless [`Limits::allow_down_in_target_list`], a list that names a broker that is down is never made.
 //!
 //! # Policy

@@ -18,7 +18,7 @@ pub struct Limits {
     /// Whether a partition's new replica list may still name a broker that is down.
     ///
     /// Kafka up to 3.9 ends a reassignment only when *every* replica of the list is in sync, so such a
-    /// list never completes there; 4.x waits for the added ones only. Default false, which is right for both.
+    /// list never completes there; 4.3 waits for the added ones only. Default false, which is right for both.
     pub allow_down_in_target_list: bool,
     /// Whether only replicas on brokers that are [dead](crate::BrokerState::Dead) may be replaced.
     /// Default true: healing. False lets replicas be drained from brokers that live.

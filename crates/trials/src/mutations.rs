@@ -115,7 +115,7 @@ const MUTATIONS: &[Mutation] = &[
         file: "execution/reassign.rs",
         beyond: &[],
         edits: &[(
-            "            Some(_) if work.failures >= limits.max_clear_tries => Next::End,",
+            "            Some(_) if work.leave_throttle => Next::End,",
             "            Some(_) => Next::End,",
         )],
     },

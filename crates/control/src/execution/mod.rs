@@ -101,8 +101,15 @@ pub struct Reassign {
     pub handed_over: bool,
     /// Who asked for it to be cancelled.
     pub cancelled: Option<String>,
+    /// Whether a person asked for the throttle to be left where it is, after it could not be taken away. Nobody else gives it up:
+    /// a broker that comes back after days still has it.
+    #[serde(default)]
+    pub leave_throttle: bool,
     /// The act that is under way. After a restart it is not known what became of it.
     pub under_way: Option<UnderWay>,
+    /// Whether the election that follows from it was asked for.
+    #[serde(default)]
+    pub elected: bool,
     /// How often the present step has failed in a row.
     #[serde(default)]
     pub failures: u32,
@@ -244,6 +251,11 @@ impl Execution {
 }
 
 impl Reassign {
+    /// Whether nothing is to be done any more but to take away its throttle, which has failed.
+    pub(crate) fn only_its_throttle_is_left(&self) -> bool {
+        self.throttle.is_some() && self.failures > 0 && self.moves.iter().all(|m| m.phase.is_final())
+    }
+
     /// The moves of `order`, all waiting.
     pub fn new(order: ReassignPartitions) -> Self {
         Self {
@@ -279,8 +291,6 @@ pub struct ExecutionLimits {
     pub shrink_patience: Duration,
     /// How often an act is tried.
     pub max_tries: u32,
-    /// How often taking away a throttle is tried, at most once a minute.
-    pub max_clear_tries: u32,
     /// The wait before the second try; doubled with each further one.
     pub back_off: Duration,
     /// The longest wait between two tries.
@@ -299,7 +309,6 @@ impl Default for ExecutionLimits {
     ///   before it could crowd out another.
     /// * 200 partitions a call are answered within some tens of milliseconds.
     /// * Stuck after 30 min, and at less than 10 MB/s: a tenth of a slow network.
-    /// * 1,000 tries at one a minute are 16 h: a broker that was down over night gets its throttle removed.
     fn default() -> Self {
         Self {
             moves_per_broker: 20,
@@ -311,7 +320,6 @@ impl Default for ExecutionLimits {
             slowest_bytes_per_second: 10_000_000,
             shrink_patience: Duration::from_secs(60),
             max_tries: 5,
-            max_clear_tries: 1_000,
             back_off: Duration::from_secs(1),
             max_back_off: Duration::from_secs(60),
             keep_ended: 50,

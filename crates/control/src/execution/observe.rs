@@ -149,7 +149,7 @@ pub(crate) fn is_listed_as_ours(m: &MoveState, view: &View<'_>) -> bool {
     })
 }
 
-/// The dead broker that keeps a move from its end: one that was to get a replica, or, before Kafka 4.x, which waits until
+/// The dead broker that keeps a move from its end: one that was to get a replica, or, before Kafka 4.3, which waits until
 /// every replica of the new list is in sync, one that keeps its own. Says whether it was to get one.
 pub(crate) fn waits_for_the_dead(m: &MoveState, view: &View<'_>) -> Option<(BrokerId, bool)> {
     if let Some(broker) = m.order.added().find(|broker| view.is_dead(*broker)) {
@@ -228,5 +228,9 @@ pub(super) fn ids(brokers: &[BrokerId]) -> String {
 /// nobody said who is alive, its grace counts anew.
 pub(crate) fn not_yet(m: &MoveState, view: &View<'_>) -> Option<String> {
     let broker = m.order.dead.iter().find(|broker| !view.is_dead(**broker))?;
-    Some(format!("the grace of broker {broker} counts anew"))
+    let suspect = view.dead.and_then(|dead| dead.suspects.get(broker));
+    Some(match suspect.map(|suspect| suspect.waits_for.as_str()).filter(|words| !words.is_empty()) {
+        Some(words) => format!("broker {broker} is not dead yet: {words}"),
+        None => format!("the grace of broker {broker} counts anew"),
+    })
 }

@@ -115,14 +115,15 @@ pub(crate) fn findings<'a>(
     for execution in executions.filter(|execution| execution.is_running()) {
         still.extend(stuck(execution, now, limits));
         let Work::Reassign(reassign) = &execution.work else { continue };
-        let over = reassign.moves.iter().all(|m| m.phase.is_final());
-        if let Some(throttle) = reassign.throttle.as_ref().filter(|_| over && reassign.failures > 0) {
+        if let Some(throttle) = reassign.throttle.as_ref().filter(|_| reassign.only_its_throttle_is_left()) {
             let (id, tries, places) = (execution.id.0, reassign.failures, throttle.places());
             let message = format!(
                 "the replication throttle of execution {id} could not be taken away yet from {places} ({tries} tries)"
             );
             let finding = Finding::new(THROTTLE_LEFT, Target::Cluster, Severity::Warning, message);
-            findings.push(finding.waiting_for("the brokers that have it to answer"));
+            findings.push(finding.waiting_for(format!(
+                "the brokers that have it to answer; doctorkafka cancel {id} leaves it where it is"
+            )));
         }
     }
     if let Some(first) = still.first() {

@@ -52,11 +52,18 @@ pub(crate) fn next_step(
     if work.under_way.is_some() {
         return Progressed::default();
     }
-    match next(work, view, leave, limits, load) {
+    let next = next(work, view, leave, limits, load);
+    // Leaders do not wait for a throttle that may be there for days.
+    let leaders_wait = work.only_its_throttle_is_left();
+    let mut progressed = match next {
         Next::Wait(reason) => Progressed { waits: reason, ..Progressed::default() },
         Next::Act(step) => start(execution, step, view.now),
         Next::End => end(execution, view),
+    };
+    if leaders_wait {
+        progressed.follow_ups.extend(election(execution, view));
     }
+    progressed
 }
 
 fn look(work: &mut Reassign, view: &View<'_>, limits: &ExecutionLimits) {
@@ -99,7 +106,7 @@ fn next(
     if work.moves.iter().all(|m| m.phase.is_final()) {
         return match &work.throttle {
             None => Next::End,
-            Some(_) if work.failures >= limits.max_clear_tries => Next::End,
+            Some(_) if work.leave_throttle => Next::End,
             // Whether others need it is looked at before the next step.
             Some(throttle) if may_act && (work.handed_over || throttle.entries.is_none()) => {
                 Next::Act(ReassignStep::ClearThrottle(throttle.clone()))
@@ -408,10 +415,13 @@ fn end(execution: &mut Execution, view: &View<'_>) -> Progressed {
         "dropped": dropped.iter().take(500).map(|(p, why)| (p.to_string(), why.as_str())).collect::<BTreeMap<_, _>>(),
     });
     let mut progressed = Progressed::default();
-    let severity = if dropped.is_empty() { Severity::Info } else { Severity::Warning };
-    progressed.follow_ups.extend(election(execution, work, view));
-    if let Some(throttle) = &work.throttle {
-        result.push_str("; the throttle could not be removed");
+    let throttle = work.throttle.clone();
+    let by = work.cancelled.clone().unwrap_or_default();
+    let mut severity = if dropped.is_empty() { Severity::Info } else { Severity::Warning };
+    progressed.follow_ups.extend(election(execution, view));
+    if let Some(throttle) = &throttle {
+        result.push_str(&format!("; the throttle was left on {} by {by}", throttle.places()));
+        severity = Severity::Critical;
         progressed.follow_ups.push(throttle_alert(execution, throttle));
     }
     let line = Line::of(RecordKind::Outcome, execution).result(&result).severity(severity).detail(detail);
@@ -420,8 +430,12 @@ fn end(execution: &mut Execution, view: &View<'_>) -> Progressed {
     progressed
 }
 
-/// Leadership goes to the first replica where it was replaced and is in sync.
-fn election(execution: &Execution, work: &Reassign, view: &View<'_>) -> Option<Event> {
+/// Leadership goes to the first replica where it was replaced and is in sync. It is asked for once.
+fn election(execution: &mut Execution, view: &View<'_>) -> Option<Event> {
+    let Work::Reassign(work) = &mut execution.work else { return None };
+    if std::mem::replace(&mut work.elected, true) {
+        return None;
+    }
     let wants = |m: &&MoveState| {
         let first = m.order.to.first();
         matches!(m.phase, MovePhase::Done { .. })

@@ -12,7 +12,6 @@ use crate::event::{Event, Message, names};
 use crate::finding::{Finding, Severity, Target};
 use crate::guard::{GuardConfig, brokers_in_maintenance, words};
 use crate::incident::{Incident, IncidentKey};
-use crate::order::Wishes;
 use crate::state::State;
 use crate::time::Tick;
 
@@ -35,7 +34,7 @@ pub enum Brake {
 /// What the brake remembers from cycle to cycle. It is not stored: after a restart the time is watched anew.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Watch {
-    /// Who was absent in the last cycle.
+    /// Who was absent in the last cycle in which that was known.
     absent: BTreeSet<BrokerId>,
     /// Since when nobody has gone who was not among them.
     since: Tick,
@@ -46,6 +45,11 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
+    /// Who was absent when it was last known.
+    pub(crate) fn absent(&self) -> &BTreeSet<BrokerId> {
+        &self.absent
+    }
+
     fn see(&mut self, absent: &BTreeSet<BrokerId>, now: Tick) {
         if !absent.is_subset(&self.absent) {
             self.since = now;
@@ -172,7 +176,7 @@ fn too_many(
 /// brokers that go afterwards.
 fn release(state: &State, config: &GuardConfig, watch: &Watch) -> Option<String> {
     if let Some(wish) = &state.wishes().approved
-        && state.wishes().approved_brokers.as_ref().is_none_or(|approved| watch.absent.is_subset(approved))
+        && state.wishes().approved_brokers.as_ref().is_some_and(|approved| watch.absent.is_subset(approved))
     {
         return Some(format!("approved{}", words(wish)));
     }
@@ -181,14 +185,6 @@ fn release(state: &State, config: &GuardConfig, watch: &Watch) -> Option<String>
     let watched = now.since(incident.watched_since?).min(now.since(watch.since));
     let grace = config.mass_failure_grace?;
     (watched >= grace).then(|| format!("it has lasted for {}", duration_words(grace)))
-}
-
-/// Whom an approval that was just given is for: those that are absent now, once that is known.
-pub(crate) fn bind_approval(wishes: &mut Arc<Wishes>, state: &State, watch: &Watch) {
-    let known = state.get::<DeadBrokers>().is_some();
-    if known && wishes.approved.is_some() && wishes.approved_brokers.is_none() {
-        Arc::make_mut(wishes).approved_brokers = Some(watch.absent.clone());
-    }
 }
 
 /// The alert that goes out when the brake holds.

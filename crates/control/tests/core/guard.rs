@@ -178,6 +178,7 @@ fn goes_on_when_a_person_approves_and_forgets_it_with_the_incident() {
     shell.quiet(3);
     shell.world.come_back(4);
     shell.world.drop_broker(1);
+    shell.turn();
     shell.order(OrderKind::Approve);
     check(
         shell.turn(),
@@ -193,9 +194,9 @@ fn goes_on_when_a_person_approves_and_forgets_it_with_the_incident() {
     check(
         shell.turn(),
         expect![[r#"
-        order doctorkafka approve cluster: the approval is over
-        incident doctorkafka mass_failure cluster: resolved after 4.0 s
-    "#]],
+            order doctorkafka approve cluster: the approval is over
+            incident doctorkafka mass_failure cluster: resolved after 5.0 s
+        "#]],
     );
     assert!(shell.memory.wishes.approved.is_none());
 }
@@ -228,6 +229,30 @@ fn an_approval_is_for_those_that_were_absent_when_it_was_given() {
     assert!(!shell.turn().contains("submit"), "also after a restart");
     shell.order(OrderKind::Approve);
     assert!(shell.turn().contains("submit"));
+}
+
+#[test]
+fn an_approval_covers_nobody_whose_absence_was_not_seen_when_it_was_given() {
+    let mut shell = setup(SIX).start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    shell.world.drop_broker(4);
+    shell.quiet(2);
+    // Nobody can tell who is alive, and meanwhile one more goes.
+    shell.world.unjudged = true;
+    shell.quiet(2);
+    shell.order(OrderKind::Approve);
+    assert!(shell.turn().contains("order ann approve cluster: approved"));
+    shell.world.unjudged = false;
+    shell.world.kill(2);
+    for _ in 0..20 {
+        let text = shell.turn();
+        assert!(!text.contains("submit"), "{text}");
+    }
+    // Right after the start it is not known at all.
+    shell.crash();
+    shell.order(OrderKind::Approve);
+    assert!(shell.turn().contains("refused: it is not known yet which brokers are absent"));
 }
 
 #[test]
@@ -479,6 +504,45 @@ fn leaves_refused_partitions_alone_for_longer_each_time() {
         }
     }
     assert_eq!(submitted, [0, 3, 8, 17, 34, 67, 132, 261, 518]);
+}
+
+#[test]
+fn says_that_moves_fail_again_and_again_until_one_succeeds() {
+    let mut shell = four();
+    shell.world.refuses = shell.world.all().into_iter().collect();
+    shell.world.kill(3);
+    shell.quiet(3);
+    assert!(!shell.open_incidents().contains("moves_fail"), "once is nothing");
+    shell.quiet(30);
+    let incidents = shell.open_incidents();
+    assert!(incidents.contains("moves_fail cluster: moves of 2 partitions have failed again and again, "));
+    assert!(incidents.contains(" of t-0: refused: "), "{incidents}");
+    shell.world.refuses.clear();
+    for _ in 0..70 {
+        shell.turn();
+        shell.world.complete();
+    }
+    assert_eq!(shell.open_incidents(), "under_replicated cluster: some replicas are not in sync\n");
+}
+
+#[test]
+fn what_waits_for_its_throttle_to_be_taken_away_keeps_nothing_else_from_running() {
+    let mut setup = setup(FOUR);
+    setup.throttle = Some(5_000_000);
+    setup.guard.max_executions = 1;
+    let mut shell = crate::executions::killed(setup);
+    shell.quiet(4);
+    shell.world.complete();
+    shell.world.unclearable = true;
+    shell.quiet(20);
+    shell.world.come_back(3);
+    shell.quiet(1);
+    shell.world.kill(2);
+    let mut text = String::new();
+    for _ in 0..20 {
+        text += &shell.turn();
+    }
+    assert!(text.contains("submitting"), "{text}");
 }
 
 #[test]

@@ -54,6 +54,26 @@ fn tries_a_failed_message_again_a_bounded_number_of_times() {
 }
 
 #[test]
+fn an_alert_that_nobody_subscribes_to_is_in_the_log_once() {
+    let mut shell = setup("brokers: 1 2 3 4 5\n t-0: 1 2 3").start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    shell.world.kill(4);
+    let mut text = String::new();
+    for _ in 0..100 {
+        text += &shell.turn();
+    }
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("alert_mass_failure")).collect();
+    assert_eq!(
+        lines,
+        [
+            "decision doctorkafka alert_mass_failure cluster: healing is held: 2 of 5 brokers are absent (3, 4), at most 1 \
+          may be (told to nobody: no action subscribes to it)"
+        ]
+    );
+}
+
+#[test]
 fn repeats_a_message_that_was_under_way_when_it_crashed() {
     let mut shell = messenger();
     shell.crash();

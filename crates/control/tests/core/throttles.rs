@@ -1,7 +1,7 @@
 //! A replication throttle is never left behind.
 
-use cluster::BrokerId;
-use control::event::{ReassignStep, Throttle, ThrottleEntry};
+use cluster::{BrokerId, TopicPartition};
+use control::event::{ReassignStep, Throttle, ThrottleEntry, names};
 use control::execution::Work;
 use control::order::OrderKind;
 use control::{ActError, Done, Effect, Outcome};
@@ -99,6 +99,30 @@ fn says_that_a_throttle_is_left_and_goes_on_trying() {
     shell.quiet(70);
     assert!(!shell.world.throttled);
     assert!(!shell.open_incidents().contains("throttle_left"));
+}
+
+#[test]
+fn only_a_person_gives_up_a_throttle_and_leaders_do_not_wait_for_it() {
+    let mut setup = setup("brokers: 1 2 3 4\n t-0: 3 1 2").also("elect", names::ELECT_LEADERS);
+    setup.throttle = Some(5_000_000);
+    let mut shell = killed(setup);
+    shell.quiet(4);
+    shell.world.complete();
+    shell.world.partition(&TopicPartition::new("t", 0)).leader = Some(BrokerId(1));
+    shell.world.unclearable = true;
+    let mut text = String::new();
+    for _ in 0..5_000 {
+        text += &shell.turn();
+    }
+    assert_eq!(text.matches("ACT 2.1 elect elect_leaders cluster").count(), 1, "{text}");
+    // Whoever cancels all moves does not mean this.
+    shell.order(OrderKind::Cancel { execution: None });
+    shell.quiet(100);
+    assert!(shell.memory.executions[0].is_running());
+    shell.order(OrderKind::Cancel { execution: Some(1) });
+    let text = shell.turn();
+    assert!(text.contains("the throttle was left on "), "{text}");
+    assert!(!shell.memory.executions[0].is_running());
 }
 
 #[test]

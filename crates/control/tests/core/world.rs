@@ -37,6 +37,8 @@ pub(crate) struct World {
     pub(crate) agreeing: u32,
     /// Clearing the throttle fails.
     pub(crate) unclearable: bool,
+    /// It cannot be told who is dead.
+    pub(crate) unjudged: bool,
 }
 
 impl World {
@@ -55,6 +57,7 @@ impl World {
             throttled: false,
             agreeing: 3,
             unclearable: false,
+            unjudged: false,
         };
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
             let (head, tail) = line.split_once(": ").unwrap();
@@ -415,16 +418,11 @@ impl Shell {
             let what = "some replicas are not in sync";
             findings.push(Finding::new("under_replicated", Target::Cluster, Severity::Warning, what));
         }
-        Contribution {
-            attributes: vec![
-                NamedValue::of(Arc::new(liveness), as_of),
-                NamedValue::of(Arc::new(Topics(world.topics.clone())), as_of),
-                NamedValue::of(Arc::new(OngoingReassignments(world.reassignments.clone())), as_of),
-                NamedValue::of(Arc::new(dead), as_of),
-                NamedValue::of(Arc::new(self.probes()), as_of),
-            ],
-            findings,
+        let mut attributes = self.raw_facts(liveness, as_of);
+        if !world.unjudged {
+            attributes.push(NamedValue::of(Arc::new(dead), as_of));
         }
+        Contribution { attributes, findings }
     }
 
     fn probes(&self) -> Probes {

@@ -67,6 +67,7 @@ const BUILT_IN_FINDINGS: &[&str] = &[
     "maintenance",
     "mass_failure",
     "may_not_reassign",
+    "moves_fail",
     "moves_held_up",
     "metadata_unreadable",
     "no_broker_stats",

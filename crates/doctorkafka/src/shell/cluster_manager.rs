@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::acts::{ActLimits, Acts};
 use super::journal::{Journal, JournalError};
+use super::panics::{panic_words, panicked};
 use super::snapshot::{ClusterHandle, OrderRequest, Shared, Snapshot};
 use crate::plugin::{Clock, Source, Wake};
 use crate::store::in_words;
@@ -30,8 +31,6 @@ pub const SHELL_SOURCE: &str = "doctorkafka";
 
 /// The kind of the finding that the state store cannot be read or written.
 pub const STORE_TROUBLE: &str = "state_store_unusable";
-/// The kind of the finding that a plugin panicked.
-pub const PLUGIN_PANICKED: &str = "plugin_panicked";
 
 /// What a loop is made of.
 pub struct ClusterSetup {
@@ -275,6 +274,7 @@ impl ClusterManager {
         {
             self.pending.orders.push(order);
         }
+        self.refuse_orders_without_store();
         if last && self.pending.outcomes.is_empty() && self.pending.orders.is_empty() {
             return;
         }
@@ -320,12 +320,25 @@ impl ClusterManager {
         tracing::error!(cluster = %self.looking.name, panic = %why, "a cycle panicked, nothing was done in it");
         self.pending.panics += 1;
         if self.pending.panics >= PANICS_WITH_THE_SAME {
-            self.pending = Pending::default();
+            self.drop_pending(&why);
         }
         let before = self.shared.snapshot();
         let trouble = Some(format!("the last cycle failed: {why}"));
         let (state, held) = (before.state.clone(), before.held.clone());
         self.publish(Snapshot { state, held, trouble, at: before.at, ..self.snapshot(now, began) });
+    }
+
+    /// What came in is dropped: it may be what makes the cycles panic. Acts whose answers are among it are looked up in the cluster
+    /// as after a restart.
+    fn drop_pending(&mut self, why: &str) {
+        let pending = std::mem::take(&mut self.pending);
+        self.memory.lose_answers(&pending.outcomes);
+        for request in pending.orders {
+            // Whoever asked may have gone.
+            let _ = request
+                .answer
+                .send(Err(format!("it was not carried out, as the cycle failed with it: {why}")));
+        }
     }
 
     fn snapshot(&self, now: Now, began: Instant) -> Snapshot {
@@ -370,6 +383,27 @@ impl ClusterManager {
                 }
             }
             Err(error) => self.look_without_store(&error),
+        }
+    }
+
+    /// What is not known cannot be changed: an order would be applied to a memory that is thrown away, and a person would
+    /// count on it.
+    fn refuse_orders_without_store(&mut self) {
+        if self.loaded {
+            return;
+        }
+        let trouble = self.store_trouble.clone().unwrap_or_default();
+        let (own, others) = std::mem::take(&mut self.pending.orders)
+            .into_iter()
+            .partition(|request| request.order.by == SHELL_SOURCE);
+        self.pending.orders = own;
+        for request in others {
+            let why = format!(
+                "not carried out: the state store cannot be read, and nothing is done until it can be. \
+                Please repeat it then: {trouble}"
+            );
+            // Whoever asked may have gone.
+            let _ = request.answer.send(Err(why));
         }
     }
 
@@ -518,15 +552,7 @@ impl Looking {
                 Ok(contribution) => {
                     contributions.insert(name.to_owned(), contribution);
                 }
-                Err(panic) => {
-                    let message = format!("monitor {name} panicked: {}", panic_words(&*panic));
-                    findings.push(Finding::new(
-                        PLUGIN_PANICKED,
-                        Target::Cluster,
-                        Severity::Critical,
-                        message,
-                    ));
-                }
+                Err(panic) => findings.push(panicked("monitor", name, &*panic)),
             }
         }
         contributions.insert(SHELL_SOURCE.to_owned(), Contribution { findings, ..Contribution::default() });
@@ -548,11 +574,6 @@ impl Looking {
             }
         }
     }
-}
-
-fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use control::Record;
 
 use super::*;
 use crate::plugins::fakes::Fake;
+use crate::shell::panics::PLUGIN_PANICKED;
 use crate::store::memory::MemoryStore;
 use crate::store::{FileStore, StateStore};
 
@@ -25,6 +26,8 @@ struct World {
     wanted: Mutex<BTreeSet<&'static str>>,
     operator_panics: AtomicBool,
     source_panics: AtomicBool,
+    /// Whether what is slow may end.
+    released: AtomicBool,
     executed: Mutex<Vec<String>>,
     reported: AtomicU64,
     told: AtomicU64,
@@ -97,7 +100,7 @@ impl Operator for Asking {
         "asking"
     }
     fn emits(&self) -> Vec<String> {
-        ["do_good", "do_panic", "do_hang"].map(str::to_owned).to_vec()
+        ["do_good", "do_panic", "do_hang", "do_slow"].map(str::to_owned).to_vec()
     }
     fn operate(&self, _: &State) -> Verdict {
         assert!(!self.0.operator_panics.load(Ordering::SeqCst), "the operator is out of order");
@@ -124,6 +127,12 @@ impl Action for Doing {
             match event.name.as_str() {
                 "do_panic" => panic!("as asked"),
                 "do_hang" => std::future::pending().await,
+                "do_slow" => {
+                    while !self.1.released.load(Ordering::SeqCst) {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                    Ok(Done { summary: "did it slowly".to_owned(), ..Done::default() })
+                }
                 _ => Ok(Done { summary: "did it".to_owned(), ..Done::default() }),
             }
         })
@@ -151,7 +160,7 @@ fn start(store: &Arc<impl StateStore + 'static>, world: &Arc<World>) -> Loop {
         monitors: [SHELL_SOURCE, "healthy", "shaky"].map(|n| MonitorSlot::Source(n.to_owned())).into(),
         operators: vec![Box::new(Asking(Arc::clone(world)))],
         actions: vec![
-            slot("good", &["do_good"]),
+            slot("good", &["do_good", "do_slow"]),
             slot("bad", &["do_panic", "do_hang"]),
             slot("report", &[REPORT_OPERATION]),
         ],
@@ -286,6 +295,13 @@ async fn looks_but_does_nothing_while_the_store_is_unreadable() {
     let seen = looped.cycles(10).await;
     assert_eq!(seen.held.iter().map(|held| held.check).collect::<Vec<_>>(), [Check::Paused]);
     assert!(seen.state.as_ref().unwrap().get::<Liveness>().is_some());
+    // A person's order would be lost with the memory that it was applied to, or would lift the hold.
+    for what in [OrderKind::Resume, OrderKind::Pause] {
+        let answer = looped.order(what).await.unwrap_err();
+        assert!(answer.starts_with("not carried out: the state store cannot be read"), "{answer}");
+    }
+    let seen = looped.cycles(10).await;
+    assert_eq!(seen.held.iter().map(|held| held.check).collect::<Vec<_>>(), [Check::Paused]);
     assert_eq!(world.executed(), Vec::<String>::new());
 
     store.unreadable.store(false, Ordering::SeqCst);
@@ -359,6 +375,22 @@ async fn a_cycle_that_panics_harms_neither_memory_nor_orders_nor_another_cluster
     assert!(seen.memory.wishes.paused.is_some() && seen.trouble.is_none());
     assert_eq!(ended(&seen, "do_good").as_deref(), Some("did it"));
     assert_eq!(world.executed(), ["do_good"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_comes_in_while_cycles_panic_costs_no_execution() {
+    let (store, world) = parts();
+    let looped = start(&store, &world);
+    world.want("do_slow");
+    looped.until("under way", |s| s.acts > 0).await;
+    world.operator_panics.store(true, Ordering::SeqCst);
+    world.released.store(true, Ordering::SeqCst);
+    looped.cycles(10).await;
+    assert_eq!(world.executed(), ["do_slow"]);
+    world.operator_panics.store(false, Ordering::SeqCst);
+    let seen = looped.until("done", |s| ended(s, "do_slow").is_some()).await;
+    assert_eq!(ended(&seen, "do_slow").as_deref(), Some("did it slowly"));
+    assert_eq!(world.executed(), ["do_slow", "do_slow"], "it is not known what became of the first");
 }
 
 #[tokio::test(start_paused = true)]
