@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::effect::Effect;
-use crate::event::{Event, Message, ReassignPartitions, Repeat, names};
+use crate::event::{Alerted, Event, Message, ReassignPartitions, Repeat, Resolved, names};
 use crate::execution::once;
 use crate::execution::{
     Execution, ExecutionId, ExecutionLimits, Leave, Load, Once, Progressed, Reassign, View, Work, hand_over,
 };
 use crate::execution::{progress, reassign};
 use crate::finding::Severity;
-use crate::guard::brake::Brake;
+use crate::guard::brake::{Brake, duration_words};
 use crate::guard::{Admission, Check, Guard, GuardConfig, Halt, Held, is_message};
-use crate::incident::{Incident, Incidents};
+use crate::incident::{Change, Incident, Incidents};
 use crate::memory::Memory;
 use crate::record::{Line, RecordKind};
 use crate::state::State;
@@ -220,6 +220,11 @@ impl Dispatcher<'_> {
         }
         let slots: Vec<&ActionSlot> =
             self.actions.iter().filter(|slot| slot.subscribed.contains(&event.name)).collect();
+        if let (false, Some(alert)) = (slots.is_empty(), alerted(&event))
+            && let Some(incident) = event.cause.as_ref().and_then(|cause| self.incidents.open.get_mut(cause))
+        {
+            incident.alerted(alert);
+        }
         let is_order = !is_message(&event.name);
         if slots.is_empty() && is_order && self.is_new(&event, "unheard") {
             self.decision(&event, emitted, "admitted, but no action subscribes to it".to_owned(), false);
@@ -287,6 +292,8 @@ impl Dispatcher<'_> {
         };
         let id = ExecutionId(self.memory.next_execution.max(1));
         self.memory.next_execution = id.0.saturating_add(1);
+        // The number alone would come again after a state dir was lost.
+        event.id = format!("{}-{}", self.now.wall.0, id.0);
         let mut execution = Execution::new(id, event, &slot.name, self.now.wall, work);
         execution.dry_run = dry_run;
         execution.depth = emitted.depth;
@@ -434,6 +441,33 @@ fn mark_of(event: &Event, what: &str) -> String {
         mark.push_str(&format!(": {what}"));
     }
     mark
+}
+
+/// The event as an incident remembers it, if it is an alert that its end is told of.
+fn alerted(event: &Event) -> Option<Alerted> {
+    if !event.name.starts_with("alert_") || event.name == names::ALERT_RESOLVED {
+        return None;
+    }
+    let severity = event.payload_as::<Message>().map_or(Severity::Warning, |message| message.severity);
+    Some(Alerted { event: event.name.clone(), target: event.target.clone(), severity })
+}
+
+/// What people are told when an incident that they were alerted to is over.
+pub(crate) fn resolved(change: &Change) -> Option<Event> {
+    let Change::Resolved(closed) = change else { return None };
+    if closed.alerts.is_empty() {
+        return None;
+    }
+    let (kind, subject) = (&closed.key.kind, &closed.key.subject);
+    let reason = format!("{kind} of {subject} is over after {}", duration_words(closed.lasted()));
+    let names: Vec<&str> = closed.alerts.iter().map(|alert| alert.event.as_str()).collect();
+    let message = Resolved {
+        subject: format!("resolved: {}", closed.message),
+        body: format!("{reason}. What was said last: {}. Alerts of it: {}.", closed.message, names.join(", ")),
+        severity: Severity::Info,
+        alerts: closed.alerts.clone(),
+    };
+    Some(Event::new(names::ALERT_RESOLVED, subject.clone(), reason, &message).caused_by(closed.key.clone()))
 }
 
 /// Events of the framework itself: alerts that go with its findings.

@@ -41,6 +41,8 @@ pub mod names {
     pub const ALERT_THROTTLE_LEFT: &str = "alert_throttle_left";
     /// It is not known what became of an act that must not be repeated. Payload: [`super::Message`].
     pub const ALERT_UNKNOWN_OUTCOME: &str = "alert_unknown_outcome";
+    /// An incident that people were alerted to is over. Payload: [`super::Resolved`].
+    pub const ALERT_RESOLVED: &str = "alert_resolved";
     /// Replace the host of a broker. Payload: [`super::ReplaceInstance`].
     pub const REPLACE_INSTANCE: &str = "replace_instance";
 }
@@ -79,6 +81,10 @@ pub struct Event {
     /// Whether it follows from a dry act: nothing has really been done.
     #[serde(default)]
     pub dry_run: bool,
+    /// What tells one delivery to an action from every other one: the same each time that it is tried again, also by
+    /// another process, so that whoever gets it twice can know. Empty until it is dispatched.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub id: String,
 }
 
 impl Event {
@@ -92,6 +98,7 @@ impl Event {
             payload: serde_json::to_value(payload).unwrap_or(serde_json::Value::Null),
             repeat: Repeat::Always,
             dry_run: false,
+            id: String::new(),
         }
     }
 
@@ -169,6 +176,30 @@ pub struct Message {
     /// The text.
     pub body: String,
     /// How much it matters.
+    pub severity: Severity,
+}
+
+/// Payload of `alert_resolved`: a [`Message`], with the alerts that it is the end of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolved {
+    /// One line.
+    pub subject: String,
+    /// The text.
+    pub body: String,
+    /// How much it matters: `Info`, as nothing needs to be done.
+    pub severity: Severity,
+    /// The alerts that people got for the incident.
+    pub alerts: Vec<Alerted>,
+}
+
+/// An alert that was handed to an action.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alerted {
+    /// The name of the event.
+    pub event: String,
+    /// What it was about.
+    pub target: Target,
+    /// How much it mattered.
     pub severity: Severity,
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::Alerted;
 use crate::finding::{Finding, Severity, Target};
 use crate::time::{Now, Tick, Timestamp};
 
@@ -67,6 +68,9 @@ pub struct Incident {
     pub late: bool,
     /// What was done for it: event names with the time of the last time, for "once per incident".
     pub done: BTreeMap<String, Timestamp>,
+    /// The alerts that people got for it: they are told when it is over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<Alerted>,
     /// Since when it has been snoozed by a person, and until when.
     pub snoozed_until: Option<Timestamp>,
 }
@@ -89,6 +93,9 @@ pub struct ClosedIncident {
     /// How long it lasted in milliseconds, where one process saw all of it; see [`ClosedIncident::lasted`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watched_ms: Option<u64>,
+    /// The alerts that people got for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<Alerted>,
 }
 
 impl ClosedIncident {
@@ -97,6 +104,9 @@ impl ClosedIncident {
         self.watched_ms.map_or_else(|| self.closed.since(self.first_seen), Duration::from_millis)
     }
 }
+
+/// Alerts that an incident remembers: more kinds than one incident has.
+const MOST_ALERTS: usize = 32;
 
 /// All incidents of a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,6 +133,13 @@ impl Incident {
         // Two clocks that nobody sets drift apart by less than this.
         let drift = since.since(self.first_seen).max(self.first_seen.since(since));
         if drift < CLOCK_WAS_SET { self.first_seen } else { since }
+    }
+
+    /// Remembers an alert that was handed to an action, once.
+    pub(crate) fn alerted(&mut self, alert: Alerted) {
+        if self.alerts.len() < MOST_ALERTS && !self.alerts.contains(&alert) {
+            self.alerts.push(alert);
+        }
     }
 
     /// The finding that keeps the incident open, for whoever reports it and cannot look for it at present. What is not
@@ -246,6 +263,7 @@ fn open(id: u64, finding: &Finding, now: Now, look: Look) -> Incident {
         opened: Some(now.tick),
         late: look == Look::All,
         done: BTreeMap::new(),
+        alerts: Vec::new(),
         snoozed_until: None,
     }
 }
@@ -305,6 +323,7 @@ fn resolve(incidents: &mut Incidents, now: Now, look: Look, limits: &FoldLimits,
             first_seen: incident.first_seen,
             closed: now.wall,
             watched_ms: incident.opened.map(|opened| now.tick.0.saturating_sub(opened.0)),
+            alerts: incident.alerts,
         };
         changes.push(Change::Resolved(closed.clone()));
         Arc::make_mut(&mut incidents.closed).push(closed);

@@ -71,7 +71,7 @@ pub use guard::{Check, GuardConfig, Held};
 pub use incident::{FoldLimits, Incident, IncidentKey, Incidents};
 pub use memory::{Memory, RestoreError};
 pub use order::{Order, Scope, Wish, Wishes};
-pub use plugin::{ActError, Action, Done, Flow, Monitor, Operator, Verdict};
+pub use plugin::{ActError, Action, Deliveries, Done, Flow, Monitor, Operator, Verdict};
 pub use record::{Record, RecordKind};
 pub use state::{Attribute, Fact, State};
 pub use step::{

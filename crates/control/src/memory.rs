@@ -326,6 +326,7 @@ fn same_incidents(left: &Arc<Incidents>, right: &Arc<Incidents>, moments: bool) 
             l.id == r.id
                 && l.severity == r.severity
                 && l.done == r.done
+                && l.alerts == r.alerts
                 && l.snoozed_until == r.snoozed_until
                 && (!moments || l.last_seen == r.last_seen)
         })

@@ -72,6 +72,19 @@ pub struct ActError {
     pub retry: bool,
 }
 
+/// How the messages of an action get out, since the process started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deliveries {
+    /// Handed over to the other side, each recipient by itself.
+    pub sent: u64,
+    /// Not handed over yet.
+    pub waiting: u64,
+    /// Given up: refused for good, too old, or too many.
+    pub undeliverable: u64,
+    /// Held back because the like was sent a moment ago, and told by a later message.
+    pub held_back: u64,
+}
+
 /// Executes events. Talks to the outside, submits and returns; idempotent: any event may arrive twice.
 pub trait Action: Send + Sync {
     /// The name of this plugin in the configuration.
@@ -87,6 +100,10 @@ pub trait Action: Send + Sync {
     /// What is wrong with the action itself, such as a topic that it cannot write. Asked in each cycle; never blocks.
     fn findings(&self) -> Vec<Finding> {
         Vec::new()
+    }
+    /// How its messages get out, for an action that sends messages. Asked in each cycle; never blocks.
+    fn deliveries(&self) -> Option<Deliveries> {
+        None
     }
     /// Executes one event. With `dry_run` nothing outside is changed, and what would have been done is said.
     fn execute<'a>(&'a self, event: &'a Event, dry_run: bool) -> BoxFuture<'a, Result<Done, ActError>>;

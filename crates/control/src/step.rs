@@ -9,7 +9,7 @@ use cluster::BrokerId;
 use thiserror::Error;
 
 use crate::attributes::{KnownBrokers, Liveness, MayGiveUp, Topics};
-use crate::dispatch::{Dispatcher, Emitted, own_alerts};
+use crate::dispatch::{Dispatcher, Emitted, own_alerts, resolved};
 use crate::effect::{Contribution, Effect, Inputs, Outcome};
 use crate::event::{Event, names};
 use crate::execution::{ExecutionId, ExecutionLimits, Work, once, progress, reassign};
@@ -122,8 +122,9 @@ impl fmt::Display for ConfigWarning {
 }
 
 /// Events that the framework itself emits.
-pub const OWN_EVENTS: [&str; 8] = [
+pub const OWN_EVENTS: [&str; 9] = [
     names::ALERT_MASS_FAILURE,
+    names::ALERT_RESOLVED,
     names::ALERT_STUCK_REASSIGNMENT,
     names::ALERT_THROTTLE_LEFT,
     names::ALERT_UNKNOWN_OUTCOME,
@@ -238,6 +239,7 @@ impl Core {
             fold(Incidents::clone(&memory.incidents), state.findings(), now, Look::Stopped, &self.fold)
         };
         lines.extend(changes.iter().map(|change| line_of(change, &incidents)));
+        queue.extend(changes.iter().filter_map(resolved).map(own));
         let mut work = Dispatcher {
             actions: &self.actions,
             guard: &self.guard,

@@ -16,6 +16,15 @@ pub(crate) fn read(path: &Path) -> Result<Security, Vec<String>> {
         .map_err(|problems| problems.iter().map(|problem| format!("{place}: {problem}")).collect())
 }
 
+/// What a file that a configuration names is to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holds {
+    /// The settings of a Kafka client.
+    ClientSettings,
+    /// A secret or certificates, which are read when they are needed.
+    Secret,
+}
+
 /// Something that is wrong with a file of settings.
 pub(crate) enum Trouble {
     /// It cannot be used.
@@ -26,7 +35,16 @@ pub(crate) enum Trouble {
 }
 
 /// What is wrong with the file at `path`, and with those of certificates and keys that it names: nothing, if they can be used.
-pub(crate) fn problems(path: &Path) -> Vec<Trouble> {
+pub(crate) fn problems(holds: Holds, path: &Path) -> Vec<Trouble> {
+    if holds == Holds::Secret {
+        let opened = fs::File::open(path).and_then(|file| file.metadata());
+        let why = match opened {
+            Ok(metadata) if metadata.is_dir() => "it is a folder".to_owned(),
+            Ok(_) => return Vec::new(),
+            Err(error) => error.to_string(),
+        };
+        return vec![Trouble::Lacking(format!("cannot read {}: {why}", path.display()))];
+    }
     match read(path) {
         Ok(security) => {
             let problems = security.check_files();

@@ -223,6 +223,14 @@ fn credentials(user: &str, password: &str) -> String {
     format!(" username=\"{user}\" password=\"{password}\"")
 }
 
+/// Makes a CA (`ca.pem`) and a certificate of it for `localhost` and 127.0.0.1 (`server.pem`, with its key before it) in `dir`.
+///
+/// # Errors
+/// `openssl` is missing or fails.
+pub fn certificates(dir: &Path) -> Result<()> {
+    make_certificates(dir, IpAddr::V4(std::net::Ipv4Addr::LOCALHOST))
+}
+
 /// A CA and two certificates of it, with `openssl`; valid for the address the brokers advertise.
 pub(crate) fn make_certificates(dir: &Path, listen: IpAddr) -> Result<()> {
     fs::create_dir_all(dir).context("creating the directory of certificates")?;

@@ -9,5 +9,6 @@ mod healing;
 mod held_up;
 mod messages;
 mod properties;
+mod resolved;
 mod throttles;
 mod world;

@@ -16,6 +16,7 @@ pub(super) fn text(clusters: &[ClusterHandle], now: Now) -> String {
         of_cluster(&mut page, handle, &snapshot, now);
         of_picture(&mut page, &handle.name, &snapshot, now);
         of_work(&mut page, &handle.name, &snapshot, now);
+        of_messages(&mut page, &handle.name, &snapshot);
     }
     of_process(&mut page);
     page.into_text()
@@ -116,6 +117,16 @@ fn of_work(page: &mut Page, name: &str, last: &Snapshot, now: Now) {
     }
 }
 
+fn of_messages(page: &mut Page, name: &str, last: &Snapshot) {
+    for (action, counts) in &last.deliveries {
+        let labels = [("cluster", name), ("action", action)];
+        page.gauge("doctorkafka_messages_waiting", &labels, counts.waiting);
+        page.counter("doctorkafka_messages_sent_total", &labels, counts.sent);
+        page.counter("doctorkafka_messages_held_back_total", &labels, counts.held_back);
+        page.counter("doctorkafka_messages_undeliverable_total", &labels, counts.undeliverable);
+    }
+}
+
 fn of_process(page: &mut Page) {
     page.gauge("doctorkafka_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
     let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
@@ -185,6 +196,20 @@ mod tests {
         let expected = "# TYPE a_total counter\na_total 0.5\n# TYPE b gauge\n\
             b{kind=\"a \\\"quoted\\\"\\nline \\\\ end\"} 1\nb{kind=\"x\",y=\"z\"} 2\n";
         assert_eq!(page.into_text(), expected);
+    }
+
+    #[test]
+    fn messages_that_nobody_got_are_counted() {
+        let counts = control::Deliveries { sent: 7, waiting: 2, undeliverable: 1, held_back: 3 };
+        let last =
+            Snapshot { deliveries: [("send_email".to_owned(), counts)].into(), ..Snapshot::default() };
+        let mut page = Page::default();
+        of_messages(&mut page, "prod", &last);
+        let text = page.into_text();
+        for line in ["held_back_total{L} 3", "sent_total{L} 7", "undeliverable_total{L} 1", "waiting{L} 2"] {
+            let line = line.replace("{L}", "{cluster=\"prod\",action=\"send_email\"}");
+            assert!(text.contains(&format!("\ndoctorkafka_messages_{line}\n")), "{line}: {text}");
+        }
     }
 
     #[test]

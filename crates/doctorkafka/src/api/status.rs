@@ -1,11 +1,12 @@
 //! What is wrong, since when, what is being done about it, and what holds it up: as data.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cluster::BrokerId;
 use control::execution::Work;
 use control::{
-    DeadBrokers, Execution, Held, Incident, Liveness, MovePhase, Now, OngoingReassignments, Progress, Record,
+    DeadBrokers, Deliveries, Execution, Held, Incident, Liveness, MovePhase, Now, OngoingReassignments, Progress, Record,
     Severity, State, Topics, UnderReplicatedPartitions, Wishes,
 };
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,9 @@ pub struct ClusterStatus {
     pub foreign_reassignments: usize,
     /// What would be done, but is held.
     pub held: Vec<HeldEvent>,
+    /// How messages get out, by the name of the action that sends them.
+    #[serde(default)]
+    pub messages: BTreeMap<String, Deliveries>,
     /// What people have asked for.
     pub wishes: Wishes,
     /// The newest records, oldest first.
@@ -213,6 +217,7 @@ impl ClusterStatus {
             work: running.map(|execution| doing(execution, now)).collect(),
             foreign_reassignments: state.map_or(0, |state| foreign(state, &memory.executions)),
             held: last.held.iter().map(held).collect(),
+            messages: last.deliveries.clone(),
             wishes: (*memory.wishes).clone(),
             recent,
         }

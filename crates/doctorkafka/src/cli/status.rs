@@ -87,6 +87,7 @@ fn of_cluster(cluster: &ClusterStatus, several: bool, zone: &TimeZone) -> String
     wrong(&mut out, cluster);
     work(&mut out, cluster, &with_name);
     held(&mut out, cluster);
+    messages(&mut out, cluster);
     wishes(&mut out, cluster, &with_name, zone);
     if !cluster.recent.is_empty() {
         let _ = writeln!(out, "last records");
@@ -226,6 +227,21 @@ fn held(out: &mut String, cluster: &ClusterStatus) {
     for held in &cluster.held {
         let event = held.event.replace('_', " ");
         let _ = writeln!(out, "  {event} for {}: {}", held.target, held.reason);
+    }
+}
+
+/// Messages, where some have not got out.
+fn messages(out: &mut String, cluster: &ClusterStatus) {
+    let in_trouble = cluster.messages.iter().filter(|(_, m)| m.waiting > 0 || m.undeliverable > 0);
+    for (n, (action, counts)) in in_trouble.enumerate() {
+        if n == 0 {
+            let _ = writeln!(out, "messages");
+        }
+        let _ = writeln!(
+            out,
+            "  {action}: {} sent, {} waiting, {} given up",
+            counts.sent, counts.waiting, counts.undeliverable
+        );
     }
 }
 

@@ -22,7 +22,7 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use crate::client_settings::{self, Trouble};
+use crate::client_settings::{self, Holds, Trouble};
 use crate::plugin::PluginRegistry;
 use node::Node;
 use problem::Problem;
@@ -47,11 +47,11 @@ pub fn parse(
     registry: &PluginRegistry,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Loaded {
-    read(file, text, registry, variable, &|_| Vec::new())
+    read(file, text, registry, variable, &|_, _| Vec::new())
 }
 
-/// What is wrong with a file of client settings.
-type SettingsProblems<'a> = &'a dyn Fn(&Path) -> Vec<Trouble>;
+/// What is wrong with a file that the configuration names.
+type SettingsProblems<'a> = &'a dyn Fn(Holds, &Path) -> Vec<Trouble>;
 
 fn read(
     file: &str,
@@ -68,7 +68,7 @@ fn read(
     finish(Read { file, text, tree, secrets, problems }, registry, settings_problems)
 }
 
-/// Reads the configuration file at `path`, with the environment of this process, and the files of client settings that
+/// Reads the configuration file at `path`, with the environment of this process, and the files that
 /// its enabled clusters name.
 pub fn load(path: &Path, registry: &PluginRegistry) -> Loaded {
     let file = path.display().to_string();
@@ -109,7 +109,7 @@ fn finish(read: Read<'_>, registry: &PluginRegistry, settings_problems: Settings
     // A file that cannot be used is found when the configuration is read: found at the start of its cluster, it would
     // end a service that looks after others, too.
     for named in resolve::settings_files(&tree, registry) {
-        let found = settings_problems(&named.path).into_iter();
+        let found = settings_problems(named.holds, &named.path).into_iter();
         problems.extend(found.map(|trouble| match trouble {
             Trouble::Unusable(message) => Problem::error(named.span.clone(), message),
             Trouble::Lacking(message) => Problem::warning(named.span.clone(), message),

@@ -370,3 +370,77 @@ kafkaclusters: [{name: a, bootstrap_servers: h:1}]
         "#]],
     );
 }
+
+#[test]
+fn what_is_wrong_with_mails_and_webhooks_is_shown_in_its_place_without_secrets() {
+    check(
+        r#"actions:
+- type: send_email
+  subscribed_events: [alert_resolved]
+  server: mail.example.org:smtp
+  tls: ssl
+  from: nobody
+  alert: [a@example.org, b at example.org]
+  subject: "{subjekt}"
+  password: hunter2
+- type: webhook
+  subscribed_events: [alert_resolved]
+  url: ftp://example.org/hunter2
+  headers: {Authorization: "hunter2\n"}
+- type: webhook
+  name: pager
+  subscribed_events: [alert_resolved]
+  format: pagerduti
+- type: webhook
+  name: other
+  subscribed_events: [alert_resolved]
+  format: pagerduty
+kafkaclusters: [{name: a, bootstrap_servers: "h:1"}]
+"#,
+        expect![[""]],
+    );
+    check(
+        r#"actions:
+- type: send_email
+  subscribed_events: [alert_resolved]
+  server: mail.example.org
+  tls: none
+  from: a@example.org
+  username: me
+  password_file: /p
+  ca_file: /c
+kafkaclusters: [{name: a, bootstrap_servers: "h:1"}]
+"#,
+        expect![[""]],
+    );
+}
+
+#[test]
+fn a_secret_that_cannot_be_read_is_a_warning_as_healing_goes_on_without_it() {
+    let text = r#"actions:
+- type: send_email
+  subscribed_events: [alert_resolved]
+  server: mail.example.org
+  from: a@example.org
+  alert: [a@example.org]
+  username: me
+  password_file: /nowhere/p
+kafkaclusters: [{name: a, bootstrap_servers: "h:1"}]
+"#;
+    let loaded = read("f", text, &plugins::builtin(), &|_| None, &client_settings::problems);
+    expect![[""]].assert_eq(&loaded.report.to_string());
+    assert!(loaded.config.is_some());
+}
+
+#[test]
+fn the_resolved_configuration_shows_no_secret_of_mails_and_webhooks() {
+    let text = r#"actions:
+- {type: send_email, subscribed_events: [alert_resolved], server: h, from: a@b.c, alert: [a@b.c], username: me, password: hunter2}
+- {type: webhook, subscribed_events: [alert_resolved], url: "https://h/hunter2", headers: {X-Key: hunter2}}
+- {type: webhook, name: pager, subscribed_events: [alert_resolved], format: pagerduty, routing_key: hunter2}
+kafkaclusters: [{name: a, bootstrap_servers: "h:1"}]
+"#;
+    let config = parse("f", text, &plugins::builtin(), &|_| None).config.unwrap();
+    let shown = config.to_json().to_string();
+    assert!(shown.contains("***") && !shown.contains("hunter2"), "{shown}");
+}

@@ -15,6 +15,7 @@ use super::problem::{Problem, did_you_mean};
 use super::resolved::{ActionEntry, ClusterConfig, Config, PluginConfig, Service, SettingsFile};
 use super::section;
 use super::settings;
+use crate::client_settings::Holds;
 use crate::plugin::{Endpoint, PluginRegistry, Prepare};
 
 const TOP_KEYS: [&str; 5] = ["doctorkafka", "monitors", "operators", "actions", "kafkaclusters"];
@@ -254,7 +255,7 @@ fn of_cluster(
     }
 }
 
-/// The files of client settings that the enabled clusters and their plugins name, whatever else is wrong.
+/// The files of client settings and of secrets that the enabled clusters and their plugins name, whatever else is wrong.
 pub(super) fn settings_files(root: &Node, registry: &PluginRegistry) -> Vec<SettingsFile> {
     let types = types(registry);
     // What cannot be read here is told when the configuration is resolved.
@@ -267,15 +268,35 @@ pub(super) fn settings_files(root: &Node, registry: &PluginRegistry) -> Vec<Sett
         files.extend(item.get("command_config").and_then(settings_file));
         for kind in [Kind::Monitor, Kind::Action] {
             let global = of_all_clusters(root, kind, &types, &mut told);
-            files.extend(settings_of_plugins(&of_cluster(item, kind, &global, &types, &mut told)));
+            let plugins = of_cluster(item, kind, &global, &types, &mut told);
+            files.extend(settings_of_plugins(&plugins));
+            files.extend(secrets_of_messengers(&plugins));
         }
     }
     files
 }
 
 fn settings_file(entry: &Entry) -> Option<SettingsFile> {
+    named_file(entry, Holds::ClientSettings)
+}
+
+fn named_file(entry: &Entry, holds: Holds) -> Option<SettingsFile> {
     let span = entry.node.span.clone().or_else(|| entry.key_span.clone());
-    entry.node.text().map(|path| SettingsFile { path: PathBuf::from(path), span })
+    entry.node.text().map(|path| SettingsFile { path: PathBuf::from(path), holds, span })
+}
+
+/// The keys of actions that send messages under which a file with a secret or with certificates is named.
+const SECRET_FILES: [&str; 4] = ["password_file", "ca_file", "url_file", "routing_key_file"];
+
+/// The files that actions read which send messages. They are read when a message is sent, so that one that is missing is no
+/// reason to heal nothing.
+fn secrets_of_messengers(plugins: &[Plugin]) -> impl Iterator<Item = SettingsFile> {
+    let enabled = plugins.iter().filter(|plugin| plugin.enabled);
+    let messengers = enabled.filter(|plugin| ["send_email", "webhook"].contains(&plugin.type_name.as_str()));
+    messengers.flat_map(|plugin| {
+        let named = SECRET_FILES.iter().filter_map(|key| plugin.section.get(key));
+        named.filter_map(|entry| named_file(entry, Holds::Secret))
+    })
 }
 
 /// The files that plugins name for another cluster than the managed one.

@@ -10,6 +10,7 @@ use serde_json::{Map, Value as Json, json};
 use super::node::Span;
 use super::secrets::Secrets;
 pub use super::settings::{Care, ExecutionSettings, GuardSettings};
+use crate::client_settings::Holds;
 use crate::plugin::{Endpoint, MonitorPlugin, Prepared};
 
 /// A whole configuration without a mistake.
@@ -48,9 +49,10 @@ pub struct ClusterConfig {
     pub actions: Vec<ActionEntry>,
 }
 
-/// A file of client settings.
+/// A file that the configuration names.
 pub(super) struct SettingsFile {
     pub(super) path: PathBuf,
+    pub(super) holds: Holds,
     /// Where the configuration names it.
     pub(super) span: Span,
 }

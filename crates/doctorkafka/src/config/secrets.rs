@@ -9,8 +9,20 @@ use super::problem::Problem;
 const BLOT: &str = "***";
 
 /// Parts of the names of keys whose values are secret.
-const SECRET_KEYS: [&str; 9] =
-    ["password", "passwd", "secret", "token", "credential", "apikey", "accesskey", "privatekey", "jaas"];
+const SECRET_KEYS: [&str; 12] = [
+    "password",
+    "passwd",
+    "secret",
+    "token",
+    "credential",
+    "apikey",
+    "accesskey",
+    "privatekey",
+    "routingkey",
+    "authorization",
+    "headers",
+    "jaas",
+];
 
 /// Values that must not be shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,7 +34,8 @@ fn is_secret(key: &str) -> bool {
         key.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
     // A path to a secret is none.
     let path = ["file", "path", "location"].iter().any(|end| key.ends_with(end));
-    !path && SECRET_KEYS.iter().any(|part| key.contains(part))
+    // That of a webhook may be all that it takes to post there.
+    key == "url" || (!path && SECRET_KEYS.iter().any(|part| key.contains(part)))
 }
 
 impl Secrets {

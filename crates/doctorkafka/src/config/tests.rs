@@ -189,7 +189,7 @@ fn the_shortest_way_is_the_same_as_a_file_with_one_cluster() {
         state_dir: Some("/s".into()),
         listen: None,
     };
-    let quick_json = quick::quick_with(&arguments, &plugins::builtin(), &|_| Vec::new())
+    let quick_json = quick::quick_with(&arguments, &plugins::builtin(), &|_, _| Vec::new())
         .config
         .map(|config| config.to_json());
     let file = resolved(

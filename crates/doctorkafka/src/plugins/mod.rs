@@ -3,6 +3,7 @@
 pub mod broker_probe;
 pub mod broker_stats;
 pub mod core;
+pub(crate) mod delivery;
 pub mod elect_leaders;
 mod endpoint;
 #[cfg(test)]
@@ -11,7 +12,9 @@ pub mod kafka_metadata;
 pub mod reassign_partitions;
 pub mod report_operation;
 pub mod script;
+pub mod send_email;
 pub(crate) mod task;
+pub mod webhook;
 
 use control::Attribute;
 
@@ -67,6 +70,9 @@ const BUILT_IN_FINDINGS: &[&str] = &[
     "maintenance",
     "mass_failure",
     "may_not_reassign",
+    "messages_lost",
+    "messages_unsaved",
+    "messages_waiting",
     "moves_fail",
     "moves_held_up",
     "metadata_unreadable",
@@ -100,6 +106,8 @@ pub fn builtin() -> PluginRegistry {
         .action::<reassign_partitions::ReassignPartitionsConfig>("reassign_partitions")
         .action::<elect_leaders::ElectLeadersConfig>("elect_leaders")
         .action::<report_operation::ReportOperationConfig>("report_operation")
-        .action::<script::ScriptActionConfig>("script");
+        .action::<script::ScriptActionConfig>("script")
+        .action::<send_email::SendEmailConfig>("send_email")
+        .action::<webhook::WebhookConfig>("webhook");
     registry
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use control::{ActError, Action, Done, Effect, Event, Finding, Outcome};
+use control::{ActError, Action, Deliveries, Done, Effect, Event, Finding, Outcome};
 use tokio::sync::{Semaphore, mpsc};
 
 /// Bounds of the acts of one cluster.
@@ -71,6 +71,12 @@ impl Acts {
     pub fn findings(&self) -> Vec<Finding> {
         let ask = |slot: &Slot| catch_unwind(AssertUnwindSafe(|| slot.action.findings())).unwrap_or_default();
         self.actions.values().flat_map(ask).collect()
+    }
+
+    /// How the messages of the actions get out, by the action's name. One that panics says nothing.
+    pub fn deliveries(&self) -> BTreeMap<String, Deliveries> {
+        let ask = |slot: &Slot| catch_unwind(AssertUnwindSafe(|| slot.action.deliveries())).unwrap_or_default();
+        self.actions.iter().filter_map(|(name, slot)| Some((name.clone(), ask(slot)?))).collect()
     }
 
     /// How many acts are under way or wait for their turn.

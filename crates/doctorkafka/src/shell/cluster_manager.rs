@@ -348,6 +348,7 @@ impl ClusterManager {
             cycles: self.cycles,
             memory: self.memory.clone(),
             acts: self.acts.under_way(),
+            deliveries: self.acts.deliveries(),
             ..Snapshot::default()
         }
     }

@@ -1,9 +1,10 @@
 //! What others may see of a cluster's loop, without disturbing it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use control::{Held, Memory, Now, State};
+use control::{Deliveries, Held, Memory, Now, State};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::shell::audit::Audit;
@@ -30,6 +31,8 @@ pub struct Snapshot {
     pub trouble: Option<String>,
     /// How many acts are under way.
     pub acts: usize,
+    /// How messages get out, by the name of the action that sends them.
+    pub deliveries: BTreeMap<String, Deliveries>,
 }
 
 /// The part of a cluster's loop that is shared with those who ask.

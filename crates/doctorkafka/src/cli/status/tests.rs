@@ -58,6 +58,25 @@ fn what_was_known_last_is_told_with_its_age() {
 }
 
 #[test]
+fn messages_that_have_not_got_out_are_told() {
+    check(
+        |cluster| {
+            let counts = control::Deliveries { sent: 7, waiting: 2, undeliverable: 1, held_back: 3 };
+            let fine = control::Deliveries { sent: 3, ..control::Deliveries::default() };
+            cluster.messages = [("send_email".to_owned(), counts), ("webhook".to_owned(), fine)].into();
+        },
+        &expect![[r#"
+            test  (cluster id abc)  looked 0.4 s ago
+              brokers     4 live
+              partitions  60, 0 under-replicated, 0 without leader
+            nothing is wrong
+            messages
+              send_email: 7 sent, 2 waiting, 1 given up
+        "#]],
+    );
+}
+
+#[test]
 fn says_what_runs_dry() {
     check(
         |cluster| cluster.dry_run = vec!["reassign_partitions".to_owned(), "elect_leaders".to_owned()],
