@@ -463,7 +463,11 @@ pub(crate) fn resolved(change: &Change) -> Option<Event> {
     let names: Vec<&str> = closed.alerts.iter().map(|alert| alert.event.as_str()).collect();
     let message = Resolved {
         subject: format!("resolved: {}", closed.message),
-        body: format!("{reason}. What was said last: {}. Alerts of it: {}.", closed.message, names.join(", ")),
+        body: format!(
+            "{reason}. What was said last: {}. Alerts of it: {}.",
+            closed.message,
+            names.join(", ")
+        ),
         severity: Severity::Info,
         alerts: closed.alerts.clone(),
     };

@@ -121,7 +121,9 @@ impl MailServer {
     pub fn mails(&self) -> Result<Vec<String>> {
         match fs::read_to_string(self.guard.dir().join("mails")) {
             // The last line may be in the making.
-            Ok(text) => Ok(text.split_inclusive('\n').filter(|l| l.ends_with('\n')).map(str::to_owned).collect()),
+            Ok(text) => {
+                Ok(text.split_inclusive('\n').filter(|l| l.ends_with('\n')).map(str::to_owned).collect())
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(error).context("reading the mails"),
         }

@@ -201,8 +201,7 @@ mod tests {
     #[test]
     fn messages_that_nobody_got_are_counted() {
         let counts = control::Deliveries { sent: 7, waiting: 2, undeliverable: 1, held_back: 3 };
-        let last =
-            Snapshot { deliveries: [("send_email".to_owned(), counts)].into(), ..Snapshot::default() };
+        let last = Snapshot { deliveries: [("send_email".to_owned(), counts)].into(), ..Snapshot::default() };
         let mut page = Page::default();
         of_messages(&mut page, "prod", &last);
         let text = page.into_text();

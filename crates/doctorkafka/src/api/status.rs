@@ -6,8 +6,8 @@ use std::time::Duration;
 use cluster::BrokerId;
 use control::execution::Work;
 use control::{
-    DeadBrokers, Deliveries, Execution, Held, Incident, Liveness, MovePhase, Now, OngoingReassignments, Progress, Record,
-    Severity, State, Topics, UnderReplicatedPartitions, Wishes,
+    DeadBrokers, Deliveries, Execution, Held, Incident, Liveness, MovePhase, Now, OngoingReassignments,
+    Progress, Record, Severity, State, Topics, UnderReplicatedPartitions, Wishes,
 };
 use serde::{Deserialize, Serialize};
 

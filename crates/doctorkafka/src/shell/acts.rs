@@ -75,7 +75,8 @@ impl Acts {
 
     /// How the messages of the actions get out, by the action's name. One that panics says nothing.
     pub fn deliveries(&self) -> BTreeMap<String, Deliveries> {
-        let ask = |slot: &Slot| catch_unwind(AssertUnwindSafe(|| slot.action.deliveries())).unwrap_or_default();
+        let ask =
+            |slot: &Slot| catch_unwind(AssertUnwindSafe(|| slot.action.deliveries())).unwrap_or_default();
         self.actions.iter().filter_map(|(name, slot)| Some((name.clone(), ask(slot)?))).collect()
     }
 

@@ -20,7 +20,7 @@ use control::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use notice::{Notice, NoticeKind, one_line, rfc3339, severity_name};
-pub(crate) use post::{Addresses, post};
+pub(crate) use post::post;
 pub(crate) use template::Template;
 
 /// A notice on its way to one recipient.

@@ -131,18 +131,35 @@ impl Action for Post {
         let mut findings = Vec::new();
         if let Some(why) = shown.trouble.filter(|_| shown.counts.waiting > 0) {
             let message = format!("{} of {name} to {place}: {why}", messages_wait(shown.counts.waiting));
-            let finding = Finding::new(&format!("messages_waiting:{name}"), Target::Cluster, Severity::Warning, message);
+            let finding = Finding::new(
+                &format!("messages_waiting:{name}"),
+                Target::Cluster,
+                Severity::Warning,
+                message,
+            );
             findings.push(finding.waiting_for("the other side to take them; they are tried again and again"));
         }
         if let Some(why) = shown.disk {
-            let message = format!("messages of {name} cannot be written to the state dir, and a restart loses them: {why}");
-            findings.push(Finding::new(&format!("messages_unsaved:{name}"), Target::Cluster, Severity::Warning, message));
+            let message = format!(
+                "messages of {name} cannot be written to the state dir, and a restart loses them: {why}"
+            );
+            findings.push(Finding::new(
+                &format!("messages_unsaved:{name}"),
+                Target::Cluster,
+                Severity::Warning,
+                message,
+            ));
         }
         let lost: Vec<&String> =
             shown.lost.iter().filter(|(at, _)| now.since(*at) < TELL_LOST).map(|(_, what)| what).collect();
         if let Some(last) = lost.last() {
             let message = format!("{} of {name} given up within a day, the last one {last}", lost.len());
-            findings.push(Finding::new(&format!("messages_lost:{name}"), Target::Cluster, Severity::Warning, message));
+            findings.push(Finding::new(
+                &format!("messages_lost:{name}"),
+                Target::Cluster,
+                Severity::Warning,
+                message,
+            ));
         }
         findings
     }
@@ -241,7 +258,9 @@ impl Heard {
             parts.push(format!("held back for {seconds} s, as the like was sent a moment ago"));
         }
         if parts.is_empty() {
-            parts.push(if self.recipients == 0 { "nobody to send it to" } else { "was taken before" }.to_owned());
+            parts.push(
+                if self.recipients == 0 { "nobody to send it to" } else { "was taken before" }.to_owned(),
+            );
         }
         Ok(Done { summary: parts.join("; "), ..Done::default() })
     }
@@ -444,8 +463,6 @@ impl Desk {
 }
 
 /// Runs on a thread where it may take long.
-async fn on_disk<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
+async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|ended| Err(io::Error::other(ended)))
 }

@@ -145,9 +145,7 @@ impl Queue {
         }
         self.counts.held_back += 1;
         let like = self.waiting.values_mut().find(|waiting| {
-            waiting.is_held(now.tick)
-                && waiting.parcel.to == to
-                && waiting.parcel.notice.key() == window.0
+            waiting.is_held(now.tick) && waiting.parcel.to == to && waiting.parcel.notice.key() == window.0
         });
         if let Some(like) = like {
             like.parcel.notice = notice.clone();

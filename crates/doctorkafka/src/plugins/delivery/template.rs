@@ -68,7 +68,9 @@ impl Template {
             }
             let name = after.split_once('}').filter(|_| brace == "{");
             let Some((name, after)) = name else {
-                return Err(format!("a `{brace}` stands alone: write `{brace}{brace}` for the character itself"));
+                return Err(format!(
+                    "a `{brace}` stands alone: write `{brace}{brace}` for the character itself"
+                ));
             };
             let Some(field) = FIELDS.iter().position(|(known, _)| *known == name) else {
                 let known: Vec<&str> = FIELDS.iter().map(|(known, _)| *known).collect();
@@ -124,7 +126,10 @@ mod tests {
         let fill = |text: &str| Template::parse(text).unwrap().fill(&parcel);
         assert_eq!(fill("[{cluster}] {dry_run}{subject}"), "[test] {body} of <b>");
         assert_eq!(fill("{{{kind}}} {severity} {event}"), "{alert} warning alert_mass_failure");
-        assert_eq!(fill("{held_back}"), "2 earlier messages of this kind were held back; this is the newest.");
+        assert_eq!(
+            fill("{held_back}"),
+            "2 earlier messages of this kind were held back; this is the newest."
+        );
         assert_eq!(fill(""), "");
     }
 

@@ -23,11 +23,8 @@ pub(crate) fn parcel(event: &str, subject: &str) -> Parcel {
 
 /// A message about broker 3, delivered under `id`.
 pub(crate) fn message(event: &str, id: &str, subject: &str) -> Event {
-    let message = Message {
-        subject: subject.to_owned(),
-        body: "Look at it.".to_owned(),
-        severity: Severity::Warning,
-    };
+    let message =
+        Message { subject: subject.to_owned(), body: "Look at it.".to_owned(), severity: Severity::Warning };
     let mut event = Event::new(event, Target::Broker(BrokerId(3)), "it burns", &message);
     event.cause = Some(IncidentKey::new("broker_dead", Target::Broker(BrokerId(3))));
     event.id = id.to_owned();
@@ -111,7 +108,9 @@ impl Test {
     async fn send(&self, event: &Event) -> String {
         match self.action.execute(event, false).await {
             Ok(done) => done.summary,
-            Err(error) => format!("failed, {}: {}", if error.retry { "again" } else { "for good" }, error.message),
+            Err(error) => {
+                format!("failed, {}: {}", if error.retry { "again" } else { "for good" }, error.message)
+            }
         }
     }
 
@@ -164,8 +163,12 @@ async fn a_restart_loses_nothing_and_keeps_the_id() {
     let mut taken = test.world.lock().unwrap().taken.clone();
     taken.sort();
     let one = |to: &str, subject: &str, id: &str| (to.to_owned(), subject.to_owned(), id.to_owned(), 0);
-    let expected =
-        [one("a", "first", "1-1"), one("a", "second", "1-2"), one("b", "first", "1-1"), one("b", "second", "1-2")];
+    let expected = [
+        one("a", "first", "1-1"),
+        one("a", "second", "1-2"),
+        one("b", "first", "1-1"),
+        one("b", "second", "1-2"),
+    ];
     assert_eq!(taken, expected);
     // The core gives it once more, as it does not know what became of it.
     assert_eq!(test.send(&message("alert_x", "1-1", "first")).await, "was taken before");

@@ -50,18 +50,20 @@ impl Smtp {
         }
         let failed = |error: Error| Failure::unreachable(words(&error));
         let name = ClientId::default();
-        let server = (self.host.as_str(), self.port);
         let tls = match self.config.tls {
             TlsMode::None => None,
             TlsMode::Starttls | TlsMode::Tls => Some(self.tls().await?),
         };
+        let server = (self.host.as_str(), self.port);
         let at_once = tls.clone().filter(|_| self.config.tls == TlsMode::Tls);
         let mut connection =
             AsyncSmtpConnection::connect_tokio1(server, None, &name, at_once, None).await.map_err(failed)?;
         if let (TlsMode::Starttls, Some(tls)) = (self.config.tls, tls) {
             if !connection.can_starttls() {
                 connection.abort().await;
-                return Err(Failure::unreachable("the server has no STARTTLS, and nothing is sent in the clear"));
+                return Err(Failure::unreachable(
+                    "the server has no STARTTLS, and nothing is sent in the clear",
+                ));
             }
             connection.starttls(tls, &name).await.map_err(failed)?;
         }
@@ -107,7 +109,12 @@ impl Smtp {
         // It comes back when all has gone well: after a failure the state of the conversation is not known.
         let mut connection = self.connection().await?;
         let from = self.config.from.0.email.clone();
-        let result = converse(&mut connection, Mail::new(Some(from), Vec::new()), Rcpt::new(to.email, Vec::new()), &mail);
+        let result = converse(
+            &mut connection,
+            Mail::new(Some(from), Vec::new()),
+            Rcpt::new(to.email, Vec::new()),
+            &mail,
+        );
         match result.await {
             Ok(()) => {
                 self.connection = Some(connection);

@@ -215,7 +215,9 @@ fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, String> {
     }
     if roots.is_empty() {
         let why = found.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
-        return Err(format!("this host trusts nobody{why}; install its CA certificates, or name a `ca_file`"));
+        return Err(format!(
+            "this host trusts nobody{why}; install its CA certificates, or name a `ca_file`"
+        ));
     }
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()

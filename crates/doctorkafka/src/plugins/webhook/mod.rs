@@ -97,7 +97,10 @@ impl ActionConfig for WebhookConfig {
         match self.url.as_deref().map(Url::parse) {
             Some(Err(why)) => wrong("url", &why),
             Some(Ok(url)) if self.has_secrets() && url.is_exposed() => {
-                wrong("url", "headers and keys are secret, and `http:` to another host would show them: use `https:`");
+                wrong(
+                    "url",
+                    "headers and keys are secret, and `http:` to another host would show them: use `https:`",
+                );
             }
             _ => {}
         }
@@ -167,7 +170,11 @@ impl Courier for Hook {
     }
 
     fn place(&self) -> String {
-        let url = self.config.url.as_deref().or(if self.config.format == Format::Pagerduty { Some(PAGERDUTY) } else { None });
+        let url = self.config.url.as_deref().or(if self.config.format == Format::Pagerduty {
+            Some(PAGERDUTY)
+        } else {
+            None
+        });
         match (url.and_then(|url| Url::parse(url).ok()), &self.config.url_file) {
             (Some(url), None) => url.to_string(),
             (_, Some(file)) => format!("the URL in {}", file.display()),
@@ -180,7 +187,9 @@ impl Hook {
     async fn send(&mut self, parcel: &Parcel) -> Result<(), Failure> {
         let url = self.url().await?;
         if self.config.has_secrets() && url.is_exposed() {
-            return Err(Failure::unreachable("`http:` to another host would show what is secret: use `https:`"));
+            return Err(Failure::unreachable(
+                "`http:` to another host would show what is secret: use `https:`",
+            ));
         }
         let key = match (&self.config.routing_key, &self.config.routing_key_file) {
             (Some(key), _) => Some(key.clone()),
@@ -212,7 +221,11 @@ impl Hook {
 /// What follows from an answer.
 fn verdict(answer: Answer) -> Result<(), Failure> {
     let Answer { status, text, retry_after } = answer;
-    let why = if text.is_empty() { format!("it answered {status}") } else { format!("it answered {status}: {text}") };
+    let why = if text.is_empty() {
+        format!("it answered {status}")
+    } else {
+        format!("it answered {status}: {text}")
+    };
     match status {
         200..=299 => Ok(()),
         // What is wrong with this one event: the next may be taken.

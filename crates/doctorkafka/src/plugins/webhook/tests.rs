@@ -11,9 +11,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::*;
 use crate::plugins::delivery::tests::{message, parcel};
@@ -90,12 +90,16 @@ fn alertmanager_gets_the_end_of_each_alert_under_its_own_labels() {
     let mut over = parcel("alert_resolved", "resolved: broker 3 is gone");
     over.notice.at.0 += 60_000;
     let target = Target::Broker(cluster::BrokerId(3));
-    let alerted = |event: &str, severity| Alerted { event: event.to_owned(), target: target.clone(), severity };
+    let alerted =
+        |event: &str, severity| Alerted { event: event.to_owned(), target: target.clone(), severity };
     over.notice.alerts = vec![alerted("alert_x", Severity::Warning), alerted("alert_y", Severity::Critical)];
     let ended = Format::Alertmanager.body(&over, None);
     assert_eq!(fired[0]["labels"], ended[0]["labels"]);
     assert_eq!(ended[1]["labels"]["alertname"], "alert_y");
-    assert_eq!((&fired[0]["startsAt"], &ended[0]["endsAt"]), (&json!("2023-11-14T22:13:20Z"), &json!("2023-11-14T22:14:20Z")));
+    assert_eq!(
+        (&fired[0]["startsAt"], &ended[0]["endsAt"]),
+        (&json!("2023-11-14T22:13:20Z"), &json!("2023-11-14T22:14:20Z"))
+    );
     assert_eq!(fired[0]["endsAt"], "2023-11-21T22:13:20Z");
 }
 
@@ -105,11 +109,18 @@ fn says_what_is_wrong_with_a_configuration() {
         let of = |problem: ConfigProblem| format!("{}: {}", problem.path, problem.message);
         config(section).check().into_iter().map(of).collect()
     };
-    assert_eq!(problems(json!({"url": "https://h/x", "headers": {"Authorization": "Bearer x"}})), [] as [&str; 0]);
+    assert_eq!(
+        problems(json!({"url": "https://h/x", "headers": {"Authorization": "Bearer x"}})),
+        [] as [&str; 0]
+    );
     assert_eq!(problems(json!({"format": "pagerduty", "routing_key": "R"})), [] as [&str; 0]);
-    assert_eq!(problems(json!({"url": "http://127.0.0.1:9093/api/v2/alerts", "headers": {"X": "y"}})), [] as [&str; 0]);
+    assert_eq!(
+        problems(json!({"url": "http://127.0.0.1:9093/api/v2/alerts", "headers": {"X": "y"}})),
+        [] as [&str; 0]
+    );
     assert_eq!(problems(json!({})), [": the key `url` is missing; `url_file` would do, too"]);
-    let wrong = problems(json!({"url": "ftp://me:secret@h", "format": "pagerduty", "queue": 0, "timeout": "0s"}));
+    let wrong =
+        problems(json!({"url": "ftp://me:secret@h", "format": "pagerduty", "queue": 0, "timeout": "0s"}));
     assert_eq!(wrong.len(), 4, "{wrong:?}");
     assert!(!wrong.concat().contains("secret"), "{wrong:?}");
     let wrong = problems(json!({"url": "http://h/", "headers": {"X-A": "b\nc", "Host": "x", "b c": "d"}}));
@@ -243,7 +254,8 @@ async fn an_answer_says_whether_it_is_tried_again() {
         let action = action(json!({"url": url}), folder.path());
         assert_eq!(send(&action, &message("alert_x", "1-1", "s")).await, expected);
     }
-    let wish = verdict(Answer { status: 429, text: String::new(), retry_after: Some(Duration::from_secs(9)) });
+    let wish =
+        verdict(Answer { status: 429, text: String::new(), retry_after: Some(Duration::from_secs(9)) });
     let after = Some(Duration::from_secs(9));
     assert_eq!(wish, Err(Failure::Unreachable { why: "it answered 429".to_owned(), after }));
 }
