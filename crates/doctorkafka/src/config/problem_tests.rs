@@ -185,7 +185,7 @@ kafkaclusters: [{name: a, zkurl: z:2181}]
             f:7:9: error: no operator has the type `URPReassignmentOperator`; write `type: under_replicated_partitions`: the name here for what was URPReassignmentOperator in 0.3
             f:8:9: error: no operator has the type `BrokerReplacementOperator`; leave it out: there is nothing here yet for what was BrokerReplacementOperator in 0.3
             f:10:9: error: no action has the type `ZkUtilReassignPartition`; write `type: reassign_partitions`: the name here for what was ZkUtilReassignPartition in 0.3
-            f:11:9: error: no action has the type `SendEmail`; leave it out: there is nothing here yet for what was SendEmail in 0.3
+            f:11:9: error: no action has the type `SendEmail`; write `type: send_email`: the name here for what was SendEmail in 0.3
             f:12:27: error: `zkurl` is not read; DoctorKafka speaks to the brokers alone: write `bootstrap_servers` in its place
         "#]],
     );
@@ -298,7 +298,7 @@ kafkaclusters: [{name: a, bootstrap_servers: h:1}]
 "#,
         expect![[r#"
             f:5:43: error: nothing can emit the event `alert_prolong_upr`; did you mean `alert_prolong_urp`?
-            f:5:62: error: nothing can emit the event `alert_no_brokerstats_brokers`; the events are `alert_flapping_broker`, `alert_mass_failure`, `alert_prolong_urp`, `alert_stuck_reassignment`, `alert_throttle_left`, `alert_unknown_outcome`, `alert_urp_handling_failure`, `elect_leaders`, `notify_maintenance_mode`, `notify_reassignment`, `reassign_partitions`, `report_operation`
+            f:5:62: error: nothing can emit the event `alert_no_brokerstats_brokers`; the events are `alert_flapping_broker`, `alert_mass_failure`, `alert_prolong_urp`, `alert_resolved`, `alert_stuck_reassignment`, `alert_throttle_left`, `alert_unknown_outcome`, `alert_urp_handling_failure`, `elect_leaders`, `notify_maintenance_mode`, `notify_reassignment`, `reassign_partitions`, `report_operation`
             f:5:92: error: the event `alert_mass_failure` stands here twice
             f:5:112: error: the name of an event is a text, but here is a number
         "#]],
@@ -377,7 +377,7 @@ fn what_is_wrong_with_mails_and_webhooks_is_shown_in_its_place_without_secrets()
         r#"actions:
 - type: send_email
   subscribed_events: [alert_resolved]
-  server: mail.example.org:smtp
+  server: mail.example.org
   tls: ssl
   from: nobody
   alert: [a@example.org, b at example.org]
@@ -397,13 +397,23 @@ fn what_is_wrong_with_mails_and_webhooks_is_shown_in_its_place_without_secrets()
   format: pagerduty
 kafkaclusters: [{name: a, bootstrap_servers: "h:1"}]
 "#,
-        expect![[""]],
+        expect![[r#"
+            f:5:8: error: unknown variant `ssl`, expected one of `starttls`, `tls`, `none`
+            f:6:9: error: `from`: `nobody` is not a mail address: Invalid input
+            f:7:26: error: `alert[1]`: `b at example.org` is not a mail address: Invalid input
+            f:8:12: error: `subject`: there is no `{subjekt}`; the places are body, cluster, dry_run, event, held_back, id, incident, kind, reason, severity, subject, target, time
+            f:12:8: error: `url`: this is not the URL of a webhook: it begins with https: or http:
+            f:13:28: error: `Authorization`: the value of `authorization` has characters that a header cannot have
+            f:14:9: error: the key `url` is missing; `url_file` would do, too
+            f:17:11: error: `format`: unknown variant `pagerduti`, expected one of `json`, `slack`, `pagerduty`, `alertmanager`
+            f:18:9: error: the key `routing_key` is missing; `routing_key_file` would do, too
+        "#]],
     );
     check(
         r#"actions:
 - type: send_email
   subscribed_events: [alert_resolved]
-  server: mail.example.org
+  server: mail.example.org:smtp
   tls: none
   from: a@example.org
   username: me
@@ -411,7 +421,12 @@ kafkaclusters: [{name: a, bootstrap_servers: "h:1"}]
   ca_file: /c
 kafkaclusters: [{name: a, bootstrap_servers: "h:1"}]
 "#,
-        expect![[""]],
+        expect![[r#"
+            f:2:9: error: `notification` or `alert` must name somebody
+            f:4:11: error: `server`: `mail.example.org:smtp` is not a server: write HOST or HOST:PORT
+            f:5:8: error: `tls`: a password is sent over TLS alone, unless the server is this host
+            f:9:12: error: `ca_file`: says whom to trust in TLS, and there is none
+        "#]],
     );
 }
 
@@ -428,7 +443,10 @@ fn a_secret_that_cannot_be_read_is_a_warning_as_healing_goes_on_without_it() {
 kafkaclusters: [{name: a, bootstrap_servers: "h:1"}]
 "#;
     let loaded = read("f", text, &plugins::builtin(), &|_| None, &client_settings::problems);
-    expect![[""]].assert_eq(&loaded.report.to_string());
+    expect![[r#"
+        f:8:18: warning: cannot read /nowhere/p: No such file or directory (os error 2)
+    "#]]
+    .assert_eq(&loaded.report.to_string());
     assert!(loaded.config.is_some());
 }
 

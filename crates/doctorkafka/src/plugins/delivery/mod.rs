@@ -59,6 +59,13 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// Why, in words.
+    pub(crate) fn why(&self) -> &str {
+        match self {
+            Self::Unreachable { why, .. } | Self::Later(why) | Self::Refused(why) => why,
+        }
+    }
+
     /// The other side takes nothing at present.
     pub(crate) fn unreachable(why: impl Into<String>) -> Self {
         Self::Unreachable { why: why.into(), after: None }

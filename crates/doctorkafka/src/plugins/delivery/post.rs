@@ -371,36 +371,35 @@ impl Desk {
     async fn settle(&mut self, parcel: &Parcel, result: Result<(), Failure>) {
         let now = self.clock.now();
         let listener = self.listeners.remove(&parcel.number);
-        let tell = |told: Told| listener.as_ref().map(|listener| listener.send(told));
-        match result {
+        let to = parcel.to.clone();
+        let told = match result {
             Ok(()) => {
-                tell(Told::Sent(parcel.to.clone()));
                 self.outlook.change(|shown| shown.trouble = None);
                 let change = self.queue.delivered(parcel.number);
                 // One that stays on disk is sent again by the next process, with the same id.
                 let _ = self.write(vec![change]).await;
+                Told::Sent(to)
             }
             Err(failure) => {
-                let why = one_line(match &failure {
-                    Failure::Unreachable { why, .. } | Failure::Later(why) | Failure::Refused(why) => why,
-                });
-                let given_up = self.queue.failed(parcel.number, &failure, now.tick);
-                match given_up {
+                let why = one_line(failure.why());
+                match self.queue.failed(parcel.number, &failure, now.tick) {
                     Some(gone) => {
-                        tell(Told::Refused(parcel.to.clone(), why.clone()));
                         self.lost(&gone, &why, now);
                         let _ = self.write(vec![Change::Remove(gone.number)]).await;
+                        Told::Refused(to, why)
                     }
                     None => {
-                        tell(Told::Waits(why.clone()));
-                        tracing::warn!(action = %self.name, to = %parcel.to, place = %self.place, error = %why,
+                        tracing::warn!(action = %self.name, %to, place = %self.place, error = %why,
                             waiting = self.queue.counts().waiting, "a message does not get out, it is tried again");
-                        self.outlook.change(|shown| shown.trouble = Some(why));
+                        self.outlook.change(|shown| shown.trouble = Some(why.clone()));
+                        Told::Waits(why)
                     }
                 }
             }
-        }
+        };
         self.show();
+        // Whoever handed it in may have stopped listening.
+        let _ = listener.map(|listener| listener.send(told));
     }
 
     async fn give_up_the_old(&mut self, now: Now) {

@@ -260,7 +260,7 @@ async fn drk_49_what_is_snoozed_is_sent_at_its_end_with_how_many_there_were() {
     drop(test);
     // Over a restart, too.
     let test = start(folder.path(), &["a"], limits);
-    test.until_taken(1).await;
+    tokio::time::sleep(Duration::from_secs(1_201)).await;
     let taken = test.world.lock().unwrap().taken.clone();
     assert_eq!(taken, [("a".to_owned(), "three".to_owned(), "1-3".to_owned(), 1)]);
 }
@@ -280,7 +280,7 @@ async fn an_alert_that_is_over_while_it_is_snoozed_is_not_told_after_its_end() {
     test.send(&message("alert_x", "1-6", "it lasts")).await;
     tokio::time::sleep(Duration::from_secs(7_200)).await;
     assert_eq!(test.subjects(), ["alert", "over", "it lasts"]);
-    assert_eq!(test.world.lock().unwrap().taken[2].3, 3);
+    assert_eq!(test.world.lock().unwrap().taken[2].3, 2, "two were not told");
 }
 
 #[tokio::test(start_paused = true)]

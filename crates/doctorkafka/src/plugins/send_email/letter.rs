@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use lettre::Message;
 use lettre::message::Mailbox;
-use lettre::message::header::{ContentType, HeaderName, HeaderValue};
+use lettre::message::header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0};
 
 use super::SendEmailConfig;
 use crate::plugins::delivery::{Parcel, one_line};
@@ -32,6 +32,7 @@ pub(super) fn letter(config: &SendEmailConfig, action: &str, parcel: &Parcel) ->
         .raw_header(header("Auto-Submitted", "auto-generated"))
         .raw_header(header("X-DoctorKafka-Cluster", &word(&notice.cluster)))
         .raw_header(header("X-DoctorKafka-Event", &word(&notice.event)))
+        .header(MIME_VERSION_1_0)
         .header(ContentType::TEXT_PLAIN)
         .body(config.body.fill(parcel).trim_end().to_owned() + "\n")
         .map_err(|error| error.to_string())?;
