@@ -156,6 +156,55 @@ fn an_order_outlives_kill_9() {
 }
 
 #[test]
+fn a_mail_outlives_kill_9_and_a_mail_server_that_is_down() {
+    let mut server = lab::MailServer::new(lab::MailOptions::default()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let dir_name = dir.path().to_str().unwrap();
+    let file = dir.path().join("mail.yaml");
+    let config = format!(
+        "actions: [{{type: send_email, subscribed_events: [notify_maintenance_mode], server: 'localhost:{}', tls: none, \
+         from: doctor@example.org, notification: [ops@example.org]}}]\n\
+         kafkaclusters: [{{name: 'main', bootstrap_servers: '{NOBODY}'}}]\n",
+        server.port()
+    );
+    std::fs::write(&file, config).unwrap();
+    let mut first = start_with(&["run", "--config", file.to_str().unwrap()], dir.path());
+    first.until("started");
+    let order =
+        run(&["maintenance", "on", "--state-dir", dir_name, "--reason", "\"; rm -rf / #\r\nBcc: x@y.z"]);
+    assert!(order.status.success(), "{}", text(&order.stderr));
+    let status = status_with(dir_name, "send_email: 0 sent, 1 waiting, 0 given up");
+    status_with(dir_name, "a message of send_email to localhost:");
+    assert!(!status.contains("ERROR"), "{status}");
+    first.signal("-KILL");
+    first.ended();
+
+    server.start().unwrap();
+    let mut second = start_with(&["run", "--config", file.to_str().unwrap()], dir.path());
+    second.until("messages that an earlier process has left are sent");
+    let mail = mail_of(&server);
+    assert!(mail.contains("Subject: [main] ") && !mail.contains("\r\nBcc:"), "{mail}");
+    assert!(mail.contains("Message-ID: <") && mail.contains(".main.send_email@example.org>"), "{mail}");
+    lab::wait_for("nothing waits any more", Duration::from_secs(20), || {
+        Ok(!status_with(dir_name, "main").contains("waiting"))
+    })
+    .unwrap();
+}
+
+/// The one mail that the server gets.
+fn mail_of(server: &lab::MailServer) -> String {
+    let mut mails = Vec::new();
+    lab::wait_for("the server has a mail", Duration::from_secs(60), || {
+        mails = server.mails()?;
+        Ok(!mails.is_empty())
+    })
+    .unwrap();
+    assert_eq!(mails.len(), 1, "{mails:?}");
+    let mail: serde_json::Value = serde_json::from_str(&mails[0]).unwrap();
+    mail["data"].as_str().unwrap().to_owned()
+}
+
+#[test]
 fn a_pause_outlives_another_order_of_the_brokers() {
     let dir = tempfile::tempdir().unwrap();
     let dir_name = dir.path().to_str().unwrap();

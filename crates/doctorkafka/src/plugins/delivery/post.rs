@@ -130,7 +130,7 @@ impl Action for Post {
         let shown = self.outlook.get();
         let mut findings = Vec::new();
         if let Some(why) = shown.trouble.filter(|_| shown.counts.waiting > 0) {
-            let message = format!("{} of {name} to {place}: {why}", messages_wait(shown.counts.waiting));
+            let message = waiting_words(shown.counts.waiting, name, place, &why);
             let finding = Finding::new(
                 &format!("messages_waiting:{name}"),
                 Target::Cluster,
@@ -173,8 +173,11 @@ impl Action for Post {
     }
 }
 
-fn messages_wait(count: u64) -> String {
-    if count == 1 { "a message".to_owned() } else { format!("{count} messages") }
+fn waiting_words(count: u64, name: &str, place: &str, why: &str) -> String {
+    match count {
+        1 => format!("a message of {name} to {place} waits: {why}"),
+        _ => format!("{count} messages of {name} to {place} wait: {why}"),
+    }
 }
 
 impl Post {
@@ -363,7 +366,13 @@ impl Desk {
         let written = self.write(changes).await.map_err(|error| error.to_string());
         // Whoever handed it in may have stopped listening.
         let _ = job.heard.send(Told::Taken { waiting: waiting.len(), held, written });
-        self.listeners.extend(waiting.into_iter().map(|number| (number, job.heard.clone())));
+        for number in waiting {
+            // Nobody need wait for what is known not to get out at present.
+            match self.outlook.get().trouble.filter(|_| self.queue.is_paused(now.tick)) {
+                Some(why) => drop(job.heard.send(Told::Waits(why))),
+                None => drop(self.listeners.insert(number, job.heard.clone())),
+            }
+        }
         self.show();
     }
 

@@ -253,6 +253,11 @@ impl Queue {
         soonest.map_or(Next::Nothing, Next::At)
     }
 
+    /// Whether nothing is tried at this moment because the other side takes nothing.
+    pub(super) fn is_paused(&self, now: Tick) -> bool {
+        self.paused_until > now
+    }
+
     /// The parcel with this number.
     pub(super) fn parcel(&self, number: u64) -> Option<&Parcel> {
         self.waiting.get(&number).map(|waiting| &waiting.parcel)

@@ -134,20 +134,24 @@ async fn what_cannot_be_sent_for_ten_minutes_is_tried_ever_more_seldom_and_arriv
     test.answer(down());
     let said = test.send(&message("alert_x", "1-1", "broker 3 is gone")).await;
     assert_eq!(said, "queued: connection refused");
+    // What comes while nothing gets out is told so at once.
+    let asked = Instant::now();
+    let said = test.send(&message("alert_y", "1-2", "and another thing")).await;
+    assert_eq!((said.as_str(), asked.elapsed()), ("queued: connection refused", Duration::ZERO));
     tokio::time::sleep(Duration::from_secs(600)).await;
     let tries = test.world.lock().unwrap().tries.clone();
     assert_eq!(tries[..8], [0, 1, 3, 7, 15, 31, 63, 123], "the pauses double up to a minute");
     assert_eq!(tries.len(), 15, "{tries:?}");
     let found = test.action.findings();
     assert_eq!(test.kinds(), ["messages_waiting:plugin"]);
-    assert_eq!(found[0].message, "a message of plugin to the other side: connection refused");
+    assert_eq!(found[0].message, "2 messages of plugin to the other side wait: connection refused");
     test.answer(None);
     let back = Instant::now();
-    test.until_taken(1).await;
+    test.until_taken(2).await;
     assert!(back.elapsed() <= Duration::from_secs(60), "{:?}", back.elapsed());
     assert_eq!(test.kinds(), [] as [&str; 0]);
     let counts = test.action.deliveries().unwrap();
-    assert_eq!((counts.sent, counts.waiting, counts.undeliverable), (1, 0, 0));
+    assert_eq!((counts.sent, counts.waiting, counts.undeliverable), (2, 0, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -43,7 +43,14 @@ impl TryFrom<String> for MailAddress {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        text.parse().map(Self).map_err(|error| format!("`{text}` is not a mail address: {error}"))
+        let mailbox: Mailbox =
+            text.parse().map_err(|error| format!("`{text}` is not a mail address: {error}"))?;
+        // Other ones need a server that can do SMTPUTF8 on the whole way.
+        let address: &str = mailbox.email.as_ref();
+        if !address.is_ascii() {
+            return Err(format!("the address in `{text}` has characters that are not ASCII"));
+        }
+        Ok(Self(mailbox))
     }
 }
 

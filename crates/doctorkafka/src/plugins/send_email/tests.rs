@@ -87,6 +87,15 @@ fn drk_39_no_name_begins_a_header_or_ends_one() {
 }
 
 #[test]
+fn no_line_of_a_mail_is_longer_than_servers_take() {
+    let mut parcel = parcel("alert_x", &"grün ".repeat(100));
+    parcel.notice.body = format!("{}\n.\n", "x".repeat(5_000));
+    let mail = letter::letter(&config(json!({})), "send_email", &parcel).unwrap();
+    let text = String::from_utf8(mail).unwrap();
+    assert!(text.split("\r\n").all(|line| line.len() < 998 && !line.contains(['\r', '\n'])), "{text}");
+}
+
+#[test]
 fn alerts_and_the_rest_go_to_their_lists() {
     let config = config(json!({}));
     let to = |event: &str| config.recipients(&parcel(event, "s").notice);
@@ -111,6 +120,9 @@ fn a_server_has_a_port_by_how_it_is_secured() {
     assert_eq!(address("h", "tls"), Ok(("h".to_owned(), 465)));
     assert_eq!(address("::1", "none"), Ok(("::1".to_owned(), 25)));
     assert_eq!(address("[::1]:2525", "none"), Ok(("::1".to_owned(), 2525)));
+    let address_of = |text: &str| MailAddress::try_from(text.to_owned());
+    assert!(address_of("Jörg <j@example.org>").is_ok());
+    assert!(address_of("jörg@example.org").is_err() && address_of("a@b.c, d@e.f").is_err());
     for server in ["", "h:", "h:0", "h:99999", "h h", "h:x", "http://h"] {
         assert!(address(server, "none").is_err(), "{server}");
     }
