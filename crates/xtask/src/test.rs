@@ -245,7 +245,7 @@ fn uses_lab(source: &Path) -> Result<bool> {
         |path: &Path| fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
     let is_main = source.file_name().is_some_and(|name| name == "main.rs");
     let main = text(source)?;
-    if main.contains("lab::") {
+    if names_brokers(&main) {
         return Ok(true);
     }
     let mut folders = Vec::new();
@@ -264,12 +264,21 @@ fn uses_lab(source: &Path) -> Result<bool> {
             let path = entry.with_context(|| format!("cannot list {}", folder.display()))?.path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|end| end == "rs") && text(&path)?.contains("lab::") {
+            } else if path.extension().is_some_and(|end| end == "rs") && names_brokers(&text(&path)?) {
                 return Ok(true);
             }
         }
     }
     Ok(false)
+}
+
+/// What crate `lab` has that is no broker.
+const WITHOUT_BROKERS: [&str; 3] = ["lab::MailServer", "lab::MailOptions", "lab::wait_for"];
+
+/// Whether a source names something of crate `lab` that comes with brokers.
+fn names_brokers(text: &str) -> bool {
+    let is_broker = |at: usize| !WITHOUT_BROKERS.iter().any(|other| text[at..].starts_with(other));
+    text.match_indices("lab::").any(|(at, _)| is_broker(at))
 }
 
 /// The cargo that runs this.
@@ -302,6 +311,8 @@ mod tests {
         assert!(brokers("doctorkafka/tests/e2e/main.rs"));
         assert!(brokers("doctorkafka/tests/conformance_lab.rs"));
         assert!(!brokers("doctorkafka/tests/conformance_sim.rs"));
+        // It has a mail server.
+        assert!(!brokers("doctorkafka/tests/process.rs"));
         assert!(!brokers("brokerstats/tests/laws.rs"));
     }
 }

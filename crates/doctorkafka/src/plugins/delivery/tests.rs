@@ -233,6 +233,21 @@ async fn a_recipient_that_is_put_off_waits_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_message_overtakes_an_earlier_one_of_its_incident() {
+    let folder = tempfile::tempdir().unwrap();
+    let test = start(folder.path(), &["grey"], LIMITS);
+    test.answer(Some(Failure::Later("450 try again".to_owned())));
+    test.send(&message("alert_x", "1-1", "broker 3 is gone")).await;
+    test.answer(None);
+    test.send(&message("alert_resolved", "1-2", "it is back")).await;
+    let mut other = message("alert_x", "1-3", "another incident");
+    other.cause = None;
+    assert_eq!(test.send(&other).await, "sent to grey");
+    test.until_taken(3).await;
+    assert_eq!(test.subjects(), ["another incident", "broker 3 is gone", "it is back"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_too_old_or_too_much_is_given_up_and_counted() {
     let folder = tempfile::tempdir().unwrap();
     let limits = Limits { most: 2, give_up_after: Duration::from_secs(7_200), ..LIMITS };

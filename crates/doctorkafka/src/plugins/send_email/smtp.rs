@@ -49,7 +49,7 @@ impl Smtp {
             return Ok(connection);
         }
         let failed = |error: Error| Failure::unreachable(words(&error));
-        let name = ClientId::default();
+        let name = own_name();
         let tls = match self.config.tls {
             TlsMode::None => None,
             TlsMode::Starttls | TlsMode::Tls => Some(self.tls().await?),
@@ -126,6 +126,16 @@ impl Smtp {
             }
         }
     }
+}
+
+/// The name under which we greet: that of this host, where it can be one. Servers look at it to tell who sends.
+fn own_name() -> ClientId {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+    if !name.is_empty() && name.len() <= 253 && name.chars().all(fits) {
+        return ClientId::Domain(name);
+    }
+    ClientId::default()
 }
 
 /// Says who sends what to whom. What a refusal is about depends on the step.
