@@ -89,6 +89,7 @@ fn alertmanager_gets_the_end_of_each_alert_under_its_own_labels() {
     let fired = Format::Alertmanager.body(&alert, None);
     let mut over = parcel("alert_resolved", "resolved: broker 3 is gone");
     over.notice.at.0 += 60_000;
+    over.notice.severity = Severity::Info;
     let target = Target::Broker(cluster::BrokerId(3));
     let alerted =
         |event: &str, severity| Alerted { event: event.to_owned(), target: target.clone(), severity };
@@ -96,6 +97,7 @@ fn alertmanager_gets_the_end_of_each_alert_under_its_own_labels() {
     let ended = Format::Alertmanager.body(&over, None);
     assert_eq!(fired[0]["labels"], ended[0]["labels"]);
     assert_eq!(ended[1]["labels"]["alertname"], "alert_y");
+    assert_eq!(ended[1]["labels"]["severity"], "critical");
     assert_eq!(
         (&fired[0]["startsAt"], &ended[0]["endsAt"]),
         (&json!("2023-11-14T22:13:20Z"), &json!("2023-11-14T22:14:20Z"))
