@@ -229,7 +229,7 @@ impl Dispatcher<'_> {
         if slots.is_empty() && is_order && self.is_new(&event, "unheard") {
             self.decision(&event, emitted, "admitted, but no action subscribes to it".to_owned(), false);
         }
-        if slots.is_empty() && event.name.starts_with("alert_") && self.is_new(&event, "unheard") {
+        if slots.is_empty() && is_alert(&event) && self.is_new(&event, "unheard") {
             self.unheard_alert(&event, emitted);
         }
         for slot in slots {
@@ -443,9 +443,14 @@ fn mark_of(event: &Event, what: &str) -> String {
     mark
 }
 
+/// Whether somebody should look. The end of an alert is none: that it is over is in the audit anyway.
+fn is_alert(event: &Event) -> bool {
+    event.name.starts_with("alert_") && event.name != names::ALERT_RESOLVED
+}
+
 /// The event as an incident remembers it, if it is an alert that its end is told of.
 fn alerted(event: &Event) -> Option<Alerted> {
-    if !event.name.starts_with("alert_") || event.name == names::ALERT_RESOLVED {
+    if !is_alert(event) {
         return None;
     }
     let severity = event.payload_as::<Message>().map_or(Severity::Warning, |message| message.severity);
