@@ -4,15 +4,17 @@ mod explain;
 mod render;
 mod source;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use placement::{Named, fixed_point, write_placement, write_reassignment};
+use placement::{Named, Outcome, fixed_point, outcome, write_placement, write_reassignment};
 use planner::balance::{
-    Budget, Cluster, Goal, MILLION, Mode, NETWORK_IN, NETWORK_OUT, Plan, Policy, Preference, audit, solve,
+    Budget, Cluster, Goal, MILLION, Mode, NETWORK_IN, NETWORK_OUT, Plan, Policy, Preference, Reason, Score,
+    audit, judge, solve,
 };
 
 use super::{fail, print};
@@ -127,6 +129,40 @@ struct Answer {
     cluster: Cluster,
     plan: Plan,
     after: Cluster,
+    /// The score of the cluster as it is. Another than the plan's own before where the mode changes replication factors.
+    before: Score,
+    /// What changes, compared with the cluster as it is.
+    rows: Vec<Row>,
+}
+
+/// One partition that changes.
+struct Row {
+    partition: u32,
+    of: Outcome,
+    /// Why, where a change of the plan does it. Nothing where replicas are removed alone.
+    reason: Option<Reason>,
+}
+
+impl Row {
+    /// Replicas that are more or less after it.
+    fn created(&self) -> usize {
+        self.of.after.len().saturating_sub(self.of.before.len())
+    }
+
+    fn removed(&self) -> usize {
+        self.of.before.len().saturating_sub(self.of.after.len())
+    }
+}
+
+/// All that changes: what the plan does, in its order, then what is removed alone.
+fn rows(named: &Named, plan: &Plan, after: &Cluster) -> Vec<Row> {
+    let planned: BTreeSet<u32> = plan.changes.iter().map(|change| change.partition).collect();
+    let reasons = plan.changes.iter().zip(&plan.reasons);
+    let first = reasons.map(|(change, reason)| (change.partition, Some(*reason)));
+    let rest =
+        (0..named.cluster.partitions()).filter(|partition| !planned.contains(partition)).map(|p| (p, None));
+    let row = |(partition, reason)| Row { partition, of: outcome(named, after, partition), reason };
+    first.chain(rest).map(row).filter(|row| row.of.changes()).collect()
 }
 
 impl PlanCommand {
@@ -191,7 +227,10 @@ impl Question {
             format!("the plan does not stand up to its audit: {}", all.join("; "))
         })?;
         let after = plan.applied_to(&cluster);
-        Ok(Answer { named, cluster, plan, after })
+        let rows = rows(&named, &plan, &after);
+        let resized = self.mode == ModeName::ReplicationFactor;
+        let before = if resized { judge(&named.cluster, &policy) } else { plan.before.clone() };
+        Ok(Answer { named, cluster, plan, after, before, rows })
     }
 
     fn read(&self) -> Result<source::Source, String> {

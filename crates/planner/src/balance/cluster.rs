@@ -55,6 +55,9 @@ pub enum Mark {
     New,
     /// It is to be relieved: see [`Moves::OffOverloaded`](super::Moves::OffOverloaded).
     Overloaded,
+    /// It stands for no broker: replicas wait on it that are yet to be created. See
+    /// [`with_replication_factor`](super::with_replication_factor).
+    Waiting,
 }
 
 /// One replica of a [`Partition`].

@@ -144,7 +144,7 @@ pub fn with_replication_factor(cluster: &Cluster, topics: &[u32], factor: u32) -
         alive: false,
         takes_replicas: false,
         takes_leadership: false,
-        mark: Mark::None,
+        mark: Mark::Waiting,
     });
     let mut refused = cluster.brokers.iter().copied().chain(waiting).any(|b| builder.add_broker(&b).is_err());
     for topic in 0..cluster.topics {

@@ -1,7 +1,7 @@
 //! Why each change is done: which goal it serves, and what it gains for it.
 
 use super::bands::{FIGURES, Figures, figure, leader_in_limit, limits};
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Mark};
 use super::policy::{Goal, Leaders, Policy};
 use super::score::{open_racks, uneven};
 use super::solve::Change;
@@ -22,6 +22,8 @@ pub struct Reason {
 pub enum Purpose {
     /// Brings replicas off brokers that are not alive, or leadership to one that lives.
     Offline,
+    /// Creates replicas that a partition is to have more.
+    Created,
     /// Takes leadership from a broker that may not lead.
     Demotion,
     /// Serves the foremost goal that it brings nearer.
@@ -70,12 +72,20 @@ impl<'a> Purposes<'a> {
         let old = self.cluster.replicas(change.partition);
         let known = |broker: u32| &self.cluster.brokers[broker as usize];
         let leads = |list: &[u32], at: u32| known(list[at as usize]);
-        let dead = |list: &[u32]| list.iter().filter(|broker| !known(**broker).alive).count() as i64;
+        let waits = |broker: u32| known(broker).mark == Mark::Waiting;
+        let dead = |list: &[u32]| {
+            list.iter().filter(|broker| !known(**broker).alive && !waits(**broker)).count() as i64
+        };
+        let waiting = |list: &[u32]| list.iter().filter(|broker| waits(**broker)).count() as i64;
         let (was, is) =
             (leads(old, self.cluster.leader(change.partition)), leads(&change.replicas, change.leader));
         let healed = dead(old) - dead(&change.replicas);
         if healed > 0 || (!was.alive && is.alive) {
             return Reason { purpose: Purpose::Offline, gain: healed.max(1) };
+        }
+        let created = waiting(old) - waiting(&change.replicas);
+        if created > 0 {
+            return Reason { purpose: Purpose::Created, gain: created };
         }
         if self.policy.leaders == Leaders::Demoted && !was.takes_leadership && is.takes_leadership {
             return Reason { purpose: Purpose::Demotion, gain: 1 };

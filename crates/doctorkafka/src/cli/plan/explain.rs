@@ -5,7 +5,7 @@ use std::fmt::Write;
 use placement::outcome;
 use planner::balance::{CPU, DISK, NETWORK_IN, NETWORK_OUT, Obstacle};
 
-use super::render::{carried, obstacle, partition_name, reason, share};
+use super::render::{carried, obstacle, partition_name, share, why};
 use super::{Answer, ordinal};
 
 pub(super) fn partition(answer: &Answer, name: &str) -> Result<String, String> {
@@ -13,6 +13,7 @@ pub(super) fn partition(answer: &Answer, name: &str) -> Result<String, String> {
     let partition =
         (0..named.cluster.partitions()).find(|partition| partition_name(named, *partition) == name);
     let partition = partition.ok_or_else(|| format!("there is no partition {name}"))?;
+    let found = answer.rows.iter().position(|row| row.partition == partition);
     let of = outcome(named, &answer.after, partition);
     let mut text = String::new();
     let place = |broker: &i32| {
@@ -23,17 +24,16 @@ pub(super) fn partition(answer: &Answer, name: &str) -> Result<String, String> {
     };
     let before: Vec<String> = of.before.iter().map(place).collect();
     let _ = writeln!(text, "{name} stands on {}", before.join(", "));
-    let change = answer.plan.changes.iter().position(|change| change.partition == partition);
-    match change {
+    match found {
         Some(at) => {
             let after: Vec<String> = of.after.iter().map(ToString::to_string).collect();
             let _ = writeln!(text, "it goes to {}, led by {}", after.join(", "), of.leader);
             let _ = writeln!(
                 text,
                 "because: {}; it is change {} of {}",
-                reason(&answer.plan.reasons[at]),
+                why(&answer.rows[at]),
                 at + 1,
-                answer.plan.changes.len()
+                answer.rows.len()
             );
         }
         None => text.push_str("it stays as it is: no goal needs a change of it\n"),
@@ -49,7 +49,7 @@ pub(super) fn partition(answer: &Answer, name: &str) -> Result<String, String> {
 pub(super) fn broker(answer: &Answer, id: i32) -> Result<String, String> {
     let at = ordinal(&answer.named, id)?;
     let known = &answer.cluster.brokers()[at as usize];
-    let (before, after) = (carried(&answer.cluster)[at as usize], carried(&answer.after)[at as usize]);
+    let (before, after) = (carried(&answer.named.cluster)[at as usize], carried(&answer.after)[at as usize]);
     let mut text = String::new();
     let state = if known.alive { "" } else { ", dead or leaving" };
     let _ = writeln!(text, "broker {id}{state}");
@@ -64,9 +64,8 @@ pub(super) fn broker(answer: &Answer, id: i32) -> Result<String, String> {
         }
     }
     let (mut leave, mut come) = (0, 0);
-    for change in &answer.plan.changes {
-        let held = answer.cluster.replicas(change.partition).contains(&at);
-        let holds = change.replicas.contains(&at);
+    for row in &answer.rows {
+        let (held, holds) = (row.of.before.contains(&id), row.of.after.contains(&id));
         leave += u32::from(held && !holds);
         come += u32::from(holds && !held);
     }

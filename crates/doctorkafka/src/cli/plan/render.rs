@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use placement::{Named, outcome};
-use planner::balance::{CPU, Cluster, DISK, NETWORK_IN, NETWORK_OUT, Obstacle, Purpose, Reason, Unmet};
+use placement::Named;
+use planner::balance::{CPU, Cluster, DISK, Mark, NETWORK_IN, NETWORK_OUT, Obstacle, Purpose, Reason, Unmet};
 use serde_json::{Value, json};
 
-use super::Answer;
+use super::{Answer, Row};
 
 /// Changes that the text shows.
 const SHOWN: usize = 20;
@@ -39,17 +39,42 @@ pub(super) fn carried(cluster: &Cluster) -> Vec<Carried> {
     carried
 }
 
-/// Replicas moved, and bytes copied.
-fn cost(answer: &Answer) -> (u64, u64) {
-    let mut cost = (0, 0);
+/// What a plan takes.
+#[derive(Debug, Default)]
+struct Cost {
+    /// Replicas that go from one broker to another.
+    moved: u64,
+    /// Replicas that partitions have more.
+    created: u64,
+    /// Replicas that they have less.
+    removed: u64,
+    /// Bytes copied.
+    copied: u64,
+    /// Replicas that wait to be created and are not.
+    waiting: u64,
+}
+
+fn cost(answer: &Answer) -> Cost {
+    let waits = |broker: &&u32| answer.cluster.brokers()[**broker as usize].mark == Mark::Waiting;
+    let mut cost = Cost::default();
+    for row in &answer.rows {
+        cost.removed += row.of.before.iter().filter(|id| !row.of.after.contains(id)).count() as u64;
+    }
+    for partition in 0..answer.after.partitions() {
+        cost.waiting += answer.after.replicas(partition).iter().filter(waits).count() as u64;
+    }
     for change in &answer.plan.changes {
         let old = answer.cluster.replicas(change.partition);
         let loads = answer.cluster.loads(change.partition);
         for at in (0..old.len()).filter(|at| old[*at] != change.replicas[*at]) {
-            cost.0 += 1;
-            cost.1 += loads[at][DISK].unsigned_abs();
+            let created = waits(&&old[at]);
+            cost.created += u64::from(created);
+            cost.moved += u64::from(!created);
+            cost.copied += loads[at][DISK].unsigned_abs();
         }
     }
+    // What moves leaves a broker, too.
+    cost.removed = cost.removed.saturating_sub(cost.moved);
     cost
 }
 
@@ -73,8 +98,22 @@ fn bytes(bytes: u64) -> String {
     if unit == 0 { format!("{bytes} B") } else { format!("{figure:.1} {}", UNITS[unit]) }
 }
 
-pub(super) fn reason(reason: &Reason) -> String {
+/// Why a partition changes.
+pub(super) fn why(row: &Row) -> String {
+    let removed = row.removed();
+    let removed = (removed > 0).then(|| format!("{} fewer, as asked for", replicas(removed)));
+    removed.into_iter().chain(row.reason.as_ref().map(reason)).collect::<Vec<_>>().join("; ")
+}
+
+fn replicas(count: usize) -> String {
+    format!("{count} replica{}", if count == 1 { "" } else { "s" })
+}
+
+fn reason(reason: &Reason) -> String {
     match reason.purpose {
+        Purpose::Created => {
+            format!("{} more, as asked for", replicas(usize::try_from(reason.gain).unwrap_or(0)))
+        }
         Purpose::Offline => "off a dead or leaving broker".to_owned(),
         Purpose::Demotion => "leadership off a broker that shall not lead".to_owned(),
         Purpose::Goal(goal) => format!("{}, nearer by {}", goal.name(), reason.gain),
@@ -114,12 +153,18 @@ fn ids(brokers: &[i32]) -> String {
 pub(super) fn text(answer: &Answer) -> String {
     let (plan, named) = (&answer.plan, &answer.named);
     let mut text = String::new();
-    let (moves, copied) = cost(answer);
+    let cost = cost(answer);
+    let moves = cost.moved + cost.created;
+    let counted =
+        |word: &str, count: u64| if count > 0 { format!("; {word}: {count}") } else { String::new() };
     let _ = writeln!(
         text,
-        "replicas moved: {moves}; copied: {}; partitions changed: {}",
-        bytes(copied),
-        plan.changes.len()
+        "replicas moved: {}{}{}; copied: {}; partitions changed: {}",
+        cost.moved,
+        counted("created", cost.created),
+        counted("removed", cost.removed),
+        bytes(cost.copied),
+        answer.rows.len()
     );
     if plan.fewest_moves > 0 {
         let more = moves as f64 / plan.fewest_moves as f64 * 100.0 - 100.0;
@@ -129,21 +174,23 @@ pub(super) fn text(answer: &Answer) -> String {
             plan.fewest_moves
         );
     }
-    if moves > 0 {
+    if cost.moved > 0 {
         let _ = writeln!(text, "{} of the replicas that move leave their rack.", plan.leave_rack);
     }
     let _ = writeln!(text, "\n{:<40} {:>10} {:>10}", "goal", "before", "after");
     let met = |excess: u128| if excess == 0 { "met" } else { "not met" };
-    for (before, after) in plan.before.goals.iter().zip(&plan.after.goals) {
+    for (before, after) in answer.before.goals.iter().zip(&plan.after.goals) {
         let name = format!("{}{}", before.goal.name(), if before.hard { " (hard)" } else { "" });
         let _ = writeln!(text, "{name:<40} {:>10} {:>10}", met(before.excess), met(after.excess));
     }
-    if plan.before.offline > 0 {
-        let _ = writeln!(
-            text,
-            "{:<40} {:>10} {:>10}",
-            "replicas on dead or leaving brokers", plan.before.offline, plan.after.offline
-        );
+    let offline = plan.after.offline.saturating_sub(cost.waiting);
+    for (what, before, after) in [
+        ("replicas on dead or leaving brokers", answer.before.offline, offline),
+        ("replicas yet to be created", cost.created + cost.waiting, cost.waiting),
+    ] {
+        if before > 0 {
+            let _ = writeln!(text, "{what:<40} {before:>10} {after:>10}");
+        }
     }
     for Unmet { goal, obstacle: why, .. } in &plan.unmet {
         let _ = writeln!(text, "in the way of {}: {}", goal.name(), obstacle(named, *why));
@@ -155,11 +202,12 @@ pub(super) fn text(answer: &Answer) -> String {
 }
 
 fn brokers(answer: &Answer, text: &mut String) {
-    let (before, after) = (carried(&answer.cluster), carried(&answer.after));
+    let (before, after) = (carried(&answer.named.cluster), carried(&answer.after));
+    let after = &after[..before.len()];
     let sum = |carried: &[Carried], resource: usize| carried.iter().map(|c| c.loads[resource]).sum::<i64>();
     // The picture is of disk, or of replicas where no disk is known.
     let by_disk = sum(&before, DISK) > 0 && answer.cluster.brokers().iter().any(|b| b.capacity[DISK] > 0);
-    let most = before.iter().chain(&after).map(|carried| carried.replicas).max().unwrap_or(1).max(1);
+    let most = before.iter().chain(after).map(|carried| carried.replicas).max().unwrap_or(1).max(1);
     let full = |carried: &Carried, capacity: &[i64; 4]| match by_disk {
         true => share(carried, capacity, DISK).unwrap_or(0.0),
         false => f64::from(carried.replicas) / f64::from(most),
@@ -197,27 +245,25 @@ fn brokers(answer: &Answer, text: &mut String) {
 }
 
 fn changes(answer: &Answer, text: &mut String) {
-    let plan = &answer.plan;
-    if plan.changes.is_empty() {
+    if answer.rows.is_empty() {
         text.push_str("\nNothing is to be changed.\n");
         return;
     }
     text.push_str("\nFirst what matters most for the bytes it takes:\n");
-    for (change, why) in plan.changes.iter().zip(&plan.reasons).take(SHOWN) {
-        let name = partition_name(&answer.named, change.partition);
-        let of = outcome(&answer.named, &answer.after, change.partition);
+    for row in answer.rows.iter().take(SHOWN) {
+        let (name, of) = (partition_name(&answer.named, row.partition), &row.of);
         let leader = if of.led_by == of.leader { String::new() } else { format!(", led by {}", of.leader) };
-        let why = reason(why);
+        let why = why(row);
         let _ = writeln!(text, "  {name}: {} → {}{leader}  ({why})", ids(&of.before), ids(&of.after));
     }
-    if plan.changes.len() > SHOWN {
-        let _ = writeln!(text, "  and {} more: see --json", plan.changes.len() - SHOWN);
+    if answer.rows.len() > SHOWN {
+        let _ = writeln!(text, "  and {} more: see --json", answer.rows.len() - SHOWN);
     }
 }
 
 pub(super) fn json(answer: &Answer) -> String {
     let (plan, named) = (&answer.plan, &answer.named);
-    let goals = plan.before.goals.iter().zip(&plan.after.goals).map(|(before, after)| {
+    let goals = answer.before.goals.iter().zip(&plan.after.goals).map(|(before, after)| {
         json!({
             "name": before.goal.name(),
             "hard": before.hard,
@@ -238,25 +284,28 @@ pub(super) fn json(answer: &Answer) -> String {
             },
         })
     });
-    let changes = plan.changes.iter().zip(&plan.reasons).map(|(change, why)| {
-        let of = outcome(named, &answer.after, change.partition);
+    let changes = answer.rows.iter().map(|row| {
+        let of = &row.of;
         json!({
-            "topic": named.topics[named.cluster.topic(change.partition) as usize],
-            "partition": named.partitions[change.partition as usize],
+            "topic": named.topics[named.cluster.topic(row.partition) as usize],
+            "partition": named.partitions[row.partition as usize],
             "before": of.before,
             "after": of.after,
             "led_by": of.led_by,
             "leader": of.leader,
-            "reason": match why.purpose {
+            "reason": row.reason.map_or("removed", |why| match why.purpose {
                 Purpose::Offline => "offline",
+                Purpose::Created => "created",
                 Purpose::Demotion => "demotion",
                 Purpose::Goal(goal) => goal.name(),
                 Purpose::Room => "room",
-            },
-            "gain": why.gain,
+            }),
+            "gain": row.reason.map_or(row.removed() as i64, |why| why.gain),
+            "created": row.created(),
+            "removed": row.removed(),
         })
     });
-    let (before, after) = (carried(&answer.cluster), carried(&answer.after));
+    let (before, after) = (carried(&named.cluster), carried(&answer.after));
     let brokers = named.broker_ids.iter().enumerate().map(|(ordinal, id)| {
         let capacity = &answer.cluster.brokers()[ordinal].capacity;
         let figures = |carried: &Carried| {
@@ -270,14 +319,17 @@ pub(super) fn json(answer: &Answer) -> String {
         };
         json!({"id": id, "before": figures(&before[ordinal]), "after": figures(&after[ordinal])})
     });
-    let (moves, copied) = cost(answer);
+    let cost = cost(answer);
     let whole = json!({
-        "moves": moves,
-        "bytes": copied,
+        "moves": cost.moved,
+        "created": cost.created,
+        "removed": cost.removed,
+        "bytes": cost.copied,
         "fewest_moves": plan.fewest_moves,
         "leave_rack": plan.leave_rack,
-        "offline_before": plan.before.offline,
-        "offline_after": plan.after.offline,
+        "offline_before": answer.before.offline,
+        "offline_after": plan.after.offline.saturating_sub(cost.waiting),
+        "waiting_after": cost.waiting,
         "goals": goals.collect::<Vec<_>>(),
         "unmet": unmet.collect::<Vec<_>>(),
         "brokers": brokers.collect::<Vec<_>>(),

@@ -39,9 +39,22 @@ fn folder() -> tempfile::TempDir {
 }
 
 fn plan(arguments: &[&str]) -> Result<String, String> {
-    let folder = folder();
+    plan_for(&folder(), arguments)
+}
+
+fn plan_for(folder: &tempfile::TempDir, arguments: &[&str]) -> Result<String, String> {
     let from = ["plan", "--from", folder.path().to_str().unwrap()];
     Line::try_parse_from(from.iter().chain(arguments)).map_err(|error| error.to_string())?.plan.answer()
+}
+
+fn explain_for(folder: &tempfile::TempDir, arguments: &[&str]) -> Result<String, String> {
+    let from = ["explain", "--from", folder.path().to_str().unwrap()];
+    let explain = ExplainLine::try_parse_from(from.iter().chain(arguments)).unwrap().explain;
+    let answer = explain.question.answer()?;
+    match (&explain.partition, explain.broker) {
+        (Some(name), _) => explain::partition(&answer, name),
+        (_, broker) => explain::broker(&answer, broker.unwrap()),
+    }
 }
 
 #[test]
@@ -148,14 +161,7 @@ fn a_budget_bounds_what_is_copied() {
 fn partitions_and_brokers_are_explained() {
     let folder = folder();
     let explain = |arguments: &[&str]| {
-        let from =
-            ["explain", "--from", folder.path().to_str().unwrap(), "--goals", "ReplicaDistributionGoal"];
-        let explain = ExplainLine::try_parse_from(from.iter().chain(arguments)).unwrap().explain;
-        let answer = explain.question.answer().unwrap();
-        match (&explain.partition, explain.broker) {
-            (Some(name), _) => explain::partition(&answer, name),
-            (_, broker) => explain::broker(&answer, broker.unwrap()),
-        }
+        explain_for(&folder, &[&["--goals", "ReplicaDistributionGoal"], arguments].concat())
     };
     let all =
         [explain(&["--partition", "t-0"]), explain(&["--partition", "t-2"]), explain(&["--broker", "3"])];
@@ -178,4 +184,117 @@ fn partitions_and_brokers_are_explained() {
     "#]]
     .assert_eq(&all.map(Result::unwrap).join("\n"));
     assert_eq!(explain(&["--partition", "t-9"]).unwrap_err(), "there is no partition t-9");
+}
+
+/// Each of three brokers holds every partition.
+fn tripled() -> tempfile::TempDir {
+    let folder = folder();
+    let third = |number: u32| format!("t,{number},2,3,0,1,10,0,100,1,0\n");
+    let mut lines = String::new();
+    for (at, line) in REPLICAS.lines().enumerate() {
+        lines.push_str(&format!("{line}\n"));
+        if at > 0 && at % 2 == 0 {
+            lines.push_str(&third(at as u32 / 2 - 1));
+        }
+    }
+    fs::write(folder.path().join("replicas.csv"), lines).unwrap();
+    folder
+}
+
+/// All that is said of a change of the replication factor.
+fn resized(folder: &tempfile::TempDir, factor: &str) -> String {
+    let mode =
+        ["--mode", "replication-factor", "--topics", "t", "--factor", factor, "--goals", "RackAwareGoal"];
+    let file = folder.path().join("moves.json");
+    let text =
+        plan_for(folder, &[&mode[..], &["--reassignment-json", file.to_str().unwrap()]].concat()).unwrap();
+    let json: serde_json::Value =
+        serde_json::from_str(&plan_for(folder, &[&mode[..], &["--json"]].concat()).unwrap()).unwrap();
+    let change = &json["changes"][0];
+    let partition = explain_for(folder, &[&mode[..], &["--partition", "t-0"]].concat()).unwrap();
+    let broker = explain_for(folder, &[&mode[..], &["--broker", "3"]].concat()).unwrap();
+    let counts = format!("moves {} created {} removed {}", json["moves"], json["created"], json["removed"]);
+    let broker_before = &json["brokers"][2]["before"]["replicas"];
+    format!(
+        "{text}\n{counts} before {broker_before}\n{change}\n\n{partition}\n{broker}\n{}",
+        fs::read_to_string(file).unwrap()
+    )
+}
+
+#[test]
+fn a_smaller_replication_factor_is_shown_as_what_it_removes() {
+    expect![[r#"
+        replicas moved: 0; removed: 3; copied: 0 B; partitions changed: 3
+
+        goal                                         before      after
+        RackAwareGoal (hard)                            met        met
+
+          broker disk before              after                          replicas        leaders  cpu, in, out, disk %
+               1 ███████░░░░░░░░░░░░░░░ → ███████░░░░░░░░░░░░░░░            3 → 3          3 → 3  6/3/3/30 → 6/3/3/30
+               2 ███████░░░░░░░░░░░░░░░ → ███████░░░░░░░░░░░░░░░            3 → 3          0 → 0  3/3/0/30 → 3/3/0/30
+               3 ███████░░░░░░░░░░░░░░░ → ░░░░░░░░░░░░░░░░░░░░░░            3 → 0          0 → 0  3/3/0/30 → 0/0/0/0
+
+        First what matters most for the bytes it takes:
+          t-0: 1,2,3 → 1,2  (1 replica fewer, as asked for)
+          t-1: 1,2,3 → 1,2  (1 replica fewer, as asked for)
+          t-2: 1,2,3 → 1,2  (1 replica fewer, as asked for)
+
+        moves 0 created 0 removed 3 before 3
+        {"after":[1,2],"before":[1,2,3],"created":0,"gain":1,"leader":1,"led_by":1,"partition":0,"reason":"removed","removed":1,"topic":"t"}
+
+        t-0 stands on 1 (leads), 2, 3
+        it goes to 1, 2, led by 1
+        because: 1 replica fewer, as asked for; it is change 1 of 3
+
+        broker 3
+          replicas 3 → 0
+          leaders  0 → 0
+          cpu 3.0 % → 0.0 %
+          network in 3.0 % → 0.0 %
+          network out 0.0 % → 0.0 %
+          disk 30.0 % → 0.0 %
+          3 replicas leave, 0 come
+
+        {"partitions":[{"partition":0,"replicas":[1,2],"topic":"t"},{"partition":1,"replicas":[1,2],"topic":"t"},{"partition":2,"replicas":[1,2],"topic":"t"}],"version":1}
+    "#]].assert_eq(&resized(&tripled(), "2"));
+}
+
+#[test]
+fn a_larger_replication_factor_is_shown_as_what_it_creates() {
+    expect![[r#"
+        replicas moved: 0; created: 3; copied: 300.0 MB; partitions changed: 3
+        No plan that meets all goals moves fewer than 3: at most 0.0 % more than needed.
+
+        goal                                         before      after
+        RackAwareGoal (hard)                            met        met
+        replicas yet to be created                        3          0
+
+          broker disk before              after                          replicas        leaders  cpu, in, out, disk %
+               1 ███████░░░░░░░░░░░░░░░ → ███████░░░░░░░░░░░░░░░            3 → 3          3 → 3  6/3/3/30 → 6/3/3/30
+               2 ███████░░░░░░░░░░░░░░░ → ███████░░░░░░░░░░░░░░░            3 → 3          0 → 0  3/3/0/30 → 3/3/0/30
+               3 ░░░░░░░░░░░░░░░░░░░░░░ → ███████░░░░░░░░░░░░░░░            0 → 3          0 → 0  0/0/0/0 → 3/3/0/30
+
+        First what matters most for the bytes it takes:
+          t-0: 1,2 → 1,2,3  (1 replica more, as asked for)
+          t-1: 1,2 → 1,2,3  (1 replica more, as asked for)
+          t-2: 1,2 → 1,2,3  (1 replica more, as asked for)
+
+        moves 0 created 3 removed 0 before 0
+        {"after":[1,2,3],"before":[1,2],"created":1,"gain":1,"leader":1,"led_by":1,"partition":0,"reason":"created","removed":0,"topic":"t"}
+
+        t-0 stands on 1 (leads), 2
+        it goes to 1, 2, 3, led by 1
+        because: 1 replica more, as asked for; it is change 1 of 3
+
+        broker 3
+          replicas 0 → 3
+          leaders  0 → 0
+          cpu 0.0 % → 3.0 %
+          network in 0.0 % → 3.0 %
+          network out 0.0 % → 0.0 %
+          disk 0.0 % → 30.0 %
+          0 replicas leave, 3 come
+
+        {"partitions":[{"partition":0,"replicas":[1,2,3],"topic":"t"},{"partition":1,"replicas":[1,2,3],"topic":"t"},{"partition":2,"replicas":[1,2,3],"topic":"t"}],"version":1}
+    "#]].assert_eq(&resized(&folder(), "3"));
 }
