@@ -12,7 +12,7 @@ mod outcome;
 
 pub use generate::{Shape, generate};
 pub use json::read_json;
-pub use outcome::{Outcome, outcome, write_placement, write_reassignment};
+pub use outcome::{Outcome, Reassignment, outcome, write_placement};
 
 use std::collections::BTreeMap;
 use std::fs::File;

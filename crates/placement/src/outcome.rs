@@ -1,8 +1,10 @@
 //! What a plan makes of partitions, by name.
 
+use std::collections::BTreeSet;
 use std::io::{Error, Write};
 
 use planner::balance::Cluster;
+use serde_json::Value;
 
 use crate::Named;
 
@@ -68,22 +70,54 @@ pub fn write_placement(named: &Named, after: &Cluster, out: &mut impl Write) -> 
     Ok(())
 }
 
-/// Writes the changed partitions as Kafka's `kafka-reassign-partitions` reads them.
-///
-/// # Errors
-/// What the writer says.
-pub fn write_reassignment(named: &Named, after: &Cluster, out: &mut impl Write) -> Result<(), Error> {
-    let changed = (0..named.cluster.partitions()).filter_map(|partition| {
-        let outcome = outcome(named, after, partition);
-        outcome.changes().then(|| {
-            serde_json::json!({
+/// What a plan changes, as Kafka's `kafka-reassign-partitions` takes it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reassignment {
+    rows: Vec<Value>,
+    /// Partitions that change and are left out, as their list names a broker that is not alive: the tool refuses a whole
+    /// file for one of them ("Unknown broker id").
+    pub left_out: Vec<u32>,
+    /// Partitions in the file that get another leader: their list begins with it, and an election of preferred leaders has to
+    /// follow.
+    pub elections: u64,
+}
+
+impl Reassignment {
+    /// What `after` changes.
+    pub fn new(named: &Named, after: &Cluster) -> Reassignment {
+        let known = named.broker_ids.iter().zip(named.cluster.brokers());
+        let alive: BTreeSet<i32> = known.filter(|(_, broker)| broker.alive).map(|(id, _)| *id).collect();
+        let mut all = Reassignment::default();
+        for partition in 0..named.cluster.partitions() {
+            let outcome = outcome(named, after, partition);
+            if !outcome.changes() {
+                continue;
+            }
+            if outcome.after.iter().any(|id| !alive.contains(id)) {
+                all.left_out.push(partition);
+                continue;
+            }
+            all.elections += u64::from(outcome.led_by != outcome.leader);
+            all.rows.push(serde_json::json!({
                 "topic": named.topics[named.cluster.topic(partition) as usize],
                 "partition": named.partitions[partition as usize],
                 "replicas": outcome.list(),
-            })
-        })
-    });
-    let all: Vec<serde_json::Value> = changed.collect();
-    serde_json::to_writer(&mut *out, &serde_json::json!({ "version": 1, "partitions": all }))?;
-    writeln!(out)
+            }));
+        }
+        all
+    }
+
+    /// Whether there is nothing to give to the tool.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn write(&self, out: &mut impl Write) -> Result<(), Error> {
+        serde_json::to_writer(&mut *out, &serde_json::json!({ "version": 1, "partitions": self.rows }))?;
+        writeln!(out)
+    }
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use placement::{Named, Outcome, fixed_point, outcome, write_placement, write_reassignment};
+use placement::{Named, Outcome, Reassignment, fixed_point, outcome, write_placement};
 use planner::balance::{
     Budget, Cluster, Goal, MILLION, Mode, NETWORK_IN, NETWORK_OUT, Plan, Policy, Preference, Reason, Score,
     audit, judge, solve,
@@ -33,7 +33,8 @@ pub(super) struct PlanCommand {
     /// Write the placement that the plan leads to: CSV, one line for each partition.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Write what changes as Kafka's kafka-reassign-partitions takes it.
+    /// Write what changes as Kafka's kafka-reassign-partitions takes it. Where another replica is to lead, its broker comes
+    /// first: when the data has moved, `kafka-leader-election --election-type preferred` makes it the leader.
     #[arg(long, value_name = "FILE")]
     reassignment_json: Option<PathBuf>,
 }
@@ -167,19 +168,26 @@ fn rows(named: &Named, plan: &Plan, after: &Cluster) -> Vec<Row> {
 
 impl PlanCommand {
     pub(super) fn run(self) -> ExitCode {
-        match self.answer() {
+        let mut notes = Vec::new();
+        let answer = self.answer(&mut notes);
+        for note in notes {
+            // Where standard error is closed there is nobody to tell.
+            let _ = writeln!(io::stderr(), "doctorkafka: {note}");
+        }
+        match answer {
             Ok(text) => print(&text),
             Err(why) => fail(&why),
         }
     }
 
-    fn answer(&self) -> Result<String, String> {
+    /// The plan as text. What else there is to say comes to the notes.
+    fn answer(&self, notes: &mut Vec<String>) -> Result<String, String> {
         let answer = self.question.answer()?;
         if let Some(path) = &self.out {
             write(path, |out| write_placement(&answer.named, &answer.after, out))?;
         }
         if let Some(path) = &self.reassignment_json {
-            write(path, |out| write_reassignment(&answer.named, &answer.after, out))?;
+            reassignment(&answer, path, notes)?;
         }
         Ok(if self.json { render::json(&answer) } else { render::text(&answer) })
     }
@@ -197,6 +205,32 @@ impl Explain {
             Err(why) => fail(&why),
         }
     }
+}
+
+/// Writes the file for Kafka's tool, and says what is not in it and what has to follow.
+fn reassignment(answer: &Answer, path: &Path, notes: &mut Vec<String>) -> Result<(), String> {
+    let whole = Reassignment::new(&answer.named, &answer.after);
+    if let Some(first) = whole.left_out.first() {
+        notes.push(format!(
+            "{} partitions are left out of {} (the first is {}): their lists would still name a broker that is not alive, \
+             and Kafka refuses a file that names one",
+            whole.left_out.len(),
+            path.display(),
+            render::partition_name(&answer.named, *first)
+        ));
+    }
+    if whole.is_empty() {
+        notes.push(format!("{} is not written: there is nothing to reassign", path.display()));
+        return Ok(());
+    }
+    if whole.elections > 0 {
+        notes.push(format!(
+            "{} partitions get another leader: when the reassignment has ended, run kafka-leader-election \
+             --election-type preferred",
+            whole.elections
+        ));
+    }
+    write(path, |out| whole.write(out))
 }
 
 fn write(path: &Path, content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<(), String> {

@@ -43,8 +43,14 @@ fn plan(arguments: &[&str]) -> Result<String, String> {
 }
 
 fn plan_for(folder: &tempfile::TempDir, arguments: &[&str]) -> Result<String, String> {
+    with_notes(folder, arguments).map(|(text, _)| text)
+}
+
+fn with_notes(folder: &tempfile::TempDir, arguments: &[&str]) -> Result<(String, Vec<String>), String> {
+    let mut notes = Vec::new();
     let from = ["plan", "--from", folder.path().to_str().unwrap()];
-    Line::try_parse_from(from.iter().chain(arguments)).map_err(|error| error.to_string())?.plan.answer()
+    let line = Line::try_parse_from(from.iter().chain(arguments)).map_err(|error| error.to_string())?;
+    line.plan.answer(&mut notes).map(|text| (text, notes))
 }
 
 fn explain_for(folder: &tempfile::TempDir, arguments: &[&str]) -> Result<String, String> {
@@ -184,6 +190,40 @@ fn partitions_and_brokers_are_explained() {
     "#]]
     .assert_eq(&all.map(Result::unwrap).join("\n"));
     assert_eq!(explain(&["--partition", "t-9"]).unwrap_err(), "there is no partition t-9");
+}
+
+#[test]
+fn a_reassignment_names_no_dead_broker_and_says_what_is_left_out() {
+    let folder = folder();
+    fs::write(folder.path().join("brokers.csv"), BROKERS.replace("2,b,ALIVE", "2,b,DEAD")).unwrap();
+    let file = folder.path().join("moves.json");
+    // Broker 3 has room for one replica of those that broker 2 held.
+    let full = BROKERS
+        .replace("2,b,ALIVE", "2,b,DEAD")
+        .replace("3,c,ALIVE,100,1000,1000,1000", "3,c,ALIVE,100,1000,1000,150");
+    fs::write(folder.path().join("brokers.csv"), full).unwrap();
+    let to = ["--reassignment-json", file.to_str().unwrap()];
+    let goals = ["--goals", "DiskCapacityGoal,LeaderReplicaDistributionGoal"];
+    let (_, notes) = with_notes(&folder, &[&goals[..], &to].concat()).unwrap();
+    let written = fs::read_to_string(&file).unwrap();
+    expect![[r#"
+        {"partitions":[{"partition":1,"replicas":[3,1],"topic":"t"}],"version":1}
+        1 partitions get another leader: when the reassignment has ended, run kafka-leader-election --election-type preferred"#]]
+        .assert_eq(&format!("{written}{}", notes.join("\n").replace(file.to_str().unwrap(), "FILE")));
+}
+
+#[test]
+fn no_reassignment_is_written_where_nothing_changes() {
+    let folder = folder();
+    let file = folder.path().join("moves.json");
+    let (text, notes) =
+        with_notes(&folder, &["--mode", "heal", "--reassignment-json", file.to_str().unwrap()]).unwrap();
+    assert!(text.contains("Nothing is to be changed."));
+    assert!(
+        notes.len() == 1 && notes[0].ends_with("is not written: there is nothing to reassign"),
+        "{notes:?}"
+    );
+    assert!(!file.exists());
 }
 
 /// Each of three brokers holds every partition.
