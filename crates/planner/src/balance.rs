@@ -30,7 +30,7 @@ mod audit;
 
 pub use audit::{Violation, audit};
 pub use cluster::{
-    Broker, Builder, CPU, Cluster, ClusterError, DISK, Loads, MAX_LOAD, Mark, NETWORK_IN, NETWORK_OUT,
+    Broker, Builder, CPU, Cluster, ClusterError, DISK, Loads, Lock, MAX_LOAD, Mark, NETWORK_IN, NETWORK_OUT,
     Partition, RESOURCES, Replica,
 };
 pub use mode::{Mode, with_replication_factor};

@@ -124,7 +124,9 @@ pub(crate) fn arrive(state: &mut State<'_>, dice: &mut Dice, mut pool: Vec<u32>)
 
 /// Makes room for replicas that are still on dead brokers: another of the partition, that has gone elsewhere, goes home.
 fn rescue(state: &mut State<'_>) {
-    let left: Vec<u32> = state.dead.iter().flat_map(|broker| state.on[*broker].iter().copied()).collect();
+    let dead = state.dead.iter().flat_map(|broker| state.on[*broker].iter().copied());
+    let failed = state.failed.iter().copied().filter(|r| state.place[*r as usize] == state.home(*r));
+    let left: Vec<u32> = dead.chain(failed).filter(|replica| !state.locked(*replica)).collect();
     for replica in left {
         let row = state.cluster.row(state.part[replica as usize]);
         let away = row.map(|other| other as u32).find(|other| {
@@ -145,7 +147,9 @@ fn has_room(state: &State<'_>, broker: usize) -> bool {
     let known = &state.cluster.brokers[broker];
     known.alive
         && known.takes_replicas
-        && (known.mark == Mark::New || state.policy.moves != Moves::ToNew || !state.dead.is_empty())
+        && (known.mark == Mark::New
+            || state.policy.moves != Moves::ToNew
+            || !(state.dead.is_empty() && state.failed.is_empty()))
         && state.sum[broker][COUNT] < state.bands.of[broker][COUNT].high
 }
 
@@ -219,7 +223,7 @@ fn roomiest(state: &State<'_>, replica: u32, figures: &Figures, open: &mut [(i64
 fn least_harm(state: &State<'_>, replica: u32) -> u32 {
     let home = state.home(replica);
     let figures = state.figures(replica);
-    let alive = state.cluster.brokers[home as usize].alive;
+    let alive = !state.cluster.homeless(replica);
     let may =
         |to: &u32| (alive && *to == home) || (state.may_take(replica, *to) && state.has_disk(replica, *to));
     let harm = |to: u32| {

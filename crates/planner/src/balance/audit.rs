@@ -67,14 +67,14 @@ pub enum Violation {
         /// The broker.
         broker: u32,
     },
-    /// Leadership for a broker that is dead or may not lead.
+    /// Leadership for a broker that is dead or may not lead, or whose replica is not in sync.
     Leader {
         /// The partition.
         partition: u32,
         /// The broker.
         broker: u32,
     },
-    /// A frozen partition changes where no broker is dead.
+    /// A frozen partition changes where no broker is dead, or one that is never touched.
     Frozen {
         /// The partition.
         partition: u32,
@@ -234,24 +234,28 @@ fn check_permissions(cluster: &Cluster, change: &Change, found: &mut Vec<Violati
     let old = cluster.replicas(partition);
     let broker = |ordinal: u32| &cluster.brokers()[ordinal as usize];
     let set = cluster.bound_set(cluster.topic(partition));
-    let mut touched = false;
-    for (from, to) in old.iter().copied().zip(change.replicas.iter().copied()) {
+    let mut touched = cluster.lock(partition).is_some();
+    for (position, (from, to)) in (0..).zip(old.iter().copied().zip(change.replicas.iter().copied())) {
         if from == to {
             continue;
         }
-        touched |= broker(from).alive;
+        touched |= broker(from).alive && !cluster.offline(partition, position);
         let belongs = set.is_none() || broker(to).set == set;
         if !broker(to).alive || !broker(to).takes_replicas || !belongs {
             found.push(Violation::Target { partition, broker: to });
         }
     }
-    let led_by = old[cluster.leader(partition) as usize];
+    let was = cluster.leader(partition);
+    let led_by = old[was as usize];
     let leads = change.replicas[change.leader as usize];
     if leads != led_by {
-        if !broker(leads).alive || !broker(leads).takes_leadership {
+        // A broker that is new to the partition has copied all before it can lead.
+        let keeps = (0..).zip(old).find(|(_, broker)| **broker == leads).map(|(position, _)| position);
+        let behind = keeps.is_some_and(|position| !cluster.in_sync(partition, position));
+        if !broker(leads).alive || !broker(leads).takes_leadership || behind {
             found.push(Violation::Leader { partition, broker: leads });
         }
-        touched |= broker(led_by).alive;
+        touched |= broker(led_by).alive && !cluster.offline(partition, was);
     }
     if touched && cluster.frozen(partition) {
         found.push(Violation::Frozen { partition });

@@ -19,11 +19,17 @@ pub(crate) fn fewest_moves(state: &State<'_>) -> u64 {
     let bands = Bands::new(state.cluster, &exact, &exact.goals);
     let leave: Vec<u64> = (0..state.cost.len())
         .map(|broker| match state.cluster.brokers[broker].alive {
-            true => from_broker(state, &bands, broker),
-            false => state.on[broker].len() as u64,
+            true => from_broker(state, &bands, broker).max(failed_on(state, broker)),
+            false => state.on[broker].iter().filter(|replica| !state.locked(**replica)).count() as u64,
         })
         .collect();
     departures(state, &leave).max(arrivals(state, &bands, &leave))
+}
+
+/// What must leave a living broker whose log dirs have failed.
+fn failed_on(state: &State<'_>, broker: usize) -> u64 {
+    let on = |replica: &&u32| state.home(**replica) as usize == broker && !state.locked(**replica);
+    state.failed.iter().filter(on).count() as u64
 }
 
 /// What must leave all brokers, if so many must leave each, and racks must not be shared.

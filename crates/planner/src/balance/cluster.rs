@@ -82,9 +82,35 @@ pub struct Partition {
     pub leader_cpu: i64,
     /// Outbound network that the leader takes on top.
     pub leader_network_out: i64,
-    /// Whether it may not be touched, unless a replica is on a dead broker.
+    /// Whether it may not be touched, unless a replica is on a dead broker. [`Builder::lock`] forbids that, too.
     pub frozen: bool,
 }
+
+/// Why a partition is never touched, not even where a replica is on a dead broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lock {
+    /// It is being reassigned: whoever gives another order cancels that one.
+    Reassigning,
+    /// A broker that holds it is under maintenance.
+    Maintenance,
+    /// No replica on a living broker is in sync: there is nothing to copy from, and nobody to lead.
+    NothingInSync,
+}
+
+impl fmt::Display for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Lock::Reassigning => write!(f, "it is being reassigned"),
+            Lock::Maintenance => write!(f, "a broker that holds it is under maintenance"),
+            Lock::NothingInSync => write!(f, "no replica of it on a living broker is in sync"),
+        }
+    }
+}
+
+/// The replica lacks what others have.
+const BEHIND: u8 = 1;
+/// The replica stands in a log dir that has failed.
+const OFFLINE: u8 = 2;
 
 /// Why a [`Cluster`] cannot be built. What was refused was not added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +136,11 @@ pub enum ClusterError {
     BadReplicationFactor,
     /// The leader is not a position of the replica list.
     LeaderOutOfRange,
+    /// There is no such partition, or no such position in its list.
+    ReplicaOutOfRange {
+        /// The partition as given.
+        partition: u32,
+    },
     /// More brokers, partitions or replicas than 32-bit ordinals can count.
     TooManyOrdinals,
 }
@@ -123,6 +154,9 @@ impl fmt::Display for ClusterError {
             ClusterError::DuplicateReplica { broker } => write!(f, "broker {broker} holds two replicas"),
             ClusterError::BadReplicationFactor => write!(f, "the partition has no replicas, or too many"),
             ClusterError::LeaderOutOfRange => write!(f, "the leader is not in the replica list"),
+            ClusterError::ReplicaOutOfRange { partition } => {
+                write!(f, "there is no such replica of partition {partition}")
+            }
             ClusterError::TooManyOrdinals => write!(f, "more than 32-bit ordinals can count"),
         }
     }
@@ -145,10 +179,12 @@ pub struct Cluster {
     pub(crate) leader_network_out: Vec<i64>,
     pub(crate) potential: Vec<i64>,
     pub(crate) frozen: Vec<bool>,
+    lock: Vec<Option<Lock>>,
     pub(crate) start: Vec<u32>,
     // One entry per replica.
     pub(crate) place: Vec<u32>,
     pub(crate) load: Vec<Loads>,
+    condition: Vec<u8>,
     pub(crate) total: Loads,
 }
 
@@ -168,9 +204,11 @@ impl Cluster {
                 leader_network_out: Vec::new(),
                 potential: Vec::new(),
                 frozen: Vec::new(),
+                lock: Vec::new(),
                 start: vec![0],
                 place: Vec::new(),
                 load: Vec::new(),
+                condition: Vec::new(),
                 total: [0; RESOURCES],
             },
         }
@@ -239,9 +277,55 @@ impl Cluster {
         self.potential[partition as usize]
     }
 
-    /// Whether a partition may not be touched.
+    /// Whether a partition may not be touched, unless a replica is on a dead broker.
     pub fn frozen(&self, partition: u32) -> bool {
         self.frozen[partition as usize]
+    }
+
+    /// Why a partition is never touched, if it is not. It counts as frozen, too.
+    pub fn lock(&self, partition: u32) -> Option<Lock> {
+        self.lock[partition as usize]
+    }
+
+    /// Whether a replica has what its leader has: no other is given leadership where it stands. Of replicas that move it says
+    /// nothing: they are copied anew.
+    pub fn in_sync(&self, partition: u32, position: u32) -> bool {
+        self.keeps_up(self.start[partition as usize] + position)
+    }
+
+    /// Whether a replica is offline although its broker lives: its log dir has failed. Only another broker can hold it.
+    pub fn offline(&self, partition: u32, position: u32) -> bool {
+        self.failed(self.start[partition as usize] + position)
+    }
+
+    /// [`in_sync`](Self::in_sync) by the place in the flat columns.
+    pub(crate) fn keeps_up(&self, replica: u32) -> bool {
+        self.condition[replica as usize] & BEHIND == 0
+    }
+
+    /// Whether any replica is not in sync.
+    pub(crate) fn any_behind(&self) -> bool {
+        self.condition.iter().any(|condition| condition & BEHIND != 0)
+    }
+
+    /// [`offline`](Self::offline) by the place in the flat columns.
+    pub(crate) fn failed(&self, replica: u32) -> bool {
+        self.condition[replica as usize] & OFFLINE != 0
+    }
+
+    /// Whether a replica cannot stay where it is: its broker does not live, or its log dir has failed.
+    pub(crate) fn homeless(&self, replica: u32) -> bool {
+        !self.brokers[self.place[replica as usize] as usize].alive || self.failed(replica)
+    }
+
+    /// Replicas that are offline if a partition stands on these brokers.
+    pub(crate) fn offline_in(&self, partition: u32, list: &[u32]) -> i64 {
+        let row = self.row(partition);
+        let offline = |(replica, broker): &(usize, &u32)| {
+            !self.brokers[**broker as usize].alive
+                || (self.failed(*replica as u32) && self.place[*replica] == **broker)
+        };
+        row.zip(list).filter(offline).count() as i64
     }
 
     /// Sum of each resource over all replicas.
@@ -257,6 +341,10 @@ impl Cluster {
     /// The same cluster with other brokers and leaders.
     pub(crate) fn placed(&self, place: &[u32], leader: &[u32]) -> Cluster {
         let mut cluster = self.clone();
+        for (condition, (home, place)) in cluster.condition.iter_mut().zip(self.place.iter().zip(place)) {
+            // What moves is copied anew.
+            *condition = if home == place { *condition } else { 0 };
+        }
         cluster.place.copy_from_slice(place);
         for (position, (leader, start)) in cluster.leader.iter_mut().zip(leader.iter().zip(&self.start)) {
             *position = leader - start;
@@ -340,6 +428,7 @@ impl Builder {
         for replica in &partition.replicas {
             cluster.place.push(replica.broker);
             cluster.load.push(replica.load);
+            cluster.condition.push(0);
         }
         let leader = &partition.replicas[partition.leader as usize];
         cluster.potential.push(leader.load[NETWORK_OUT] + partition.leader_network_out);
@@ -348,9 +437,47 @@ impl Builder {
         cluster.leader_cpu.push(partition.leader_cpu);
         cluster.leader_network_out.push(partition.leader_network_out);
         cluster.frozen.push(partition.frozen);
+        cluster.lock.push(None);
         cluster.start.push(end);
         cluster.total = total;
         Ok(this)
+    }
+
+    /// Never touches a partition.
+    ///
+    /// # Errors
+    /// [`ClusterError::ReplicaOutOfRange`].
+    pub fn lock(&mut self, partition: u32, why: Lock) -> Result<(), ClusterError> {
+        let cluster = &mut self.cluster;
+        let lock = cluster.lock.get_mut(partition as usize);
+        *lock.ok_or(ClusterError::ReplicaOutOfRange { partition })? = Some(why);
+        cluster.frozen[partition as usize] = true;
+        Ok(())
+    }
+
+    /// Says that a replica is not in sync: see [`Cluster::in_sync`].
+    ///
+    /// # Errors
+    /// [`ClusterError::ReplicaOutOfRange`].
+    pub fn not_in_sync(&mut self, partition: u32, position: u32) -> Result<(), ClusterError> {
+        self.condition(partition, position, BEHIND)
+    }
+
+    /// Says that a replica's log dir has failed: see [`Cluster::offline`]. It is not in sync either.
+    ///
+    /// # Errors
+    /// [`ClusterError::ReplicaOutOfRange`].
+    pub fn offline(&mut self, partition: u32, position: u32) -> Result<(), ClusterError> {
+        self.condition(partition, position, BEHIND | OFFLINE)
+    }
+
+    fn condition(&mut self, partition: u32, position: u32, is: u8) -> Result<(), ClusterError> {
+        let cluster = &mut self.cluster;
+        if partition as usize >= cluster.topic.len() || position as usize >= cluster.row(partition).len() {
+            return Err(ClusterError::ReplicaOutOfRange { partition });
+        }
+        cluster.condition[(cluster.start[partition as usize] + position) as usize] |= is;
+        Ok(())
     }
 
     fn check(&self, partition: &Partition) -> Result<Loads, ClusterError> {

@@ -48,6 +48,14 @@ pub(crate) fn depart(state: &mut State<'_>, dice: &mut Dice) -> Vec<u32> {
     let n = state.cost.len();
     for broker in state.dead.clone() {
         for replica in state.on[broker].clone() {
+            if !state.locked(replica) {
+                state.detach(replica);
+                pool.push(replica);
+            }
+        }
+    }
+    for replica in state.failed.clone() {
+        if !state.locked(replica) {
             state.detach(replica);
             pool.push(replica);
         }

@@ -4,14 +4,15 @@
 use super::policy::{Goal, Leaders};
 use super::state::State;
 
-/// Gives the leadership of partitions led from dead brokers to replicas that live; with [`Leaders::Demoted`] also of those
+/// Gives the leadership of partitions led from dead brokers to replicas that live and are in sync; with [`Leaders::Demoted`] also of those
 /// led from brokers that may not lead.
 pub(crate) fn hand_over(state: &mut State<'_>) {
     for partition in 0..state.cluster.partitions() {
         let leader = state.leader[partition as usize];
         let led_by = &state.cluster.brokers[state.place[leader as usize] as usize];
         let demoted = state.policy.leaders == Leaders::Demoted && !led_by.takes_leadership;
-        if led_by.alive && !(demoted && state.touchable(leader)) {
+        let leads = led_by.alive && !state.cluster.failed(leader);
+        if (leads && !(demoted && state.touchable(leader))) || state.cluster.lock(partition).is_some() {
             continue;
         }
         let row = state.cluster.row(partition);
@@ -28,7 +29,7 @@ pub(crate) fn hand_over(state: &mut State<'_>) {
 
 fn may_lead(state: &State<'_>, replica: u32) -> bool {
     let broker = &state.cluster.brokers[state.place[replica as usize] as usize];
-    broker.alive && broker.takes_leadership
+    broker.alive && broker.takes_leadership && state.cluster.keeps_up(replica)
 }
 
 /// Gives leaders of chosen topics to brokers that lack them: by election where a replica is there, else by a move.

@@ -124,8 +124,8 @@ fn mark_overloaded(cluster: &mut Cluster, watermark: &[i64; 4]) {
 ///
 /// Replicas that are yet to be created wait at the end of their lists on brokers of their own that follow the cluster's:
 /// they do not live, so that a plan brings all off them. A new replica takes as much as the leader would as a follower.
-/// What is too much goes: never a leader that lives, first what is not on a living broker, then what shares a rack, then the last of
-/// the list. A partition of as many replicas as it shall have is not changed, nor is a frozen one.
+/// What is too much goes: never a leader that lives, first what is not on a living broker or in a failed log dir, then what is not in
+/// sync, then what shares a rack, then the last of the list. A partition of as many replicas as it shall have is not changed, nor is a frozen one.
 pub fn with_replication_factor(cluster: &Cluster, topics: &[u32], factor: u32) -> Cluster {
     let changes = |partition: u32| {
         factor > 0 && topics.contains(&cluster.topic(partition)) && !cluster.frozen(partition)
@@ -155,10 +155,21 @@ pub fn with_replication_factor(cluster: &Cluster, topics: &[u32], factor: u32) -
     }
     for ordinal in 0..cluster.partitions() {
         let mut partition = own(cluster, ordinal);
+        let mut origin: Vec<u32> = (0..cluster.row(ordinal).len() as u32).collect();
         if changes(ordinal) {
-            resize(cluster, &mut partition, factor as usize);
+            resize(cluster, ordinal, &mut partition, &mut origin, factor as usize);
         }
         refused |= builder.add_partition(&partition).is_err();
+        if let Some(lock) = cluster.lock(ordinal) {
+            refused |= builder.lock(ordinal, lock).is_err();
+        }
+        for (position, origin) in (0..).zip(origin) {
+            if cluster.offline(ordinal, origin) {
+                refused |= builder.offline(ordinal, position).is_err();
+            } else if !cluster.in_sync(ordinal, origin) {
+                refused |= builder.not_in_sync(ordinal, position).is_err();
+            }
+        }
     }
     // Sums beyond what can be counted: nothing is changed.
     if refused { cluster.clone() } else { builder.build() }
@@ -177,11 +188,9 @@ fn own(cluster: &Cluster, partition: u32) -> Partition {
     }
 }
 
-fn known_alive(cluster: &Cluster, broker: u32) -> bool {
-    cluster.brokers.get(broker as usize).is_some_and(|known| known.alive)
-}
-
-fn resize(cluster: &Cluster, partition: &mut Partition, factor: usize) {
+/// Makes a list longer or shorter. `origin` has the former positions of those that were there.
+fn resize(cluster: &Cluster, ordinal: u32, partition: &mut Partition, origin: &mut Vec<u32>, factor: usize) {
+    let start = cluster.row(ordinal).start as u32;
     let load = partition.replicas[partition.leader as usize].load;
     let waiting = cluster.brokers.len() as u32..;
     for broker in waiting.take(factor.saturating_sub(partition.replicas.len())) {
@@ -190,19 +199,22 @@ fn resize(cluster: &Cluster, partition: &mut Partition, factor: usize) {
     while partition.replicas.len() > factor {
         let known = |replica: &Replica| &cluster.brokers[replica.broker as usize];
         let leader = partition.leader as usize;
-        let stays = |at: &usize| *at == leader && known(&partition.replicas[leader]).alive;
+        let homeless = |at: usize| cluster.homeless(start + origin[at]);
+        let stays = |at: &usize| *at == leader && !homeless(leader);
         let worth = |at: &usize| {
             let this = &partition.replicas[*at];
             let shares =
                 |other: &Replica| other.broker != this.broker && known(other).rack == known(this).rack;
-            (!known(this).alive, partition.replicas.iter().any(shares), *at)
+            let behind = !cluster.keeps_up(start + origin[*at]);
+            (homeless(*at), behind, partition.replicas.iter().any(shares), *at)
         };
         let leavers = (0..partition.replicas.len()).filter(|at| !stays(at));
         let Some(leaver) = leavers.max_by_key(worth) else { break };
         partition.replicas.remove(leaver);
+        origin.remove(leaver);
         if leaver == leader {
-            let heir = partition.replicas.iter().position(|replica| known_alive(cluster, replica.broker));
-            partition.leader = heir.unwrap_or(0) as u32;
+            let able = |at: &u32| !cluster.homeless(start + *at) && cluster.keeps_up(start + *at);
+            partition.leader = origin.iter().position(able).unwrap_or(0) as u32;
         } else {
             partition.leader -= u32::from(leaver < leader);
         }

@@ -23,10 +23,8 @@ pub(crate) fn order(
         .into_iter()
         .map(|change| {
             let before = cluster.replicas(change.partition);
-            let dead = |brokers: &[u32]| {
-                brokers.iter().filter(|b| !cluster.brokers[**b as usize].alive).count() as i64
-            };
-            let offline = dead(before) - dead(&change.replicas);
+            let offline = cluster.offline_in(change.partition, before)
+                - cluster.offline_in(change.partition, &change.replicas);
             let racks = crowded(cluster, before) - crowded(cluster, &change.replicas);
             let bytes = i128::from(disk(cluster, &change)) + 1;
             let net = net(cluster, &change);

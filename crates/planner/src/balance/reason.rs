@@ -20,7 +20,7 @@ pub struct Reason {
 /// What a change is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Purpose {
-    /// Brings replicas off brokers that are not alive, or leadership to one that lives.
+    /// Brings replicas off brokers that are not alive or out of failed log dirs, or leadership to one that lives.
     Offline,
     /// Creates replicas that a partition is to have more.
     Created,
@@ -73,14 +73,13 @@ impl<'a> Purposes<'a> {
         let known = |broker: u32| &self.cluster.brokers[broker as usize];
         let leads = |list: &[u32], at: u32| known(list[at as usize]);
         let waits = |broker: u32| known(broker).mark == Mark::Waiting;
-        let dead = |list: &[u32]| {
-            list.iter().filter(|broker| !known(**broker).alive && !waits(**broker)).count() as i64
-        };
         let waiting = |list: &[u32]| list.iter().filter(|broker| waits(**broker)).count() as i64;
-        let (was, is) =
-            (leads(old, self.cluster.leader(change.partition)), leads(&change.replicas, change.leader));
+        let leader = self.cluster.leader(change.partition);
+        let (was, is) = (leads(old, leader), leads(&change.replicas, change.leader));
+        let dead = |list: &[u32]| self.cluster.offline_in(change.partition, list) - waiting(list);
         let healed = dead(old) - dead(&change.replicas);
-        if healed > 0 || (!was.alive && is.alive) {
+        let orphan = !was.alive || self.cluster.offline(change.partition, leader);
+        if healed > 0 || (orphan && is.alive) {
             return Reason { purpose: Purpose::Offline, gain: healed.max(1) };
         }
         let created = waiting(old) - waiting(&change.replicas);

@@ -251,11 +251,16 @@ fn steps_from(cluster: &Cluster, policy: &Policy, partition: u32, now: &[u32], l
     let known = |broker: u32| &cluster.brokers[broker as usize];
     let may_lead =
         |broker: u32| known(broker).alive && (known(broker).takes_leadership || broker == home[first]);
-    let may_pass = |heir: usize| match policy.leaders {
-        Leaders::All => true,
-        Leaders::Orphaned => !known(home[first]).alive,
-        Leaders::ToPlaced => heir == first || !known(home[first]).alive || !known(home[heir]).alive,
-        Leaders::Demoted => !known(home[first]).alive || !known(home[first]).takes_leadership,
+    let row = cluster.row(partition);
+    let homeless = |at: usize| cluster.homeless((row.start + at) as u32);
+    let may_pass = |heir: usize| {
+        let asked = match policy.leaders {
+            Leaders::All => true,
+            Leaders::Orphaned => homeless(first),
+            Leaders::ToPlaced => heir == first || homeless(first) || homeless(heir),
+            Leaders::Demoted => homeless(first) || !known(home[first]).takes_leadership,
+        };
+        asked && (heir == first || cluster.keeps_up((row.start + heir) as u32))
     };
     for position in (0..now.len() as u32).filter(|position| *position != leader) {
         if may_lead(now[position as usize]) && may_pass(position as usize) {
@@ -263,7 +268,10 @@ fn steps_from(cluster: &Cluster, policy: &Policy, partition: u32, now: &[u32], l
         }
     }
     let may_move = |position: usize, to: u32| {
-        let offline = !known(home[position]).alive;
+        let offline = homeless(position);
+        if offline && to == home[position] {
+            return false;
+        }
         match policy.moves {
             Moves::Nothing => false,
             _ if offline => true,

@@ -16,7 +16,7 @@ use super::unmet::Obstacle;
 /// met is not given up to come nearer to one that cannot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Score {
-    /// Replicas on dead brokers.
+    /// Replicas on dead brokers or in failed log dirs.
     pub offline: u64,
     /// Partitions led from living brokers that may not lead, where that is what a plan is to end ([`Leaders::Demoted`]).
     pub demoted: u64,
@@ -262,7 +262,8 @@ impl<'a> Meter<'a> {
             }
             let held = &mut self.topic[cluster.topic[p] as usize * n + broker];
             *held = held.wrapping_add_signed(sign as i32);
-            if !cluster.brokers[broker].alive {
+            let stays = cluster.place[replica] as usize == broker;
+            if !cluster.brokers[broker].alive || (stays && cluster.failed(replica as u32)) {
                 self.offline = self.offline.wrapping_add_signed(sign);
             }
         }

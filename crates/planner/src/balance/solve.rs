@@ -102,7 +102,8 @@ pub fn solve(cluster: &Cluster, policy: &Policy, budget: &Budget) -> Plan {
         let (place, heirs) = if policy.exchange { found } else { settle(cluster, found.0, found.1) };
         let meter = Meter::new(cluster, policy, place, heirs);
         let score = meter.score();
-        if score >= after || !acceptable(policy, &after, &score) || passes_unasked(cluster, policy, &meter) {
+        let wrong = passes_unasked(cluster, policy, &meter) || passes_to_behind(cluster, &meter);
+        if score >= after || !acceptable(policy, &after, &score) || wrong {
             break;
         }
         (best, after) = (meter, score);
@@ -207,12 +208,24 @@ fn passes_unasked(cluster: &Cluster, policy: &Policy, meter: &Meter<'_>) -> bool
         let led_by = &cluster.brokers[was as usize];
         let moved = !new.contains(&was);
         let asked = match policy.leaders {
-            Leaders::ToPlaced => !cluster.brokers[old[is as usize] as usize].alive,
+            Leaders::ToPlaced => cluster.homeless(cluster.row(partition).start as u32 + is),
             Leaders::Demoted => !led_by.takes_leadership,
             Leaders::All | Leaders::Orphaned => false,
         };
-        was != leads && led_by.alive && !moved && !asked
+        let orphan = !led_by.alive || cluster.offline(partition, cluster.leader(partition));
+        was != leads && !orphan && !moved && !asked
     })
+}
+
+/// Whether leadership would pass to a replica that is not in sync. One that left and came back, round by round, stays for Kafka.
+fn passes_to_behind(cluster: &Cluster, meter: &Meter<'_>) -> bool {
+    cluster.any_behind()
+        && (0..cluster.partitions()).any(|partition| {
+            let (old, (new, is)) = (cluster.replicas(partition), meter.list(partition));
+            let (was, leads) = (old[cluster.leader(partition) as usize], new[is as usize]);
+            let behind = (0..).zip(old).any(|(at, held)| *held == leads && !cluster.in_sync(partition, at));
+            was != leads && behind
+        })
 }
 
 fn leave_rack(cluster: &Cluster, changes: &[Change]) -> u64 {

@@ -33,6 +33,8 @@ pub(crate) struct State<'a> {
     pub(crate) chosen: Chosen,
     /// Brokers that are not alive.
     pub(crate) dead: Vec<usize>,
+    /// Replicas in failed log dirs of living brokers.
+    pub(crate) failed: Vec<u32>,
     /// Whether the replicas of a broker may move by the policy.
     source: Vec<bool>,
     /// Replicas of each broker, in no order, and where each replica stands there.
@@ -76,6 +78,9 @@ impl<'a> State<'a> {
                 Chosen::none(cluster)
             },
             dead: (0..n).filter(|broker| !cluster.brokers[*broker].alive).collect(),
+            failed: (0..cluster.place.len() as u32)
+                .filter(|r| cluster.failed(*r) && cluster.brokers[cluster.place[*r as usize] as usize].alive)
+                .collect(),
             source: vec![true; n],
             on: vec![Vec::new(); n],
             slot: Vec::with_capacity(cluster.place.len()),
@@ -145,17 +150,18 @@ impl<'a> State<'a> {
 
     /// Whether the policy lets leadership pass from one replica to another of its partition.
     pub(crate) fn may_pass(&self, leader: u32, heir: u32) -> bool {
-        let home = |replica: u32| &self.cluster.brokers[self.home(replica) as usize];
+        let cluster = self.cluster;
+        let home = |replica: u32| &cluster.brokers[self.home(replica) as usize];
         // By where things stood when planning began: what the plan itself has passed on it may pass on again.
         let partition = self.part[leader as usize];
-        let first = home(self.cluster.row(partition).start as u32 + self.cluster.leader(partition));
+        let first = cluster.row(partition).start as u32 + cluster.leader(partition);
         let leads = match self.policy.leaders {
             Leaders::All => true,
-            Leaders::Orphaned => !first.alive,
-            Leaders::ToPlaced => !first.alive || !home(heir).alive,
-            Leaders::Demoted => !first.alive || !first.takes_leadership,
+            Leaders::Orphaned => cluster.homeless(first),
+            Leaders::ToPlaced => cluster.homeless(first) || cluster.homeless(heir),
+            Leaders::Demoted => cluster.homeless(first) || !home(first).takes_leadership,
         };
-        leads && self.spares(leader)
+        leads && cluster.keeps_up(heir) && self.spares(leader)
     }
 
     /// The brokers as they stand.
@@ -293,11 +299,15 @@ impl<'a> State<'a> {
             && (self.leader[partition as usize] != replica || broker.takes_leadership)
             && !self.holds(partition, to)
             // What a kept broker holds stays its own: Kafka would not exchange it for another replica's data.
-            && (self.home(replica) == to || !self.cluster.replicas(partition).contains(&to))
+            && if self.home(replica) == to {
+                !self.cluster.failed(replica)
+            } else {
+                !self.cluster.replicas(partition).contains(&to)
+            }
             && (self.policy.moves != Moves::ToNew
                 || broker.mark == Mark::New
                 || self.home(replica) == to
-                || !self.cluster.brokers[self.home(replica) as usize].alive)
+                || self.cluster.homeless(replica))
     }
 
     /// Whether a replica may go from where it is to a broker without a worse rack.
@@ -328,7 +338,8 @@ impl<'a> State<'a> {
     /// Whether a replica on a living broker may be moved.
     pub(crate) fn movable(&self, replica: u32) -> bool {
         !self.cluster.frozen[self.part[replica as usize] as usize]
-            && self.source[self.home(replica) as usize]
+            && (self.source[self.home(replica) as usize]
+                || (self.cluster.failed(replica) && self.policy.moves != Moves::Nothing))
             && (!self.leads(replica) || self.spares(replica))
     }
 
@@ -336,6 +347,11 @@ impl<'a> State<'a> {
     #[inline]
     pub(crate) fn open(&self, replica: u32, partition: u32) -> bool {
         !self.cluster.frozen[partition as usize] && self.source[self.home(replica) as usize]
+    }
+
+    /// Whether a replica's partition is never touched.
+    pub(crate) fn locked(&self, replica: u32) -> bool {
+        self.cluster.lock(self.part[replica as usize]).is_some()
     }
 
     /// Whether a partition may be given another leader.

@@ -2,6 +2,7 @@
 
 mod brute;
 mod clusters;
+mod conditions;
 mod damage;
 mod laws;
 mod modes;

@@ -68,9 +68,15 @@ impl<'a> Placement<'a> {
 
 /// The score by the definitions of [`Goal`], [`Policy`] and [`Distance`].
 pub(super) fn score(placement: &Placement<'_>, policy: &Policy) -> Score {
-    let dead = |broker: &&u32| !placement.cluster.brokers()[**broker as usize].alive;
-    let offline =
-        placement.lists.iter().map(|(brokers, _)| brokers.iter().filter(dead).count()).sum::<usize>();
+    let cluster = placement.cluster;
+    let mut offline = 0_usize;
+    for (partition, (brokers, _)) in (0..).zip(&placement.lists) {
+        for (position, broker) in (0..).zip(brokers) {
+            let stays = cluster.replicas(partition)[position as usize] == *broker;
+            let in_failed_dir = stays && cluster.offline(partition, position);
+            offline += usize::from(!cluster.brokers()[*broker as usize].alive || in_failed_dir);
+        }
+    }
     let goals = policy.goals.iter().map(|goal| Distance {
         excess: distance(placement, policy, *goal),
         goal: *goal,

@@ -11,12 +11,13 @@ pub(super) fn check(cluster: &Cluster, policy: &Policy, change: &Change, found: 
     let old = cluster.replicas(partition);
     let broker = |ordinal: u32| &cluster.brokers()[ordinal as usize];
     let (was, is) = (cluster.leader(partition), change.leader);
-    let orphan = !broker(old[was as usize]).alive;
+    let homeless = |at: u32| !broker(old[at as usize]).alive || cluster.offline(partition, at);
+    let orphan = homeless(was);
     for (position, (from, to)) in (0..).zip(old.iter().zip(&change.replicas)) {
         let allowed = from == to
             || match policy.moves {
                 Moves::Nothing => false,
-                _ if !broker(*from).alive => true,
+                _ if homeless(position) => true,
                 Moves::ToNew => broker(*to).mark == Mark::New,
                 Moves::OffOverloaded => broker(*from).mark == Mark::Overloaded,
                 Moves::Offline => false,
@@ -34,7 +35,7 @@ pub(super) fn check(cluster: &Cluster, policy: &Policy, change: &Change, found: 
     let allowed = match policy.leaders {
         Leaders::All => true,
         Leaders::Orphaned => orphan,
-        Leaders::ToPlaced => orphan || !broker(old[is as usize]).alive,
+        Leaders::ToPlaced => orphan || homeless(is),
         Leaders::Demoted => orphan || demoted(broker(old[was as usize])),
     };
     if passes && !allowed {

@@ -1,7 +1,8 @@
 //! Random clusters of many shapes: skewed and even, with dead and excluded brokers, with and without enough room.
 
 use planner::balance::{
-    Broker, Cluster, DEFAULT_GOALS, Goal, Leaders, Mark, Moves, Partition, Policy, Preference, Replica,
+    Broker, Builder, Cluster, DEFAULT_GOALS, Goal, Leaders, Mark, Moves, Partition, Policy, Preference,
+    Replica,
 };
 use proptest::prelude::*;
 
@@ -18,6 +19,10 @@ pub const TOPICS: u32 = 4;
 
 impl Sketch {
     pub fn cluster(&self) -> Cluster {
+        self.builder().build()
+    }
+
+    pub fn builder(&self) -> Builder {
         let mut builder = Cluster::builder(TOPICS);
         for broker in &self.brokers {
             builder.add_broker(broker).unwrap();
@@ -33,7 +38,7 @@ impl Sketch {
         for partition in &self.partitions {
             builder.add_partition(partition).unwrap();
         }
-        builder.build()
+        builder
     }
 }
 
