@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cluster::{Broker, BrokerId, Partition, Reassignments, TopicName, TopicPartition, TopicTable};
 use planner::balance::{
-    self, CPU, Cluster, ClusterError, DISK, Goal, Loads, NETWORK_IN, NETWORK_OUT, RESOURCES,
+    self, Cluster, ClusterError, DISK, Goal, Loads, Lock, NETWORK_IN, NETWORK_OUT, RESOURCES,
 };
 use thiserror::Error;
 
@@ -33,6 +33,8 @@ pub struct Known<'a> {
     pub disks: Option<&'a Disks>,
     /// What partitions need of the network, where known.
     pub needs: Option<&'a PartitionLoads>,
+    /// Replicas that are offline although their brokers live: their log dirs have failed.
+    pub offline: BTreeSet<(BrokerId, TopicPartition)>,
     /// Bytes per second that a broker's network carries in each direction, where known.
     pub network: Option<u64>,
 }
@@ -60,6 +62,7 @@ impl<'a> Known<'a> {
                 .map(|fact| fact.value.0.clone())
                 .unwrap_or_default(),
             excluded_topics: BTreeSet::new(),
+            offline: BTreeSet::new(),
             disks: state.get().map(|fact| fact.value),
             needs: state.get().map(|fact| fact.value),
             network: None,
@@ -79,6 +82,7 @@ pub struct Question {
     /// Numbers of partitions by ordinal.
     pub partitions: Vec<i32>,
     known: [bool; RESOURCES],
+    without_disk: Vec<BrokerId>,
 }
 
 /// Why no question can be made.
@@ -124,11 +128,15 @@ impl Question {
             for (number, partition) in (0..).zip(&table.partitions) {
                 let at = TopicPartition { topic: name.clone(), partition: number };
                 let row = row(of, &at, topic, partition, &ordinals);
-                builder.add_partition(&row).map_err(|source| QuestionError::Partition { at, source })?;
+                let refused = |source| QuestionError::Partition { at: at.clone(), source };
+                let ordinal = builder.add_partition(&row).map_err(refused)?;
+                condition(of, &at, partition, ordinal, &mut builder).map_err(refused)?;
                 partitions.push(number);
             }
         }
         let disk = of.live.keys().all(|id| disk_total(of, *id).is_some_and(|bytes| bytes > 0));
+        let silent = of.live.keys().copied().filter(|id| disk_total(of, *id).is_none_or(|bytes| bytes == 0));
+        let without_disk = silent.collect();
         // What is not reported would count as nothing, and be piled up somewhere.
         let all_reported = of.needs.is_some_and(|needs| {
             let all = of.topics.values().map(|topic| topic.partitions.len()).sum::<usize>();
@@ -138,24 +146,17 @@ impl Question {
         let mut known = [false; RESOURCES];
         (known[DISK], known[NETWORK_IN], known[NETWORK_OUT]) = (disk, network, network);
         let topics = of.topics.keys().cloned().collect();
-        Ok(Self { cluster: builder.build(), brokers, topics, partitions, known })
+        Ok(Self { cluster: builder.build(), brokers, topics, partitions, known, without_disk })
     }
 
     /// Whether a goal can be judged by what is known.
     pub fn knows(&self, goal: Goal) -> bool {
-        match goal {
-            Goal::DiskCapacity | Goal::DiskDistribution => self.known[DISK],
-            Goal::NetworkInCapacity
-            | Goal::NetworkInLimit
-            | Goal::NetworkInDistribution
-            | Goal::LeaderBytesIn => self.known[NETWORK_IN],
-            Goal::NetworkOutCapacity
-            | Goal::NetworkOutLimit
-            | Goal::NetworkOutDistribution
-            | Goal::PotentialNetworkOut => self.known[NETWORK_OUT],
-            Goal::CpuCapacity | Goal::CpuDistribution => self.known[CPU],
-            _ => true,
-        }
+        goal.resource().is_none_or(|resource| self.known[resource])
+    }
+
+    /// Live brokers of which it is not known how much disk they have, so that no goal about disk can be judged.
+    pub fn without_disk(&self) -> &[BrokerId] {
+        &self.without_disk
     }
 }
 
@@ -163,8 +164,50 @@ fn units(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
+/// Room in all log dirs of a broker that have not failed.
 fn disk_total(of: &Known<'_>, id: BrokerId) -> Option<u64> {
-    of.disks?.brokers.get(&id)?.dirs.iter().map(|dir| dir.total_bytes).sum()
+    let dirs = &of.disks?.brokers.get(&id)?.dirs;
+    dirs.iter().filter(|dir| dir.error.is_none()).map(|dir| dir.total_bytes).sum()
+}
+
+/// Whether a replica lives and serves.
+fn serves(of: &Known<'_>, at: &TopicPartition, id: BrokerId) -> bool {
+    of.live.contains_key(&id) && !of.offline.contains(&(id, at.clone()))
+}
+
+/// Who leads: where Kafka names nobody, the first that it can elect.
+fn leading(of: &Known<'_>, at: &TopicPartition, partition: &Partition) -> usize {
+    let named = partition.replicas.iter().position(|id| Some(*id) == partition.leader);
+    let can = |id: &BrokerId| partition.isr.contains(id) && serves(of, at, *id);
+    named.or_else(|| partition.replicas.iter().position(can)).unwrap_or(0)
+}
+
+/// Says what of a partition is not as it should be.
+fn condition(
+    of: &Known<'_>,
+    at: &TopicPartition,
+    partition: &Partition,
+    ordinal: u32,
+    builder: &mut balance::Builder,
+) -> Result<(), ClusterError> {
+    for (position, id) in (0..).zip(&partition.replicas) {
+        if of.offline.contains(&(*id, at.clone())) {
+            builder.offline(ordinal, position)?;
+        } else if of.live.contains_key(id) && !partition.isr.contains(id) {
+            // What is on a dead broker is copied anew, and in sync then.
+            builder.not_in_sync(ordinal, position)?;
+        }
+    }
+    let lock = if of.reassignments.contains_key(at) {
+        Some(Lock::Reassigning)
+    } else if partition.replicas.iter().any(|id| of.untouched.contains(id)) {
+        Some(Lock::Maintenance)
+    } else if !partition.isr.iter().any(|id| serves(of, at, *id)) {
+        Some(Lock::NothingInSync)
+    } else {
+        None
+    };
+    lock.map_or(Ok(()), |lock| builder.lock(ordinal, lock))
 }
 
 fn broker<'k>(of: &'k Known<'_>, id: BrokerId, racks: &mut BTreeMap<&'k str, u32>) -> balance::Broker {
@@ -206,10 +249,6 @@ fn row(
     let followers = (partition.replicas.len() as u64).saturating_sub(1);
     let out = need.bytes_out.saturating_add(need.bytes_in.saturating_mul(followers));
     let ordinal = |id: &BrokerId| ordinals.get(id).copied().unwrap_or(u32::MAX);
-    let leader = partition.replicas.iter().position(|id| Some(*id) == partition.leader);
-    let frozen = of.reassignments.contains_key(at)
-        || of.excluded_topics.contains(&at.topic)
-        || partition.replicas.iter().any(|id| of.untouched.contains(id));
     balance::Partition {
         topic,
         replicas: partition
@@ -217,10 +256,10 @@ fn row(
             .iter()
             .map(|id| balance::Replica { broker: ordinal(id), load })
             .collect(),
-        leader: u32::try_from(leader.unwrap_or(0)).unwrap_or(0),
+        leader: u32::try_from(leading(of, at, partition)).unwrap_or(0),
         leader_cpu: 0,
         leader_network_out: units(out),
-        frozen,
+        frozen: of.excluded_topics.contains(&at.topic),
     }
 }
 

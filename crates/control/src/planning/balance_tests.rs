@@ -81,3 +81,55 @@ fn a_plan_comes_of_it() {
     assert_eq!(audit(&question.cluster, &policy, &Budget::default(), &plan), Ok(()));
     assert!(plan.after.is_clean() && !plan.changes.is_empty(), "{plan:?}");
 }
+
+#[test]
+fn only_who_is_in_sync_may_lead_and_what_has_nobody_in_sync_is_locked() {
+    let state = state("b1\nb2\nb3\nt-0: 1* 2~ 3\nt-1: 1~ 2~\nu-0: 1* +3~");
+    let mut known = Known::of(&state).unwrap();
+    let at = TopicPartition::new("t", 1);
+    let topic = known.topics.get_mut(&at.topic).unwrap();
+    let mut lost = topic.partitions[1].clone();
+    (lost.leader, lost.isr) = (None, Box::default());
+    let mut partitions = topic.partitions.to_vec();
+    partitions[1] = lost;
+    let mut changed = cluster::Topic::clone(topic);
+    changed.partitions = partitions.into();
+    *topic = changed.into();
+    let question = Question::new(&known).unwrap();
+    let in_sync: Vec<bool> = (0..3).map(|at| question.cluster.in_sync(0, at)).collect();
+    assert_eq!(in_sync, [true, false, true]);
+    let locks: Vec<Option<Lock>> = (0..3).map(|partition| question.cluster.lock(partition)).collect();
+    assert_eq!(locks, [None, Some(Lock::NothingInSync), Some(Lock::Reassigning)]);
+}
+
+#[test]
+fn a_failed_log_dir_takes_its_room_away_and_no_goal() {
+    let state = state("b1\nb2\nb3\nt-0: 1* 2");
+    let mut known = Known::of(&state).unwrap();
+    let dir = |error: Option<&str>, total: Option<u64>| crate::attributes::DirUse {
+        path: "/d".into(),
+        total_bytes: total,
+        usable_bytes: total,
+        replicas: 0,
+        error: error.map(Into::into),
+    };
+    let mut disks = Disks::default();
+    for id in 1..=3 {
+        let dirs = vec![dir(None, Some(100)), dir((id == 2).then_some("failed"), (id != 2).then_some(100))];
+        disks.brokers.insert(BrokerId(id), crate::attributes::BrokerDisks { dirs });
+    }
+    known.disks = Some(&disks);
+    known.offline.insert((BrokerId(2), TopicPartition::new("t", 0)));
+    let question = Question::new(&known).unwrap();
+    let room: Vec<i64> = question.cluster.brokers().iter().map(|broker| broker.capacity[DISK]).collect();
+    assert_eq!((room, question.knows(Goal::DiskCapacity)), (vec![200, 100, 200], true));
+    let (cluster, policy) = balance::Mode::Heal.prepare(&question.cluster, &Policy::default());
+    let plan = solve(&cluster, &policy, &Budget::default());
+    assert_eq!(audit(&cluster, &policy, &Budget::default(), &plan), Ok(()));
+    assert_eq!(plan.changes[0].replicas, [0, 2]);
+    let mut fewer = disks.clone();
+    fewer.brokers.remove(&BrokerId(3));
+    known.disks = Some(&fewer);
+    let question = Question::new(&known).unwrap();
+    assert_eq!((question.knows(Goal::DiskCapacity), question.without_disk()), (false, &[BrokerId(3)][..]));
+}

@@ -2,6 +2,8 @@
 //!
 //! Names, order and formulas are those of Cruise Control's default goals, so that verdicts can be compared.
 
+use super::cluster::{CPU, DISK, NETWORK_IN, NETWORK_OUT};
+
 /// Parts in one.
 pub const MILLION: i64 = 1_000_000;
 
@@ -114,6 +116,23 @@ impl Goal {
     /// The goal of a name.
     pub fn named(name: &str) -> Option<Goal> {
         DEFAULT_GOALS.into_iter().chain(FURTHER_GOALS).find(|goal| goal.name() == name)
+    }
+
+    /// The resource whose loads it judges, by its index in a [`Loads`](super::Loads), if it judges any.
+    pub fn resource(self) -> Option<usize> {
+        match self {
+            Goal::CpuCapacity | Goal::CpuDistribution => Some(CPU),
+            Goal::NetworkInCapacity
+            | Goal::NetworkInLimit
+            | Goal::NetworkInDistribution
+            | Goal::LeaderBytesIn => Some(NETWORK_IN),
+            Goal::NetworkOutCapacity
+            | Goal::NetworkOutLimit
+            | Goal::NetworkOutDistribution
+            | Goal::PotentialNetworkOut => Some(NETWORK_OUT),
+            Goal::DiskCapacity | Goal::DiskDistribution => Some(DISK),
+            _ => None,
+        }
     }
 
     /// Whether it is hard unless said otherwise.
