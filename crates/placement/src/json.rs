@@ -2,9 +2,9 @@
 //!
 //! `{"brokers": [{"id", "rack", "state", "capacity": {"cpu", "nw_in", "nw_out", "disk"}}], "partitions": [{"topic",
 //! "partition", "replicas": [{"broker", "leader", "load": {"cpu", "nw_in", "nw_out", "disk"}}]}]}`. Units and states are those
-//! of the folders; a load is that of the replica's present role.
+//! of the folders; a load is that of the replica's present role. A broker without `rack`, or with `null`, is a rack of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use planner::balance::{Broker, Cluster, ClusterError, Loads, Mark, Partition, Replica};
@@ -41,11 +41,21 @@ fn named(value: &Value) -> Result<Named, String> {
         let id = number(&broker["id"]).ok_or("a broker has no id")?;
         let refused = |error: ClusterError| format!("broker {id}: {error}");
         let next = racks.len() as u32;
-        let alive = broker["state"] == "ALIVE";
+        let alive = match broker["state"].as_str() {
+            Some("ALIVE") => true,
+            Some("DEAD") => false,
+            _ => return Err(format!("broker {id}: the state is neither ALIVE nor DEAD")),
+        };
+        let rack = match &broker["rack"] {
+            // No name looks like it: names stand in quotes.
+            Value::Null => format!("of broker {id}"),
+            name => name.to_string(),
+        };
+        let capacity = loads(&broker["capacity"], !alive);
         let ordinal = builder.add_broker(&Broker {
-            rack: *racks.entry(broker["rack"].to_string()).or_insert(next),
+            rack: *racks.entry(rack).or_insert(next),
             set: None,
-            capacity: loads(&broker["capacity"]).ok_or_else(|| format!("broker {id}: no capacity"))?,
+            capacity: capacity.map_err(|what| format!("broker {id}: capacity: {what}"))?,
             alive,
             takes_replicas: alive,
             takes_leadership: alive,
@@ -57,10 +67,14 @@ fn named(value: &Value) -> Result<Named, String> {
         broker_ids.push(id);
     }
     let mut numbers = Vec::new();
+    let mut seen = BTreeSet::new();
     for partition in partitions {
         let topic = partition["topic"].as_str().unwrap_or_default();
         let number =
             number(&partition["partition"]).ok_or_else(|| format!("{topic}: no partition number"))?;
+        if !seen.insert((topic, number)) {
+            return Err(format!("{topic}-{number} was named before"));
+        }
         let number_of = topics.get(topic).copied().unwrap_or(0);
         let read = read_partition(partition, number_of, &ordinals);
         let read = read.and_then(|partition| builder.add_partition(&partition).map_err(|e| e.to_string()));
@@ -73,12 +87,12 @@ fn named(value: &Value) -> Result<Named, String> {
 fn read_partition(value: &Value, topic: u32, ordinals: &BTreeMap<i32, u32>) -> Result<Partition, String> {
     let replicas = list(value, "replicas")?;
     let leader = replicas.iter().position(|replica| replica["leader"] == true).ok_or("no replica leads")?;
-    let led = loads(&replicas[leader]["load"]).ok_or("a replica has no load")?;
+    let led = loads(&replicas[leader]["load"], false)?;
     let follows = as_follower(led);
     let mut read = Vec::with_capacity(replicas.len());
     for (position, replica) in replicas.iter().enumerate() {
         let broker = number(&replica["broker"]).and_then(|id| ordinals.get(&id)).ok_or("unknown broker")?;
-        let load = loads(&replica["load"]).ok_or("a replica has no load")?;
+        let load = loads(&replica["load"], false)?;
         read.push(Replica { broker: *broker, load: if position == leader { follows } else { load } });
     }
     Ok(Partition {
@@ -108,12 +122,15 @@ fn number(value: &Value) -> Option<i32> {
 }
 
 /// The capacity of a dead broker may be recorded as less than nothing.
-fn loads(value: &Value) -> Option<Loads> {
+fn loads(value: &Value, of_dead: bool) -> Result<Loads, String> {
     let mut loads = [0; 4];
     for (resource, name) in ["cpu", "nw_in", "nw_out", "disk"].into_iter().enumerate() {
-        loads[resource] = fixed_point(resource, value[name].as_f64()?.max(0.0))?;
+        let figure = value[name].as_f64().ok_or_else(|| format!("no number `{name}`"))?;
+        let figure = if of_dead { figure.max(0.0) } else { figure };
+        loads[resource] =
+            fixed_point(resource, figure).ok_or_else(|| format!("`{name}` is out of range: {figure}"))?;
     }
-    Some(loads)
+    Ok(loads)
 }
 
 #[cfg(test)]
@@ -166,5 +183,35 @@ mod tests {
             refused(|v| v["partitions"][0]["replicas"][1]["leader"] = json!(false)),
             "t-7: no replica leads"
         );
+        let state = "broker 4: the state is neither ALIVE nor DEAD";
+        assert_eq!(refused(|v| v["brokers"][0]["state"] = json!("alive")), state);
+        assert_eq!(refused(|v| v["brokers"][0]["state"] = Value::Null), state);
+        let twice = |v: &mut Value| {
+            let again = v["partitions"][0].clone();
+            v["partitions"].as_array_mut().unwrap().push(again);
+        };
+        assert_eq!(refused(twice), "t-7 was named before");
+        assert_eq!(
+            refused(|v| v["partitions"][0]["replicas"][0]["load"]["disk"] = json!(-1.0)),
+            "t-7: `disk` is out of range: -1"
+        );
+        assert_eq!(
+            refused(|v| v["brokers"][0]["capacity"]["cpu"] = json!(-1.0)),
+            "broker 4: capacity: `cpu` is out of range: -1"
+        );
+        assert_eq!(
+            refused(|v| v["brokers"][0]["capacity"] = Value::Null),
+            "broker 4: capacity: no number `cpu`"
+        );
+    }
+
+    #[test]
+    fn brokers_without_a_rack_are_racks_of_their_own() {
+        let mut value = cluster();
+        for broker in value["brokers"].as_array_mut().unwrap() {
+            broker.as_object_mut().unwrap().remove("rack");
+        }
+        let read = named(&value).unwrap().cluster;
+        assert_ne!(read.brokers()[0].rack, read.brokers()[1].rack);
     }
 }

@@ -14,7 +14,7 @@ pub use generate::{Shape, generate};
 pub use json::read_json;
 pub use outcome::{Outcome, Reassignment, outcome, write_placement};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -197,10 +197,14 @@ pub fn read_cluster(folder: &Path) -> Result<Named, PlacementError> {
     }
     let mut partitions = Vec::new();
     lines.line = 1;
+    let mut seen = BTreeSet::new();
     for group in rows.chunk_by(|one, other| one.key == other.key) {
         lines.line += group.len();
         if group.iter().enumerate().any(|(position, row)| row.position != position) {
             return Err(lines.bad("the positions of a partition are not 0, 1, 2 and so on"));
+        }
+        if !seen.insert(group[0].key) {
+            return Err(lines.bad("the partition was named before: its lines stand together"));
         }
         let mut leading = group.iter().filter(|row| row.leads);
         let (Some(leader), None) = (leading.next(), leading.next()) else {
