@@ -7,6 +7,7 @@ mod policy;
 mod bands;
 mod score;
 
+mod stuck;
 mod unmet;
 
 mod mode;
@@ -38,4 +39,5 @@ pub use policy::{DEFAULT_GOALS, Goal, Leaders, MILLION, Moves, Policy, Preferenc
 pub use reason::{Purpose, Reason};
 pub use score::{Distance, Score};
 pub use solve::{Budget, Change, Plan, judge, solve};
+pub use stuck::{Hindrance, Limited, Stuck};
 pub use unmet::{Obstacle, Unmet};

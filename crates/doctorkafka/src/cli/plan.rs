@@ -55,7 +55,7 @@ pub(super) struct Explain {
 /// Which cluster, and what is wanted of it.
 #[derive(Args, Debug)]
 struct Question {
-    /// A folder with brokers.csv and replicas.csv(.gz), or a JSON file.
+    /// A folder with brokers.csv and replicas.csv(.gz), or a JSON file: docs/plan.md says what is in them.
     #[arg(long, value_name = "PATH", required_unless_present = "bootstrap_servers")]
     from: Option<PathBuf>,
     /// A live cluster. What it can tell of itself is where replicas are and how much disk they take.
@@ -70,15 +70,24 @@ struct Question {
     /// The brokers to drain, that were added, or to demote.
     #[arg(long, value_name = "ID,...", value_delimiter = ',')]
     brokers: Vec<i32>,
-    /// For `relieve`: the share of every capacity to come down to.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.8)]
-    watermark: f64,
+    /// For `relieve`: the share of every capacity to come down to. 0.8 where nothing is said.
+    #[arg(long, value_name = "SHARE")]
+    watermark: Option<f64>,
     /// For `replication-factor`: the topics.
     #[arg(long, value_name = "TOPIC,...", value_delimiter = ',')]
     topics: Vec<String>,
-    /// For `replication-factor`: replicas of each partition.
-    #[arg(long, value_name = "NUMBER", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
-    factor: u32,
+    /// For `replication-factor`: replicas of each partition. 3 where nothing is said.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=100))]
+    factor: Option<u32>,
+    /// Topics that stay as they are, but for replicas on dead brokers.
+    #[arg(long, value_name = "TOPIC,...", value_delimiter = ',')]
+    exclude_topics: Vec<String>,
+    /// Brokers that get no replicas. What they hold may stay.
+    #[arg(long, value_name = "ID,...", value_delimiter = ',')]
+    exclude_brokers: Vec<i32>,
+    /// ReplicaCapacityGoal: most replicas of one broker.
+    #[arg(long, value_name = "NUMBER", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    max_replicas: u32,
     /// The goals, most important first, instead of the sixteen usual ones.
     #[arg(long, value_name = "GOAL,...", value_delimiter = ',')]
     goals: Vec<String>,
@@ -134,6 +143,8 @@ struct Answer {
     before: Score,
     /// What changes, compared with the cluster as it is.
     rows: Vec<Row>,
+    /// Goals that the cluster gives no figures for, and why.
+    not_judged: Vec<(Goal, String)>,
 }
 
 /// One partition that changes.
@@ -248,8 +259,19 @@ impl Question {
         let source = self.read()?;
         let mut policy = self.policy()?;
         self.refuse_what_cannot_be_judged(&source)?;
-        policy.goals.retain(|goal| source.knows(*goal));
-        let named = source.named;
+        let not_judged: Vec<(Goal, String)> =
+            policy.goals.iter().filter_map(|goal| Some((*goal, source.why_not(*goal)?))).collect();
+        policy.goals.retain(|goal| not_judged.iter().all(|(other, _)| other != goal));
+        policy.hard.retain(|goal| policy.goals.contains(goal));
+        let capacity = |goal: &Goal| goal.is_hard() && goal.resource().is_some();
+        if self.mode == ModeName::Relieve && !policy.goals.iter().any(capacity) {
+            return Err("relieve needs the capacity of brokers, and none is known".to_owned());
+        }
+        let mut named = source.named;
+        let excluded_topics = topics(&named, &self.exclude_topics)?;
+        let excluded_brokers =
+            self.exclude_brokers.iter().map(|id| ordinal(&named, *id)).collect::<Result<Vec<_>, _>>()?;
+        named.cluster = named.cluster.with_excluded(&excluded_topics, &excluded_brokers);
         let (cluster, policy) = self.mode(&named)?.prepare(&named.cluster, &policy);
         let disk = self.max_bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
         let budget = Budget { moves: self.max_moves, disk };
@@ -264,7 +286,7 @@ impl Question {
         let rows = rows(&named, &plan, &after);
         let resized = self.mode == ModeName::ReplicationFactor;
         let before = if resized { judge(&named.cluster, &policy) } else { plan.before.clone() };
-        Ok(Answer { named, cluster, plan, after, before, rows })
+        Ok(Answer { named, cluster, plan, after, before, rows, not_judged })
     }
 
     fn read(&self) -> Result<source::Source, String> {
@@ -276,7 +298,15 @@ impl Question {
     }
 
     fn policy(&self) -> Result<Policy, String> {
-        let mut policy = Policy::default();
+        let mut policy = Policy { max_replicas: i64::from(self.max_replicas), ..Policy::default() };
+        if self.mode == ModeName::Relieve && (!self.goals.is_empty() || self.hard_goals.is_some()) {
+            return Err("relieve has goals of its own: it takes no --goals and no --hard-goals".to_owned());
+        }
+        for goal in [Goal::BrokerSetAware, Goal::MinTopicLeaders] {
+            if self.goals.iter().chain(self.hard_goals.iter().flatten()).any(|name| name == goal.name()) {
+                return Err(format!("{} judges nothing here: no topic can be named for it", goal.name()));
+            }
+        }
         let named = |name: &String| Goal::named(name).ok_or_else(|| format!("there is no goal {name}"));
         if !self.goals.is_empty() {
             policy.goals = self.goals.iter().map(named).collect::<Result<_, _>>()?;
@@ -320,12 +350,9 @@ impl Question {
         ];
         let by_name = self.goals.iter().chain(self.hard_goals.iter().flatten());
         let mut asked = by_name.filter_map(|name| Goal::named(name)).chain(by_limit.into_iter().flatten());
-        match asked.find(|goal| !source.knows(*goal)) {
+        match asked.find_map(|goal| Some((goal, source.why_not(goal)?))) {
             None => Ok(()),
-            Some(goal) => Err(format!(
-                "{} cannot be judged: the cluster does not tell the figures for it; a folder or a file can (--from)",
-                goal.name()
-            )),
+            Some((goal, why)) => Err(format!("{} cannot be judged: {why}", goal.name())),
         }
     }
 
@@ -336,18 +363,28 @@ impl Question {
             let word = if needed { "this mode needs" } else { "this mode takes no" };
             return Err(format!("{word} --brokers"));
         }
-        let topic = |name: &String| {
-            let number = named.topics.iter().position(|topic| topic == name);
-            number.map(|number| number as u32).ok_or_else(|| format!("there is no topic {name}"))
-        };
-        let topics = self.topics.iter().map(topic).collect::<Result<Vec<_>, _>>()?;
+        let topics = topics(named, &self.topics)?;
         let changes_factor = self.mode == ModeName::ReplicationFactor;
         if changes_factor == topics.is_empty() {
             let word = if changes_factor { "this mode needs" } else { "this mode takes no" };
             return Err(format!("{word} --topics"));
         }
-        if !(0.0..=1.0).contains(&self.watermark) {
+        if self.factor.is_some() && !changes_factor {
+            return Err("this mode takes no --factor".to_owned());
+        }
+        if self.watermark.is_some() && self.mode != ModeName::Relieve {
+            return Err("this mode takes no --watermark".to_owned());
+        }
+        let watermark = self.watermark.unwrap_or(0.8);
+        if !(0.0..=1.0).contains(&watermark) {
             return Err("the watermark is a share between 0 and 1".to_owned());
+        }
+        let dead = |broker: &&u32| !named.cluster.brokers()[**broker as usize].alive;
+        if let Some(dead) = brokers.iter().find(dead).filter(|_| self.mode == ModeName::Add) {
+            return Err(format!(
+                "broker {} is dead: nothing can be given to it",
+                named.broker_ids[*dead as usize]
+            ));
         }
         Ok(match self.mode {
             ModeName::Balance => Mode::Balance,
@@ -355,9 +392,11 @@ impl Question {
             ModeName::Drain => Mode::Drain { brokers },
             ModeName::Add => Mode::Add { brokers },
             ModeName::Demote => Mode::Demote { brokers },
-            ModeName::Relieve => Mode::Relieve { watermark: [(self.watermark * MILLION as f64) as i64; 4] },
+            ModeName::Relieve => Mode::Relieve { watermark: [(watermark * MILLION as f64) as i64; 4] },
             ModeName::Leaders => Mode::Leaders,
-            ModeName::ReplicationFactor => Mode::ReplicationFactor { topics, factor: self.factor },
+            ModeName::ReplicationFactor => {
+                Mode::ReplicationFactor { topics, factor: self.factor.unwrap_or(3) }
+            }
         })
     }
 }
@@ -365,6 +404,15 @@ impl Question {
 fn ordinal(named: &Named, broker: i32) -> Result<u32, String> {
     let ordinal = named.broker_ids.iter().position(|id| *id == broker);
     ordinal.map(|ordinal| ordinal as u32).ok_or_else(|| format!("there is no broker {broker}"))
+}
+
+/// The numbers of topics.
+fn topics(named: &Named, names: &[String]) -> Result<Vec<u32>, String> {
+    let topic = |name: &String| {
+        let number = named.topics.iter().position(|topic| topic == name);
+        number.map(|number| number as u32).ok_or_else(|| format!("there is no topic {name}"))
+    };
+    names.iter().map(topic).collect()
 }
 
 /// A bar on standard error while something is waited for; nothing where nobody watches.

@@ -9,7 +9,7 @@ use std::fmt;
 use super::cluster::Cluster;
 use super::policy::{Goal, Policy};
 use super::solve::{Budget, Change, Plan};
-use figures::{Placement, score};
+use figures::{Placement, score, stuck};
 
 /// What is wrong with a balance plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +107,10 @@ pub enum Violation {
         /// The goal.
         goal: Goal,
     },
+    /// The plan's list of partitions that it leaves stuck is not that of the cluster after the changes.
+    StuckUntrue,
+    /// A partition is said to wait for another budget that changes, or where there is no budget.
+    PostponedUntrue,
     /// There is not one reason for each change.
     Reasons,
     /// Not so many of the replicas that move leave their rack as the plan says.
@@ -162,6 +166,8 @@ impl fmt::Display for Violation {
             Violation::BeforeUntrue => write!(f, "the score claimed for before is untrue"),
             Violation::AfterUntrue => write!(f, "the score claimed for after is untrue"),
             Violation::UnmetUntrue { goal } => write!(f, "what is said of {} is untrue", goal.name()),
+            Violation::StuckUntrue => write!(f, "what is said of partitions that stay as they are is untrue"),
+            Violation::PostponedUntrue => write!(f, "what is said to be beyond the budget is not"),
             Violation::Reasons => write!(f, "there is not one reason for each change"),
             Violation::RacksUntrue => write!(f, "not so many replicas leave their rack as the plan says"),
             Violation::BoundUntrue => write!(f, "the plan moves fewer replicas than it says any must"),
@@ -281,6 +287,12 @@ fn check_budget(cluster: &Cluster, budget: &Budget, plan: &Plan, found: &mut Vec
     if plan.after.is_clean() && moves < plan.fewest_moves {
         found.push(Violation::BoundUntrue);
     }
+    let free = budget.moves.is_none() && budget.disk.is_none();
+    let changes = |partition: &u32| plan.changes.iter().any(|change| change.partition == *partition);
+    let untrue = |partition: &u32| *partition >= cluster.partitions() || changes(partition);
+    if !plan.postponed.is_empty() && (free || plan.postponed.iter().take(1).any(untrue)) {
+        found.push(Violation::PostponedUntrue);
+    }
     let over_moves = budget.moves.is_some_and(|most| moves > most);
     let over_disk = budget.disk.is_some_and(|most| disk > i128::from(most));
     if over_moves || over_disk {
@@ -290,7 +302,12 @@ fn check_budget(cluster: &Cluster, budget: &Budget, plan: &Plan, found: &mut Vec
 
 fn check_claims(cluster: &Cluster, policy: &Policy, plan: &Plan, found: &mut Vec<Violation>) {
     let before = score(&Placement::of(cluster), policy);
-    let after = score(&Placement::after(cluster, &plan.changes), policy);
+    let placement = Placement::after(cluster, &plan.changes);
+    let after = score(&placement, policy);
+    let said: Vec<(u32, u32)> = plan.stuck.iter().map(|stuck| (stuck.partition, stuck.offline)).collect();
+    if said != stuck(&placement, policy) {
+        found.push(Violation::StuckUntrue);
+    }
     if plan.before != before {
         found.push(Violation::BeforeUntrue);
     }

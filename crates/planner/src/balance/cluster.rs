@@ -333,6 +333,20 @@ impl Cluster {
         self.total
     }
 
+    /// The same cluster with topics frozen and brokers that take no more replicas. What there is not is passed over.
+    #[must_use]
+    pub fn with_excluded(mut self, topics: &[u32], brokers: &[u32]) -> Cluster {
+        for (frozen, topic) in self.frozen.iter_mut().zip(&self.topic) {
+            *frozen |= topics.contains(topic);
+        }
+        for broker in brokers {
+            if let Some(known) = self.brokers.get_mut(*broker as usize) {
+                known.takes_replicas = false;
+            }
+        }
+        self
+    }
+
     /// The leading replica of each partition, by its place in the flat columns.
     pub(crate) fn leaders(&self) -> Vec<u32> {
         self.start.iter().zip(&self.leader).map(|(start, leader)| start + leader).collect()

@@ -28,7 +28,8 @@ pub enum Mode {
         /// Their ordinals.
         brokers: Vec<u32>,
     },
-    /// Brings brokers below a watermark of the capacity goals' resources. Nothing moves but off brokers above it.
+    /// Brings brokers below a watermark of the resources of those capacity goals that the policy has. Nothing moves but off
+    /// brokers above it.
     Relieve {
         /// Upper limit of each resource, in millionths of its capacity, as [`Policy::capacity`].
         watermark: [i64; 4],
@@ -84,11 +85,13 @@ impl Mode {
                 (policy.moves, policy.leaders) = (Moves::Nothing, Leaders::Demoted);
             }
             Mode::Relieve { watermark } => {
-                policy.goals = WATERMARKED.to_vec();
-                policy.hard = WATERMARKED.to_vec();
+                let judged = |goal: &Goal| goal.resource().is_none() || policy.goals.contains(goal);
+                let goals: Vec<Goal> = WATERMARKED.into_iter().filter(judged).collect();
+                mark_overloaded(&mut cluster, watermark, &goals);
+                policy.hard = goals.clone();
+                policy.goals = goals;
                 policy.capacity = *watermark;
                 policy.moves = Moves::OffOverloaded;
-                mark_overloaded(&mut cluster, watermark);
             }
             Mode::Leaders => policy.moves = Moves::Nothing,
             Mode::ReplicationFactor { topics, factor } => {
@@ -100,7 +103,7 @@ impl Mode {
     }
 }
 
-fn mark_overloaded(cluster: &mut Cluster, watermark: &[i64; 4]) {
+fn mark_overloaded(cluster: &mut Cluster, watermark: &[i64; 4], goals: &[Goal]) {
     let mut carried = vec![[0_i64; RESOURCES]; cluster.brokers.len()];
     for partition in 0..cluster.partitions() {
         let loads = cluster.replicas(partition).iter().zip(cluster.loads(partition));
@@ -113,8 +116,11 @@ fn mark_overloaded(cluster: &mut Cluster, watermark: &[i64; 4]) {
         }
     }
     for (broker, carried) in cluster.brokers.iter_mut().zip(carried) {
-        let over = |r: usize| carried[r] > scale(broker.capacity[r], watermark[r], MILLION);
-        if (0..RESOURCES).any(over) {
+        // A capacity of 0 is one that is not known.
+        let over = |r: usize| {
+            broker.capacity[r] > 0 && carried[r] > scale(broker.capacity[r], watermark[r], MILLION)
+        };
+        if goals.iter().filter_map(|goal| goal.resource()).any(over) {
             broker.mark = Mark::Overloaded;
         }
     }

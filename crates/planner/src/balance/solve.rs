@@ -15,6 +15,7 @@ use super::refine::refine;
 use super::score::{Meter, Score, acceptable};
 use super::search::{Dice, mend};
 use super::state::State;
+use super::stuck::{Stuck, stuck};
 use super::unmet::{Unmet, unmet};
 
 /// How much a plan may do.
@@ -53,6 +54,10 @@ pub struct Plan {
     /// What stands in the way of goals: of every goal that is not met after the plan, and of such that are met but could
     /// not be served if they were not.
     pub unmet: Vec<Unmet>,
+    /// Partitions that keep replicas offline, or a leader that was to pass on, and why; in order.
+    pub stuck: Vec<Stuck>,
+    /// Partitions whose changes the budget cuts off, in the order in which they would come.
+    pub postponed: Vec<u32>,
     /// How many of the replicas that move leave their rack.
     pub leave_rack: u64,
     /// No plan that meets all goals of the policy moves fewer replicas, unless it leaves what [obstacles](super::Obstacle) prove
@@ -83,13 +88,15 @@ pub fn solve(cluster: &Cluster, policy: &Policy, budget: &Budget) -> Plan {
     let before = best.score();
     let mut after = before.clone();
     if is_settled(cluster, policy, &before) {
-        let unmet = unmet(cluster, policy, &best);
+        let unmet = unmet(cluster, policy, &best, &before);
         return Plan {
             changes: vec![],
             reasons: vec![],
             before,
             after,
             unmet,
+            stuck: vec![],
+            postponed: vec![],
             leave_rack: 0,
             fewest_moves: 0,
         };
@@ -114,13 +121,18 @@ pub fn solve(cluster: &Cluster, policy: &Policy, budget: &Budget) -> Plan {
         found = next(policy, State::new(&reached, policy, &policy.goals));
     }
     let (mut changes, mut reasons) = order(cluster, policy, &brokers, changes(cluster, &best));
+    let unbounded = best.score();
+    let mut postponed = Vec::new();
     if *budget != Budget::default() {
+        postponed = changes.iter().map(|change| change.partition).collect();
         (changes, best) = within(cluster, policy, budget, &before, changes);
         reasons.truncate(changes.len());
+        postponed.drain(..changes.len());
     }
-    let (unmet, after) = (unmet(cluster, policy, &best), best.score());
+    let stuck = stuck(cluster, policy, &best, &postponed);
+    let (unmet, after) = (unmet(cluster, policy, &best, &unbounded), best.score());
     let leave_rack = leave_rack(cluster, &changes);
-    Plan { changes, reasons, before, after, unmet, leave_rack, fewest_moves }
+    Plan { changes, reasons, before, after, unmet, stuck, postponed, leave_rack, fewest_moves }
 }
 
 /// Searches on from where a state stands.

@@ -5,7 +5,8 @@ use std::fmt;
 use super::bands::{overflow, scale};
 use super::cluster::{CPU, Cluster, DISK, NETWORK_IN, NETWORK_OUT};
 use super::policy::{Goal, MILLION, Policy};
-use super::score::Meter;
+use super::score::{Meter, Score};
+use super::stuck::{Limited, limited};
 
 /// A goal that a plan leaves unmet, or that holds as things stand but not for want of room to act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub struct Unmet {
     pub excess: u128,
     /// What stands in its way.
     pub obstacle: Obstacle,
+    /// What keeps the plan from it beside that, where the obstacle is no proof.
+    pub limited: Option<Limited>,
 }
 
 /// What stands in the way of a goal.
@@ -24,6 +27,8 @@ pub struct Unmet {
 pub enum Obstacle {
     /// No living broker may take replicas.
     NothingTakesReplicas,
+    /// Brokers whose capacity is 0, or not known, can hold nothing: how many more it takes cannot be said.
+    NoCapacity,
     /// Some partition has more replicas than there are racks with a living broker.
     Racks {
         /// Racks with a living broker.
@@ -85,6 +90,7 @@ impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Obstacle::NothingTakesReplicas => write!(f, "no living broker may take replicas"),
+            Obstacle::NoCapacity => write!(f, "the capacity of a broker is unknown or 0"),
             Obstacle::Racks { has, needs } => {
                 write!(f, "needs {} racks more: {has} live, {needs} replicas", needs.saturating_sub(*has))
             }
@@ -103,12 +109,16 @@ impl fmt::Display for Obstacle {
 }
 
 /// What stands in the way of each goal that is not met or cannot be served.
-pub(crate) fn unmet(cluster: &Cluster, policy: &Policy, meter: &Meter<'_>) -> Vec<Unmet> {
+///
+/// `unbounded` is the score that the plan leads to without its budget.
+pub(crate) fn unmet(cluster: &Cluster, policy: &Policy, meter: &Meter<'_>, unbounded: &Score) -> Vec<Unmet> {
     let proofs = Proofs::new(cluster, policy);
     let of = |(goal, excess): (Goal, u128)| {
         let found = || (excess > 0).then(|| meter.worst(goal)).flatten();
         let obstacle = proofs.of(goal).or_else(found)?;
-        Some(Unmet { goal, excess, obstacle })
+        let proven = excess == 0 || obstacle.is_proof();
+        let limited = if proven { None } else { limited(policy, goal, excess, unbounded) };
+        Some(Unmet { goal, excess, obstacle, limited })
     };
     meter.score().goals.iter().map(|distance| (distance.goal, distance.excess)).filter_map(of).collect()
 }
@@ -176,12 +186,18 @@ impl Proofs<'_> {
 
     /// Room that is lacking, in brokers of the mean capacity of the living.
     fn brokers(&self, lacking: i128, resource: usize) -> Option<Obstacle> {
-        let living = self.cluster.brokers.iter().filter(|broker| broker.alive);
-        let (count, all) = living
+        if lacking <= 0 {
+            return None;
+        }
+        let living = || self.cluster.brokers.iter().filter(|broker| broker.alive);
+        if living().any(|broker| broker.capacity[resource] == 0) {
+            return Some(Obstacle::NoCapacity);
+        }
+        let (count, all) = living()
             .fold((0_i128, 0_i128), |(n, sum), broker| (n + 1, sum + i128::from(broker.capacity[resource])));
         let each = all * i128::from(self.policy.capacity[resource]) / i128::from(MILLION) / count.max(1);
         let more = u64::try_from((lacking + each.max(1) - 1) / each.max(1)).unwrap_or(u64::MAX);
-        (lacking > 0).then_some(Obstacle::Brokers { more })
+        Some(Obstacle::Brokers { more })
     }
 
     fn capacity(&self, resource: usize) -> Option<Obstacle> {
@@ -202,6 +218,9 @@ impl Proofs<'_> {
 
     fn potential(&self) -> Option<Obstacle> {
         let beyond = overflow(self.cluster, self.policy, Goal::PotentialNetworkOut);
+        if beyond > 0 && self.takers == 0 {
+            return Some(Obstacle::NothingTakesReplicas);
+        }
         self.brokers(i128::try_from(beyond).unwrap_or(i128::MAX), NETWORK_OUT)
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use placement::outcome;
 use planner::balance::{CPU, DISK, NETWORK_IN, NETWORK_OUT, Obstacle};
 
-use super::render::{carried, obstacle, partition_name, share, why};
+use super::render::{carried, obstacle, partition_name, share, stays, why};
 use super::{Answer, ordinal};
 
 pub(super) fn partition(answer: &Answer, name: &str) -> Result<String, String> {
@@ -36,7 +36,21 @@ pub(super) fn partition(answer: &Answer, name: &str) -> Result<String, String> {
                 answer.rows.len()
             );
         }
-        None => text.push_str("it stays as it is: no goal needs a change of it\n"),
+        None => {
+            let lock = answer.cluster.lock(partition);
+            let why = match lock {
+                Some(lock) => lock.to_string(),
+                None if answer.plan.postponed.contains(&partition) => "the budget ends before it".to_owned(),
+                None if answer.cluster.frozen(partition) => "it is excluded".to_owned(),
+                None if answer.plan.stuck.iter().any(|stuck| stuck.partition == partition) => String::new(),
+                None => "no goal needs a change of it".to_owned(),
+            };
+            let colon = if why.is_empty() { "" } else { ": " };
+            let _ = writeln!(text, "it stays as it is{colon}{why}");
+        }
+    }
+    for stuck in answer.plan.stuck.iter().filter(|stuck| stuck.partition == partition) {
+        let _ = writeln!(text, "{}", stays(named, stuck));
     }
     for unmet in &answer.plan.unmet {
         if unmet.obstacle == (Obstacle::Partition { partition }) {

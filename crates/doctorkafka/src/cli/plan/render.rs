@@ -3,7 +3,9 @@
 use std::fmt::Write;
 
 use placement::Named;
-use planner::balance::{CPU, Cluster, DISK, Mark, NETWORK_IN, NETWORK_OUT, Obstacle, Purpose, Reason, Unmet};
+use planner::balance::{
+    CPU, Cluster, DISK, Limited, Mark, NETWORK_IN, NETWORK_OUT, Obstacle, Purpose, Reason, Stuck, Unmet,
+};
 use serde_json::{Value, json};
 
 use super::{Answer, Row};
@@ -135,9 +137,29 @@ pub(super) fn obstacle(named: &Named, obstacle: Obstacle) -> String {
             format!("topic {} needs {needs} partitions, has {has}", topic(number))
         }
         Obstacle::FrozenTopic { topic: number } => format!("topic {} is frozen", topic(number)),
-        Obstacle::NothingTakesReplicas | Obstacle::Racks { .. } | Obstacle::Brokers { .. } => {
-            obstacle.to_string()
-        }
+        Obstacle::NothingTakesReplicas
+        | Obstacle::NoCapacity
+        | Obstacle::Racks { .. }
+        | Obstacle::Brokers { .. } => obstacle.to_string(),
+    }
+}
+
+/// What else keeps the plan from a goal.
+pub(super) fn kept(limited: Option<Limited>) -> &'static str {
+    match limited {
+        None => "",
+        Some(Limited::Budget) => " (without the budget it comes nearer)",
+        Some(Limited::Mode) => " (the mode changes less than balance does)",
+    }
+}
+
+/// A partition for which not all is done, and why.
+pub(super) fn stays(named: &Named, stuck: &Stuck) -> String {
+    let name = partition_name(named, stuck.partition);
+    match stuck.offline {
+        0 => format!("{name} keeps a leader that was to pass on: {}", stuck.why),
+        1 => format!("{name} keeps a replica where none can serve: {}", stuck.why),
+        more => format!("{name} keeps {more} replicas where none can serve: {}", stuck.why),
     }
 }
 
@@ -167,12 +189,16 @@ pub(super) fn text(answer: &Answer) -> String {
         answer.rows.len()
     );
     if plan.fewest_moves > 0 {
-        let more = moves as f64 / plan.fewest_moves as f64 * 100.0 - 100.0;
-        let _ = writeln!(
-            text,
-            "No plan that meets all goals moves fewer than {}: at most {more:.1} % more than needed.",
-            plan.fewest_moves
-        );
+        let fewest = plan.fewest_moves;
+        let _ = if plan.after.is_clean() && moves >= fewest {
+            let more = moves as f64 / fewest as f64 * 100.0 - 100.0;
+            writeln!(
+                text,
+                "No plan that meets all goals moves fewer than {fewest}: at most {more:.1} % more than needed."
+            )
+        } else {
+            writeln!(text, "A plan that meets all goals needs at least {fewest} moves.")
+        };
     }
     if cost.moved > 0 {
         let _ = writeln!(text, "{} of the replicas that move leave their rack.", plan.leave_rack);
@@ -186,14 +212,24 @@ pub(super) fn text(answer: &Answer) -> String {
     let offline = plan.after.offline.saturating_sub(cost.waiting);
     for (what, before, after) in [
         ("replicas on dead or leaving brokers", answer.before.offline, offline),
+        ("leaders that are to pass on", plan.before.demoted, plan.after.demoted),
         ("replicas yet to be created", cost.created + cost.waiting, cost.waiting),
     ] {
         if before > 0 {
             let _ = writeln!(text, "{what:<40} {before:>10} {after:>10}");
         }
     }
-    for Unmet { goal, obstacle: why, .. } in &plan.unmet {
-        let _ = writeln!(text, "in the way of {}: {}", goal.name(), obstacle(named, *why));
+    for (goal, why) in &answer.not_judged {
+        let _ = writeln!(text, "not judged: {}: {why}", goal.name());
+    }
+    for Unmet { goal, obstacle: why, limited, .. } in &plan.unmet {
+        let _ = writeln!(text, "in the way of {}: {}{}", goal.name(), obstacle(named, *why), kept(*limited));
+    }
+    for stuck in plan.stuck.iter().take(SHOWN) {
+        let _ = writeln!(text, "{}", stays(named, stuck));
+    }
+    if plan.stuck.len() > SHOWN {
+        let _ = writeln!(text, "and {} partitions more: see --json", plan.stuck.len() - SHOWN);
     }
     text.push('\n');
     brokers(answer, &mut text);
@@ -277,6 +313,10 @@ pub(super) fn json(answer: &Answer) -> String {
             "excess": unmet.excess.to_string(),
             "obstacle": obstacle(named, unmet.obstacle),
             "proven": unmet.obstacle.is_proof(),
+            "limited_by": unmet.limited.map(|limited| match limited {
+                Limited::Budget => "budget",
+                Limited::Mode => "mode",
+            }),
             "brokers_more": match unmet.obstacle { Obstacle::Brokers { more } => json!(more), _ => Value::Null },
             "racks_more": match unmet.obstacle {
                 Obstacle::Racks { has, needs } => json!(needs.saturating_sub(has)),
@@ -331,7 +371,27 @@ pub(super) fn json(answer: &Answer) -> String {
         "offline_after": plan.after.offline.saturating_sub(cost.waiting),
         "waiting_after": cost.waiting,
         "goals": goals.collect::<Vec<_>>(),
+        "not_judged": answer
+            .not_judged
+            .iter()
+            .map(|(goal, why)| json!({"goal": goal.name(), "why": why}))
+            .collect::<Vec<_>>(),
         "unmet": unmet.collect::<Vec<_>>(),
+        "demoted_before": plan.before.demoted,
+        "demoted_after": plan.after.demoted,
+        "stuck": plan
+            .stuck
+            .iter()
+            .map(|stuck| {
+                json!({
+                    "topic": named.topics[named.cluster.topic(stuck.partition) as usize],
+                    "partition": named.partitions[stuck.partition as usize],
+                    "offline": stuck.offline,
+                    "why": stuck.why.to_string(),
+                })
+            })
+            .collect::<Vec<_>>(),
+        "postponed": plan.postponed.len(),
         "brokers": brokers.collect::<Vec<_>>(),
         "changes": changes.collect::<Vec<_>>(),
     });

@@ -102,6 +102,16 @@ fn questions_that_make_no_sense_are_refused() {
     assert_eq!(refused(&["--brokers", "1"]), "this mode takes no --brokers");
     assert_eq!(refused(&["--mode", "drain", "--brokers", "9"]), "there is no broker 9");
     assert_eq!(refused(&["--topics", "t"]), "this mode takes no --topics");
+    assert_eq!(refused(&["--watermark", "0.5"]), "this mode takes no --watermark");
+    assert_eq!(refused(&["--factor", "2"]), "this mode takes no --factor");
+    assert_eq!(refused(&["--exclude-topics", "x"]), "there is no topic x");
+    assert_eq!(refused(&["--exclude-brokers", "9"]), "there is no broker 9");
+    for goal in ["BrokerSetAwareGoal", "MinTopicLeadersPerBrokerGoal"] {
+        let why = format!("{goal} judges nothing here: no topic can be named for it");
+        assert_eq!(refused(&["--goals", goal]), why);
+    }
+    let own = "relieve has goals of its own: it takes no --goals and no --hard-goals";
+    assert_eq!(refused(&["--mode", "relieve", "--goals", "RackAwareGoal"]), own);
     assert_eq!(refused(&["--mode", "replication-factor", "--topics", "x"]), "there is no topic x");
     assert_eq!(refused(&["--goals", "FancyGoal"]), "there is no goal FancyGoal");
     assert_eq!(refused(&["--prefer", "Quickly"]), "there is no preference Quickly");
@@ -156,6 +166,81 @@ fn every_mode_plans() {
     }
 }
 
+/// Whether a plan for brokers of this file can be made, and as JSON.
+fn on_brokers(brokers: &str, arguments: &[&str]) -> Result<serde_json::Value, String> {
+    let folder = folder();
+    fs::write(folder.path().join("brokers.csv"), brokers).unwrap();
+    let text = plan_for(&folder, &[arguments, &["--json"]].concat())?;
+    Ok(serde_json::from_str(&text).unwrap())
+}
+
+#[test]
+fn a_dead_broker_is_not_added() {
+    let dead = BROKERS.replace("3,c,ALIVE", "3,c,DEAD");
+    let refused = on_brokers(&dead, &["--mode", "add", "--brokers", "3"]).unwrap_err();
+    assert_eq!(refused, "broker 3 is dead: nothing can be given to it");
+}
+
+#[test]
+fn an_unknown_capacity_overloads_no_broker_and_its_goals_are_not_judged() {
+    let unknown = BROKERS.replace("100,1000,1000,1000", "0,0,0,1000");
+    let relieved = on_brokers(&unknown, &["--mode", "relieve"]).unwrap();
+    assert_eq!(relieved["changes"].as_array().unwrap().len(), 0, "{relieved:#}");
+    let names: Vec<&str> =
+        relieved["not_judged"].as_array().unwrap().iter().filter_map(|row| row["goal"].as_str()).collect();
+    assert!(names.contains(&"CpuCapacityGoal") && !names.contains(&"DiskCapacityGoal"), "{names:?}");
+    let none = BROKERS.replace("100,1000,1000,1000", "0,0,0,0");
+    let refused = on_brokers(&none, &["--mode", "relieve"]).unwrap_err();
+    assert_eq!(refused, "relieve needs the capacity of brokers, and none is known");
+}
+
+#[test]
+fn excluded_topics_stay_and_excluded_brokers_get_nothing() {
+    let changes = |arguments: &[&str]| on_brokers(BROKERS, arguments).unwrap()["changes"].clone();
+    assert_ne!(changes(&[]), serde_json::json!([]));
+    assert_eq!(changes(&["--exclude-topics", "t"]), serde_json::json!([]));
+    let elsewhere = changes(&["--exclude-brokers", "3"]);
+    let to_third = |row: &serde_json::Value| row["after"].as_array().unwrap().contains(&serde_json::json!(3));
+    assert!(!elsewhere.as_array().unwrap().iter().any(to_third), "{elsewhere:#}");
+}
+
+#[test]
+fn at_most_so_many_replicas_stand_on_a_broker() {
+    let most = on_brokers(BROKERS, &["--goals", "ReplicaCapacityGoal", "--max-replicas", "2"]).unwrap();
+    let counts: Vec<&serde_json::Value> =
+        most["brokers"].as_array().unwrap().iter().map(|row| &row["after"]["replicas"]).collect();
+    assert_eq!(counts, [&2, &2, &2]);
+}
+
+#[test]
+fn no_ratio_is_claimed_where_goals_are_left() {
+    let text = plan(&["--max-moves", "0"]).unwrap();
+    assert!(
+        text.contains("A plan that meets all goals needs at least") && !text.contains("than needed"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_partition_that_stays_says_why() {
+    let folder = tripled();
+    fs::write(folder.path().join("brokers.csv"), BROKERS.replace("3,c,ALIVE", "3,c,DEAD")).unwrap();
+    let explain = |arguments: &[&str]| {
+        explain_for(&folder, &[&["--goals", "RackAwareGoal", "--partition", "t-0"], arguments].concat())
+            .unwrap()
+    };
+    let unplaced = "it stays as it is\nt-0 keeps a replica where none can serve: every living broker that may take one of \
+                    its replicas holds one\n";
+    assert!(explain(&[]).ends_with(unplaced), "{}", explain(&[]));
+    let excluded = explain(&["--exclude-topics", "t"]);
+    assert!(excluded.contains("it stays as it is: it is excluded\n"), "{excluded}");
+    let cut = explain_for(&self::folder(), &["--max-moves", "0", "--partition", "t-1"]).unwrap()
+        + &explain_for(&self::folder(), &["--max-moves", "0", "--partition", "t-2"]).unwrap();
+    assert!(cut.contains("it stays as it is: the budget ends before it\n"), "{cut}");
+    let text = plan_for(&folder, &["--goals", "RackAwareGoal"]).unwrap();
+    assert!(text.contains("t-2 keeps a replica where none can serve"), "{text}");
+}
+
 #[test]
 fn a_budget_bounds_what_is_copied() {
     let json: serde_json::Value =
@@ -194,22 +279,18 @@ fn partitions_and_brokers_are_explained() {
 
 #[test]
 fn a_reassignment_names_no_dead_broker_and_says_what_is_left_out() {
-    let folder = folder();
-    fs::write(folder.path().join("brokers.csv"), BROKERS.replace("2,b,ALIVE", "2,b,DEAD")).unwrap();
+    let folder = tripled();
     let file = folder.path().join("moves.json");
-    // Broker 3 has room for one replica of those that broker 2 held.
-    let full = BROKERS
-        .replace("2,b,ALIVE", "2,b,DEAD")
-        .replace("3,c,ALIVE,100,1000,1000,1000", "3,c,ALIVE,100,1000,1000,150");
-    fs::write(folder.path().join("brokers.csv"), full).unwrap();
+    // Two of three replicas are offline, and there is one broker more.
+    let brokers = BROKERS.replace("2,b,ALIVE", "2,b,DEAD").replace("3,c,ALIVE", "3,c,DEAD");
+    fs::write(folder.path().join("brokers.csv"), format!("{brokers}4,d,ALIVE,100,1000,1000,1000\n")).unwrap();
     let to = ["--reassignment-json", file.to_str().unwrap()];
-    let goals = ["--goals", "DiskCapacityGoal,LeaderReplicaDistributionGoal"];
-    let (_, notes) = with_notes(&folder, &[&goals[..], &to].concat()).unwrap();
-    let written = fs::read_to_string(&file).unwrap();
+    let (_, notes) = with_notes(&folder, &[&["--goals", "RackAwareGoal"], &to[..]].concat()).unwrap();
+    assert!(!file.exists());
     expect![[r#"
-        {"partitions":[{"partition":1,"replicas":[3,1],"topic":"t"}],"version":1}
-        1 partitions get another leader: when the reassignment has ended, run kafka-leader-election --election-type preferred"#]]
-        .assert_eq(&format!("{written}{}", notes.join("\n").replace(file.to_str().unwrap(), "FILE")));
+        3 partitions are left out of FILE (the first is t-0): their lists would still name a broker that is not alive, and Kafka refuses a file that names one
+        FILE is not written: there is nothing to reassign"#]]
+        .assert_eq(&notes.join("\n").replace(file.to_str().unwrap(), "FILE"));
 }
 
 #[test]

@@ -68,21 +68,33 @@ impl<'a> Placement<'a> {
 
 /// The score by the definitions of [`Goal`], [`Policy`] and [`Distance`].
 pub(super) fn score(placement: &Placement<'_>, policy: &Policy) -> Score {
-    let cluster = placement.cluster;
-    let mut offline = 0_usize;
-    for (partition, (brokers, _)) in (0..).zip(&placement.lists) {
-        for (position, broker) in (0..).zip(brokers) {
-            let stays = cluster.replicas(partition)[position as usize] == *broker;
-            let in_failed_dir = stays && cluster.offline(partition, position);
-            offline += usize::from(!cluster.brokers()[*broker as usize].alive || in_failed_dir);
-        }
-    }
+    let offline: u64 = stuck(placement, policy).into_iter().map(|(_, offline)| u64::from(offline)).sum();
     let goals = policy.goals.iter().map(|goal| Distance {
         excess: distance(placement, policy, *goal),
         goal: *goal,
         hard: policy.hard.contains(goal),
     });
-    Score { offline: offline as u64, demoted: demoted(placement, policy), goals: goals.collect() }
+    Score { offline, demoted: demoted(placement, policy), goals: goals.collect() }
+}
+
+/// Partitions with replicas offline, and how many; with none, if their leader was to pass on.
+pub(super) fn stuck(placement: &Placement<'_>, policy: &Policy) -> Vec<(u32, u32)> {
+    let cluster = placement.cluster;
+    let mut stuck = Vec::new();
+    for (partition, (brokers, leader)) in (0..).zip(&placement.lists) {
+        let mut offline = 0;
+        for (position, broker) in (0..).zip(brokers) {
+            let stays = cluster.replicas(partition)[position as usize] == *broker;
+            let in_failed_dir = stays && cluster.offline(partition, position);
+            offline += u32::from(!cluster.brokers()[*broker as usize].alive || in_failed_dir);
+        }
+        let led_by = &cluster.brokers()[brokers[*leader] as usize];
+        let demoted = policy.leaders == Leaders::Demoted && led_by.alive && !led_by.takes_leadership;
+        if offline > 0 || demoted {
+            stuck.push((partition, offline));
+        }
+    }
+    stuck
 }
 
 fn demoted(placement: &Placement<'_>, policy: &Policy) -> u64 {

@@ -286,7 +286,7 @@ proptest! {
         policy.goals.swap(0, hard);
         let before = solve(&cluster, &policy, &Budget { moves: Some(0), disk: None }).before;
         let after = before.clone();
-        let plan = Plan { changes: vec![], reasons: vec![], before, after, unmet: vec![], leave_rack: 0, fewest_moves: 0 };
+        let plan = Plan { changes: vec![], reasons: vec![], before, after, unmet: vec![], stuck: vec![], postponed: vec![], leave_rack: 0, fewest_moves: 0 };
         let mut patient = Patient { cluster, policy, plan, at };
         let position = patient.position();
         if let Some(broker) = patient.other_broker(takes) {

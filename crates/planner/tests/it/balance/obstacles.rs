@@ -1,7 +1,8 @@
 //! What is said to stand in the way of goals, and goals that were not met before there was a rule for them.
 
 use planner::balance::{
-    Broker, Budget, Cluster, Goal, Mark, Obstacle, Partition, Plan, Policy, Replica, Unmet, audit, solve,
+    Broker, Budget, CPU, Cluster, Goal, Hindrance, Limited, Lock, Mark, Mode, Obstacle, Partition, Plan,
+    Policy, Replica, Unmet, audit, solve,
 };
 
 struct Shape {
@@ -63,8 +64,12 @@ fn three() -> Shape {
 fn goals_are_named_that_could_not_be_served() {
     let cluster = three().cluster(|_, broker| broker.takes_replicas = false, false).build();
     let plan = planned(&cluster, &one_goal(Goal::TopicDistribution));
-    let expected =
-        Unmet { goal: Goal::TopicDistribution, excess: 0, obstacle: Obstacle::NothingTakesReplicas };
+    let expected = Unmet {
+        goal: Goal::TopicDistribution,
+        excess: 0,
+        obstacle: Obstacle::NothingTakesReplicas,
+        limited: None,
+    };
     assert_eq!((plan.changes, plan.unmet), (vec![], vec![expected]));
     assert_eq!(planned(&cluster, &one_goal(Goal::PreferredLeader)).unmet, vec![]);
 }
@@ -168,4 +173,79 @@ fn a_lost_rack_is_healed_as_far_as_can_be_and_reported() {
     assert_eq!((plan.before.offline, plan.after.offline), (3, 0));
     let racks = plan.unmet.iter().find(|unmet| unmet.goal == Goal::RackAware).map(|unmet| unmet.obstacle);
     assert_eq!(racks, Some(Obstacle::Racks { has: 2, needs: 3 }));
+}
+
+fn obstacle_of(plan: &Plan, goal: Goal) -> Option<Obstacle> {
+    plan.unmet.iter().find(|unmet| unmet.goal == goal).map(|unmet| unmet.obstacle)
+}
+
+#[test]
+fn no_number_of_brokers_is_named_where_capacity_is_unknown_or_nobody_takes_replicas() {
+    let unknown = three().cluster(|at, broker| broker.capacity[CPU] *= i64::from(at != 0), false).build();
+    let mut policy = one_goal(Goal::CpuCapacity);
+    policy.capacity = [100_000; 4];
+    assert_eq!(obstacle_of(&planned(&unknown, &policy), Goal::CpuCapacity), Some(Obstacle::NoCapacity));
+    let closed = three().cluster(|_, broker| broker.takes_replicas = false, false).build();
+    let mut policy = one_goal(Goal::PotentialNetworkOut);
+    policy.capacity = [100_000; 4];
+    let obstacle = obstacle_of(&planned(&closed, &policy), Goal::PotentialNetworkOut);
+    assert_eq!(obstacle, Some(Obstacle::NothingTakesReplicas));
+}
+
+#[test]
+fn a_broker_is_relieved_of_what_is_judged_alone() {
+    let heavy =
+        three().cluster(|at, broker| broker.capacity[CPU] = if at == 0 { 0 } else { 25 }, false).build();
+    let (_, mut policy) = Mode::Relieve { watermark: [800_000; 4] }.prepare(&heavy, &Policy::default());
+    assert!(policy.goals.contains(&Goal::CpuCapacity));
+    policy = Policy::default();
+    policy.goals.retain(|goal| *goal != Goal::CpuCapacity);
+    let (marked, policy) = Mode::Relieve { watermark: [800_000; 4] }.prepare(&heavy, &policy);
+    assert!(!policy.goals.contains(&Goal::CpuCapacity));
+    assert!(marked.brokers().iter().all(|broker| broker.mark == Mark::None));
+}
+
+#[test]
+fn what_stays_offline_has_a_reason() {
+    let dies = |at: u32, broker: &mut Broker| broker.alive = at != 2;
+    let shape = Shape { partitions: vec![(0, vec![0, 1, 2]), (0, vec![1, 2]), (1, vec![0, 2])], ..three() };
+    let mut builder = shape.cluster(dies, false);
+    builder.lock(1, Lock::Reassigning).unwrap();
+    let cluster = builder.build();
+    let why = |plan: &Plan| -> Vec<(u32, Hindrance)> {
+        plan.stuck.iter().map(|stuck| (stuck.partition, stuck.why)).collect()
+    };
+    let policy = one_goal(Goal::ReplicaCapacity);
+    let locked = (1, Hindrance::Locked(Lock::Reassigning));
+    assert_eq!(why(&planned(&cluster, &policy)), [(0, Hindrance::NoBroker), locked]);
+    let none = Budget { moves: Some(0), disk: None };
+    let plan = solve(&cluster, &policy, &none);
+    assert_eq!(audit(&cluster, &policy, &none, &plan), Ok(()));
+    assert_eq!(why(&plan), [(0, Hindrance::NoBroker), locked, (2, Hindrance::Budget)]);
+    assert_eq!(plan.postponed, [2]);
+    let (leaders, policy) = Mode::Leaders.prepare(&cluster, &policy);
+    assert_eq!(why(&planned(&leaders, &policy))[2], (2, Hindrance::Mode));
+}
+
+#[test]
+fn who_may_lead_nowhere_keeps_a_leader_that_was_to_pass_on() {
+    let demoted = |_: u32, broker: &mut Broker| broker.takes_leadership = false;
+    let cluster = three().cluster(demoted, false).build();
+    let (cluster, policy) = Mode::Demote { brokers: vec![0] }.prepare(&cluster, &Policy::default());
+    let plan = planned(&cluster, &policy);
+    assert!(plan.stuck.len() == 3 && plan.stuck.iter().all(|stuck| stuck.why == Hindrance::NoHeir));
+}
+
+#[test]
+fn a_goal_that_the_budget_or_the_mode_keeps_from_being_met_says_so() {
+    let shape = Shape { partitions: vec![(0, vec![0]), (0, vec![0]), (1, vec![0])], ..three() };
+    let cluster = shape.cluster(|_, _| {}, false).build();
+    let mut policy = one_goal(Goal::ReplicaCapacity);
+    policy.max_replicas = 1;
+    let limited = |plan: &Plan| plan.unmet.iter().map(|unmet| unmet.limited).collect::<Vec<_>>();
+    assert_eq!(limited(&planned(&cluster, &policy)), []);
+    let budget = Budget { moves: Some(1), disk: None };
+    assert_eq!(limited(&solve(&cluster, &policy, &budget)), [Some(Limited::Budget)]);
+    let (same, policy) = Mode::Leaders.prepare(&cluster, &policy);
+    assert_eq!(limited(&planned(&same, &policy)), [Some(Limited::Mode)]);
 }
