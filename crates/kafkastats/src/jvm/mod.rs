@@ -3,6 +3,7 @@
 //! Kafka publishes it as MBeans. They are read over JMX, from a Prometheus endpoint of an exporter, or through Jolokia;
 //! all of these give [`Readings`], and only [`readings`] knows which MBeans are wanted.
 
+mod bytes_out;
 pub mod exposition;
 pub mod figures;
 pub mod http;
