@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::error::ClientError;
 use crate::names::{BrokerId, ClusterId, TopicName, TopicPartition};
-use crate::view::{Broker, BrokerAddress, Capabilities, LogDir, Reassignments, TopicTable};
+use crate::view::{Broker, BrokerAddress, Capabilities, Incarnations, LogDir, Reassignments, TopicTable};
 
 /// A boxed future: what an object-safe asynchronous method returns.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -63,6 +63,14 @@ pub trait Reader: Send + Sync {
     /// All topics with their partitions, internal ones included, asked of the broker at `at` (one that the caller
     /// knows to be current).
     fn topics<'a>(&'a self, at: &'a BrokerAddress) -> BoxFuture<'a, Result<TopicTable, ClientError>>;
+
+    /// The same with what tells topics and leaderships from earlier ones, as far as the implementation knows it.
+    fn incarnations<'a>(
+        &'a self,
+        at: &'a BrokerAddress,
+    ) -> BoxFuture<'a, Result<(TopicTable, Incarnations), ClientError>> {
+        Box::pin(async move { Ok((self.topics(at).await?, Incarnations::new())) })
+    }
 
     /// The topics `names` as they are at this moment, asked of any broker; one that does not exist is absent.
     fn describe<'a>(&'a self, names: &'a [TopicName]) -> BoxFuture<'a, Result<TopicTable, ClientError>>;

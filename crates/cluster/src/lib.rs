@@ -20,6 +20,6 @@ pub use access::{
 pub use error::ClientError;
 pub use names::{BrokerId, ClusterId, TopicName, TopicPartition};
 pub use view::{
-    Broker, BrokerAddress, Capabilities, LogDir, LogDirReplica, Partition, Reassignment, Reassignments,
-    Topic, TopicTable,
+    Broker, BrokerAddress, Capabilities, Incarnation, Incarnations, LogDir, LogDirReplica, Partition,
+    Reassignment, Reassignments, Topic, TopicTable,
 };

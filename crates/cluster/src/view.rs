@@ -74,6 +74,19 @@ pub struct Topic {
 /// All topics of a cluster by name.
 pub type TopicTable = BTreeMap<TopicName, Topic>;
 
+/// What tells a topic from another of the same name, and a leadership from another of the same broker. Beside [`Topic`],
+/// and not in it: two topics that look alike are equal whatever they were before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Incarnation {
+    /// The topic's id (KIP-516); `None` from brokers and clusters that have none yet.
+    pub topic_id: Option<[u8; 16]>,
+    /// The epoch of each partition's leader, in the order of their numbers; `None` where it is not told.
+    pub leader_epochs: Vec<Option<i32>>,
+}
+
+/// Incarnations of topics by name, as far as they are told.
+pub type Incarnations = BTreeMap<TopicName, Incarnation>;
+
 /// A reassignment that the controller is working on (KIP-455).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reassignment {

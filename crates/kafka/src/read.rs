@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use cluster::{
     BoxFuture, Broker, BrokerAddress, BrokerAnswer, BrokerId, Capabilities, ClientError, ClusterId,
-    ConfigReadings, ConfigResource, LogDir, LogDirReplica, Partition, Reader, Reassignment, Reassignments,
-    Topic, TopicName, TopicPartition, TopicTable,
+    ConfigReadings, ConfigResource, Incarnation, Incarnations, LogDir, LogDirReplica, Partition, Reader,
+    Reassignment, Reassignments, Topic, TopicName, TopicPartition, TopicTable,
 };
 use krafka::__private::network::BrokerConnection;
 use krafka::__private::protocol::{
@@ -67,6 +67,18 @@ impl Reader for Kafka {
         Box::pin(async move {
             let request = MetadataRequest { topics: None, allow_auto_topic_creation: false };
             topic_table(self.ask_this_one(at, METADATA, &request, TOPICS_LIMIT).await?)
+        })
+    }
+
+    fn incarnations<'a>(
+        &'a self,
+        at: &'a BrokerAddress,
+    ) -> BoxFuture<'a, Result<(TopicTable, Incarnations), ClientError>> {
+        Box::pin(async move {
+            let request = MetadataRequest { topics: None, allow_auto_topic_creation: false };
+            let answer: MetadataResponse = self.ask_this_one(at, METADATA, &request, TOPICS_LIMIT).await?;
+            let incarnations = incarnations_of(&answer.topics);
+            Ok((topic_table(answer)?, incarnations))
         })
     }
 
@@ -223,6 +235,11 @@ impl Kafka {
             self.ask_this_one(at, DESCRIBE_LOG_DIRS, &request, REQUEST_TIMEOUT).await?;
         if answer.error_code != ErrorCode::None {
             return Err(fail::broker(DESCRIBE_LOG_DIRS.doing, answer.error_code, None));
+        }
+        // A broker has a directory at least. Before Kafka 3.0 the answer has no error of its own, and lists none to
+        // those who may not see them.
+        if answer.results.is_empty() {
+            return Err(fail::broker(DESCRIBE_LOG_DIRS.doing, ErrorCode::ClusterAuthorizationFailed, None));
         }
         Ok(answer.results.into_iter().map(log_dir).collect())
     }
@@ -389,6 +406,21 @@ fn topic_of(topic: MetadataTopicResponse) -> Option<Topic> {
     })
 }
 
+fn incarnations_of(topics: &[MetadataTopicResponse]) -> Incarnations {
+    let named = topics.iter().filter_map(|topic| Some((topic.name.as_deref()?, topic)));
+    let incarnation = |topic: &MetadataTopicResponse| {
+        let mut partitions: Vec<_> =
+            topic.partitions.iter().map(|p| (p.partition_index, p.leader_epoch)).collect();
+        partitions.sort_unstable();
+        Incarnation {
+            // Zeros stand for none.
+            topic_id: topic.topic_id.filter(|id| *id != [0; 16]),
+            leader_epochs: partitions.iter().map(|(_, epoch)| (*epoch >= 0).then_some(*epoch)).collect(),
+        }
+    };
+    named.map(|(name, topic)| (TopicName::from(name), incarnation(topic))).collect()
+}
+
 fn ongoing(answer: ListPartitionReassignmentsResponse) -> Reassignments {
     let mut all = Reassignments::new();
     for topic in answer.topics {
@@ -539,6 +571,20 @@ mod tests {
         let partitions = &found["a"].partitions;
         assert_eq!(partitions.iter().map(|p| p.leader).collect::<Vec<_>>(), [Some(BrokerId(2)), None]);
         assert_eq!(*partitions[0].replicas, [BrokerId(1), BrokerId(2)], "offline replicas stay listed");
+    }
+
+    #[test]
+    fn topics_and_leaderships_are_told_from_earlier_ones() {
+        let mut anew = topic("a", ErrorCode::None, &[(1, 1), (0, 2)]);
+        anew.topic_id = Some([7; 16]);
+        anew.partitions[0].leader_epoch = 4;
+        anew.partitions[1].leader_epoch = -1;
+        let mut without = topic("b", ErrorCode::None, &[]);
+        without.topic_id = Some([0; 16]);
+        let answer = MetadataResponse { topics: vec![anew, without], ..MetadataResponse::default() };
+        let found = incarnations_of(&answer.topics);
+        assert_eq!(found["a"], Incarnation { topic_id: Some([7; 16]), leader_epochs: vec![None, Some(4)] });
+        assert_eq!(found["b"].topic_id, None);
     }
 
     #[test]

@@ -26,6 +26,9 @@ const MAX_TRIES: usize = 4;
 const POLICIES_AGE: Duration = Duration::from_secs(300);
 /// Topics in one request for their configuration.
 const POLICIES_AT_ONCE: usize = 500;
+const CLEANUP_POLICY: &str = "cleanup.policy";
+/// Brokers older than Kafka 3.6 do not know it and leave it out.
+const REMOTE_STORAGE: &str = "remote.storage.enable";
 
 /// Why there is no view.
 #[derive(Debug, Error)]
@@ -128,6 +131,7 @@ pub struct Gatherer {
 #[derive(Default)]
 struct Policies {
     compacted: BTreeMap<TopicName, bool>,
+    tiered: BTreeSet<TopicName>,
     asked: Option<Instant>,
     problem: Option<String>,
 }
@@ -195,9 +199,9 @@ impl Gatherer {
 
     async fn gather_all(&mut self) -> Result<View, GatherError> {
         let (broker, cluster_id) = self.find().await?;
-        let topics = self
+        let (topics, incarnations) = self
             .reader
-            .topics(&broker.address)
+            .incarnations(&broker.address)
             .await
             .map_err(|source| GatherError::Topics { broker: broker.id, source })?;
         let mut led = Vec::new();
@@ -211,7 +215,7 @@ impl Gatherer {
             }
         }
         let mut lacking = Vec::new();
-        let compacted = self.policies.get(&*self.reader, &led_topics, &mut lacking).await;
+        let (compacted, tiered) = self.policies.get(&*self.reader, &led_topics, &mut lacking).await;
         let reassignments = self.reader.reassignments().await;
         let reassignments = keep(reassignments, "reassignments", &mut lacking);
 
@@ -245,10 +249,12 @@ impl Gatherer {
             cluster_id,
             broker,
             topics,
+            incarnations,
             reassignments,
             log_dirs,
             offsets,
             compacted,
+            tiered,
             lacking,
         })
     }
@@ -328,14 +334,15 @@ impl Gatherer {
 }
 
 impl Policies {
-    /// Whether each of `topics` is compacted, as far as it can be known.
+    /// Whether each of `topics` is compacted, as far as it can be known, and which have segments in remote storage.
     async fn get(
         &mut self,
         reader: &dyn Reader,
         topics: &BTreeSet<TopicName>,
         lacking: &mut Vec<String>,
-    ) -> BTreeMap<TopicName, bool> {
+    ) -> (BTreeMap<TopicName, bool>, BTreeSet<TopicName>) {
         self.compacted.retain(|topic, _| topics.contains(topic));
+        self.tiered.retain(|topic| topics.contains(topic));
         let is_due = self.asked.is_none_or(|asked| asked.elapsed() >= POLICIES_AGE);
         // After a refusal (an ACL that is missing) the question is put again only when it is due.
         let wanted: Vec<ConfigResource> = topics
@@ -348,10 +355,14 @@ impl Policies {
             self.problem = None;
         }
         for some in wanted.chunks(POLICIES_AT_ONCE) {
-            for (resource, read) in reader.configs(some, &["cleanup.policy"]).await {
+            for (resource, read) in reader.configs(some, &[CLEANUP_POLICY, REMOTE_STORAGE]).await {
                 match (resource, read) {
                     (ConfigResource::Topic(topic), Ok(values)) => {
-                        let Some(policy) = values.get("cleanup.policy") else { continue };
+                        match values.get(REMOTE_STORAGE).map(String::as_str) {
+                            Some("true") => self.tiered.insert(TopicName::clone(&topic)),
+                            _ => self.tiered.remove(&topic),
+                        };
+                        let Some(policy) = values.get(CLEANUP_POLICY) else { continue };
                         self.compacted.insert(topic, policy.split(',').any(|word| word.trim() == "compact"));
                     }
                     // It was deleted since it was listed.
@@ -364,7 +375,7 @@ impl Policies {
             }
         }
         lacking.extend(self.problem.clone());
-        self.compacted.clone()
+        (self.compacted.clone(), self.tiered.clone())
     }
 }
 

@@ -5,10 +5,15 @@
 //! sent, so the difference of two sizes of *one replica* is the count, as long as nothing was taken away in between:
 //!
 //! 1. The partition's start offset is the same from before the first reading of the size to after the second, the log
-//!    is not compacted, stayed in its directory and did not shrink: the difference is **exact**.
+//!    is not compacted and has no remote storage, stayed in its directory and did not shrink, and its leader's epoch is the
+//!    same: the difference is **exact**.
 //! 2. Else, offsets appended × bytes per offset: **estimated**. Bytes per offset is a running mean over exact
-//!    intervals; before there is one, the log's size over its offsets; for an empty log the mean of the topic.
-//! 3. The end offset went back (topic made anew, unclean election): the counters begin again, no figure.
+//!    intervals; before there is one, the log's size over its offsets (not with remote storage: the size is that of the
+//!    local segments, the offsets of all); for an empty log the mean of the topic.
+//!    A log that is compacted, or whose segments go to remote storage, may have lost bytes with the same start offset:
+//!    there it is the growth or this estimate, whichever is more, and bytes per offset are learned from its growth.
+//! 3. The topic has another id than before, or the end offset went back (topic made anew, unclean election): the
+//!    counters begin again, no figure.
 //! 4. No earlier reading of this replica, or it was catching up at the time (what it then grows by is copied, not
 //!    produced): no figure.
 //!
@@ -50,6 +55,8 @@ struct Replica {
     dir: usize,
     offsets: Offsets,
     in_sync: bool,
+    topic_id: Option<[u8; 16]>,
+    leader_epoch: Option<i32>,
     /// Running mean of bytes per offset over exact intervals.
     ratio: Option<f64>,
     rates: Rates,
@@ -61,6 +68,8 @@ struct Flow {
     bytes: Option<u64>,
     quality: Quality,
     messages: Option<u64>,
+    /// By how much the log grew, where that tells its bytes per offset.
+    grown: Option<u64>,
 }
 
 impl Measurer {
@@ -132,7 +141,9 @@ impl Measurer {
             return flows;
         }
         for (at, now) in local.iter().filter(|(_, now)| now.leads) {
-            let Some(before) = self.replicas.get(at) else { continue };
+            let Some(before) = self.replicas.get(at).filter(|before| !is_another(now, before)) else {
+                continue;
+            };
             let flow = exact(view, at, now, before);
             if let (Some(bytes), Some(messages)) = (flow.bytes, flow.messages) {
                 let (sum, count) = of_topic.entry(TopicName::clone(&at.topic)).or_default();
@@ -145,7 +156,8 @@ impl Measurer {
             let (Some(now), Some(before)) = (local.get(at), self.replicas.get(at)) else { continue };
             let mean =
                 of_topic.get(&at.topic).filter(|(_, count)| *count > 0.0).map(|(sum, count)| sum / count);
-            if let Some(bytes) = estimate(now, before, flow.messages, mean) {
+            let is_tiered = view.tiered.contains(&at.topic);
+            if let Some(bytes) = estimate(now, before, flow.messages, mean, is_tiered) {
                 *flow = Flow { bytes: Some(bytes), quality: Quality::Estimated, ..*flow };
             }
         }
@@ -166,19 +178,21 @@ impl Measurer {
         let mut replicas = BTreeMap::new();
         for (at, now) in local {
             let Some((dir, size)) = now.stored else { continue };
-            let before = self.replicas.remove(at).unwrap_or_default();
+            let before =
+                self.replicas.remove(at).filter(|before| !is_another(now, before)).unwrap_or_default();
             // Rates of an earlier leadership say nothing of this one.
             let starts_anew = !now.leads || went_back(&now.offsets, &before.offsets);
             let mut rates = if starts_anew { Rates::default() } else { before.rates };
             let mut ratio = before.ratio;
-            if let Some(Flow { bytes: Some(bytes), quality, messages }) = flows.get(at) {
+            if let Some(Flow { bytes: Some(bytes), messages, grown, .. }) = flows.get(at) {
                 rates.update(*bytes, interval);
-                if let (Quality::Exact, Some(messages @ 1..)) = (quality, messages) {
-                    let new = *bytes as f64 / *messages as f64;
+                if let (Some(grown), Some(messages @ 1..)) = (grown, messages) {
+                    let new = *grown as f64 / *messages as f64;
                     ratio = Some(ratio.map_or(new, |old| old + RATIO_WEIGHT * (new - old)));
                 }
             }
-            let replica = Replica { size, dir, offsets: now.offsets, in_sync: now.in_sync, ratio, rates };
+            let Local { offsets, in_sync, topic_id, leader_epoch, .. } = *now;
+            let replica = Replica { size, dir, offsets, in_sync, topic_id, leader_epoch, ratio, rates };
             replicas.insert(at.clone(), replica);
         }
         self.replicas = replicas;
@@ -285,6 +299,8 @@ struct Local<'a> {
     /// Index of the log directory, and size in bytes.
     stored: Option<(usize, u64)>,
     offsets: Offsets,
+    topic_id: Option<[u8; 16]>,
+    leader_epoch: Option<i32>,
 }
 
 fn local_replicas(view: &View) -> BTreeMap<TopicPartition, Local<'_>> {
@@ -292,7 +308,10 @@ fn local_replicas(view: &View) -> BTreeMap<TopicPartition, Local<'_>> {
     let stored = stored_replicas(view.log_dirs.as_deref().unwrap_or_default());
     let mut local = BTreeMap::new();
     for (name, topic) in &view.topics {
+        let incarnation = view.incarnations.get(name);
+        let mut epochs = incarnation.into_iter().flat_map(|told| told.leader_epochs.iter().copied());
         for (number, partition) in (0_i32..).zip(&topic.partitions) {
+            let leader_epoch = epochs.next().flatten();
             if !partition.replicas.contains(&me) {
                 continue;
             }
@@ -303,6 +322,8 @@ fn local_replicas(view: &View) -> BTreeMap<TopicPartition, Local<'_>> {
                 in_sync: is_in_sync(partition, me),
                 stored: stored.get(&at).copied(),
                 offsets: view.offsets.get(&at).copied().unwrap_or_default(),
+                topic_id: incarnation.and_then(|told| told.topic_id),
+                leader_epoch,
             };
             local.insert(at, replica);
         }
@@ -337,18 +358,35 @@ fn exact(view: &View, at: &TopicPartition, now: &Local<'_>, before: &Replica) ->
     if went_back(&now.offsets, &before.offsets) || !before.in_sync || dir != before.dir {
         return nothing;
     }
-    let may_be_compacted = view.compacted.get(&at.topic).copied();
+    let is_compacted = view.compacted.get(&at.topic).copied();
+    let may_lose = is_compacted == Some(true) || view.tiered.contains(&at.topic);
+    let estimated = Flow { bytes: Some(grown), quality: Quality::Estimated, messages, grown: None };
     match (before.offsets.start_before, now.offsets.start_after) {
-        (Some(then), Some(after)) if then == after => match may_be_compacted {
-            Some(false) => Flow { bytes: Some(grown), quality: Quality::Exact, messages },
-            Some(true) => nothing,
+        (Some(then), Some(after)) if then == after && may_lose => {
+            let (Some(ratio), Some(messages)) = (before.ratio, messages) else {
+                let has_grown = grown > 0 || messages == Some(0);
+                return if has_grown { Flow { grown: Some(grown), ..estimated } } else { nothing };
+            };
+            // A float converts to an integer by saturation.
+            let bytes = grown.max((messages as f64 * ratio).round() as u64);
+            Flow { bytes: Some(bytes), grown: (grown > 0).then_some(grown), ..estimated }
+        }
+        // Whether another led in between, and what it cut off, cannot be seen.
+        (Some(then), Some(after)) if then == after && before.leader_epoch != now.leader_epoch => estimated,
+        (Some(then), Some(after)) if then == after => match is_compacted {
+            Some(_) => Flow { quality: Quality::Exact, grown: Some(grown), ..estimated },
             // Most topics are not compacted: good enough for an estimate.
-            None => Flow { bytes: Some(grown), quality: Quality::Estimated, messages },
+            None => estimated,
         },
         (Some(_), Some(_)) => nothing,
-        _ if may_be_compacted == Some(true) => nothing,
-        _ => Flow { bytes: Some(grown), quality: Quality::Estimated, messages },
+        _ if may_lose => nothing,
+        _ => estimated,
     }
+}
+
+/// Whether the replica was one of another topic of the same name.
+fn is_another(now: &Local<'_>, before: &Replica) -> bool {
+    matches!((before.topic_id, now.topic_id), (Some(before), Some(now)) if before != now)
 }
 
 /// Rule 2.
@@ -357,12 +395,16 @@ fn estimate(
     before: &Replica,
     messages: Option<u64>,
     mean_of_topic: Option<f64>,
+    is_tiered: bool,
 ) -> Option<u64> {
     let messages = messages?;
     if messages == 0 {
         return Some(0);
     }
     let of_log = || {
+        if is_tiered {
+            return None;
+        }
         let (_, size) = now.stored?;
         let offsets = now.offsets.end?.checked_sub(now.offsets.start_after?)?;
         (offsets > 0 && size > 0).then(|| size as f64 / offsets as f64)

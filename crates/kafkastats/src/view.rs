@@ -1,9 +1,11 @@
 //! What is read of one broker at one time: the input of a measurement.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use cluster::{Broker, ClusterId, LogDir, Reassignments, TopicName, TopicPartition, TopicTable};
+use cluster::{
+    Broker, ClusterId, Incarnations, LogDir, Reassignments, TopicName, TopicPartition, TopicTable,
+};
 
 /// What is read of one broker at one time. A part that could not be read is `None` or lacks the entries, and is named in
 /// `lacking`.
@@ -19,6 +21,8 @@ pub struct View {
     pub broker: Broker,
     /// All topics, as the broker knows them.
     pub topics: TopicTable,
+    /// What tells the topics and leaderships from earlier ones.
+    pub incarnations: Incarnations,
     /// Reassignments in progress.
     pub reassignments: Option<Reassignments>,
     /// The broker's log directories.
@@ -27,6 +31,8 @@ pub struct View {
     pub offsets: BTreeMap<TopicPartition, Offsets>,
     /// Whether a topic is compacted, for the topics of which the broker leads a partition.
     pub compacted: BTreeMap<TopicName, bool>,
+    /// Those of them that have segments in remote storage (KIP-405): their local ones go without a change of the start offset.
+    pub tiered: BTreeSet<TopicName>,
     /// What could not be read, in words.
     pub lacking: Vec<String>,
 }

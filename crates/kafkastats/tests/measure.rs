@@ -2,13 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panic, in its helpers too")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use brokerstats::{BrokerError, BrokerStats, Codec, Quality};
 use cluster::{
-    Broker, BrokerAddress, BrokerId, ClusterId, LogDir, LogDirReplica, Partition, Reassignment, Topic,
-    TopicPartition,
+    Broker, BrokerAddress, BrokerId, ClusterId, Incarnation, LogDir, LogDirReplica, Partition, Reassignment,
+    Topic, TopicPartition,
 };
 use kafkastats::measure::Measurer;
 use kafkastats::view::{Offsets, View};
@@ -42,10 +42,12 @@ fn view(seconds: u64, logs: &[Log]) -> View {
             rack: Some("r1".into()),
         },
         topics: BTreeMap::new(),
+        incarnations: BTreeMap::new(),
         reassignments: Some(BTreeMap::new()),
         log_dirs: None,
         offsets: BTreeMap::new(),
         compacted: BTreeMap::from([("t".into(), false)]),
+        tiered: BTreeSet::new(),
         lacking: Vec::new(),
     };
     let mut dirs = [dir("/d0"), dir("/d1")];
@@ -167,6 +169,63 @@ fn a_compacted_topic_is_estimated_even_when_it_grows() {
         view.compacted.clear();
     }
     assert_eq!(flow(&views), (Some(1000), Quality::Estimated), "cleanup policy not known");
+}
+
+/// The same with the topic's id and the epoch of the leader of its only partition.
+fn told(mut view: View, topic_id: u8, leader_epoch: i32) -> View {
+    let told = Incarnation { topic_id: Some([topic_id; 16]), leader_epochs: vec![Some(leader_epoch)] };
+    view.incarnations.insert("t".into(), told);
+    view
+}
+
+#[test]
+fn a_topic_that_was_made_anew_starts_anew_even_if_it_looks_like_growth() {
+    let mut views = vec![told(view(0, &[log(1000, 0, 10)]), 1, 0), told(view(60, &[log(1600, 0, 16)]), 1, 0)];
+    assert_eq!(flow(&views), (Some(600), Quality::Exact));
+    views.push(told(view(120, &[log(90_000, 0, 900)]), 2, 0));
+    assert_eq!(flow(&views), (None, Quality::Unknown));
+    assert_eq!(last(&views).leader_replica_stats[0].bytes_in_1_min_mean_rate, -1);
+    views.push(told(view(180, &[log(90_600, 0, 906)]), 2, 0));
+    assert_eq!(flow(&views), (Some(600), Quality::Exact));
+}
+
+#[test]
+fn a_leadership_that_went_and_came_back_makes_the_figure_an_estimate() {
+    let views = [told(view(0, &[log(1000, 0, 10)]), 1, 4), told(view(60, &[log(1600, 0, 16)]), 1, 6)];
+    assert_eq!(flow(&views), (Some(600), Quality::Estimated));
+}
+
+#[test]
+fn local_segments_that_go_to_remote_storage_are_not_taken_for_little_traffic() {
+    let tiered = |seconds, of: Log| {
+        let mut view = view(seconds, &[of]);
+        view.tiered.insert("t".into());
+        view
+    };
+    // 100 bytes an offset; the start offset is that of the remote segments and stays.
+    let mut views = vec![tiered(0, log(1000, 0, 1000)), tiered(60, log(2000, 0, 1010))];
+    assert_eq!(flow(&views), (Some(1000), Quality::Estimated));
+    views.push(tiered(120, log(2100, 0, 1030)));
+    assert_eq!(flow(&views), (Some(2000), Quality::Estimated));
+    // Of the local size over all offsets, 2 bytes each, nothing can be told.
+    let views = [tiered(0, log(9000, 0, 1000)), tiered(60, log(2000, 0, 1010))];
+    assert_eq!(flow(&views), (None, Quality::Unknown));
+}
+
+#[test]
+fn a_log_that_was_compacted_meanwhile_is_told_by_its_offsets() {
+    let compacted = |seconds, of: Log| {
+        let mut view = view(seconds, &[of]);
+        view.compacted.insert("t".into(), true);
+        view
+    };
+    let mut views = vec![compacted(0, log(1000, 0, 10)), compacted(60, log(2000, 0, 20))];
+    views.push(compacted(120, log(2050, 0, 40)));
+    assert_eq!(flow(&views), (Some(2000), Quality::Estimated));
+    views[2] = compacted(120, log(1500, 0, 40));
+    assert_eq!(flow(&views), (Some(2000), Quality::Estimated));
+    views[2] = compacted(120, log(7000, 0, 40));
+    assert_eq!(flow(&views), (Some(5000), Quality::Estimated));
 }
 
 #[test]
