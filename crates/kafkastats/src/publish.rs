@@ -23,10 +23,15 @@ const PARTITIONS: i32 = 8;
 const RETENTION: Duration = Duration::from_secs(2 * 24 * 3600);
 /// Replicas of a stats topic that we create, brokers permitting.
 const REPLICATION_FACTOR: usize = 3;
+/// The largest record that a stats topic we create takes: a report of 30,000 partitions, eight times Kafka's own default.
+const MAX_MESSAGE_BYTES: usize = 8 << 20;
 /// How long one try to send may take, whatever the client under it does.
 const SEND_LIMIT: Duration = Duration::from_secs(60);
 /// First and longest pause after a failure; it doubles from one to the other.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// What a broker answers to a record that it will never take.
+const TOO_LARGE: [&str; 2] = ["MESSAGE_TOO_LARGE", "RECORD_LIST_TOO_LARGE"];
 
 /// Where reports go.
 #[derive(Clone)]
@@ -69,6 +74,14 @@ pub enum PublishError {
         topic: String,
         /// Why.
         source: ClientError,
+    },
+    /// The topic takes no record of that size, now or later.
+    #[error("a report of {bytes} bytes is more than topic {topic} takes (its max.message.bytes)")]
+    TooLarge {
+        /// The topic.
+        topic: String,
+        /// The report's size.
+        bytes: usize,
     },
     /// Nothing came back in time.
     #[error("writing to topic {topic} took longer than {} s", SEND_LIMIT.as_secs())]
@@ -216,6 +229,14 @@ impl Outbox {
         }
     }
 
+    /// The same, and counts it as dropped.
+    fn drop_front(&self, name: u64) {
+        let mut waiting = self.lock();
+        if waiting.gone == name && waiting.remove_oldest() {
+            waiting.dropped += 1;
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -262,12 +283,21 @@ impl Publisher {
     /// Sends all that waits, until one fails. Says whether none did.
     pub async fn send_all(&mut self) -> bool {
         while let Some((name, report)) = self.outbox.front() {
-            if let Err(error) = self.send(&report).await {
-                self.fails(&error);
-                return false;
+            match self.send(&report).await {
+                Ok(()) => {
+                    self.works();
+                    self.outbox.remove(name);
+                }
+                // It would be in the way of all that come after it, for ever.
+                Err(error @ PublishError::TooLarge { .. }) => {
+                    self.fails(&error);
+                    self.outbox.drop_front(name);
+                }
+                Err(error) => {
+                    self.fails(&error);
+                    return false;
+                }
             }
-            self.works();
-            self.outbox.remove(name);
         }
         true
     }
@@ -296,7 +326,13 @@ impl Publisher {
         self.destination.log.append(topic, record).await.map_err(|source| {
             // The topic may have been made anew, with other partitions.
             self.partitions = None;
-            PublishError::Append { topic: topic.clone(), source }
+            let topic = topic.clone();
+            match source {
+                ClientError::Refused { code, .. } if TOO_LARGE.contains(&code.as_str()) => {
+                    PublishError::TooLarge { topic, bytes: report.value.len() }
+                }
+                source => PublishError::Append { topic, source },
+            }
         })
     }
 
@@ -315,6 +351,7 @@ impl Publisher {
         let configs = [
             ("cleanup.policy".to_owned(), "delete".to_owned()),
             ("retention.ms".to_owned(), RETENTION.as_millis().to_string()),
+            ("max.message.bytes".to_owned(), MAX_MESSAGE_BYTES.to_string()),
         ];
         let new = NewTopic {
             name: topic.as_str().into(),

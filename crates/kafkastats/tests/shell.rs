@@ -142,6 +142,8 @@ async fn a_missing_topic_is_created_and_the_record_goes_to_the_brokers_partition
         (&*created[0].name, created[0].partitions, created[0].replication_factor),
         ("brokerstats", 8, 2)
     );
+    // A broker with many partitions has a report that is larger than Kafka's default takes.
+    assert_eq!(created[0].configs["max.message.bytes"], "8388608");
     let records = fake.records.lock().unwrap();
     assert_eq!((records[0].partition, records[0].key.as_deref()), (Some(2), Some(&b"10"[..])));
     assert_eq!(records[0].headers, [(VERSION_HEADER.to_owned(), b"2".to_vec())]);
@@ -175,6 +177,20 @@ async fn while_the_topic_is_away_the_oldest_reports_go_and_are_counted() {
     let sent: Vec<_> = sent(&fake).iter().map(|stats| (stats.timestamp, stats.reports_dropped)).collect();
     assert_eq!(sent, [(2, 0), (3, 1), (4, 2)]);
     assert_eq!((outbox.published(), outbox.trouble()), (3, None));
+}
+
+#[tokio::test]
+async fn a_report_that_the_topic_never_takes_is_not_in_the_way_of_others() {
+    let (fake, outbox) = (Arc::new(Fake::default()), outbox(5));
+    fake.largest_record.store(1_000, Ordering::Relaxed);
+    outbox.push(BrokerStats::new(1, 1));
+    outbox.push(BrokerStats { failure_detail: Some("x".repeat(2_000)), ..BrokerStats::new(2, 1) });
+    outbox.push(BrokerStats::new(3, 1));
+    outbox.push(BrokerStats { failure_detail: Some("x".repeat(2_000)), ..BrokerStats::new(4, 1) });
+    assert!(publisher(&fake, &outbox).send_all().await);
+    assert_eq!(sent(&fake).iter().map(|stats| stats.timestamp).collect::<Vec<_>>(), [1, 3]);
+    assert_eq!((outbox.len(), outbox.dropped(), outbox.published()), (0, 2, 2));
+    assert!(outbox.trouble().is_some_and(|trouble| trouble.contains("max.message.bytes")));
 }
 
 #[tokio::test]

@@ -34,6 +34,8 @@ pub(crate) struct Fake {
     pub(crate) topic: Mutex<Option<i32>>,
     pub(crate) created: Mutex<Vec<NewTopic>>,
     pub(crate) refuses_records: AtomicBool,
+    /// Bytes that the topic takes in one record; 0 for any.
+    pub(crate) largest_record: AtomicUsize,
     pub(crate) records: Mutex<Vec<NewRecord>>,
 }
 
@@ -196,6 +198,12 @@ impl Writer for Fake {
 
 impl LogWriter for Fake {
     fn append<'a>(&'a self, _topic: &'a str, record: NewRecord) -> BoxFuture<'a, Result<(), ClientError>> {
+        let largest = self.largest_record.load(Ordering::Relaxed);
+        if largest > 0 && record.value.len() > largest {
+            let code = "MESSAGE_TOO_LARGE".to_owned();
+            let error = ClientError::Refused { doing: "writing records", code, why: String::new() };
+            return Box::pin(async { Err(error) });
+        }
         let refuses = self.refuses_records.load(Ordering::Relaxed);
         if !refuses {
             self.records.lock().unwrap().push(record);
