@@ -8,11 +8,11 @@ use std::sync::Arc;
 use cluster::TopicName;
 use thiserror::Error;
 
-use super::series::{Cell, NONE, Series};
+use super::series::{Cell, INTERVALS, NONE, Series};
 use super::{LoadConfig, LoadModel, MOST_PARTITIONS};
 
-/// The version of the format.
-const VERSION: u64 = 1;
+/// The version of the format. The first knew one disturbed interval, and not the time of the newest report.
+const VERSION: u64 = 2;
 /// A chunk is closed once it has so many bytes. With the largest topic name and the most buckets it stays well below the
 /// megabyte that a topic takes as one record.
 pub const MOST_IN_A_CHUNK: usize = 256 << 10;
@@ -79,7 +79,7 @@ impl LoadModel {
 
     fn take_chunk(&mut self, mut bytes: &[u8]) -> Result<(), CheckpointError> {
         let version = take(&mut bytes)?;
-        if version != VERSION {
+        if !(1..=VERSION).contains(&version) {
             return Err(CheckpointError::Version(version));
         }
         let same = take(&mut bytes)? == self.config.bucket_ms().unsigned_abs()
@@ -88,18 +88,16 @@ impl LoadModel {
             return Err(CheckpointError::Buckets);
         }
         while !bytes.is_empty() {
-            let (name, number, series) = take_series(&mut bytes, self.buckets)?;
-            let topic = Arc::make_mut(self.topics.entry(name).or_default());
-            if number >= topic.len() {
-                topic.resize_with(number + 1, || None);
+            let (name, number, series) = take_series(&mut bytes, self.buckets, version)?;
+            if let Some(place) = self.slot(&name, number) {
+                *place = Some(Arc::new(series));
             }
-            topic[number] = Some(Arc::new(series));
         }
         Ok(())
     }
 }
 
-fn put(bytes: &mut Vec<u8>, mut value: u64) {
+pub(super) fn put(bytes: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         bytes.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
@@ -129,7 +127,8 @@ fn put_series(bytes: &mut Vec<u8>, name: &str, number: u64, series: &Series) {
     bytes.extend_from_slice(name.as_bytes());
     put(bytes, number);
     // Moments may be before 1970 on a host whose clock is wrong.
-    for moment in [series.newest, series.disturbed.0, series.disturbed.1] {
+    let disturbed = series.disturbed.iter().flat_map(|(from, until)| [*from, *until]);
+    for moment in [series.newest, series.latest].into_iter().chain(disturbed) {
         put(bytes, moment.cast_unsigned());
     }
     for cell in &series.cells {
@@ -139,7 +138,11 @@ fn put_series(bytes: &mut Vec<u8>, name: &str, number: u64, series: &Series) {
     }
 }
 
-fn take_series(bytes: &mut &[u8], buckets: usize) -> Result<(TopicName, usize, Series), CheckpointError> {
+fn take_series(
+    bytes: &mut &[u8],
+    buckets: usize,
+    version: u64,
+) -> Result<(TopicName, usize, Series), CheckpointError> {
     let length = take(bytes)?;
     if length > LONGEST_NAME {
         return Err(CheckpointError::Damaged);
@@ -147,12 +150,18 @@ fn take_series(bytes: &mut &[u8], buckets: usize) -> Result<(TopicName, usize, S
     let length = usize::try_from(length).map_err(|_| CheckpointError::Damaged)?;
     let (name, rest) = bytes.split_at_checked(length).ok_or(CheckpointError::Damaged)?;
     *bytes = rest;
-    let name = std::str::from_utf8(name).map_err(|_| CheckpointError::Damaged)?.into();
+    let name: TopicName = std::str::from_utf8(name).map_err(|_| CheckpointError::Damaged)?.into();
     let number = usize::try_from(take(bytes)?).ok().filter(|number| *number < MOST_PARTITIONS);
     let number = number.ok_or(CheckpointError::Damaged)?;
     let mut series = Series::new(buckets);
     series.newest = take(bytes)?.cast_signed();
-    series.disturbed = (take(bytes)?.cast_signed(), take(bytes)?.cast_signed());
+    let intervals = if version == 1 { 1 } else { INTERVALS };
+    if version > 1 {
+        series.latest = take(bytes)?.cast_signed();
+    }
+    for interval in series.disturbed.iter_mut().take(intervals) {
+        *interval = (take(bytes)?.cast_signed(), take(bytes)?.cast_signed());
+    }
     for cell in &mut series.cells {
         let mut rate = || match take(bytes)? {
             0 => Ok(NONE),

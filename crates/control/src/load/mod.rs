@@ -121,7 +121,11 @@ pub struct BrokerLoad {
 /// Partitions of a topic that are kept: more than Kafka can serve of one.
 const MOST_PARTITIONS: usize = 200_000;
 
-/// The rates of all partitions over the window. About 400 bytes for each partition with the usual window.
+/// Places for partitions over all topics: as many as the largest clusters have, and some hundred megabytes at most. Numbers in
+/// a record are whatever its sender wrote, and each takes the places below it as well.
+const MOST_SLOTS: usize = 1_000_000;
+
+/// The rates of all partitions over the window. About 470 bytes for each partition with the usual window.
 ///
 /// A clone shares everything until one of the two changes it, so that it costs little to take one under a lock, and to work on
 /// that without it.
@@ -130,6 +134,10 @@ pub struct LoadModel {
     config: LoadConfig,
     buckets: usize,
     topics: BTreeMap<TopicName, Known>,
+    /// Places in all of `topics`.
+    slots: usize,
+    /// The topics that exist with their numbers of partitions, once it is known.
+    exist: Option<Arc<BTreeMap<TopicName, usize>>>,
 }
 
 /// What is known of the partitions of a topic, by their numbers.
@@ -139,29 +147,54 @@ impl LoadModel {
     /// One that has seen nothing.
     pub fn new(config: LoadConfig) -> Self {
         let buckets = usize::try_from(config.buckets().min(MOST_BUCKETS)).unwrap_or(1);
-        Self { config, buckets, topics: BTreeMap::new() }
+        Self { config, buckets, topics: BTreeMap::new(), slots: 0, exist: None }
     }
 
-    /// Takes in what an agent reported at `made`. It may be older than what was taken in before.
+    /// Takes in what an agent reported at `made`. It may be older than what was taken in before. Partitions that do not exist
+    /// by the newest table of topics are left out, unless something is known of them already.
     pub fn absorb<'a>(&mut self, made: Timestamp, samples: impl IntoIterator<Item = Sample<'a>>) {
         let bucket = made.0.div_euclid(self.config.bucket_ms());
         let settle = i64::try_from(self.config.after_reassignment.0.as_millis()).unwrap_or(i64::MAX);
         let mut samples = samples.into_iter().peekable();
         // Reports name the partitions of a topic one after the other.
         while let Some(name) = samples.peek().map(|sample| sample.topic) {
-            if !self.topics.contains_key(name) {
-                self.topics.insert(name.into(), Known::default());
-            }
-            let Some(topic) = self.topics.get_mut(name).map(Arc::make_mut) else { return };
+            let exist = self.exist.as_ref().map(|topics| topics.get(name).copied().unwrap_or(0));
             while let Some(sample) = samples.next_if(|sample| sample.topic == name) {
-                let Some(series) = slot(topic, sample.partition, self.buckets) else { continue };
+                let Ok(number) = usize::try_from(sample.partition) else { continue };
+                let is_missing = exist.is_some_and(|exist| number >= exist);
+                if is_missing && !self.topics.get(name).is_some_and(|topic| number < topic.len()) {
+                    continue;
+                }
+                let (buckets, bucket_ms) = (self.buckets, self.config.bucket_ms());
+                let Some(slot) = self.slot(name, number) else { continue };
+                let series = series_of(slot, buckets);
                 if sample.in_reassignment {
-                    series.disturb(made.0, made.0.saturating_add(settle));
+                    series.disturb(made.0, made.0.saturating_add(settle), bucket_ms);
                 } else if !series.is_disturbed(made.0) {
-                    series.put(bucket, sample.bytes_in, sample.bytes_out);
+                    series.put(made.0, bucket, sample.bytes_in, sample.bytes_out);
                 }
             }
         }
+    }
+
+    /// The place of a partition, made if there is room for it.
+    fn slot(&mut self, name: &str, number: usize) -> Option<&mut Option<Arc<Series>>> {
+        let has = self.topics.get(name).map_or(0, |topic| topic.len());
+        if number >= has {
+            let lacking = number + 1 - has;
+            if number >= MOST_PARTITIONS || self.slots + lacking > MOST_SLOTS {
+                return None;
+            }
+            if has == 0 {
+                self.topics.insert(name.into(), Known::default());
+            }
+            self.slots += lacking;
+        }
+        let topic = Arc::make_mut(self.topics.get_mut(name)?);
+        if number >= topic.len() {
+            topic.resize_with(number + 1, || None);
+        }
+        topic.get_mut(number)
     }
 
     /// Takes in that these partitions are being reassigned.
@@ -171,13 +204,12 @@ impl LoadModel {
         now: Timestamp,
     ) {
         let settle = i64::try_from(self.config.after_reassignment.0.as_millis()).unwrap_or(i64::MAX);
-        for at in partitions {
-            let series = self
-                .topics
-                .get_mut(&at.topic)
-                .and_then(|topic| slot(Arc::make_mut(topic), at.partition, self.buckets));
-            if let Some(series) = series {
-                series.disturb(now.0, now.0.saturating_add(settle));
+        let (buckets, bucket_ms) = (self.buckets, self.config.bucket_ms());
+        for at in partitions.into_iter().filter(|at| self.topics.contains_key(&at.topic)).collect::<Vec<_>>()
+        {
+            let Ok(number) = usize::try_from(at.partition) else { continue };
+            if let Some(slot) = self.slot(&at.topic, number) {
+                series_of(slot, buckets).disturb(now.0, now.0.saturating_add(settle), bucket_ms);
             }
         }
     }
@@ -186,15 +218,27 @@ impl LoadModel {
     /// for a moment, as when a right is missing.
     pub fn retain(&mut self, topics: &TopicTable, now: Timestamp) {
         let first = self.window(now).start;
+        // Where room is short, what does not exist goes at once.
+        let is_crowded = self.slots > MOST_SLOTS / 2;
         self.topics.retain(|name, partitions| {
             let exist = topics.get(name).map_or(0, |topic| topic.partitions.len());
-            let gone =
-                |series: &Option<Arc<Series>>| series.as_ref().is_none_or(|series| series.newest < first);
+            let gone = |series: &Option<Arc<Series>>| {
+                is_crowded || series.as_ref().is_none_or(|series| series.newest < first)
+            };
             while partitions.len() > exist && partitions.last().is_some_and(gone) {
                 Arc::make_mut(partitions).pop();
             }
             !partitions.is_empty()
         });
+        self.slots = self.topics.values().map(|partitions| partitions.len()).sum();
+        let is_known = self.exist.as_ref().is_some_and(|exist| {
+            exist.len() == topics.len()
+                && topics.iter().all(|(name, topic)| exist.get(name) == Some(&topic.partitions.len()))
+        });
+        if !is_known {
+            let sizes = topics.iter().map(|(name, topic)| (TopicName::clone(name), topic.partitions.len()));
+            self.exist = Some(Arc::new(sizes.collect()));
+        }
     }
 
     /// How many partitions something is known of.
@@ -308,12 +352,8 @@ impl LoadModel {
     }
 }
 
-fn slot(topic: &mut Vec<Option<Arc<Series>>>, partition: i32, buckets: usize) -> Option<&mut Series> {
-    let number = usize::try_from(partition).ok().filter(|number| *number < MOST_PARTITIONS)?;
-    if number >= topic.len() {
-        topic.resize_with(number + 1, || None);
-    }
-    Some(Arc::make_mut(topic[number].get_or_insert_with(|| Arc::new(Series::new(buckets)))))
+fn series_of(slot: &mut Option<Arc<Series>>, buckets: usize) -> &mut Series {
+    Arc::make_mut(slot.get_or_insert_with(|| Arc::new(Series::new(buckets))))
 }
 
 #[cfg(test)]

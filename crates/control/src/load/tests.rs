@@ -98,6 +98,77 @@ fn what_is_reported_around_a_reassignment_does_not_count() {
 }
 
 #[test]
+fn a_reassignment_that_becomes_known_late_takes_out_what_was_put_in() {
+    let moving = || Sample { in_reassignment: true, ..sample("t", 0, 0, 0) };
+    let mut model = model();
+    model.absorb(at(-HOUR), [sample("t", 0, 10, 10)]);
+    model.absorb(at(20 * MINUTE), [sample("t", 0, 900, 900)]);
+    model.absorb(at(3 * HOUR), [sample("t", 0, 30, 30)]);
+    model.absorb(at(5 * MINUTE), [moving()]);
+    assert_eq!(of_t0(&model, at(3 * HOUR)), Some((30, 30)));
+    assert_eq!(of_t0(&model, at(4 * HOUR)), Some((30, 30)), "others stay");
+    model.absorb(at(10 * MINUTE), [sample("t", 0, 800, 800)]);
+    assert_eq!(of_t0(&model, at(3 * HOUR)), Some((30, 30)), "and it holds from then on");
+}
+
+#[test]
+fn a_late_reassignment_does_not_undo_a_later_one() {
+    let moving = || Sample { in_reassignment: true, ..sample("t", 0, 0, 0) };
+    let mut model = model();
+    model.absorb(at(10 * HOUR), [moving()]);
+    for hour in [1, 2, 3, 4, 5] {
+        model.absorb(at(hour * HOUR), [moving()]);
+    }
+    model.absorb(at(10 * HOUR + MINUTE), [sample("t", 0, 700, 700)]);
+    assert_eq!(of_t0(&model, at(10 * HOUR)), None);
+    model.absorb(at(11 * HOUR), [sample("t", 0, 7, 7)]);
+    assert_eq!(of_t0(&model, at(11 * HOUR)), Some((7, 7)));
+}
+
+#[test]
+fn made_up_partitions_take_no_more_than_there_is_room_for() {
+    let mut model = model();
+    let last = i32::try_from(MOST_PARTITIONS).unwrap() - 1;
+    for topic in 0..200 {
+        model.absorb(at(0), [sample(&format!("made-up-{topic}"), last, 1, 1)]);
+    }
+    assert!(model.slots <= MOST_SLOTS, "{}", model.slots);
+    assert_eq!(model.topics.len(), MOST_SLOTS / MOST_PARTITIONS, "a topic without room has no name here");
+    // Once it is known what exists, they go, and others do not come in.
+    let text: ClusterText = "b1\nt-0: 1*".parse().unwrap();
+    model.retain(&text.topics, at(0));
+    assert!(model.is_empty());
+    model.absorb(at(0), [sample("made-up", 0, 1, 1), sample("t", 1, 1, 1), sample("t", 0, 5, 5)]);
+    assert_eq!((model.len(), model.slots, of_t0(&model, at(0))), (1, 1, Some((5, 5))));
+}
+
+#[test]
+fn a_checkpoint_of_the_first_version_is_read() {
+    let mut model = model();
+    model.absorb(at(0), [sample("t", 0, 3, 4)]);
+    model.absorb(at(MINUTE), [Sample { in_reassignment: true, ..sample("t", 0, 0, 0) }]);
+    // As the first version wrote it: the newest bucket, one interval, the cells.
+    let series = Arc::clone(model.topics["t"][0].as_ref().unwrap());
+    let mut bytes = vec![1];
+    for number in [30 * MINUTE, 48] {
+        checkpoint::put(&mut bytes, number.cast_unsigned());
+    }
+    bytes.extend([1, b't', 0]);
+    for moment in [series.newest, series.disturbed[0].0, series.disturbed[0].1] {
+        checkpoint::put(&mut bytes, moment.cast_unsigned());
+    }
+    for cell in &series.cells {
+        for rate in [cell.bytes_in, cell.bytes_out] {
+            checkpoint::put(&mut bytes, if rate == NONE { 0 } else { u64::from(rate) + 1 });
+        }
+    }
+    let (restored, errors) = LoadModel::restore(LoadConfig::default(), [bytes.as_slice()]);
+    assert_eq!((of_t0(&restored, at(0)), errors), (Some((3, 4)), vec![]));
+    let was = restored.topics["t"][0].as_ref().unwrap();
+    assert!(was.is_disturbed(at(2 * MINUTE).0) && !was.is_disturbed(at(HOUR).0));
+}
+
+#[test]
 fn what_is_not_known_is_not_nothing() {
     let mut model = model();
     let out = Sample { bytes_out: None, ..sample("t", 0, 40, 0) };
