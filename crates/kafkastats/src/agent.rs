@@ -1,6 +1,5 @@
 //! Measures at every interval and hands the reports over, until told to stop.
 
-use std::fs;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -195,8 +194,7 @@ impl Agent {
     /// The settings of the broker, if a file is named, or why they cannot be read.
     fn read_properties(&self) -> Option<Result<Properties, String>> {
         let file = self.properties.as_ref()?;
-        let read = fs::read_to_string(file).map_err(|error| format!("reading {}: {error}", file.display()));
-        Some(read.map(|text| Properties::parse(&text)))
+        Some(Properties::read(file).map_err(|error| format!("reading {}: {error}", file.display())))
     }
 
     fn log(&mut self, stats: &BrokerStats) {

@@ -69,8 +69,6 @@ struct Candidate {
 
 /// How many open files of a process are looked at to find its sockets.
 const MAX_FILES: usize = 200_000;
-/// A file of properties is a few kilobytes.
-const MAX_PROPERTIES: u64 = 1 << 20;
 
 /// Looks for the broker among the processes in `proc`.
 pub fn search(proc: &Path, wanted: &Wanted) -> Search {
@@ -135,7 +133,7 @@ fn candidate(proc: &Path, pid: u32) -> Option<Candidate> {
     let meta: Vec<Properties> = properties
         .log_dirs()
         .iter()
-        .filter_map(|dir| read_properties(&inside(&directory, dir).join("meta.properties")))
+        .filter_map(|dir| Properties::read(&inside(&directory, dir).join("meta.properties")).ok())
         .collect();
     let id = properties.broker_id().or_else(|| meta.iter().find_map(Properties::broker_id));
     let cluster = meta.iter().find_map(Properties::cluster_id).map(str::to_owned);
@@ -145,7 +143,7 @@ fn candidate(proc: &Path, pid: u32) -> Option<Candidate> {
 /// The settings of a broker; empty as far as they cannot be read.
 fn properties(directory: &Path, command: &BrokerCommand) -> Properties {
     let file = command.properties.as_deref();
-    let read = file.and_then(|file| read_properties(&inside(directory, file)));
+    let read = file.and_then(|file| Properties::read(&inside(directory, file)).ok());
     read.unwrap_or_default().with(&command.overrides)
 }
 
@@ -155,11 +153,6 @@ pub(super) fn inside(directory: &Path, path: &str) -> PathBuf {
         Some(path) => directory.join("root").join(path),
         None => directory.join("cwd").join(path),
     }
-}
-
-fn read_properties(file: &Path) -> Option<Properties> {
-    let is_small = fs::metadata(file).is_ok_and(|file| file.is_file() && file.len() <= MAX_PROPERTIES);
-    is_small.then(|| fs::read_to_string(file).ok()).flatten().map(|text| Properties::parse(&text))
 }
 
 /// What an unknown process needs: its id is not known, nor where it listens, and there is no other.

@@ -1,6 +1,11 @@
 //! What `server.properties` says about a broker. Escapes and continued lines of Java's format are not needed for it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::{fs, io};
+
+/// A file of properties is a few kilobytes.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// Settings of a broker.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -9,12 +14,33 @@ pub struct Properties {
 }
 
 impl Properties {
-    /// Reads the text of a file. Of two values of a key, the last one counts.
+    /// Reads a file, whose bytes are characters of Latin-1, as Java takes them: none is wrong.
+    ///
+    /// # Errors
+    /// It cannot be read, is no regular file, or is larger than any such file.
+    pub fn read(file: &Path) -> io::Result<Properties> {
+        // Before it is opened: that may block for ever where it is no file.
+        let metadata = fs::metadata(file)?;
+        if !metadata.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
+        }
+        if metadata.len() > MAX_BYTES {
+            let why = format!("it is larger than {MAX_BYTES} bytes");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
+        }
+        let text: String = fs::read(file)?.into_iter().map(char::from).collect();
+        Ok(Properties::parse(&text))
+    }
+
+    /// Reads the text of a file. A key ends at the first `=`, `:` or blank. Of two values of a key, the last one counts.
     pub fn parse(text: &str) -> Properties {
         let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', '!']));
-        let pairs = lines.filter_map(|line| line.split_once(['=', ':']));
-        let values = pairs.map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()));
-        Properties { values: values.collect() }
+        let pairs = lines.filter_map(|line| {
+            let (key, rest) = line.split_at(line.find(['=', ':', ' ', '\t'])?);
+            let rest = rest.trim_start();
+            Some((key.to_owned(), rest.strip_prefix(['=', ':']).unwrap_or(rest).trim().to_owned()))
+        });
+        Properties { values: pairs.collect() }
     }
 
     /// With settings of the command line, which count more.
@@ -71,6 +97,8 @@ mod tests {
             ("node.id=3\nbroker.id=4\n", Some(3)),
             ("# node.id=3\n broker.id = 4 \n", Some(4)),
             ("node.id=1\nnode.id: 2", Some(2)),
+            ("node.id 5\nlog.dirs /a=b\n", Some(5)),
+            ("node.id\t=\t6\n", Some(6)),
             ("node.id=x\n", None),
             ("broker.id=-1\n", None),
             ("my.node.id=3\n", None),
@@ -80,6 +108,18 @@ mod tests {
         }
         let overrides = [("node.id".to_owned(), "7".to_owned())];
         assert_eq!(Properties::parse("node.id=3").with(&overrides).broker_id(), Some(7));
+    }
+
+    #[test]
+    fn a_file_is_read_whatever_its_bytes_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("server.properties");
+        fs::write(&file, b"# gr\xfc\xdfe\nnode.id=3\nlog.dirs=/d\xe9\n").unwrap();
+        let read = Properties::read(&file).unwrap();
+        assert_eq!((read.broker_id(), read.log_dirs()), (Some(3), vec!["/d\u{e9}"]));
+        assert!(Properties::read(dir.path()).is_err_and(|error| error.to_string() == "it is no file"));
+        fs::write(&file, vec![b'#'; MAX_BYTES as usize + 1]).unwrap();
+        assert!(Properties::read(&file).is_err());
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Finds the broker among the JVMs of this host.
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -58,9 +57,7 @@ fn configured_id(jvm: &Jvm) -> Option<i32> {
         Some(path) => process.join("root").join(path),
         None => process.join("cwd").join(file),
     };
-    Properties::parse(&fs::read_to_string(path).ok()?)
-        .broker_id()
-        .filter(|_| !overrides_id(jvm.command().unwrap_or_default()))
+    Properties::read(&path).ok()?.broker_id().filter(|_| !overrides_id(jvm.command().unwrap_or_default()))
 }
 
 /// Whether the command line sets the id itself.
