@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use cluster::LogDir;
 
-/// Tells volumes apart by what Kafka says of them: their size and their usable bytes.
+/// Tells volumes apart by what Kafka says of them: their size and their usable bytes. On the broker's host their devices
+/// decide, see [`crate::host`].
 ///
 /// Two directories on one volume show the same figures, except when something is written between the two readings; two
 /// volumes show different ones, except when both are as good as new. So a pair that was equal once is taken for one

@@ -5,6 +5,7 @@
 //! means that fade with a time constant of one minute, as all rates in a report; those of disks are of the interval.
 //! Counters that went back began anew, and give no figure for once.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use brokerstats::{BrokerStats, NOT_KNOWN, UNKNOWN_SHARE};
@@ -95,6 +96,25 @@ fn put_present(stats: &mut BrokerStats, sample: &Sample) {
             }
         }
     }
+    put_volumes(stats, sample);
+}
+
+/// The space of all volumes together, each counted once: which directories share one is known on the host, while Kafka's
+/// figures of two new disks are alike. Where one directory is out of sight, what was told before stands.
+fn put_volumes(stats: &mut BrokerStats, sample: &Sample) {
+    let mut volumes = BTreeMap::new();
+    let figures = stats.log_dir_total_bytes.iter().zip(&stats.log_dir_usable_bytes);
+    for (dir, (total, usable)) in stats.log_dirs.iter().zip(figures).filter(|(_, (total, _))| **total >= 0) {
+        let Some(dir) = sample.dirs.get(dir) else { return };
+        volumes.entry(dir.device).or_insert((*total, (*usable).max(0)));
+    }
+    let sum = |(total, usable): (i64, i64), (more, free): (i64, i64)| {
+        (total.saturating_add(more), usable.saturating_add(free))
+    };
+    if let Some((total, usable)) = volumes.into_values().reduce(sum) {
+        stats.total_disk_space_in_bytes = total;
+        stats.free_disk_space_in_bytes = usable;
+    }
 }
 
 fn put_io(stats: &mut BrokerStats, before: &Sample, sample: &Sample, passed: Duration) {
@@ -129,8 +149,6 @@ fn or_not_known(value: Option<u64>) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -150,7 +168,10 @@ mod tests {
                 resident: Some(7),
                 limit: Some(1.5),
             }),
-            dirs: BTreeMap::from([("/d".to_owned(), DirSample { io: Some(io), space: Some((50, 20)) })]),
+            dirs: BTreeMap::from([(
+                "/d".to_owned(),
+                DirSample { io: Some(io), space: Some((50, 20)), device: 1 },
+            )]),
             lacking: Vec::new(),
         }
     }
@@ -189,6 +210,26 @@ mod tests {
         assert_eq!(memory, (7, 100, 40));
         // Space only where Kafka does not tell it.
         assert_eq!((stats.log_dir_total_bytes, stats.log_dir_usable_bytes), (vec![50, 9], vec![20, 8]));
+    }
+
+    #[test]
+    fn each_volume_counts_once_by_its_device() {
+        let totals = |devices: [(&str, u64); 2], told: i64| {
+            let dirs = devices
+                .map(|(dir, device)| (dir.to_owned(), DirSample { io: None, space: Some((50, 20)), device }));
+            let sample = Sample { dirs: BTreeMap::from(dirs), ..Sample::default() };
+            let mut stats = report();
+            // As Kafka tells of two disks that are alike, or an old Kafka does not tell.
+            stats.log_dir_total_bytes = vec![told; 2];
+            stats.log_dir_usable_bytes = vec![told; 2];
+            stats.total_disk_space_in_bytes = 7;
+            HostFigures::new(100).put(&mut stats, sample, Duration::ZERO);
+            (stats.total_disk_space_in_bytes, stats.free_disk_space_in_bytes)
+        };
+        assert_eq!(totals([("/d", 1), ("/e", 2)], 40), (80, 80));
+        assert_eq!(totals([("/d", 1), ("/e", 1)], 40), (40, 40));
+        assert_eq!(totals([("/d", 1), ("/e", 2)], NOT_KNOWN), (100, 40));
+        assert_eq!(totals([("/d", 1), ("/elsewhere", 2)], 40).0, 7);
     }
 
     #[test]
@@ -241,6 +282,7 @@ mod tests {
                 dirs: BTreeMap::from([("/d".to_owned(), DirSample {
                     io: Some(DiskIo { read: n, written: n, busy_ms: n }),
                     space: Some((n, n)),
+                    device: n,
                 })]),
                 ..sample(1, 1)
             });

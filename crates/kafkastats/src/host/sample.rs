@@ -38,7 +38,7 @@ pub struct ProcessSample {
     pub times: ProcessTimes,
     /// Its resident memory.
     pub resident: Option<u64>,
-    /// How many processors it may use.
+    /// How many processors it may use; `None` where its control groups cannot be seen.
     pub limit: Option<f64>,
 }
 
@@ -49,6 +49,8 @@ pub struct DirSample {
     pub io: Option<DiskIo>,
     /// Size of its volume and bytes that the broker can still use.
     pub space: Option<(u64, u64)>,
+    /// The number of the device that its file system is on: equal on one volume, whatever is on it.
+    pub device: u64,
 }
 
 /// Where the kernel's files are.
@@ -123,10 +125,12 @@ impl Sample {
         let status = self.text(&directory.join("status")).unwrap_or_default();
         let groups = self.text(&directory.join("cgroup")).unwrap_or_default();
         let own = fs::read_to_string(roots.proc.join("self/cgroup")).unwrap_or_default();
-        let quota = cgroup::quota(&roots.sys, &cgroup::groups(&groups), &cgroup::groups(&own));
+        let root = directory.join("root");
+        let quota = cgroup::quota(&roots.sys, &root, &cgroup::groups(&groups), &cgroup::groups(&own));
         let counts = [allowed_processors(&status), Some(processors)];
         let counts = counts.into_iter().flatten().filter(|count| *count > 0).map(|count| count as f64);
-        let limit = counts.chain(quota).reduce(f64::min);
+        // Without the quota the share of the processors would look far too small; the JVM knows its own.
+        let limit = quota.ok().and_then(|quota| counts.chain(quota).reduce(f64::min));
         Some(ProcessSample { process: process.clone(), times, resident: resident_bytes(&status), limit })
     }
 
@@ -146,7 +150,7 @@ impl Sample {
                 let bytes = |blocks: u64| blocks.saturating_mul(volume.f_frsize);
                 (bytes(volume.f_blocks), bytes(volume.f_bavail))
             });
-            self.dirs.insert(dir.clone(), DirSample { io: devices.get(&number).copied(), space });
+            self.dirs.insert(dir.clone(), DirSample { io: devices.get(&number).copied(), space, device });
         }
     }
 }
