@@ -50,6 +50,15 @@ pub struct Options {
     /// Take the JMX server's certificate whatever host it is for, as Java's clients do.
     #[arg(long, requires = "jmx_ca")]
     pub jmx_any_host: bool,
+    /// The registry of the JMX server speaks TLS too (com.sun.management.jmxremote.registry.ssl=true).
+    #[arg(long, requires = "jmx_ca")]
+    pub jmx_registry_tls: bool,
+    /// The certificate to show to a JMX server that asks for one, and those that lead to its authority (PEM).
+    #[arg(long, value_name = "FILE", requires = "jmx_key", requires = "jmx_ca")]
+    pub jmx_cert: Option<PathBuf>,
+    /// The key of that certificate (PEM, not encrypted).
+    #[arg(long, value_name = "FILE", requires = "jmx_cert")]
+    pub jmx_key: Option<PathBuf>,
     /// With --jvm jmx-local: have a JVM without a JMX server start one. It stays until the broker ends.
     #[arg(long)]
     pub attach: bool,
@@ -62,6 +71,15 @@ pub struct Options {
     /// Jolokia's agent on the broker.
     #[arg(long, value_name = "URL")]
     pub jolokia: Option<Endpoint>,
+    /// The user of the exporter or of Jolokia (HTTP's basic authentication).
+    #[arg(long, value_name = "NAME", requires = "jvm_password_file")]
+    pub jvm_user: Option<String>,
+    /// A file with that user's password.
+    #[arg(long, value_name = "FILE", requires = "jvm_user")]
+    pub jvm_password_file: Option<PathBuf>,
+    /// The authorities to trust for https, and no public ones (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub jvm_ca: Option<PathBuf>,
 }
 
 impl Options {
@@ -73,18 +91,22 @@ impl Options {
         if self.attach && self.jvm != Choice::JmxLocal {
             bail!("--attach changes the broker's JVM, so it wants --jvm jmx-local");
         }
+        let is_http = self.prometheus.is_some() || self.jolokia.is_some();
+        if !is_http && (self.jvm_user.is_some() || self.jvm_ca.is_some()) {
+            bail!("--jvm-user and --jvm-ca are for --prometheus URL and --jolokia URL");
+        }
         let local = Way::JmxLocal { attach: self.attach };
         let missing = |option: &str| anyhow!("--jvm {} wants {option}", self.jvm_name());
         let ways = match self.jvm {
             Choice::None => return Ok(None),
             Choice::JmxLocal => vec![local],
             Choice::Jmx => vec![self.over_jmx()?.ok_or_else(|| missing("--jmx HOST:PORT"))?],
-            Choice::Prometheus => vec![self.exporter().ok_or_else(|| missing("--prometheus URL"))?],
+            Choice::Prometheus => vec![self.exporter()?.ok_or_else(|| missing("--prometheus URL"))?],
             Choice::Jolokia => {
-                vec![self.jolokia.clone().map(Way::Jolokia).ok_or_else(|| missing("--jolokia URL"))?]
+                vec![self.through_jolokia()?.ok_or_else(|| missing("--jolokia URL"))?]
             }
             Choice::Auto => {
-                let given = [self.over_jmx()?, self.exporter(), self.jolokia.clone().map(Way::Jolokia)];
+                let given = [self.over_jmx()?, self.exporter()?, self.through_jolokia()?];
                 std::iter::once(local).chain(given.into_iter().flatten()).collect()
             }
         };
@@ -105,19 +127,45 @@ impl Options {
         let Some(address) = &self.jmx else { return Ok(None) };
         let mut connector = Connector::new(address.clone());
         if let (Some(user), Some(file)) = (&self.jmx_user, &self.jmx_password_file) {
-            let password = String::from_utf8(read(file)?).context("a password is no text")?;
-            connector = connector.login(user, password.trim_end_matches(['\r', '\n']));
+            connector = connector.login(user, &password(file)?);
         }
         if let Some(file) = &self.jmx_ca {
-            connector = connector.tls(Tls::new(&read(file)?)?.verify_host(!self.jmx_any_host));
+            let tls = Tls::new(&read(file)?)?.verify_host(!self.jmx_any_host);
+            let mut tls = tls.with_registry(self.jmx_registry_tls);
+            if let (Some(certificate), Some(key)) = (&self.jmx_cert, &self.jmx_key) {
+                tls = tls.identity(&read(certificate)?, &read(key)?)?;
+            }
+            connector = connector.tls(tls);
         }
         Ok(Some(Way::Jmx(connector)))
     }
 
-    fn exporter(&self) -> Option<Way> {
-        let endpoint = self.prometheus.clone()?;
-        Some(Way::Prometheus(endpoint, self.metric_name.clone()))
+    fn exporter(&self) -> Result<Option<Way>> {
+        let endpoint = self.prometheus.clone().map(|endpoint| self.over_http(endpoint)).transpose()?;
+        Ok(endpoint.map(|endpoint| Way::Prometheus(endpoint, self.metric_name.clone())))
     }
+
+    fn through_jolokia(&self) -> Result<Option<Way>> {
+        Ok(self.jolokia.clone().map(|endpoint| self.over_http(endpoint)).transpose()?.map(Way::Jolokia))
+    }
+
+    /// The endpoint with who asks, and whom that trusts.
+    fn over_http(&self, mut endpoint: Endpoint) -> Result<Endpoint> {
+        if let (Some(user), Some(file)) = (&self.jvm_user, &self.jvm_password_file) {
+            endpoint = endpoint.login(user, &password(file)?);
+        }
+        match &self.jvm_ca {
+            Some(file) => endpoint
+                .authorities(&read(file)?)
+                .map_err(|why| anyhow!("{} holds no authorities: {why}", file.display())),
+            None => Ok(endpoint),
+        }
+    }
+}
+
+fn password(file: &Path) -> Result<String> {
+    let password = String::from_utf8(read(file)?).context("a password is no text")?;
+    Ok(password.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 fn read(file: &Path) -> Result<Vec<u8>> {
@@ -161,6 +209,20 @@ mod tests {
     }
 
     #[test]
+    fn a_user_and_authorities_are_those_of_each_endpoint() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "secret\n").unwrap();
+        let path = file.path().display();
+        let login = format!("x --jvm-user u --jvm-password-file {path}");
+        let options = Cli::try_parse_from(login.split(' ')).unwrap().options;
+        let endpoint: Endpoint = "http://h/metrics".parse().unwrap();
+        let expected = format!("{:?}", endpoint.clone().login("u", "secret"));
+        assert_eq!(format!("{:?}", options.over_http(endpoint).unwrap()), expected);
+        let told = ways(&format!("--jolokia https://h --jvm-ca {path}"));
+        assert!(told.contains("there is no certificate in PEM"), "{told}");
+    }
+
+    #[test]
     fn what_is_missing_or_does_not_fit_is_told() {
         for (arguments, why) in [
             ("--jvm jmx", "--jvm jmx wants --jmx HOST:PORT"),
@@ -170,7 +232,13 @@ mod tests {
             ("--jmx h:1 --jmx-user u", "--jmx-password-file"),
             ("--jmx h:1 --jmx-ca /nowhere/ca.pem", "reading /nowhere/ca.pem"),
             ("--prometheus h:9404", "is no URL"),
-            ("--prometheus http://h --metric-name x=y", "is none of bytes_in"),
+            ("--prometheus http://h --metric-name x=y", "is none of bytes_"),
+            ("--jvm-user u", "--jvm-password-file"),
+            ("--jvm-ca /nowhere/ca.pem", "are for --prometheus URL"),
+            ("--prometheus https://h --jvm-ca /nowhere/ca.pem", "reading /nowhere/ca.pem"),
+            ("--jolokia http://h --jvm-user u --jvm-password-file /nowhere/p", "reading /nowhere/p"),
+            ("--jmx h:1 --jmx-registry-tls", "--jmx-ca"),
+            ("--jmx h:1 --jmx-ca /nowhere/ca.pem --jmx-cert c.pem", "--jmx-key"),
         ] {
             let told = ways(arguments);
             assert!(told.contains(why), "{arguments}: {told}");
