@@ -38,3 +38,18 @@ fn every_command_and_option_of_the_agent_in_the_readme_exists() {
     }
     assert!(count > 5, "only {count} options were found");
 }
+
+#[test]
+fn every_key_of_the_sample_file_is_an_option() {
+    let text = include_str!("../../../packaging/kafkastats.yaml");
+    let help = help("run");
+    let mut count = 0;
+    for line in text.lines().map(|line| line.trim_start_matches("# ")) {
+        let Some((key, value)) = line.split_once(':').filter(|(key, _)| !key.contains(' ')) else { continue };
+        count += 1;
+        assert!(!value.trim().is_empty(), "{key} has a value");
+        let option = format!("--{key}");
+        assert!(help.contains(&format!("{option} ")) || help.contains(&format!("{option}\n")), "{option}");
+    }
+    assert!(count > 10, "only {count} keys were found");
+}
