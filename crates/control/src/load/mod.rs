@@ -162,7 +162,7 @@ impl LoadModel {
             while let Some(sample) = samples.next_if(|sample| sample.topic == name) {
                 let Ok(number) = usize::try_from(sample.partition) else { continue };
                 let is_missing = exist.is_some_and(|exist| number >= exist);
-                if is_missing && !self.topics.get(name).is_some_and(|topic| number < topic.len()) {
+                if is_missing && self.topics.get(name).is_none_or(|topic| number >= topic.len()) {
                     continue;
                 }
                 let (buckets, bucket_ms) = (self.buckets, self.config.bucket_ms());
