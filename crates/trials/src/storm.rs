@@ -13,14 +13,14 @@ use crate::mutations;
 #[derive(Args, Debug)]
 pub(crate) struct Storm {
     /// How many incidents; with `--mutations`, at most how many for each of them.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// The seed of the first; each further one has the next.
     #[arg(long, default_value_t = 0)]
     first_seed: u64,
     /// End after so many failures.
-    #[arg(long)]
-    most_failures: Option<usize>,
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    most_failures: Option<u64>,
     /// Put known bugs into a copy of the sources, one after the other, and see whether the storm finds each.
     #[arg(long, conflicts_with = "most_failures")]
     mutations: bool,
@@ -46,7 +46,8 @@ impl Storm {
             return mutations::run(self.first_seed, self.seeds);
         }
         let began = Instant::now();
-        let (totals, failures) = sim::storm::run_all(seeds, self.most_failures.unwrap_or(usize::MAX));
+        let most = self.most_failures.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX);
+        let (totals, failures) = sim::storm::run_all(seeds, most);
         for failure in failures.iter().take(TOLD) {
             println!("{failure}");
         }
@@ -65,7 +66,24 @@ impl Storm {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        _storm: Storm,
+    }
+
+    #[test]
+    fn a_storm_that_proves_nothing_is_an_error() {
+        for option in ["--seeds", "--most-failures"] {
+            let error = Line::try_parse_from(["storm", option, "0"]).unwrap_err().to_string();
+            assert!(error.contains("0 is not in 1.."), "{error}");
+            assert!(Line::try_parse_from(["storm", option, "1"]).is_ok());
+        }
+    }
 
     #[test]
     fn more_seeds_than_there_are_is_an_error() {
