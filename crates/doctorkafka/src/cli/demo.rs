@@ -16,8 +16,8 @@ const BROKERS: u32 = 12;
 
 /// Show the service at work on a simulated cluster: brokers die, a firewall closes, a disk fills, a rack loses power.
 ///
-/// Needs no Kafka, touches nothing and leaves nothing behind. Ends by itself within a minute; Ctrl-C ends it at
-/// once.
+/// Needs no Kafka, touches nothing and leaves nothing behind. Ends by itself, with the usual story at its usual speed
+/// within a minute; Ctrl-C ends it at once.
 #[derive(Args, Debug)]
 pub(super) struct Demo {
     /// What is left to chance follows from it.
