@@ -118,14 +118,16 @@ impl Demo {
         let world = SharedWorld::new(self.world());
         let clock = Arc::new(WorldClock::new(&world));
         let connect = Arc::new(SimConnect::new(&world, self.speed));
+        // Nothing is told before it is known that there is something to be shown.
+        let mut config = self.config(folder.path(), registry)?;
         let mut show = Show::open(&self, world, clock.clone())?;
         loop {
-            let config = self.config(folder.path(), registry)?;
             let process = Process::start(config, connect.clone(), clock.clone()).await?;
             let shown = show.play(&self, process.clusters(), &mut signals).await;
             if let Ok(Scene::Crash) = shown {
                 process.kill().await;
                 show.lines.begin_again();
+                config = self.config(folder.path(), registry)?;
                 continue;
             }
             let last = process.clusters().first().map(|cluster| ClusterStatus::of(cluster, show.clock.now()));

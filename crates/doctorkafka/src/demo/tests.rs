@@ -70,6 +70,12 @@ fn what_cannot_be_played_is_refused_before_the_start() {
     assert!(
         refused("at 1s rack-down r9").contains("there is no rack r9: the cluster has the racks r1, r2, r3")
     );
+    for too_little in ["grace 0s", "grace 500ms"] {
+        let why = refused(too_little);
+        assert!(why.starts_with("line 1, column 7: expected a time of at least 1s"), "{why}");
+    }
+    let why = refused("at 1s kill b3\nthrottle 0B/s");
+    assert!(why.starts_with("line 2, column 10: expected a rate of at least 1B/s"), "{why}");
     assert!(refused("kill b3").starts_with("line 1, column 1: a step without a moment"));
 }
 

@@ -287,7 +287,7 @@ impl<'a> Words<'a> {
     }
 }
 
-fn time(word: &str) -> Option<Duration> {
+pub(crate) fn time(word: &str) -> Option<Duration> {
     // A time has a unit: a bare number would be seconds for some and minutes for others.
     let with_unit = word.ends_with(|c: char| c.is_ascii_alphabetic());
     let time = with_unit.then(|| word.parse::<HumanDuration>().ok()).flatten()?.0;

@@ -1,14 +1,18 @@
 //! From bytes to a [`Scenario`].
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use cluster::BrokerId;
 use cluster::notation::{ClusterText, NotationError};
 use control::Scope;
 
 use super::{Act, PlannedOrder, Player, Scenario, ScenarioError, ScenarioProblem, Step, Version, Wanted};
-use crate::fault::parse::{Mention, Named, Words, broker, id, number, partition, rate};
+use crate::fault::parse::{Mention, Named, Words, broker, id, number, partition, rate, time};
 use crate::fault::{Fault, ScheduleError};
+
+/// No shorter time is taken by the monitor that finds the dead.
+const LEAST_GRACE: Duration = Duration::from_secs(1);
 
 type Read<T> = Result<T, ScenarioError>;
 
@@ -127,13 +131,20 @@ impl<'a> Reader<'a> {
                     Version::ALL.into_iter().find(|version| version.name() == word)
                 })?;
             }
-            "grace" => scenario.grace = Some(words.time()?),
+            "grace" => {
+                let seconds = |word| time(word).filter(|time| *time >= LEAST_GRACE);
+                scenario.grace = Some(words.next("a time of at least 1s such as 90s or 1h30m", seconds)?);
+            }
             "min-insync" => {
                 let least = words.next("a number from 1", |word| number(word).filter(|least| *least > 0))?;
                 scenario.min_in_sync = Some(least);
             }
             "dry-run" => scenario.dry_run = true,
-            "throttle" => scenario.throttle = Some(words.next("a rate such as 10MB/s", rate)?),
+            "throttle" => {
+                // Nothing would ever be copied, and whoever heals would not take it.
+                let some = |word| rate(word).filter(|rate| *rate > 0);
+                scenario.throttle = Some(words.next("a rate of at least 1B/s such as 10MB/s", some)?);
+            }
             "agents" => scenario.agents = true,
             _ => scenario.run = Some(words.time()?),
         }

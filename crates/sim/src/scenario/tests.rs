@@ -134,7 +134,9 @@ fn says_where_a_text_is_wrong_and_why() {
     check("agents 3", expect![[r#"line 6, column 8: "3" is too much"#]]);
     check(
         "grace",
-        expect!["line 6, column 6: expected a time such as 90s or 1h30m, found the end of the line"],
+        expect![
+            "line 6, column 6: expected a time of at least 1s such as 90s or 1h30m, found the end of the line"
+        ],
     );
     check("b1 rack=r9", expect![[r#"line 6, column 1: "b1" is there twice"#]]);
     check("orders-3: 1*", expect!["line 6, column 1: partition orders-2 is missing"]);
@@ -242,7 +244,7 @@ fn planned() -> impl Strategy<Value = crate::fault::Planned> {
 fn scenario() -> impl Strategy<Value = Scenario> {
     let settings = (
         prop::sample::select(Version::ALL.to_vec()),
-        prop::option::of(time()),
+        prop::option::of(time().prop_map(|time| time + Duration::from_secs(1))),
         prop::option::of(1..9_usize),
         (any::<bool>(), any::<bool>(), prop::option::of(1..5_000_000_000_u64)),
         prop::option::of(time()),
