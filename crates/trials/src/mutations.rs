@@ -61,6 +61,32 @@ const MUTATIONS: &[Mutation] = &[
         )],
     },
     Mutation {
+        name: "maintenance of a broker is not heeded",
+        file: "guard.rs",
+        edits: &[(
+            "            if let Some(wish) = self.broker_maintenance(broker) {",
+            "            if let Some(wish) = self.broker_maintenance(broker).filter(|_| false) {",
+        )],
+        // It is neither dead nor chosen while it lasts.
+        beyond: &[
+            (
+                "monitors/dead_brokers.rs",
+                "        if let Some(wish) = self.maintenance.brokers.get(&id) {",
+                "        if let Some(wish) = self.maintenance.brokers.get(&id).filter(|_| false) {",
+            ),
+            (
+                "planning.rs",
+                "        } else if self.maintenance.brokers.contains_key(&id) {",
+                "        } else if self.maintenance.brokers.contains_key(&id) && false {",
+            ),
+            (
+                "execution/observe.rs",
+                "        } else if view.maintenance.contains(&broker) {",
+                "        } else if view.maintenance.contains(&broker) && false {",
+            ),
+        ],
+    },
+    Mutation {
         name: "one broker's word is enough for the replicas",
         file: "execution/last_look.rs",
         beyond: &[],

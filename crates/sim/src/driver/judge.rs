@@ -243,6 +243,7 @@ impl Judge {
                         self.wrong(format!("{at} is moved while another reassignment of it runs"));
                     }
                     self.one_move(world, at, to);
+                    self.maintained(memory, at, to);
                     self.ours.insert(at.clone(), to.clone());
                 }
             }
@@ -292,6 +293,18 @@ impl Judge {
         }
         if !truth.isr.iter().any(|id| to.contains(id)) {
             self.wrong(format!("the last copy of {at} is given up: in sync {:?}, to {to:?}", truth.isr));
+        }
+    }
+
+    /// A broker under maintenance is down on purpose, or about to be: it gives nothing up, and gets nothing.
+    fn maintained(&mut self, memory: &Memory, at: &TopicPartition, to: &[BrokerId]) {
+        let Some(seen) = self.seen.get(at) else { return };
+        let leaves = seen.replicas.iter().filter(|id| !to.contains(id));
+        let joins = to.iter().filter(|id| !seen.replicas.contains(id));
+        let maintained = leaves.chain(joins).filter(|id| memory.wishes.broker_maintenance.contains_key(id));
+        let ids: Vec<BrokerId> = maintained.copied().collect();
+        for id in ids {
+            self.wrong(format!("{at} is moved from or to broker {id} during its maintenance"));
         }
     }
 
@@ -453,5 +466,31 @@ mod tests {
         let mut done = moving();
         done.moves[0].phase = MovePhase::Done { at: NOW.wall };
         assert_eq!(found(done), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_broker_under_maintenance_neither_loses_nor_gets_a_replica() {
+        let mut world = World::new(&"b1\nb2\nb3\nt-0: 1* 2".parse().unwrap_or_default(), Settings::default());
+        world.plan(&"at 1s kill b2".parse().unwrap_or_default());
+        world.advance(Duration::from_secs(3600));
+        let wrongs = |maintained: Option<i32>| {
+            let mut judge = Judge::new(&DriverConfig::default());
+            judge.looks(world.now());
+            judge.reads(&world, &[order()]);
+            let wish = Wish { by: "ann".into(), reason: String::new(), since: NOW.wall, until: None };
+            let broker_maintenance = maintained.map(|id| (BrokerId(id), wish)).into_iter().collect();
+            let wishes = Arc::new(Wishes { broker_maintenance, ..Wishes::default() });
+            let mut memory = Memory::default();
+            memory.wishes = wishes;
+            let order = order();
+            judge.batch(&world, &memory, &Batch::from([(order.partition, Some(order.to))]));
+            judge.take_wrongs()
+        };
+        assert_eq!(wrongs(None), [""; 0]);
+        assert_eq!(wrongs(Some(1)), [""; 0], "it keeps what it has");
+        for id in [2, 3] {
+            let wrong = format!("t-0 is moved from or to broker {id} during its maintenance");
+            assert_eq!(wrongs(Some(id)), [wrong]);
+        }
     }
 }
