@@ -91,6 +91,16 @@ impl Access {
     }
 }
 
+/// What is answered to an order that was carried out, unless answers are lost.
+fn answer<T>(world: &World, client: Client, doing: &'static str, answer: T) -> Result<T, ClientError> {
+    if world.loses_answers(client) { Err(lost(doing)) } else { Ok(answer) }
+}
+
+/// An answer that does not arrive.
+pub(crate) fn lost(doing: &'static str) -> ClientError {
+    ClientError::Timeout { at: "the controller".to_owned(), limit_ms: crate::time::millis(LIMIT), doing }
+}
+
 fn nobody() -> ClientError {
     ClientError::Unreachable { at: "any broker".to_owned(), why: "none answers".to_owned() }
 }
@@ -204,7 +214,8 @@ impl Writer for Access {
                 };
                 (at.clone(), result)
             };
-            Ok(batch.iter().map(apply).collect())
+            let results = batch.iter().map(apply).collect();
+            answer(world, self.client, doing, results)
         })
     }
 
@@ -214,7 +225,8 @@ impl Writer for Access {
     ) -> BoxFuture<'a, Result<PartitionResults, ClientError>> {
         self.with(|world| {
             self.any(world)?;
-            Ok(partitions.iter().map(|at| (at.clone(), world.elect_preferred(at))).collect())
+            let results = partitions.iter().map(|at| (at.clone(), world.elect_preferred(at))).collect();
+            answer(world, self.client, "electing leaders", results)
         })
     }
 
@@ -230,7 +242,8 @@ impl Writer for Access {
                 };
                 (of.clone(), through.and_then(|_| world.alter_config(of, changes)))
             };
-            Ok(changes.iter().map(apply).collect())
+            let results = changes.iter().map(apply).collect();
+            answer(world, self.client, "changing configs", results)
         })
     }
 

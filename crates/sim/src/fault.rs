@@ -27,6 +27,7 @@
 //! | `agent-silent b3` | its agent does not report | yes |
 //! | `stats-lag 90s` | reports come so much later | yes |
 //! | `stats-unreachable` | nobody reaches the stats topic: reports are lost, none are read | yes |
+//! | `answers-lost` | what we order is done, and no answer to it reaches us | yes |
 //! | `rack-down r1` | all brokers of the rack lose power | |
 //! | `traffic orders x3` | three times the usual traffic of the topic | yes |
 //! | `foreign-reassignment orders-0 1 2 4` | somebody else moves the partition to these brokers | |
@@ -97,6 +98,8 @@ pub enum Fault {
     StatsLag(Duration),
     /// `stats-unreachable`
     StatsUnreachable,
+    /// `answers-lost`
+    AnswersLost,
     /// `rack-down`
     RackDown(String),
     /// `traffic`, in thousandths of the usual.
@@ -126,6 +129,7 @@ impl Fault {
                 | Self::AgentSilent(_)
                 | Self::StatsLag(_)
                 | Self::StatsUnreachable
+                | Self::AnswersLost
                 | Self::Traffic(..)
         )
     }
@@ -263,6 +267,7 @@ impl fmt::Display for Fault {
             Self::AgentSilent(who) => write!(f, "agent-silent {who}"),
             Self::StatsLag(time) => write!(f, "stats-lag {}", short(*time)),
             Self::StatsUnreachable => f.write_str("stats-unreachable"),
+            Self::AnswersLost => f.write_str("answers-lost"),
             Self::RackDown(rack) => write!(f, "rack-down {rack}"),
             Self::Traffic(topic, permille) => write!(f, "traffic {topic} x{}", factor(*permille)),
             Self::ForeignReassignment(partition, to) => {
@@ -326,6 +331,7 @@ pub(crate) enum Lasting {
     Silent(usize),
     StatsLag,
     StatsUnreachable,
+    AnswersLost,
     Traffic(usize),
 }
 

@@ -164,6 +164,15 @@ const MUTATIONS: &[Mutation] = &[
         )],
     },
     Mutation {
+        name: "an order whose answer was lost is taken for refused",
+        file: "acts/moves.rs",
+        beyond: &[],
+        edits: &[(
+            "    let into = if why.may_have_been_applied() {",
+            "    let into = if why.may_have_been_applied() && why.is_configuration() {",
+        )],
+    },
+    Mutation {
         name: "nothing is ever healed",
         file: "operators/under_replicated_partitions.rs",
         beyond: &[],

@@ -13,7 +13,7 @@ use control::{ActError, Done, Event, Memory};
 
 use super::judge::Judge;
 use super::{Between, at_once};
-use crate::access::{Access, SharedWorld};
+use crate::access::{Access, SharedWorld, lost};
 use crate::fault::Fault;
 use crate::random::Random;
 use crate::time::millis;
@@ -207,6 +207,7 @@ impl Hands {
         self.pause();
         self.judge.batch(&self.world.lock(), memory, &batch);
         let answer = at_once(self.access.reassign(&batch));
+        let answer = self.answer("reassigning partitions", answer);
         self.judge.after(&self.world.lock());
         moves::sort(batch, answer, result);
     }
@@ -220,7 +221,8 @@ impl Hands {
         }
         self.pause();
         self.judge.writes();
-        election.done(&at_once(self.access.elect_preferred(&election.able)).map_err(|why| failed(&why))?)
+        let answer = at_once(self.access.elect_preferred(&election.able));
+        election.done(&self.answer("electing leaders", answer).map_err(|why| failed(&why))?)
     }
 
     fn set_throttle(&mut self, throttle: &Throttle) -> Result<Done, ActError> {
@@ -248,6 +250,16 @@ impl Hands {
     fn alter(&mut self, changes: &throttle::Changes) -> Result<ConfigResults, ClientError> {
         self.pause();
         self.judge.writes();
-        at_once(self.access.alter_configs(changes))
+        let answer = at_once(self.access.alter_configs(changes));
+        self.answer("changing configs", answer)
+    }
+
+    /// What arrives of the answer to an order, which may have been carried out all the same.
+    fn answer<T>(&mut self, doing: &'static str, answer: Result<T, ClientError>) -> Result<T, ClientError> {
+        let may_be_lost = self.between.lost_permille > 0 && answer.is_ok();
+        if may_be_lost && self.random.chance(self.between.lost_permille) {
+            return Err(lost(doing));
+        }
+        answer
     }
 }

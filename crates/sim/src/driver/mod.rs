@@ -64,6 +64,8 @@ pub struct Between {
     /// In so many of 1,000 acts somebody else gives an order for one of its partitions, after the look and before the act
     /// reads how things are.
     pub meddled_permille: u64,
+    /// Of so many of 1,000 orders that were carried out the answer is lost.
+    pub lost_permille: u64,
 }
 
 impl Default for DriverConfig {

@@ -234,6 +234,7 @@ impl<'a> Words<'a> {
             "agent-silent" => Fault::AgentSilent(self.who()?),
             "stats-lag" => Fault::StatsLag(self.time()?),
             "stats-unreachable" => Fault::StatsUnreachable,
+            "answers-lost" => Fault::AnswersLost,
             "rack-down" => {
                 let read = |word: &'a str| Some(word.to_owned());
                 Fault::RackDown(self.named("a rack", read, |rack| Some(Named::Rack(rack.clone())))?)

@@ -137,6 +137,7 @@ fn fault() -> impl Strategy<Value = Fault> {
         Just(Fault::CrashUs),
         Just(Fault::AnotherCluster),
         Just(Fault::StatsUnreachable),
+        Just(Fault::AnswersLost),
         Just(Fault::Calm),
     ]
 }

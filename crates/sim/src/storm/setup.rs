@@ -62,8 +62,10 @@ fn config(random: &mut Random) -> DriverConfig {
     config.healing.throttle = random.chance(300).then_some(ByteSize(50_000_000));
     if random.chance(500) {
         let meddled_permille = if random.chance(500) { 300 } else { 0 };
-        config.between = Between { pause: Duration::from_millis(random.between(1, 8_000)), meddled_permille };
+        let pause = Duration::from_millis(random.between(1, 8_000));
+        config.between = Between { pause, meddled_permille, ..Between::default() };
     }
+    config.between.lost_permille = if random.chance(300) { 200 } else { 0 };
     // Three times as long as the default would have the incident last an hour longer, and bring nothing else.
     config.guard.mass_failure_grace =
         (!random.chance(200)).then(|| Duration::from_secs(random.between(300, 1200)));

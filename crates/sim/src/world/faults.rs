@@ -7,6 +7,7 @@ use cluster::ClusterId;
 use super::World;
 use super::broker::Process;
 use super::history::Happening;
+use super::metadata::Client;
 use crate::fault::{Cut, Fault, Lasting, Party, Who};
 
 impl World {
@@ -36,6 +37,7 @@ impl World {
                 self.lasts(Lasting::StatsLag, lasting);
             }
             Fault::StatsUnreachable => self.lasts(Lasting::StatsUnreachable, lasting),
+            Fault::AnswersLost => self.lasts(Lasting::AnswersLost, lasting),
             Fault::Traffic(topic, permille) => match self.by_name.get(topic).copied() {
                 Some(topic) => {
                     self.set_traffic(topic, *permille);
@@ -190,7 +192,7 @@ impl World {
                 self.after_cut(broker, cut);
             }
             Lasting::Frozen(broker) => self.thaw(broker),
-            Lasting::Silent(_) | Lasting::StatsUnreachable => {}
+            Lasting::Silent(_) | Lasting::StatsUnreachable | Lasting::AnswersLost => {}
             Lasting::StatsLag => {
                 if let Some(agents) = &mut self.agents {
                     agents.lag = Duration::ZERO;
@@ -198,6 +200,11 @@ impl World {
             }
             Lasting::Traffic(topic) => self.set_traffic(topic, 1000),
         }
+    }
+
+    /// Whether what `client` orders is done without an answer.
+    pub(crate) fn loses_answers(&self, client: Client) -> bool {
+        client == Client::Us && self.lasting.contains_key(&Lasting::AnswersLost)
     }
 
     fn reload(&mut self) {
