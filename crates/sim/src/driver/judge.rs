@@ -312,8 +312,8 @@ impl Judge {
     /// probe failed, if that was for the same reason.
     fn away(&self, world: &World, id: BrokerId) -> Duration {
         let Some(absence) = world.absence(id, self.look, self.lag, self.gap) else { return Duration::ZERO };
-        // How long the probe failed before is told from the wall clock.
-        let clock_jumped = world.our_wall_ms() != world.wall_ms();
+        // How long the probe failed before is told from the wall clock, which may have jumped meanwhile.
+        let clock_jumped = world.our_clock_was_set().is_some_and(|at| at >= absence.silent_since);
         let before = if clock_jumped { EARLIER } else { absence.silent_before };
         absence.lasted + if before <= EARLIER + self.gap { before.min(EARLIER) } else { Duration::ZERO }
     }
@@ -492,5 +492,22 @@ mod tests {
             let wrong = format!("t-0 is moved from or to broker {id} during its maintenance");
             assert_eq!(wrongs(Some(id)), [wrong]);
         }
+    }
+
+    #[test]
+    fn a_clock_that_jumped_before_a_broker_fell_silent_excuses_nothing() {
+        let away = |faults: &str| {
+            let mut world = World::new(&"b1\nb2\nt-0: 1* 2".parse().unwrap_or_default(), Settings::default());
+            world.plan(&faults.parse().unwrap_or_default());
+            world.advance(Duration::from_secs(120));
+            let mut judge = Judge::new(&DriverConfig::default());
+            judge.looks(world.now());
+            let absence = world.absence(BrokerId(2), world.now(), Duration::ZERO, judge.gap);
+            judge.away(&world, BrokerId(2)) - absence.map_or(Duration::ZERO, |absence| absence.lasted)
+        };
+        let session = away("at 60s kill b2");
+        assert!(session < EARLIER, "{session:?}");
+        assert_eq!(away("at 10s clock +1h\nat 60s kill b2"), session);
+        assert_eq!(away("at 61s clock +1h\nat 60s kill b2"), EARLIER);
     }
 }

@@ -76,6 +76,8 @@ pub struct Absence {
     pub lasted: Duration,
     /// For how long before it had not answered DoctorKafka.
     pub silent_before: Duration,
+    /// Since when it had not answered.
+    pub silent_since: Moment,
 }
 
 /// The newest time of `false` in a history of changes that lasts at the moment `at`, or ended at most `within` before:
@@ -115,7 +117,8 @@ impl World {
         let it = &self.brokers[*self.by_id.get(&id)?];
         let (dropped, end) = stretch(&it.changes, at, within, gap)?;
         let silent = stretch(&it.answers, dropped, gap, gap).map_or(dropped, |(silent, _)| silent);
-        Some(Absence { lasted: end.since(dropped), silent_before: dropped.since(silent) })
+        let silent_before = dropped.since(silent);
+        Some(Absence { lasted: end.since(dropped), silent_before, silent_since: silent })
     }
 
     /// Whether a broker is alive, by the controller's word, or was at most `within` ago.

@@ -58,7 +58,10 @@ impl World {
             }
             Fault::CrashUs => self.us.crashes += 1,
             Fault::AnotherCluster => self.become_cluster(ClusterId("another".into())),
-            Fault::Clock(ms) => self.us.clock_ms = self.us.clock_ms.saturating_add(*ms),
+            Fault::Clock(ms) => {
+                self.us.clock_ms = self.us.clock_ms.saturating_add(*ms);
+                self.us.clock_set = Some(self.now);
+            }
             Fault::Calm => self.calm(),
         }
     }

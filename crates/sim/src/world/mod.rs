@@ -95,6 +95,8 @@ struct Us {
     crashes: u32,
     /// How far its wall clock is off, in milliseconds.
     clock_ms: i64,
+    /// When it was set last.
+    clock_set: Option<Moment>,
 }
 
 /// A topic.
@@ -167,6 +169,11 @@ impl World {
     /// The present moment on DoctorKafka's wall clock, in milliseconds since 1970. A `clock` fault makes it jump.
     pub fn our_wall_ms(&self) -> i64 {
         self.wall_ms().saturating_add(self.us.clock_ms)
+    }
+
+    /// When DoctorKafka's wall clock has jumped last, if it ever has.
+    pub fn our_clock_was_set(&self) -> Option<Moment> {
+        self.us.clock_set
     }
 
     /// What the world is made of.
