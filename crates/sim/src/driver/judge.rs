@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cluster::{BrokerId, TopicPartition};
 use control::acts::moves::Batch;
-use control::event::{PartitionMove, ReassignStep, names};
+use control::event::{PartitionMove, ReassignStep, Throttle, ThrottleEntry, names};
 use control::execution::Work;
 use control::{Event, Execution, ExecutionId, Liveness, Memory, OngoingReassignments, State, Topics};
 use serde_json::Value;
@@ -145,7 +145,10 @@ impl Judge {
             ReassignStep::Cancel { .. } if work.is_some_and(|work| work.cancelled.is_some()) => {}
             ReassignStep::Cancel { moves } => self.cancels(world, act, moves),
             // That is done at any time, but for the moves that it holds.
-            ReassignStep::ClearThrottle(_) => {
+            ReassignStep::ClearThrottle(throttle) => {
+                if let Some(other) = still_throttled(act, throttle) {
+                    self.wrong(format!("a throttle is taken away amid the moves of execution {}", other.0));
+                }
                 if work.is_some_and(|work| work.moves.iter().any(|m| !m.phase.is_final())) {
                     self.wrong("a throttle is taken away amid its moves".to_owned());
                 }
@@ -356,6 +359,20 @@ fn is_cancelled_by_a_person(memory: &Memory, at: &TopicPartition) -> bool {
     })
 }
 
+/// Another running execution that has open moves, and for them one of the configs that are being taken away.
+fn still_throttled(act: &Sent<'_>, cleared: &Throttle) -> Option<ExecutionId> {
+    let is_cleared = |entry: &ThrottleEntry| cleared.entries.iter().flatten().any(|gone| gone == entry);
+    let others = act.memory.executions.iter().filter(|one| one.id != act.execution && one.is_running());
+    let mut others = others.filter(|one| !one.dry_run).filter(|one| match &one.work {
+        Work::Reassign(work) => {
+            let set = work.throttle.iter().flat_map(|throttle| throttle.entries.iter().flatten());
+            work.throttle_set && work.moves.iter().any(|m| !m.phase.is_final()) && set.into_iter().any(is_cleared)
+        }
+        Work::Once(_) => false,
+    });
+    others.next().map(|one| one.id)
+}
+
 /// A partition that two running executions have in flight.
 fn twice_in_flight(memory: &Memory) -> Option<&TopicPartition> {
     let mut seen = BTreeSet::new();
@@ -369,7 +386,7 @@ mod tests {
     use std::sync::Arc;
 
     use cluster::{Capabilities, ClusterId};
-    use control::event::{ElectLeaders, ReassignPartitions, Throttle};
+    use control::event::{ElectLeaders, ReassignPartitions};
     use control::execution::Reassign;
     use control::{Incidents, MovePhase, Now, Target, Tick, Timestamp, Wish, Wishes};
 
@@ -392,6 +409,11 @@ mod tests {
 
     /// What is wrong with this act, with facts so old, while people have paused us or not.
     fn wrongs(event: &Event, age: Duration, paused: bool, work: Reassign) -> Vec<String> {
+        wrongs_beside(event, age, paused, [work, Reassign::new(ReassignPartitions::default())])
+    }
+
+    /// The same, with another execution beside it.
+    fn wrongs_beside(event: &Event, age: Duration, paused: bool, [work, other]: [Reassign; 2]) -> Vec<String> {
         let liveness = Liveness {
             cluster_id: ClusterId("sim".into()),
             controller: None,
@@ -405,7 +427,8 @@ mod tests {
         let wish = || Wish { by: "ann".into(), reason: String::new(), since: NOW.wall, until: None };
         let wishes = Arc::new(Wishes { paused: paused.then(wish), ..Wishes::default() });
         let execution = Execution::new(ExecutionId(1), event.clone(), "a", NOW.wall, Work::Reassign(work));
-        let executions = Arc::new(vec![Arc::new(Execution { sequence: 1, ..execution })]);
+        let other = Execution::new(ExecutionId(2), event.clone(), "a", NOW.wall, Work::Reassign(other));
+        let executions = Arc::new(vec![Arc::new(Execution { sequence: 1, ..execution }), Arc::new(other)]);
         let incidents = Arc::new(Incidents::default());
         let mut state =
             State::new("sim".into(), NOW, incidents, Arc::clone(&executions), Arc::clone(&wishes));
@@ -509,5 +532,25 @@ mod tests {
         assert!(session < EARLIER, "{session:?}");
         assert_eq!(away("at 10s clock +1h\nat 60s kill b2"), session);
         assert_eq!(away("at 61s clock +1h\nat 60s kill b2"), EARLIER);
+    }
+
+    #[test]
+    fn a_throttle_that_moves_of_another_execution_need_is_not_taken_away() {
+        let entry = |value: &str| ThrottleEntry {
+            broker: Some(BrokerId(3)),
+            topic: None,
+            key: "follower.replication.throttled.rate".to_owned(),
+            value: value.to_owned(),
+        };
+        let throttle = |value| Throttle { entries: Some(vec![entry(value)]), ..Throttle::default() };
+        let mut done = moving();
+        done.moves[0].phase = MovePhase::Done { at: NOW.wall };
+        let clear = step(&ReassignStep::ClearThrottle(throttle("5")));
+        let found = |other| wrongs_beside(&clear, Duration::ZERO, false, [done.clone(), other]);
+        let other = |value| Reassign { throttle: Some(throttle(value)), throttle_set: true, ..moving() };
+        assert_eq!(found(other("5")), ["a throttle is taken away amid the moves of execution 2"]);
+        assert_eq!(found(other("6")), [""; 0]);
+        let over = Reassign { moves: done.moves.clone(), ..other("5") };
+        assert_eq!(found(over), [""; 0]);
     }
 }
