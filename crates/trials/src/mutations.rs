@@ -87,6 +87,12 @@ const MUTATIONS: &[Mutation] = &[
         ],
     },
     Mutation {
+        name: "facts are never too old",
+        file: "state.rs",
+        beyond: &[],
+        edits: &[("        if age > limit {", "        if age > limit && limit.is_zero() {")],
+    },
+    Mutation {
         name: "one broker's word is enough for the replicas",
         file: "execution/last_look.rs",
         beyond: &[],

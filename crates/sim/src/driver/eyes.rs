@@ -47,6 +47,8 @@ pub(super) struct Eyes {
     disks_due: Moment,
     /// With whom the next read of the topics begins.
     turn: usize,
+    /// When who is alive, and topics and reassignments, were read in truth.
+    read: [Option<Moment>; 2],
 }
 
 impl Eyes {
@@ -65,6 +67,7 @@ impl Eyes {
             topics_due: Moment::default(),
             disks_due: Moment::default(),
             turn: 0,
+            read: [None; 2],
         }
     }
 
@@ -95,6 +98,12 @@ impl Eyes {
             self.reports.attribute(),
         ];
         Contribution { attributes: attributes.into_iter().flatten().collect(), findings }
+    }
+
+    /// How long before `look` the oldest of what acts rest on was read, whatever its age is said to be.
+    pub(super) fn read_ago(&self, look: Moment) -> Option<Duration> {
+        let [liveness, topics] = self.read;
+        Some(look.since(liveness?.min(topics?)))
     }
 
     /// Is told what the step knew: while something is going on, topics are read in every look.
@@ -134,6 +143,7 @@ impl Eyes {
         };
         let moved = before.is_none_or(|before| !before.live.keys().eq(decided.liveness.live.keys()));
         keep(&mut self.liveness, decided.liveness, decided.as_of);
+        self.read[0] = Some(world.now());
         moved
     }
 
@@ -173,6 +183,7 @@ impl Eyes {
         if world.reach_any(Client::Us, 0).is_err() {
             return;
         }
+        self.read[1] = Some(world.now());
         keep(&mut self.ongoing, OngoingReassignments(world.reassignments()), tick);
         let topics = world.topics_known_to(from);
         match &mut self.topics {

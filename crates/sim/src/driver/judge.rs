@@ -25,6 +25,8 @@ const GONE_COUNTS: Duration = Duration::from_secs(10 * 60);
 const METADATA_AGE: Duration = Duration::from_secs(90);
 /// How old the knowledge of who is alive may be.
 const LIVENESS_AGE: Duration = Duration::from_secs(10);
+/// How long ago the cluster may have been read that is acted on, by the true time.
+const READ_AGO: Duration = Duration::from_secs(60);
 /// A broker's metadata are behind by less than this, unless they stand still.
 const METADATA_DELAY: Duration = Duration::from_secs(1);
 
@@ -104,6 +106,11 @@ impl Judge {
     /// Is told when a look was that may lead to acts.
     pub(super) fn looks(&mut self, at: Moment) {
         self.look = at;
+    }
+
+    /// When the look was that the present acts follow from.
+    pub(super) fn look(&self) -> Moment {
+        self.look
     }
 
     fn wrong(&mut self, why: String) {
@@ -330,6 +337,8 @@ pub(super) struct Sent<'a> {
     pub(super) store: &'a BTreeMap<String, Value>,
     pub(super) memory: &'a Memory,
     pub(super) state: &'a State,
+    /// How long before the look the oldest fact was read, in truth; `None` if something was never read.
+    pub(super) read_ago: Option<Duration>,
 }
 
 impl Sent<'_> {
@@ -340,7 +349,13 @@ impl Sent<'_> {
             self.state.fresh::<Topics>(METADATA_AGE).err(),
             self.state.fresh::<OngoingReassignments>(METADATA_AGE).err(),
         ];
-        fresh.into_iter().flatten().next().map(|unknown| unknown.to_string())
+        let stale = fresh.into_iter().flatten().next().map(|unknown| unknown.to_string());
+        // What the core holds to be the age of a fact is not taken for granted.
+        stale.or_else(|| match self.read_ago {
+            None => Some("not everything was ever read".to_owned()),
+            Some(ago) if ago > READ_AGO => Some(format!("something was read {} s ago", ago.as_secs())),
+            Some(_) => None,
+        })
     }
 
     /// Whether people want nothing to be begun.
@@ -366,7 +381,9 @@ fn still_throttled(act: &Sent<'_>, cleared: &Throttle) -> Option<ExecutionId> {
     let mut others = others.filter(|one| !one.dry_run).filter(|one| match &one.work {
         Work::Reassign(work) => {
             let set = work.throttle.iter().flat_map(|throttle| throttle.entries.iter().flatten());
-            work.throttle_set && work.moves.iter().any(|m| !m.phase.is_final()) && set.into_iter().any(is_cleared)
+            work.throttle_set
+                && work.moves.iter().any(|m| !m.phase.is_final())
+                && set.into_iter().any(is_cleared)
         }
         Work::Once(_) => false,
     });
@@ -409,11 +426,16 @@ mod tests {
 
     /// What is wrong with this act, with facts so old, while people have paused us or not.
     fn wrongs(event: &Event, age: Duration, paused: bool, work: Reassign) -> Vec<String> {
-        wrongs_beside(event, age, paused, [work, Reassign::new(ReassignPartitions::default())])
+        wrongs_beside(event, (age, age), paused, [work, Reassign::new(ReassignPartitions::default())])
     }
 
-    /// The same, with another execution beside it.
-    fn wrongs_beside(event: &Event, age: Duration, paused: bool, [work, other]: [Reassign; 2]) -> Vec<String> {
+    /// The same, with another execution beside it, and facts that are really so old.
+    fn wrongs_beside(
+        event: &Event,
+        (age, read_ago): (Duration, Duration),
+        paused: bool,
+        [work, other]: [Reassign; 2],
+    ) -> Vec<String> {
         let liveness = Liveness {
             cluster_id: ClusterId("sim".into()),
             controller: None,
@@ -444,7 +466,8 @@ mod tests {
         world.advance(Duration::from_secs(3600));
         let mut judge = Judge::new(&DriverConfig::default());
         let (execution, memory, state) = (ExecutionId(1), &memory, &state);
-        judge.act(&world, &Sent { execution, sequence: 1, event, store: &store, memory, state });
+        let read_ago = Some(read_ago);
+        judge.act(&world, &Sent { execution, sequence: 1, event, store: &store, memory, state, read_ago });
         judge.take_wrongs()
     }
 
@@ -471,6 +494,10 @@ mod tests {
             assert_eq!(found(0, false), Vec::<String>::new());
             assert_eq!(found(11, false).len(), 1, "{event:?}");
             assert_eq!(found(0, true).len(), 1, "{event:?}");
+            let believed_fresh = (Duration::ZERO, Duration::from_secs(61));
+            let none = Reassign::new(ReassignPartitions::default());
+            let wrongs = wrongs_beside(event, believed_fresh, false, [moving(), none]);
+            assert!(wrongs.len() == 1 && wrongs[0].ends_with("read 61 s ago"), "{wrongs:?}");
         }
     }
 
@@ -546,7 +573,8 @@ mod tests {
         let mut done = moving();
         done.moves[0].phase = MovePhase::Done { at: NOW.wall };
         let clear = step(&ReassignStep::ClearThrottle(throttle("5")));
-        let found = |other| wrongs_beside(&clear, Duration::ZERO, false, [done.clone(), other]);
+        let found =
+            |other| wrongs_beside(&clear, (Duration::ZERO, Duration::ZERO), false, [done.clone(), other]);
         let other = |value| Reassign { throttle: Some(throttle(value)), throttle_set: true, ..moving() };
         assert_eq!(found(other("5")), ["a throttle is taken away amid the moves of execution 2"]);
         assert_eq!(found(other("6")), [""; 0]);

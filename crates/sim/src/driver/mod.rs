@@ -435,7 +435,8 @@ impl Driver {
                 }
                 if let Some(state) = self.process.state.as_ref().filter(|_| !dry_run) {
                     let (store, memory) = (&self.store, &self.process.memory);
-                    let sent = Sent { execution, sequence, event: &event, store, memory, state };
+                    let read_ago = self.process.eyes.read_ago(self.hands.judge.look());
+                    let sent = Sent { execution, sequence, event: &event, store, memory, state, read_ago };
                     self.hands.judge.act(&self.world.lock(), &sent);
                 }
                 let result = self.hands.execute(&action, &event, dry_run, &self.process.memory);
