@@ -43,6 +43,15 @@ const MUTATIONS: &[Mutation] = &[
         edits: &[("    if absent.len() > limit {", "    if absent.len() > limit && limit > 100 {")],
     },
     Mutation {
+        name: "the brake does not see that a whole rack is gone",
+        file: "guard/brake.rs",
+        beyond: &[],
+        edits: &[(
+            "        .find(|(_, rack)| rack.all >= 2 && rack.all == rack.down && rack.absent > 0)",
+            "        .find(|(_, rack)| rack.all > 100 && rack.all == rack.down && rack.absent > 0)",
+        )],
+    },
+    Mutation {
         name: "a pause is not heeded",
         file: "guard.rs",
         beyond: &[],

@@ -4,6 +4,7 @@
 //! seconds old, and no older.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::{BrokerId, TopicPartition};
@@ -217,12 +218,18 @@ impl Judge {
         let counts = |id: &BrokerId| {
             world.holds_replicas(*id) || absent(*id).is_some_and(|absence| absence.lasted < GONE_COUNTS)
         };
-        away.retain(|id| !wishes.broker_maintenance.contains_key(id) && counts(id));
+        away.retain(counts);
+        let down = away.clone();
+        away.retain(|id| !wishes.broker_maintenance.contains_key(id));
+        let rack = whole_rack(world, &down, &away, self.lag);
         let most = (world.addresses().len() / 10).max(1);
         let approved = wishes.approved.is_some()
             && wishes.approved_brokers.as_ref().is_none_or(|them| away.iter().all(|id| them.contains(id)));
         let shortest = away.iter().filter_map(|id| Some(absent(*id)?.lasted)).min().unwrap_or_default();
         let lasted = self.mass_failure_grace.is_some_and(|grace| shortest + METADATA_DELAY >= grace);
+        if let Some(rack) = rack.filter(|_| !approved && !lasted) {
+            self.wrong(format!("the whole rack {rack} is away, and nobody has approved that it is given up"));
+        }
         if away.len() > most && !approved && !lasted {
             self.wrong(format!("brokers {away:?} are away, and nobody has approved that they are given up"));
         }
@@ -374,6 +381,21 @@ fn is_cancelled_by_a_person(memory: &Memory, at: &TopicPartition) -> bool {
     })
 }
 
+/// A rack of two or more brokers of which all are `down`, and not all on purpose.
+fn whole_rack(world: &World, down: &[BrokerId], away: &[BrokerId], lag: Duration) -> Option<Arc<str>> {
+    let mut racks = BTreeMap::<Arc<str>, Vec<BrokerId>>::new();
+    for broker in world.brokers() {
+        // One that is away and holds nothing belongs to none.
+        let is_out = !world.was_live_lately(broker.id, lag) && !down.contains(&broker.id);
+        if let Some(rack) = broker.rack.clone().filter(|_| !is_out) {
+            racks.entry(rack).or_default().push(broker.id);
+        }
+    }
+    let is_whole = |of: &Vec<BrokerId>| of.len() >= 2 && of.iter().all(|id| down.contains(id));
+    let counts = |of: &Vec<BrokerId>| of.iter().any(|id| away.contains(id));
+    racks.into_iter().find(|(_, of)| is_whole(of) && counts(of)).map(|(rack, _)| rack)
+}
+
 /// Another running execution that has open moves, and for them one of the configs that are being taken away.
 fn still_throttled(act: &Sent<'_>, cleared: &Throttle) -> Option<ExecutionId> {
     let is_cleared = |entry: &ThrottleEntry| cleared.entries.iter().flatten().any(|gone| gone == entry);
@@ -400,8 +422,6 @@ fn twice_in_flight(memory: &Memory) -> Option<&TopicPartition> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use cluster::{Capabilities, ClusterId};
     use control::event::{ElectLeaders, ReassignPartitions};
     use control::execution::Reassign;
@@ -580,5 +600,31 @@ mod tests {
         assert_eq!(found(other("6")), [""; 0]);
         let over = Reassign { moves: done.moves.clone(), ..other("5") };
         assert_eq!(found(over), [""; 0]);
+    }
+
+    #[test]
+    fn a_whole_rack_is_given_up_only_with_leave() {
+        let brokers: String = (1..=20).map(|id| format!("b{id} rack=r{}\n", id % 10)).collect();
+        let wrongs = |kill: &str, maintained: &[i32]| {
+            let text = format!("{brokers}t-0: 1* 2 3\nt-1: 2* 12 4");
+            let mut world = World::new(&text.parse().unwrap_or_default(), Settings::default());
+            world.plan(&kill.parse().unwrap_or_default());
+            world.advance(Duration::from_secs(300));
+            let mut judge = Judge::new(&DriverConfig::default());
+            judge.looks(world.now());
+            let wish = || Wish { by: "ann".into(), reason: String::new(), since: NOW.wall, until: None };
+            let broker_maintenance = maintained.iter().map(|id| (BrokerId(*id), wish())).collect();
+            let wishes = Wishes { broker_maintenance, ..Wishes::default() };
+            let mut memory = Memory::default();
+            memory.wishes = Arc::new(wishes);
+            judge.brake(&world, &memory);
+            judge.take_wrongs()
+        };
+        let (rack, two) = ("at 1s kill b2\nat 1s kill b12", "at 1s kill b2\nat 1s kill b1");
+        assert_eq!(wrongs(two, &[]), [""; 0], "a tenth may be away");
+        let whole = "the whole rack r2 is away, and nobody has approved that it is given up";
+        assert_eq!(wrongs(rack, &[]), [whole]);
+        assert_eq!(wrongs(rack, &[12]), [whole], "what is down on purpose belongs to its rack");
+        assert_eq!(wrongs(rack, &[2, 12]), [""; 0]);
     }
 }

@@ -53,6 +53,10 @@ impl Plan {
             let (second, fault) = (random.below(LAST), fault(shape, random));
             plan.add(second, &fault);
         }
+        if shape.brokers >= 20 && random.chance(500) {
+            let rack = random.between(1, u64::from(shape.racks));
+            plan.add(random.below(LAST), &format!("rack-down r{rack}"));
+        }
         if random.chance(100) {
             plan.cut_us_off(shape, random);
         }
@@ -99,8 +103,9 @@ impl Plan {
     fn leave_dead(&mut self, shape: &Shape, random: &mut Random) {
         let healed = (shape.brokers / 10).max(1);
         let more = if random.chance(150) { healed + 1 } else { healed };
-        self.is_mass_failure = more > healed;
-        for id in brokers(more, shape, random) {
+        let dead = brokers(more, shape, random);
+        self.is_mass_failure = more > healed || has_whole_rack(&dead, shape);
+        for id in dead {
             if random.chance(500) {
                 self.add(random.below(END.as_secs()), &format!("kill b{id}"));
             }
@@ -153,6 +158,16 @@ fn brokers(count: u32, shape: &Shape, random: &mut Random) -> Vec<BrokerId> {
         }
     }
     chosen
+}
+
+/// Whether a rack of two or more is among them. Brokers go to racks in turn.
+fn has_whole_rack(some: &[BrokerId], shape: &Shape) -> bool {
+    let all = || (1..=shape.brokers).filter_map(|id| i32::try_from(id).ok()).map(BrokerId);
+    let racks = i32::try_from(shape.racks).unwrap_or(0);
+    (0..racks).any(|rack| {
+        let of = || all().filter(|id| id.0 % racks == rack);
+        of().count() >= 2 && of().all(|id| some.contains(&id))
+    })
 }
 
 fn fault(shape: &Shape, random: &mut Random) -> String {

@@ -11,13 +11,19 @@ use crate::random::Random;
 use crate::settings::{Agents, Hardware, Rules, Settings, Traffic};
 use crate::world::{Shape, World};
 
-/// Four to nine brokers in up to five racks, or in none.
+/// Four to nine brokers in up to five racks, or in none; in one of twenty incidents so many that a tenth of them is more
+/// than one, in racks of two or three.
 pub(super) fn shape(random: &mut Random) -> Shape {
     let mut some = |low, high| u32::try_from(random.between(low, high)).unwrap_or(1);
     let (brokers, racks, partitions) = (some(4, 9), some(0, 5), some(3, 12));
     // Three replicas are usual.
     let replicas = [1, 2, 2, 3, 3, 3, 3, 4][some(0, 7) as usize];
-    Shape { brokers, racks, topics: 2, partitions, replicas }
+    let usual = Shape { brokers, racks, topics: 2, partitions, replicas };
+    if random.chance(50) {
+        let brokers = u32::try_from(random.between(20, 30)).unwrap_or(20);
+        return Shape { brokers, racks: brokers.div_ceil(3), ..usual };
+    }
+    usual
 }
 
 /// A cluster of some version and load, and a driver with some grace and interval.

@@ -13,7 +13,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::time::Duration;
 
-use cluster::{BrokerAddress, BrokerId, ConfigValues, TopicName, TopicPartition};
+use cluster::{Broker, BrokerAddress, BrokerId, ConfigValues, TopicName, TopicPartition};
 
 use crate::fault::{Cut, Fault, Lasting, LastingFaults, Schedule, When};
 use crate::random::Random;
@@ -237,6 +237,11 @@ impl World {
     /// The addresses of all brokers, alive or not.
     pub fn addresses(&self) -> Vec<BrokerAddress> {
         self.brokers.iter().map(|it| it.broker.address.clone()).collect()
+    }
+
+    /// All brokers, alive or not.
+    pub fn brokers(&self) -> impl Iterator<Item = &Broker> {
+        self.brokers.iter().map(|it| &it.broker)
     }
 
     /// What has happened since this was asked last, in order. Bounded: where nobody asks, the oldest is forgotten.
