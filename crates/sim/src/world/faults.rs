@@ -122,6 +122,7 @@ impl World {
             Fault::FrozenMetadata(_) => {
                 self.lasts(Lasting::Frozen(broker), lasting);
                 self.freeze(broker);
+                self.follow_all(broker);
             }
             Fault::AgentSilent(_) => self.lasts(Lasting::Silent(broker), lasting),
             Fault::Isolate(_, party) => match self.other_end(*party) {
@@ -194,7 +195,11 @@ impl World {
                 self.cut.remove(&(broker, cut));
                 self.after_cut(broker, cut);
             }
-            Lasting::Frozen(broker) => self.thaw(broker),
+            Lasting::Frozen(broker) => {
+                self.thaw(broker);
+                self.follow_all(broker);
+                self.wake_replication();
+            }
             Lasting::Silent(_) | Lasting::StatsUnreachable | Lasting::AnswersLost => {}
             Lasting::StatsLag => {
                 if let Some(agents) = &mut self.agents {

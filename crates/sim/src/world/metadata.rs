@@ -163,6 +163,21 @@ impl World {
         }
     }
 
+    /// Whether a broker knows who leads a partition, and that `replica` is one of its replicas. One whose metadata stand
+    /// still knows what was so before: as a leader it refuses whom it does not know, and as a replica it does not know
+    /// that it has become one, or whom to follow.
+    pub(super) fn knows(&self, p: usize, broker: usize, replica: usize) -> bool {
+        let Some(frozen) = &self.brokers[broker].frozen else { return true };
+        let partition = &self.partitions[p];
+        let topic = frozen.topics.0.get(&self.topics[partition.topic].name);
+        let number = usize::try_from(partition.number).ok();
+        let known = topic.zip(number).and_then(|(topic, number)| topic.partitions.get(number));
+        known.is_some_and(|known| {
+            known.leader == partition.leader.map(|leader| self.id(leader))
+                && known.replicas.contains(&self.id(replica))
+        })
+    }
+
     /// The broker behind an address, if `client` can talk to it.
     pub(crate) fn reach(
         &self,

@@ -323,7 +323,10 @@ impl World {
     /// to, by AlterPartition) or ZooKeeper.
     pub(super) fn can_alter(&self, p: usize) -> bool {
         let leader = self.partitions[p].leader.filter(|leader| self.holds(p, *leader));
-        leader.is_some_and(|leader| !self.cut.contains(&(leader, Cut::Controller)))
+        leader.is_some_and(|leader| {
+            // One whose metadata stand still may not know that it leads.
+            !self.cut.contains(&(leader, Cut::Controller)) && self.knows(p, leader, leader)
+        })
     }
 
     /// Whether a replica that has caught up has to be proposed as in sync.

@@ -77,6 +77,8 @@ impl World {
             && self.brokers[replica].live
             && self.holds(p, leader)
             && self.holds(p, replica)
+            && self.knows(p, leader, replica)
+            && self.knows(p, replica, replica)
             && !self.cut.contains(&(leader.min(replica), Cut::Broker(leader.max(replica))))
             && !self.cut.contains(&(replica, Cut::Controller))
     }

@@ -193,3 +193,35 @@ fn each_end_goes_by_its_own_list_and_its_own_rate() {
     let free = [takes(1, "leader", "follower"), takes(3, "follower", "leader"), takes(3, "leader", "leader")];
     assert!(free.iter().all(|seconds| *seconds <= 2), "{free:?}");
 }
+
+#[test]
+fn a_broker_whose_metadata_stand_still_keeps_a_move_from_its_end() {
+    let moved = |frozen: &str| {
+        let mut world = world("b1\nb2\nb3\nt-0: 1* 2 size=1MiB");
+        let _ = after(&mut world, &format!("{frozen}at 2s foreign-reassignment t-0 1 3"), 40);
+        let amid = partitions(&mut world);
+        let _ = after(&mut world, "", 60);
+        assert_eq!(partitions(&mut world), "t-0: 1* 3\n", "{frozen}");
+        amid
+    };
+    assert_eq!(moved(""), "t-0: 1* 3\n");
+    assert_eq!(moved("at 1s frozen-metadata b2 for 60s\n"), "t-0: 1* 3\n", "it has no part in it");
+    for broker in ["b1", "b3"] {
+        let amid = moved(&format!("at 1s frozen-metadata {broker} for 60s\n"));
+        assert!(amid.contains("+3~"), "{broker}: {amid}");
+    }
+}
+
+#[test]
+fn followers_fall_behind_traffic_that_the_network_does_not_carry_and_catch_up_after_it() {
+    let settings = Settings {
+        traffic: Some(Traffic { mean_bytes_in: 10_000_000, consumed_permille: 1000, hot_permille: 0 }),
+        ..quiet()
+    };
+    let mut world = world_with("b1\nb2\nt-0: 1* 2\nt-1: 1* 2\nu-0: 2* 1", settings);
+    let amid = after(&mut world, "at 10s traffic t x8 for 5m", 300);
+    assert!(amid.contains("t-0: 1* 2~") && !amid.contains("u-0: 2* 1~"), "{amid}");
+    assert!(partitions(&mut world).contains('~'));
+    let _ = after(&mut world, "", 900);
+    assert!(!partitions(&mut world).contains('~'), "{}", partitions(&mut world));
+}
