@@ -14,8 +14,9 @@ use cluster::notation::ClusterText;
 use control::config::{ByteSize, HumanDuration};
 use control::{Order, monitors, operators};
 use sim::scenario::{PlannedOrder, Player, Scenario};
-use sim::settings::Agents;
+use sim::settings::{Agents, Traffic};
 use sim::world::{Happened, Happening};
+use sim::fault::Fault;
 use sim::{Driver, DriverConfig, Moment, Settings, World};
 
 /// A longer account is not reviewed by anybody.
@@ -36,7 +37,11 @@ fn read(path: &Path) -> Scenario {
 fn account(scenario: &Scenario) -> String {
     let agents = Agents { topic: "brokerstats".to_owned(), interval: Duration::from_secs(60) };
     let agents = scenario.agents.then_some(agents);
-    let settings = Settings { retention_bytes: 1 << 40, agents, ..Settings::default() };
+    // Three megabytes a second to each partition, where a scenario is about traffic.
+    let traffic = Traffic { mean_bytes_in: 3_000_000, consumed_permille: 1000, hot_permille: 0 };
+    let is_about_traffic = scenario.faults.0.iter().any(|it| matches!(it.fault, Fault::Traffic(..)));
+    let traffic = is_about_traffic.then_some(traffic);
+    let settings = Settings { retention_bytes: 1 << 40, agents, traffic, ..Settings::default() };
     let grace = HumanDuration(scenario.grace.unwrap_or(GRACE));
     let throttle = scenario.throttle.map(ByteSize);
     let config = DriverConfig {
