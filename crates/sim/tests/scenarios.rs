@@ -13,10 +13,10 @@ use std::time::Duration;
 use cluster::notation::ClusterText;
 use control::config::{ByteSize, HumanDuration};
 use control::{Order, monitors, operators};
+use sim::fault::Fault;
 use sim::scenario::{PlannedOrder, Player, Scenario};
 use sim::settings::{Agents, Traffic};
 use sim::world::{Happened, Happening};
-use sim::fault::Fault;
 use sim::{Driver, DriverConfig, Moment, Settings, World};
 
 /// A longer account is not reviewed by anybody.
@@ -99,7 +99,7 @@ fn lines(driver: &mut Driver) -> Vec<String> {
             Happening::Dropped(id) => format!("Kafka drops broker {id}"),
             Happening::Alive(id) => format!("broker {id} is alive for Kafka"),
             Happening::DirFailed(id) => format!("a log dir of broker {id} fails"),
-            Happening::DataLost { at, bytes } => format!("{at} loses {bytes} bytes"),
+            Happening::DataLost { at, bytes, .. } => format!("{at} loses {bytes} bytes"),
             Happening::Partition { .. } => return None,
         };
         Some((happened.at, format!("{} * {what}", happened.at)))

@@ -160,7 +160,7 @@ fn of_kafka(happened: &Happened, cluster: &ClusterText) -> Option<Line> {
         Happening::DirFailed(id) => {
             line(Voice::Kafka, format!("broker {id} cannot write to its full disk and ends"))
         }
-        Happening::DataLost { at, bytes } => line(Voice::Kafka, format!("{at} has lost {bytes} bytes")),
+        Happening::DataLost { at, bytes, .. } => line(Voice::Kafka, format!("{at} has lost {bytes} bytes")),
         Happening::Partition { .. } => None,
     }
 }

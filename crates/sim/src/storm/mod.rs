@@ -265,7 +265,8 @@ impl Incident {
                         return Err(format!("a broker twice: {happened}"));
                     }
                 }
-                Happening::DataLost { .. } if !self.plan.replaces() => {
+                // An order of anybody's loses nothing, whatever else happens in the incident.
+                Happening::DataLost { wiped, .. } if !wiped || !self.plan.replaces() => {
                     return Err(format!("data lost: {happened}"));
                 }
                 _ => {}

@@ -40,6 +40,8 @@ pub enum Happening {
         at: TopicPartition,
         /// How many bytes.
         bytes: u64,
+        /// Whether the host that had them was replaced by an empty one; else they were given up by an order.
+        wiped: bool,
     },
     /// A log directory of a broker has failed.
     DirFailed(BrokerId),
@@ -72,7 +74,7 @@ impl fmt::Display for Happened {
                 }
                 f.write_str(if *moving { " moving" } else { "" })
             }
-            Happening::DataLost { at, bytes } => write!(f, "{at}: {bytes} bytes lost"),
+            Happening::DataLost { at, bytes, .. } => write!(f, "{at}: {bytes} bytes lost"),
             Happening::DirFailed(id) => write!(f, "a log dir of broker {id} has failed"),
         }
     }

@@ -51,7 +51,7 @@ impl PartitionModel {
     }
 
     /// Whether a replica has all that was acknowledged, as far as the controller can know.
-    fn trusts(&self, broker: usize) -> bool {
+    pub(super) fn trusts(&self, broker: usize) -> bool {
         if !self.isr.is_empty() {
             return self.isr.contains(&broker);
         }
@@ -187,7 +187,7 @@ impl World {
         if partition.isr == [broker] || (nobody && partition.led_last == Some(broker)) {
             // It was the only copy, and is the truth: there is nothing any more.
             let bytes = self.log_bytes(p);
-            self.lose(p, bytes);
+            self.lose(p, bytes, true);
             let left = self.appended(p);
             if let Some(behind) = self.behind.get_mut(&(p, broker)) {
                 behind.have = behind.have.min(left);
@@ -199,12 +199,12 @@ impl World {
         self.loads_due = true;
     }
 
-    fn lose(&mut self, p: usize, bytes: u64) {
+    pub(super) fn lose(&mut self, p: usize, bytes: u64, wiped: bool) {
         self.count_log(p);
         let log = &mut self.partitions[p].log;
         log.appended = log.appended.saturating_sub(bytes);
         if bytes > 0 {
-            self.history.push(self.now, Happening::DataLost { at: self.name(p), bytes });
+            self.history.push(self.now, Happening::DataLost { at: self.name(p), bytes, wiped });
         }
     }
 

@@ -150,6 +150,7 @@ impl World {
     /// more are deleted, and leadership leaves them.
     fn set_replicas(&mut self, p: usize, to: Change) {
         let empty = self.appended(p).saturating_sub(self.log_bytes(p));
+        self.lose_if_last(p, &to.replicas);
         let old = self.partitions[p].replicas.clone();
         for broker in to.replicas.iter().filter(|broker| !old.contains(broker)) {
             let dir = self.emptiest_dir(*broker);
@@ -177,6 +178,20 @@ impl World {
             self.behind.remove(&(p, broker));
         }
         self.wake_replication();
+    }
+
+    /// What is acknowledged is gone if no replica stays that has all of it. Kafka takes no order and completes none that
+    /// brings this about.
+    fn lose_if_last(&mut self, p: usize, stay: &[usize]) {
+        let partition = &self.partitions[p];
+        let trusted = |broker: &&usize| partition.trusts(**broker);
+        if partition.replicas.iter().any(|broker| trusted(&broker))
+            && !stay.iter().any(|broker| trusted(&broker))
+        {
+            let old = stay.iter().filter(|broker| partition.replicas.contains(broker));
+            let most = old.map(|broker| self.replica_bytes(p, *broker)).max().unwrap_or(0);
+            self.lose(p, self.log_bytes(p).saturating_sub(most), false);
+        }
     }
 
     /// Completes a partition's reassignment, if it has come that far.
@@ -219,4 +234,25 @@ impl World {
 
 fn none_found() -> Refusal {
     ("NO_REASSIGNMENT_IN_PROGRESS", "No partition reassignment found.".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Settings;
+    use crate::world::Happening;
+
+    #[test]
+    fn a_list_without_any_replica_that_has_everything_loses_the_rest() {
+        let lost = |stay: &[usize]| {
+            let text = "b1\nb2\nb3\nt-0: 1* 2~ size=1MiB".parse().unwrap_or_default();
+            let mut world = World::new(&text, Settings::default());
+            let change = Change { replicas: stay.to_vec(), adding: Vec::new(), removing: Vec::new() };
+            world.set_replicas(0, change);
+            let is_loss = |what: &Happening| matches!(what, Happening::DataLost { wiped: false, .. });
+            world.take_history().iter().any(|happened| is_loss(&happened.what))
+        };
+        assert!(!lost(&[0, 2]) && !lost(&[0]));
+        assert!(lost(&[1, 2]) && lost(&[2]));
+    }
 }
