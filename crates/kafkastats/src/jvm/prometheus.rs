@@ -40,21 +40,15 @@ pub struct Override {
     labels: Vec<(String, String)>,
 }
 
-/// The names of metrics in an [`Override`].
-const METRICS: [(&str, Metric); 13] = [
-    ("bytes_in", Metric::BytesIn),
+/// The names of metrics in an [`Override`]: those that go into reports. A rule for another would do nothing.
+const METRICS: [(&str, Metric); 7] = [
     ("bytes_out", Metric::BytesOut),
-    ("messages_in", Metric::MessagesIn),
-    ("replication_bytes_in", Metric::ReplicationBytesIn),
-    ("replication_bytes_out", Metric::ReplicationBytesOut),
     ("request_handler_idle", Metric::RequestHandlerIdle),
     ("network_processor_idle", Metric::NetworkProcessorIdle),
     ("request_queue_size", Metric::RequestQueueSize),
     ("under_replicated", Metric::UnderReplicated),
-    ("leader_count", Metric::LeaderCount),
     ("broker_state", Metric::BrokerState),
     ("process_cpu_load", Metric::ProcessCpuLoad),
-    ("process_cpu_seconds", Metric::ProcessCpuSeconds),
 ];
 
 impl FromStr for Override {
@@ -93,17 +87,8 @@ impl Override {
     fn meaning(&self, sample: &Sample<'_>) -> (Metric, Attribute, Scope) {
         // What a rule of the user's own makes of a meter is its count, unless it says that it is a gauge.
         let attribute = match (self.metric, sample.kind) {
-            (Metric::BytesIn | Metric::BytesOut | Metric::MessagesIn, Kind::Gauge) => {
-                Attribute::OneMinuteRate
-            }
-            (
-                Metric::BytesIn
-                | Metric::BytesOut
-                | Metric::MessagesIn
-                | Metric::ReplicationBytesIn
-                | Metric::ReplicationBytesOut,
-                _,
-            ) => Attribute::Count,
+            (Metric::BytesOut, Kind::Gauge) => Attribute::OneMinuteRate,
+            (Metric::BytesOut, _) => Attribute::Count,
             (Metric::RequestHandlerIdle, Kind::Counter) => Attribute::Count,
             (Metric::RequestHandlerIdle, _) => Attribute::OneMinuteRate,
             _ => Attribute::Value,
