@@ -581,8 +581,7 @@ mod tests {
         anew.partitions[1].leader_epoch = -1;
         let mut without = topic("b", ErrorCode::None, &[]);
         without.topic_id = Some([0; 16]);
-        let answer = MetadataResponse { topics: vec![anew, without], ..MetadataResponse::default() };
-        let found = incarnations_of(&answer.topics);
+        let found = incarnations_of(&[anew, without]);
         assert_eq!(found["a"], Incarnation { topic_id: Some([7; 16]), leader_epochs: vec![None, Some(4)] });
         assert_eq!(found["b"].topic_id, None);
     }
