@@ -93,8 +93,8 @@ fn only_who_is_in_sync_may_lead_and_what_has_nobody_in_sync_is_locked() {
     let mut partitions = topic.partitions.to_vec();
     partitions[1] = lost;
     let mut changed = cluster::Topic::clone(topic);
-    changed.partitions = partitions.into();
-    *topic = changed.into();
+    changed.partitions = partitions;
+    *topic = changed;
     let question = Question::new(&known).unwrap();
     let in_sync: Vec<bool> = (0..3).map(|at| question.cluster.in_sync(0, at)).collect();
     assert_eq!(in_sync, [true, false, true]);

@@ -218,9 +218,9 @@ fn followers_fall_behind_traffic_that_the_network_does_not_carry_and_catch_up_af
         traffic: Some(Traffic { mean_bytes_in: 10_000_000, consumed_permille: 1000, hot_permille: 0 }),
         ..quiet()
     };
-    let mut world = world_with("b1\nb2\nt-0: 1* 2\nt-1: 1* 2\nu-0: 2* 1", settings);
+    let mut world = world_with("b1\nb2\nb3\nb4\nt-0: 1* 2\nt-1: 1* 2\nu-0: 3* 4", settings);
     let amid = after(&mut world, "at 10s traffic t x8 for 5m", 300);
-    assert!(amid.contains("t-0: 1* 2~") && !amid.contains("u-0: 2* 1~"), "{amid}");
+    assert!(amid.contains("t-0: 1* 2~") && !amid.contains("u-0: 3* 4~"), "{amid}");
     assert!(partitions(&mut world).contains('~'));
     let _ = after(&mut world, "", 900);
     assert!(!partitions(&mut world).contains('~'), "{}", partitions(&mut world));
