@@ -270,8 +270,8 @@ pub struct DeadBroker {
 pub struct DeadBrokers {
     /// Dropped by Kafka and unreachable for us, for the whole grace.
     pub dead: BTreeMap<BrokerId, DeadBroker>,
-    /// Those of the dead and the suspects that have been away for long and hold no replica: nothing waits for them, and they
-    /// are no part of a failure of many.
+    /// Those of the dead, the suspects and the ones that Kafka no longer knows that have been away for long and hold no replica:
+    /// nothing waits for them, they are no part of a failure of many, and their rack is whole without them.
     #[serde(default)]
     pub idle: BTreeSet<BrokerId>,
     /// Dropped by Kafka, but not dead (yet).

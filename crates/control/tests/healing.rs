@@ -241,6 +241,7 @@ fn heals_a_killed_broker_and_leaves_it_in_peace_when_it_returns() {
         036 Act reassign_partitions [cluster] submitting 3 moves
         037 Incident under_replicated [broker 3] resolved after 31 s
         037 Outcome reassign_partitions [cluster] 3 of 3 partitions moved in 1.0 s
+        037 Decision alert_urp_handling_failure [cluster] test: replicas on dead brokers cannot be replaced: 1 (single-0): no replica on a live broker, so nothing to copy from until one returns (told to nobody: no action subscribes to it)
         037 Decision elect_leaders [cluster] admitted, but no action subscribes to it
     "#]]
     .assert_eq(&site.run(60));

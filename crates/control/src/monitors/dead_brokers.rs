@@ -350,6 +350,9 @@ impl<'a> Look<'a> {
             let known = self.known.and_then(|known| known.0.get(&id));
             let since = known.map_or(Timestamp::default(), |known| known.last_live);
             seen.suspects.insert(id, Suspect { since, watched: Duration::ZERO, waits_for });
+        } else {
+            // Else the others of its rack would never be all of it.
+            seen.idle.insert(id);
         }
         true
     }

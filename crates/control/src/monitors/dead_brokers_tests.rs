@@ -349,6 +349,12 @@ fn a_dead_broker_without_a_replica_is_idle_when_it_has_been_away_for_long() {
     // With replicas it is none.
     let mut world = third_dropped();
     assert_eq!(idle(&world.watch(2_000)), BTreeSet::new());
+    // Nor one that Kafka no longer knows, as in ZooKeeper mode, until it has been gone for as long.
+    let mut world = World::new("b1\nb2\nb3\nt-0: 1* 2");
+    let _ = world.watch(2);
+    world.becomes("b1\nb2\nt-0: 1* 2");
+    assert_eq!(idle(&world.watch(800)), BTreeSet::new());
+    assert_eq!(idle(&world.watch(200)), BTreeSet::from([BrokerId(3)]));
 }
 
 #[test]

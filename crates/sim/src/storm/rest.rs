@@ -180,6 +180,8 @@ impl Look<'_> {
             return match waits && is_in_sync {
                 true if few => Some(Excuse::NewReplicaCounts),
                 true if self.is_short_of_brokers(&before, gone) => Some(Excuse::NoFurtherBroker),
+                // The brake holds cancels, too: a person may bring back what is away.
+                _ if waits && self.braked => Some(Excuse::Braked),
                 _ => None,
             };
         }
