@@ -349,7 +349,7 @@ fn names_of_the_user_s_own_come_first() {
     assert_eq!(topics, [("orders", 7.0)]);
     for (text, why) in [
         ("bytes_out", "metric=name"),
-        ("bytes=x", "is none of bytes_in, bytes_out"),
+        ("bytes=x", "is none of bytes_out, request_handler_idle"),
         ("bytes_out=", "no name of a metric"),
         ("bytes_out=a b", "no name of a metric"),
         (r#"bytes_out=a{b="#, "cannot be read"),
