@@ -38,7 +38,7 @@ use crate::time::{Tick, Timestamp};
 /// somebody who has stopped it by mistake has found out by then.
 const FORGET_AFTER: Duration = Duration::from_secs(24 * 3600);
 
-/// So long after it was last seen alive a broker that is gone still counts among the absent: with others that go at the
+/// For so long, watched by us, a broker that is gone still counts among the absent: with others that go at the
 /// same time it may be the first sign that a switch or a rack is lost. Failures of one cause lie within minutes.
 const GONE_COUNTS: Duration = Duration::from_secs(15 * 60);
 
@@ -335,8 +335,7 @@ impl<'a> Look<'a> {
         if holders.contains(id) || self.liveness.fenced.contains_key(&id) {
             return false;
         }
-        let away = self.away(id);
-        let recent = away < FORGET_AFTER;
+        let recent = self.away(id) < FORGET_AFTER;
         let subject = Target::Broker(id);
         if recent && self.state.incidents().get(kinds::BROKER_DEAD, &subject).is_some() {
             return false;
@@ -345,7 +344,7 @@ impl<'a> Look<'a> {
             let message = format!("broker {id} is gone; it holds no replica, so nothing waits for it");
             findings.push(Finding::new(kinds::BROKER_GONE, subject, Severity::Info, message));
         }
-        if away < GONE_COUNTS {
+        if recent && self.watched(kinds::BROKER_GONE, id).is_none_or(|watched| watched < GONE_COUNTS) {
             let waits_for = "nothing: it holds no replica".to_owned();
             let known = self.known.and_then(|known| known.0.get(&id));
             let since = known.map_or(Timestamp::default(), |known| known.last_live);
@@ -361,9 +360,14 @@ impl<'a> Look<'a> {
     /// stays so for ever. The wall clock, which may be set, counts only for what is far longer.
     fn is_idle(&self, id: BrokerId) -> bool {
         let is_empty = self.holders.as_ref().is_some_and(|holders| !holders.contains(id));
-        let absence = self.state.incidents().get(kinds::BROKER_ABSENT, &Target::Broker(id));
-        let watched = absence.and_then(|absence| Some(self.as_of.since(absence.watched_since?)));
+        let watched = self.watched(kinds::BROKER_ABSENT, id);
         is_empty && (watched.is_some_and(|watched| watched >= GONE_COUNTS) || self.away(id) >= FORGET_AFTER)
+    }
+
+    /// How long we have watched an incident of a broker, by a clock that nobody sets.
+    fn watched(&self, kind: &str, id: BrokerId) -> Option<Duration> {
+        let incident = self.state.incidents().get(kind, &Target::Broker(id))?;
+        Some(self.as_of.since(incident.watched_since?))
     }
 
     /// How long ago it was last alive for Kafka; very long if we have never seen it so.
