@@ -13,6 +13,7 @@ mod template;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use crate::plugin::ConfigProblem;
 use std::time::Duration;
 
 use cluster::BoxFuture;
@@ -98,4 +99,21 @@ pub(crate) struct Limits {
     pub(crate) snooze: Duration,
     /// A parcel that is so old is given up.
     pub(crate) give_up_after: Duration,
+}
+
+impl Limits {
+    /// What is wrong with them, by the keys that they have in the configuration.
+    pub(crate) fn problems(&self) -> Vec<ConfigProblem> {
+        let short = |time: Duration| time < Duration::from_secs(1);
+        let wrong = [
+            (self.most == 0, "queue", "at least one must be let wait"),
+            (short(self.attempt), "timeout", "at least a second is needed"),
+            (short(self.give_up_after), "give_up_after", "at least a second is needed"),
+        ];
+        let problem = |(_, path, message): (_, &str, &str)| ConfigProblem {
+            path: path.to_owned(),
+            message: message.to_owned(),
+        };
+        wrong.into_iter().filter(|(is_wrong, ..)| *is_wrong).map(problem).collect()
+    }
 }

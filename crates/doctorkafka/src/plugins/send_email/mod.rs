@@ -10,7 +10,6 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use control::Action;
 use control::config::HumanDuration;
@@ -180,14 +179,7 @@ impl ActionConfig for SendEmailConfig {
         if self.ca_file.is_some() && self.tls == TlsMode::None {
             wrong("ca_file", "says whom to trust in TLS, and there is none");
         }
-        if self.queue == 0 {
-            wrong("queue", "at least one mail must be let wait");
-        }
-        for (key, value) in [("timeout", self.timeout), ("give_up_after", self.give_up_after)] {
-            if value.0 < Duration::from_secs(1) {
-                wrong(key, "at least a second is needed");
-            }
-        }
+        problems.extend(self.limits().problems());
         problems
     }
 
@@ -196,20 +188,23 @@ impl ActionConfig for SendEmailConfig {
     }
 
     fn build(&self, context: &BuildContext) -> Result<Arc<dyn Action>, String> {
-        let limits = Limits {
-            attempt: self.timeout.0,
-            most: self.queue,
-            snooze: self.snooze.0,
-            give_up_after: self.give_up_after.0,
-        };
         let config = self.clone();
         let addresses = Box::new(move |notice: &Notice| config.recipients(notice));
         let courier = Smtp::new(self.clone(), &context.name)?;
-        Ok(post(context, limits, addresses, Box::new(courier)))
+        Ok(post(context, self.limits(), addresses, Box::new(courier)))
     }
 }
 
 impl SendEmailConfig {
+    fn limits(&self) -> Limits {
+        Limits {
+            attempt: self.timeout.0,
+            most: self.queue,
+            snooze: self.snooze.0,
+            give_up_after: self.give_up_after.0,
+        }
+    }
+
     /// Host and port of the server.
     fn address(&self) -> Result<(String, u16), String> {
         let usual = match self.tls {

@@ -8,7 +8,6 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use cluster::BoxFuture;
 use control::Action;
@@ -122,14 +121,7 @@ impl ActionConfig for WebhookConfig {
                 wrong(&format!("headers.{name}"), "this header is set by DoctorKafka itself");
             }
         }
-        if self.queue == 0 {
-            wrong("queue", "at least one event must be let wait");
-        }
-        for (key, value) in [("timeout", self.timeout), ("give_up_after", self.give_up_after)] {
-            if value.0 < Duration::from_secs(1) {
-                wrong(key, "at least a second is needed");
-            }
-        }
+        problems.extend(self.limits().problems());
         problems
     }
 
@@ -138,21 +130,24 @@ impl ActionConfig for WebhookConfig {
     }
 
     fn build(&self, context: &BuildContext) -> Result<Arc<dyn Action>, String> {
-        let limits = Limits {
-            attempt: self.timeout.0,
-            most: self.queue,
-            snooze: self.snooze.0,
-            give_up_after: self.give_up_after.0,
-        };
         // The name of the recipient is kept with what waits: it must neither be secret nor change.
         let to = self.format.name().to_owned();
         let addresses = Box::new(move |_: &_| vec![to.clone()]);
         let hook = Hook { config: self.clone(), client: Client::new(self.ca_file.clone()) };
-        Ok(post(context, limits, addresses, Box::new(hook)))
+        Ok(post(context, self.limits(), addresses, Box::new(hook)))
     }
 }
 
 impl WebhookConfig {
+    fn limits(&self) -> Limits {
+        Limits {
+            attempt: self.timeout.0,
+            most: self.queue,
+            snooze: self.snooze.0,
+            give_up_after: self.give_up_after.0,
+        }
+    }
+
     fn has_secrets(&self) -> bool {
         !self.headers.is_empty() || self.routing_key.is_some() || self.routing_key_file.is_some()
     }

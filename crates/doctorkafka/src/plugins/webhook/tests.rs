@@ -256,9 +256,12 @@ async fn an_answer_says_whether_it_is_tried_again() {
         let action = action(json!({"url": url}), folder.path());
         assert_eq!(send(&action, &message("alert_x", "1-1", "s")).await, expected);
     }
-    let wish =
-        verdict(Answer { status: 429, text: String::new(), retry_after: Some(Duration::from_secs(9)) });
-    let after = Some(Duration::from_secs(9));
+    let wish = verdict(Answer {
+        status: 429,
+        text: String::new(),
+        retry_after: Some(std::time::Duration::from_secs(9)),
+    });
+    let after = Some(std::time::Duration::from_secs(9));
     assert_eq!(wish, Err(Failure::Unreachable { why: "it answered 429".to_owned(), after }));
 }
 
