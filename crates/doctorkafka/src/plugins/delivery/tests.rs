@@ -356,3 +356,18 @@ async fn drk_37_any_event_can_be_told_whatever_it_lacks() {
     assert_eq!(test.send(&event).await, "sent to a");
     assert_eq!(test.subjects(), ["my event for cluster"]);
 }
+
+#[test]
+fn bounds_that_let_nothing_out_are_told_by_their_keys() {
+    let fine = Limits {
+        attempt: Duration::from_secs(1),
+        most: 1,
+        snooze: Duration::ZERO,
+        give_up_after: Duration::from_secs(1),
+    };
+    assert!(fine.problems().is_empty());
+    let none =
+        Limits { attempt: Duration::ZERO, most: 0, snooze: Duration::ZERO, give_up_after: Duration::ZERO };
+    let paths: Vec<String> = none.problems().into_iter().map(|problem| problem.path).collect();
+    assert_eq!(paths, ["queue", "timeout", "give_up_after"]);
+}
