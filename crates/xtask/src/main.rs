@@ -2,6 +2,7 @@
 
 mod test;
 mod trials;
+mod usage;
 
 use std::process::ExitCode;
 

@@ -3,13 +3,15 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::Value;
+
+use crate::usage;
 
 /// Check format and lints, run all tests, build the documentation.
 #[derive(Args, Debug)]
@@ -36,6 +38,8 @@ struct Binary {
 struct Part {
     name: String,
     took: Duration,
+    /// What it and all that it started and waited for took of the processors.
+    processor: Duration,
     fine: bool,
     passed: u64,
     failed: u64,
@@ -145,14 +149,14 @@ impl Part {
             command.current_dir(root());
         }
         let start = Instant::now();
-        let (fine, text) = match command.stdin(Stdio::null()).output() {
-            Ok(out) => {
+        let (fine, text, processor) = match usage::output(command) {
+            Ok((out, processor)) => {
                 let text = [out.stdout, out.stderr].concat();
-                (out.status.success(), String::from_utf8_lossy(&text).into_owned())
+                (out.status.success(), String::from_utf8_lossy(&text).into_owned(), processor)
             }
-            Err(error) => (false, format!("{command:?} cannot be started: {error}\n")),
+            Err(error) => (false, format!("{command:?} cannot be run: {error:#}\n"), Duration::ZERO),
         };
-        let mut part = Self::done(name, start, fine);
+        let mut part = Self { processor, ..Self::done(name, start, fine) };
         for (passed, failed) in text.lines().filter_map(totals) {
             part.passed += passed;
             part.failed += failed;
@@ -163,18 +167,22 @@ impl Part {
     }
 
     fn done(name: &str, start: Instant, fine: bool) -> Self {
-        Self { name: name.to_owned(), took: start.elapsed(), fine, passed: 0, failed: 0 }
+        let took = start.elapsed();
+        Self { name: name.to_owned(), took, processor: Duration::ZERO, fine, passed: 0, failed: 0 }
     }
 }
 
 /// Prints the times, and the totals as the last line. A part can fail without a test: a lint, a build.
 fn end(parts: &[Part], whole: Duration) -> ExitCode {
-    println!("\n== times");
+    println!("\n== times, and what they took of the processors");
+    let line = |took: Duration, processor: Duration, what: &str| {
+        println!("{:>8.1} s {:>8.1} s  {what}", took.as_secs_f64(), processor.as_secs_f64());
+    };
     for part in parts {
         let mark = if part.fine { "" } else { "  FAILED" };
-        println!("{:>8.1} s  {}{mark}", part.took.as_secs_f64(), part.name);
+        line(part.took, part.processor, &format!("{}{mark}", part.name));
     }
-    println!("{:>8.1} s  in all", whole.as_secs_f64());
+    line(whole, parts.iter().map(|part| part.processor).sum(), "in all");
     let failed: Vec<&str> = parts.iter().filter(|part| !part.fine).map(|part| part.name.as_str()).collect();
     if !failed.is_empty() {
         println!("\nfailed: {}", failed.join(", "));
@@ -197,24 +205,24 @@ fn totals(line: &str) -> Option<(u64, u64)> {
 /// Builds, and says what came of it.
 fn build(parts: &mut Vec<Part>) -> Vec<Binary> {
     let began = Instant::now();
-    let binaries = binaries();
-    parts.push(Part::done("build", began, binaries.is_ok()));
-    binaries.unwrap_or_else(|error| {
+    let built = binaries();
+    let part = Part::done("build", began, built.is_ok());
+    let (binaries, processor) = built.unwrap_or_else(|error| {
         println!("{error:#}");
-        Vec::new()
-    })
+        (Vec::new(), Duration::ZERO)
+    });
+    parts.push(Part { processor, ..part });
+    binaries
 }
 
-/// Builds all programs and tests, and gives the tests by name: unit tests first, because they end soonest. One command for
+/// Builds all programs and tests, and gives the tests by name, and what that took of the processors: unit tests first, because they end soonest. One command for
 /// both: another choice of packages or targets would choose other features of the dependencies, and build all of them twice.
-fn binaries() -> Result<Vec<Binary>> {
-    let out = Command::new(cargo())
-        .args(["build", "-q", "--workspace", "--lib", "--bins", "--tests"])
-        .args(["--message-format", "json-render-diagnostics"])
-        .current_dir(root())
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot start cargo build")?;
+fn binaries() -> Result<(Vec<Binary>, Duration)> {
+    let mut build = Command::new(cargo());
+    build.args(["build", "-q", "--workspace", "--lib", "--bins", "--tests"]);
+    build.args(["--message-format", "json-render-diagnostics"]).current_dir(root());
+    let (out, processor) = usage::output(&mut build).context("cargo build")?;
+    eprint!("{}", String::from_utf8_lossy(&out.stderr));
     ensure!(out.status.success(), "the programs and tests cannot be built");
     let mut binaries = Vec::new();
     for line in String::from_utf8_lossy(&out.stdout).lines() {
@@ -222,7 +230,7 @@ fn binaries() -> Result<Vec<Binary>> {
         binaries.extend(binary(&message)?);
     }
     binaries.sort_by_key(|(unit, binary)| (!unit, binary.package.clone(), binary.name.clone()));
-    Ok(binaries.into_iter().map(|(_, binary)| binary).collect())
+    Ok((binaries.into_iter().map(|(_, binary)| binary).collect(), processor))
 }
 
 /// The test binary that a message of cargo is about, and whether it holds unit tests.
