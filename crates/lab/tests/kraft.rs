@@ -5,6 +5,8 @@ use std::time::Duration;
 use lab::{CONTROLLER, Cluster, TrafficConfig, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(60);
+/// Kafka's own `broker.session.timeout.ms`.
+const SESSION: Duration = Duration::from_secs(9);
 
 #[test]
 fn brokers_die_pause_and_return_without_losing_an_acknowledged_record() {
@@ -20,8 +22,10 @@ fn brokers_die_pause_and_return_without_losing_an_acknowledged_record() {
 
     cluster.kill(2).unwrap();
     assert_eq!(cluster.pid(2).unwrap(), None);
-    cluster.wait_dropped(2, LIMIT).unwrap();
+    let dropped = cluster.wait_dropped(2, LIMIT).unwrap();
+    assert!(dropped < SESSION + Duration::from_secs(6), "{dropped:?} after kill -9");
     assert!(cluster.under_replicated().unwrap().contains("Topic: t"), "Kafka's tool sees the loss");
+    kafkas_tool_names_no_dead_broker_and_starts_nothing_beside_another_reassignment(&cluster).unwrap();
 
     cluster.wipe(2).unwrap();
     cluster.start(2).unwrap();
@@ -41,6 +45,27 @@ fn brokers_die_pause_and_return_without_losing_an_acknowledged_record() {
     let report = traffic.finish().unwrap();
     assert!(report.acknowledged.len() > 1000, "{report:?}");
     assert!(cluster.missing(&report, LIMIT).unwrap().is_empty());
+}
+
+/// Broker 2 is dead.
+fn kafkas_tool_names_no_dead_broker_and_starts_nothing_beside_another_reassignment(
+    cluster: &Cluster,
+) -> anyhow::Result<()> {
+    cluster.create_topic_on("alone", &[&[1]])?;
+    let refusal = |replicas: &[i32]| match cluster.reassign(&[("alone", 0, replicas)]) {
+        Ok(answer) => format!("no refusal: {answer}"),
+        Err(error) => format!("{error:#}"),
+    };
+    let unknown = refusal(&[1, 2]);
+    assert!(unknown.contains("Unknown broker id 2"), "{unknown}");
+    // Over the protocol, it is taken.
+    assert_eq!(cluster.alter_reassignments(&[("alone", 0, Some(&[2]))])?, [None]);
+    let busy = refusal(&[3]);
+    assert!(busy.contains("existing partition assignment"), "{busy}");
+    let listed = cluster.reassignments()?;
+    assert!(listed.contains("alone-0: replicas: 2,1. adding: 2. removing: 1."), "{listed}");
+    assert_eq!(cluster.alter_reassignments(&[("alone", 0, None)])?, [None]);
+    Ok(())
 }
 
 #[test]

@@ -1,11 +1,10 @@
 //! `cargo xtask test`: everything that a change must pass.
 
-use std::env;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::thread;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use std::{env, fs, iter, thread};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -59,23 +58,22 @@ impl Test {
     }
 }
 
-/// Tests with brokers mostly wait: two binaries with such tests go at a time, those within one of them one after the other,
-/// because a broker takes a core and 256 MB until it is up. The service's own take longest, so that two of them go at a time;
-/// conformance has most brokers at once, so that it comes last. What only computes goes beside them and gives way.
+/// Everything at once as far as two processors and the memory go: two binaries with brokers at a time, those within one of
+/// them one after the other, because a broker takes a core and 256 MB until it is up; those that take longest first. What
+/// only computes goes beside them and gives way.
 fn everything() -> Vec<Part> {
     let mut parts = Vec::new();
     let binaries = build(&mut parts);
     parts.push(fetch_kafka());
-    let lane = |binaries: Vec<Binary>| binaries.iter().map(Binary::run).collect::<Vec<Part>>();
-    let (brokers, computing): (Vec<Binary>, Vec<Binary>) =
+    let (mut brokers, computing): (Vec<Binary>, Vec<Binary>) =
         binaries.into_iter().partition(|binary| binary.brokers);
-    let (mut service, others): (Vec<Binary>, Vec<Binary>) =
-        brokers.into_iter().partition(|binary| binary.package == "doctorkafka");
-    service.sort_by_key(|binary| binary.name == "conformance_lab");
+    brokers.sort_by_key(Binary::turn);
+    let queue = Mutex::new(brokers.into_iter());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let lane = || iter::from_fn(next).map(|binary| binary.run()).collect::<Vec<Part>>();
     thread::scope(|scope| {
-        let beside = [scope.spawn(move || lane(others)), scope.spawn(move || quick(&computing))];
-        parts.extend(lane(service));
-        for lane in beside {
+        let lanes = [scope.spawn(lane), scope.spawn(lane), scope.spawn(|| quick(&computing))];
+        for lane in lanes {
             parts.extend(lane.join().unwrap_or_else(|_| vec![broken_off()]));
         }
     });
@@ -93,10 +91,24 @@ fn fetch_kafka() -> Part {
     Part::of("fetch Kafka", Command::new(lab).arg("fetch"))
 }
 
-/// What needs no Kafka: 2,000 incidents that nobody has thought of, tests, the documentation, lints. Where tests with brokers
-/// go beside it, what only computes gives way to them.
+/// What needs no Kafka: tests, 2,000 incidents that nobody has thought of, the documentation, lints. Where tests with brokers
+/// go beside it, what only computes gives way to them; tests wait for programs that they start, so that both go at a time.
 fn quick(binaries: &[Binary]) -> Vec<Part> {
-    let mut parts: Vec<Part> = binaries.iter().filter(|binary| !binary.brokers).map(Binary::run).collect();
+    thread::scope(|scope| {
+        let tests = scope.spawn(|| {
+            let without_brokers = binaries.iter().filter(|binary| !binary.brokers);
+            without_brokers.map(Binary::run).collect::<Vec<Part>>()
+        });
+        let computed = computing();
+        let mut parts = tests.join().unwrap_or_else(|_| vec![broken_off()]);
+        parts.extend(computed);
+        parts
+    })
+}
+
+/// What only computes.
+fn computing() -> Vec<Part> {
+    let mut parts = Vec::new();
     let trials = root().join("target/debug/trials");
     parts.push(Part::of("storm", giving_way(5, &trials).args(["storm", "--seeds", "2000"])));
     let cargo = || giving_way(19, Path::new(&cargo()));
@@ -121,6 +133,18 @@ impl Binary {
     /// Whether these are the tests of the service against real brokers.
     fn is_the_service(&self) -> bool {
         self.package == "doctorkafka" && self.name == "e2e"
+    }
+
+    /// When it has its turn: those that take longest come first, and others by their names.
+    fn turn(&self) -> (usize, String, String) {
+        const LONGEST: [(&str, &str); 4] = [
+            ("doctorkafka", "e2e"),
+            ("doctorkafka", "conformance_lab"),
+            ("kafkastats", "figures"),
+            ("lab", "kraft"),
+        ];
+        let place = LONGEST.iter().position(|&(package, name)| self.package == package && self.name == name);
+        (place.unwrap_or(LONGEST.len()), self.package.clone(), self.name.clone())
     }
 
     fn run(&self) -> Part {
