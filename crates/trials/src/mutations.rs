@@ -1,313 +1,314 @@
-//! Known bugs, put one after the other into a copy of the sources, to see whether the storm finds each: a check that
-//! finds nothing proves something only if it would find what is wrong.
+//! Known bugs, put into a copy of the sources, to see whether the storm finds each: a check that finds nothing proves
+//! something only if it would find what is wrong.
+//!
+//! All of them are built into one program, each behind a switch of its own, and one is switched on at a time: to build
+//! the core and the simulator takes longer than to live through hundreds of incidents.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::root;
 
-/// A bug in a source file of the core: what is right, and what it becomes. Where a second line of defence stands in another
-/// file, that is taken away, too, or nothing would come of it.
+/// A bug in source files of the core: the file, what is right, and what it becomes, with `BUG` for whether this bug is
+/// switched on. Where a second line of defence stands in another place, that is taken away, too, or nothing would come of
+/// it.
 struct Mutation {
     name: &'static str,
-    file: &'static str,
-    edits: &'static [(&'static str, &'static str)],
-    beyond: &'static [(&'static str, &'static str, &'static str)],
+    edits: &'static [(&'static str, &'static str, &'static str)],
 }
 
 const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "a broker is dead without any grace",
-        file: "monitors/dead_brokers.rs",
-        beyond: &[],
-        edits: &[("let grace = self.config.grace.0;", "let grace = std::time::Duration::ZERO;")],
+        edits: &[(
+            "monitors/dead_brokers.rs",
+            "let grace = self.config.grace.0;",
+            "let grace = if BUG { std::time::Duration::ZERO } else { self.config.grace.0 };",
+        )],
     },
     Mutation {
         name: "a broker is dead although it answers our probe",
-        file: "monitors/dead_brokers.rs",
-        beyond: &[],
         edits: &[(
+            "monitors/dead_brokers.rs",
             "                None => Probed::Answers(format!(",
-            "                None => Probed::Fails(format!(",
+            "                None if BUG => Probed::Fails(format!(\"does not answer\")),\n                None => Probed::Answers(format!(",
         )],
     },
     Mutation {
         name: "the brake does not count",
-        file: "guard/brake.rs",
-        beyond: &[],
-        edits: &[("    if absent.len() > limit {", "    if absent.len() > limit && limit > 100 {")],
+        edits: &[(
+            "guard/brake.rs",
+            "    if absent.len() > limit {",
+            "    if absent.len() > limit && !BUG {",
+        )],
     },
     Mutation {
         name: "the brake does not see that a whole rack is gone",
-        file: "guard/brake.rs",
-        beyond: &[],
         edits: &[(
+            "guard/brake.rs",
             "        .find(|(_, rack)| rack.all >= 2 && rack.all == rack.down && rack.absent > 0)",
-            "        .find(|(_, rack)| rack.all > 100 && rack.all == rack.down && rack.absent > 0)",
+            "        .find(|(_, rack)| rack.all >= 2 && rack.all == rack.down && rack.absent > 0 && !BUG)",
         )],
     },
     Mutation {
         name: "a pause is not heeded",
-        file: "guard.rs",
-        beyond: &[],
         edits: &[(
+            "guard.rs",
             "        if let Some(wish) = &wishes.paused {",
-            "        if let Some(wish) = wishes.paused.as_ref().filter(|_| false) {",
+            "        if let Some(wish) = wishes.paused.as_ref().filter(|_| !BUG) {",
         )],
     },
     Mutation {
         name: "maintenance of the cluster is not heeded",
-        file: "guard.rs",
-        beyond: &[],
         edits: &[(
+            "guard.rs",
             "        if let Some(wish) = wishes.maintenance.as_ref().or(by_monitor) {",
-            "        if let Some(wish) = wishes.maintenance.as_ref().or(by_monitor).filter(|_| false) {",
+            "        if let Some(wish) = wishes.maintenance.as_ref().or(by_monitor).filter(|_| !BUG) {",
         )],
     },
     Mutation {
         name: "maintenance of a broker is not heeded",
-        file: "guard.rs",
-        edits: &[(
-            "            if let Some(wish) = self.broker_maintenance(broker) {",
-            "            if let Some(wish) = self.broker_maintenance(broker).filter(|_| false) {",
-        )],
         // It is neither dead nor chosen while it lasts.
-        beyond: &[
+        edits: &[
+            (
+                "guard.rs",
+                "            if let Some(wish) = self.broker_maintenance(broker) {",
+                "            if let Some(wish) = self.broker_maintenance(broker).filter(|_| !BUG) {",
+            ),
             (
                 "monitors/dead_brokers.rs",
                 "        if let Some(wish) = self.maintenance.brokers.get(&id) {",
-                "        if let Some(wish) = self.maintenance.brokers.get(&id).filter(|_| false) {",
+                "        if let Some(wish) = self.maintenance.brokers.get(&id).filter(|_| !BUG) {",
             ),
             (
                 "planning.rs",
                 "        } else if self.maintenance.brokers.contains_key(&id) {",
-                "        } else if self.maintenance.brokers.contains_key(&id) && false {",
+                "        } else if self.maintenance.brokers.contains_key(&id) && !BUG {",
             ),
             (
                 "execution/observe.rs",
                 "        } else if view.maintenance.contains(&broker) {",
-                "        } else if view.maintenance.contains(&broker) && false {",
+                "        } else if view.maintenance.contains(&broker) && !BUG {",
             ),
         ],
     },
     Mutation {
         name: "facts are never too old",
-        file: "state.rs",
-        beyond: &[],
-        edits: &[("        if age > limit {", "        if age > limit && limit.is_zero() {")],
+        edits: &[("state.rs", "        if age > limit {", "        if age > limit && !BUG {")],
     },
     Mutation {
         name: "one broker's word is enough for the replicas",
-        file: "execution/last_look.rs",
-        beyond: &[],
-        edits: &[("named.iter().find(|(_, count)| **count * 2 > witnesses.len())", "named.iter().next()")],
+        edits: &[(
+            "execution/last_look.rs",
+            "named.iter().find(|(_, count)| **count * 2 > witnesses.len())",
+            "named.iter().find(|(_, count)| BUG || **count * 2 > witnesses.len())",
+        )],
     },
     Mutation {
         name: "a partition that is being moved is moved again",
-        file: "guard.rs",
-        edits: &[(
-            "        if open.contains(partition) {",
-            "        if open.contains(partition) && open.is_empty() {",
-        )],
         // The operator leaves it alone.
-        beyond: &[(
-            "operators/under_replicated_partitions.rs",
-            "                work.moving.insert(key.clone());",
-            "                let _ = key;",
-        )],
+        edits: &[
+            (
+                "guard.rs",
+                "        if open.contains(partition) {",
+                "        if open.contains(partition) && !BUG {",
+            ),
+            (
+                "operators/under_replicated_partitions.rs",
+                "                work.moving.insert(key.clone());",
+                "                if !BUG { work.moving.insert(key.clone()); }",
+            ),
+        ],
     },
     Mutation {
         name: "moves go on although their broker has come back",
-        file: "execution/observe.rs",
-        beyond: &[],
         edits: &[(
+            "execution/observe.rs",
             "    if let Some(broker) = order.dead.iter().find(|broker| view.is_live(**broker)) {",
-            "    if let Some(broker) = order.dead.iter().find(|broker| view.is_live(**broker) && false) {",
+            "    if let Some(broker) = order.dead.iter().find(|broker| view.is_live(**broker) && !BUG) {",
         )],
     },
     Mutation {
         name: "moves go to brokers that are away",
-        file: "planning.rs",
-        beyond: &[],
         edits: &[(
+            "planning.rs",
             "        } else if !self.liveness.live.contains_key(&id) || self.dead.suspects.contains_key(&id) {\n            BrokerState::Absent",
-            "        } else if !self.liveness.live.contains_key(&id) || self.dead.suspects.contains_key(&id) {\n            BrokerState::Alive",
+            "        } else if !self.liveness.live.contains_key(&id) || self.dead.suspects.contains_key(&id) {\n            if BUG { BrokerState::Alive } else { BrokerState::Absent }",
         )],
     },
     Mutation {
         name: "acts are sent out before they are in the journal",
-        file: "step.rs",
-        beyond: &[],
-        edits: &[
-            (
-                "let mut effects = memory.changes(now.tick);",
-                "let mut effects = acts; effects.extend(memory.changes(now.tick));",
-            ),
-            ("        effects.extend(acts);\n", ""),
-        ],
+        edits: &[(
+            "step.rs",
+            "let mut effects = memory.changes(now.tick);",
+            "let mut acts = acts; let mut effects = if BUG { std::mem::take(&mut acts) } else { Vec::new() }; effects.extend(memory.changes(now.tick));",
+        )],
     },
     Mutation {
         name: "a throttle is left when all is done",
-        file: "execution/reassign.rs",
-        beyond: &[],
         edits: &[(
+            "execution/reassign.rs",
             "            Some(_) if work.leave_throttle => Next::End,",
-            "            Some(_) => Next::End,",
+            "            Some(_) if BUG || work.leave_throttle => Next::End,",
         )],
     },
     Mutation {
         name: "a throttle stays everywhere while one of its brokers is away",
-        file: "acts/throttle.rs",
-        beyond: &[],
         edits: &[(
+            "acts/throttle.rs",
             "        let is_ours = match value(read, entry) {",
-            "        let is_ours = match value(read, entry).filter(|_| read.values().all(Result::is_ok)) {",
+            "        let is_ours = match value(read, entry).filter(|_| !BUG || read.values().all(Result::is_ok)) {",
         )],
     },
     Mutation {
         name: "an act whose answer was lost is waited for without end",
-        file: "execution/reassign.rs",
-        beyond: &[],
         edits: &[(
+            "execution/reassign.rs",
             "        work.under_way = None;\n    }\n    look(work, view, limits);",
-            "    }\n    look(work, view, limits);",
+            "        if !BUG { work.under_way = None; }\n    }\n    look(work, view, limits);",
         )],
     },
     Mutation {
         name: "an order whose answer was lost is taken for refused",
-        file: "acts/moves.rs",
-        beyond: &[],
         edits: &[(
+            "acts/moves.rs",
             "    let into = if why.may_have_been_applied() {",
-            "    let into = if why.may_have_been_applied() && why.is_configuration() {",
+            "    let into = if why.may_have_been_applied() && !BUG {",
         )],
     },
     Mutation {
         name: "nothing is ever healed",
-        file: "operators/under_replicated_partitions.rs",
-        beyond: &[],
-        edits: &[("last.filter(|_| !healing.moves.is_empty())", "last.filter(|_| false)")],
+        edits: &[(
+            "operators/under_replicated_partitions.rs",
+            "last.filter(|_| !healing.moves.is_empty())",
+            "last.filter(|_| !healing.moves.is_empty() && !BUG)",
+        )],
     },
     Mutation {
         name: "only the first partition of each topic is healed",
-        file: "operators/under_replicated_partitions.rs",
-        beyond: &[],
         edits: &[(
+            "operators/under_replicated_partitions.rs",
             "            moves: healing.moves.clone(),",
-            "            moves: healing.moves.iter().filter(|m| m.partition.partition == 0).cloned().collect(),",
+            "            moves: healing.moves.iter().filter(|m| !BUG || m.partition.partition == 0).cloned().collect(),",
         )],
     },
     Mutation {
         name: "copying to a broker that has died is waited for",
-        file: "execution/observe.rs",
-        beyond: &[],
         edits: &[(
+            "execution/observe.rs",
             "m.order.added().find(|broker| view.is_dead(*broker)) {",
-            "m.order.added().find(|broker| view.is_dead(*broker) && false) {",
+            "m.order.added().find(|broker| view.is_dead(*broker) && !BUG) {",
         )],
     },
     Mutation {
         name: "a dead broker that keeps its replica is waited for",
-        file: "execution/observe.rs",
-        beyond: &[],
         edits: &[(
+            "execution/observe.rs",
             "let kept = m.order.to.iter().find(|broker| view.is_dead(**broker))",
-            "let kept = m.order.to.iter().find(|broker| view.is_dead(**broker) && false)",
+            "let kept = m.order.to.iter().find(|broker| view.is_dead(**broker) && !BUG)",
         )],
     },
     Mutation {
         name: "after a mass failure healing never goes on by itself",
-        file: "guard/brake.rs",
-        beyond: &[],
-        edits: &[("    (watched >= grace).then", "    (watched >= grace && grace.is_zero()).then")],
+        edits: &[("guard/brake.rs", "    (watched >= grace).then", "    (watched >= grace && !BUG).then")],
     },
     Mutation {
         name: "after a mass failure healing goes on at once",
-        file: "guard/brake.rs",
-        beyond: &[],
-        edits: &[("    (watched >= grace).then", "    (watched >= grace.min(Duration::from_secs(60))).then")],
+        edits: &[(
+            "guard/brake.rs",
+            "let grace = config.mass_failure_grace?;",
+            "let grace = config.mass_failure_grace?; let grace = if BUG { grace.min(Duration::from_secs(60)) } else { grace };",
+        )],
     },
     Mutation {
         name: "the last look does not see reassignments of others",
-        file: "execution/last_look.rs",
-        beyond: &[],
         edits: &[(
+            "execution/last_look.rs",
             "    if let Some(other) = ongoing.get(&order.partition) {",
-            "    if let Some(other) = ongoing.get(&order.partition).filter(|_| false) {",
+            "    if let Some(other) = ongoing.get(&order.partition).filter(|_| !BUG) {",
         )],
     },
     Mutation {
         name: "the last look does not see that the replicas are others",
-        file: "execution/last_look.rs",
-        beyond: &[],
         edits: &[(
+            "execution/last_look.rs",
             "        Some((Some(found), _)) if **found != *order.from => {",
-            "        Some((Some(found), _)) if **found != *order.from && found.is_empty() => {",
+            "        Some((Some(found), _)) if **found != *order.from && !BUG => {",
         )],
     },
     Mutation {
         name: "reassignments of others are cancelled",
-        file: "execution/last_look.rs",
-        beyond: &[],
         edits: &[(
+            "execution/last_look.rs",
             "        Some(found) if found.target() != order.to => {",
-            "        Some(found) if found.target() != order.to && order.to.is_empty() => {",
+            "        Some(found) if found.target() != order.to && !BUG => {",
         )],
     },
     Mutation {
         name: "another cluster is taken for the one remembered",
-        file: "step.rs",
-        beyond: &[],
-        edits: &[("    if seen == remembered {", "    if seen == remembered || remembered != seen {")],
+        edits: &[("step.rs", "    if seen == remembered {", "    if seen == remembered || BUG {")],
     },
     Mutation {
         name: "a dry run changes things",
-        file: "dispatch.rs",
-        beyond: &[],
         edits: &[
             (
+                "dispatch.rs",
                 "            let dry_run = slot.dry_run || (event.dry_run && !is_message(&event.name));",
-                "            let dry_run = event.dry_run && !is_message(&event.name);",
+                "            let dry_run = (slot.dry_run && !BUG) || (event.dry_run && !is_message(&event.name));",
             ),
             (
+                "dispatch.rs",
                 "            Some(slot) if !slot.dry_run => None,",
-                "            Some(slot) if !slot.name.is_empty() => None,",
+                "            Some(slot) if BUG || !slot.dry_run => None,",
             ),
         ],
     },
     Mutation {
         name: "the journal is not read at the start",
-        file: "memory.rs",
-        beyond: &[],
         edits: &[(
+            "memory.rs",
             "                    executions.push(Arc::new(execution));",
-            "                    executions.push(Arc::new(execution)); executions.clear();",
+            "                    if !BUG { executions.push(Arc::new(execution)); }",
         )],
     },
 ];
 
-/// Puts each bug in, and lives through incidents from `first` on until one fails, at most `count`.
+/// The variable of the environment with the number of the bug that is switched on.
+const SWITCH: &str = "SEEDED_BUG";
+
+/// What the copy of the core has beside its own sources.
+const SWITCHES: &str = r#"
+pub(crate) fn is_bug(number: usize) -> bool {
+    static ON: std::sync::OnceLock<Option<usize>> = std::sync::OnceLock::new();
+    let read = || std::env::var("SEEDED_BUG").ok().and_then(|number| number.parse().ok());
+    *ON.get_or_init(read) == Some(number)
+}
+"#;
+
+/// Switches each bug on and lives through incidents from `first` on until one fails, at most `count`.
 pub(crate) fn run(first: u64, count: u64) -> Result<ExitCode> {
     let copy = root().join("target/mutants/src");
-    mirror(&root(), &copy)?;
+    mirror(&root(), &copy, &with_bugs(&root().join(SOURCES))?)?;
     let storm = build(&copy)?;
-    let clean = live(&storm, first, count)?;
-    ensure!(clean.is_none(), "without any bug: {}", clean.unwrap_or_default());
-    println!("no bug: {count} incidents, none failed");
     let mut survived = 0;
-    for mutation in MUTATIONS {
-        let right = mutation.put_in(&copy.join(SOURCES))?;
-        let found = build(&copy).and_then(|storm| live(&storm, first, count));
-        for (file, text) in right {
-            fs::write(file, text)?;
-        }
-        match found.with_context(|| mutation.name)? {
-            Some(how) => println!("caught: {}: {how}", mutation.name),
+    for (number, mutation) in MUTATIONS.iter().enumerate() {
+        let began = Instant::now();
+        match live(&storm, Some(number), first, count).with_context(|| mutation.name)? {
+            Some(Found { seed: Some(seed), why }) => {
+                if let Some(Found { why, .. }) = live(&storm, None, seed, 1)? {
+                    bail!("without any bug: seed {seed}: {why}");
+                }
+                let took = began.elapsed().as_secs_f64();
+                println!("caught: {}: seed {seed}, {took:.1} s: {why}", mutation.name);
+            }
+            Some(Found { seed: None, why }) => bail!("{}: the storm itself failed: {why}", mutation.name),
             None => {
                 survived += 1;
                 println!("NOT CAUGHT by {count} incidents: {}", mutation.name);
@@ -321,63 +322,66 @@ pub(crate) fn run(first: u64, count: u64) -> Result<ExitCode> {
 /// The sources of the core, in the workspace.
 const SOURCES: &str = "crates/control/src";
 
-impl Mutation {
-    /// The files that it changes, with what each becomes.
-    fn apply(&self, sources: &Path) -> Result<BTreeMap<PathBuf, String>> {
-        let here = self.edits.iter().map(|(right, wrong)| (self.file, *right, *wrong));
-        let mut texts = BTreeMap::new();
-        for (file, right, wrong) in here.chain(self.beyond.iter().copied()) {
-            let path = sources.join(file);
-            let text = match texts.remove(&path) {
+/// The files of the core that have bugs in them, by their place in the workspace, with their text.
+fn with_bugs(sources: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+    let mut texts = BTreeMap::from([("lib.rs", read(&sources.join("lib.rs"))? + SWITCHES)]);
+    for (number, mutation) in MUTATIONS.iter().enumerate() {
+        for (file, right, wrong) in mutation.edits {
+            let text = match texts.remove(file) {
                 Some(text) => text,
-                None => read(&path)?,
+                None => read(&sources.join(file))?,
             };
             let count = text.matches(right).count();
-            ensure!(count == 1, "{}: {count} places in {file} are {right:?}", self.name);
-            texts.insert(path, text.replace(right, wrong));
+            ensure!(count == 1, "{}: {count} places in {file} are {right:?}", mutation.name);
+            let wrong = wrong.replace("BUG", &format!("crate::is_bug({number})"));
+            texts.insert(file, text.replace(right, &wrong));
         }
-        Ok(texts)
     }
-
-    /// Changes the files, and returns what they were.
-    fn put_in(&self, sources: &Path) -> Result<BTreeMap<PathBuf, String>> {
-        let wrong = self.apply(sources)?;
-        let right = wrong.keys().map(|path| Ok((path.clone(), read(path)?))).collect::<Result<_>>()?;
-        for (path, text) in wrong {
-            fs::write(path, text)?;
-        }
-        Ok(right)
-    }
+    Ok(texts.into_iter().map(|(file, text)| (Path::new(SOURCES).join(file), text.into_bytes())).collect())
 }
 
 fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Makes `to` hold the sources that `from` holds. What is the same already is left alone, so that it is not built anew.
-fn mirror(from: &Path, to: &Path) -> Result<()> {
+/// Makes `to` hold the sources that `from` holds, some of them with another text. What is the same already is left alone,
+/// so that it is not built anew.
+fn mirror(from: &Path, to: &Path, other: &BTreeMap<PathBuf, Vec<u8>>) -> Result<()> {
     fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
     for name in ["Cargo.toml", "Cargo.lock", ".cargo", "crates", "examples"] {
-        copy(&from.join(name), &to.join(name))?;
+        copy(from, to, Path::new(name), other)?;
     }
     Ok(())
 }
 
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    let context = || format!("cannot copy {}", from.display());
-    if from.is_dir() {
-        fs::create_dir_all(to).with_context(context)?;
-        for entry in fs::read_dir(from).with_context(context)? {
-            let entry = entry.with_context(context)?;
-            copy(&entry.path(), &to.join(entry.file_name()))?;
+fn copy(from: &Path, to: &Path, what: &Path, other: &BTreeMap<PathBuf, Vec<u8>>) -> Result<()> {
+    let context = || format!("cannot copy {}", what.display());
+    let (source, target) = (from.join(what), to.join(what));
+    if source.is_dir() {
+        fs::create_dir_all(&target).with_context(context)?;
+        let present = names(&source)?;
+        for gone in names(&target)?.difference(&present).map(|name| target.join(name)) {
+            let removed = if gone.is_dir() { fs::remove_dir_all(&gone) } else { fs::remove_file(&gone) };
+            removed.with_context(|| format!("cannot remove {}", gone.display()))?;
         }
+        return present.iter().try_for_each(|name| copy(from, to, &what.join(name), other));
+    }
+    let text = match other.get(what) {
+        Some(text) => text.clone(),
+        None => fs::read(&source).with_context(context)?,
+    };
+    if fs::read(&target).is_ok_and(|present| present == text) {
         return Ok(());
     }
-    let text = fs::read(from).with_context(context)?;
-    if fs::read(to).is_ok_and(|present| present == text) {
-        return Ok(());
-    }
-    fs::write(to, text).with_context(context)
+    fs::write(target, text).with_context(context)
+}
+
+/// What is in a folder.
+fn names(folder: &Path) -> Result<BTreeSet<OsString>> {
+    let entries = fs::read_dir(folder).and_then(|entries| {
+        entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<std::io::Result<_>>()
+    });
+    entries.with_context(|| format!("cannot list {}", folder.display()))
 }
 
 /// Builds the storm of the copy, and says where it is.
@@ -395,17 +399,38 @@ fn build(copy: &Path) -> Result<PathBuf> {
     Ok(target.join("debug/trials"))
 }
 
-/// What went wrong first, if anything did.
-fn live(storm: &Path, first: u64, count: u64) -> Result<Option<String>> {
+/// What went wrong first.
+#[derive(Debug, PartialEq, Eq)]
+struct Found {
+    /// The seed; `None` if it is none of an incident.
+    seed: Option<u64>,
+    why: String,
+}
+
+/// What went wrong first with this bug, if anything did.
+fn live(storm: &Path, bug: Option<usize>, first: u64, count: u64) -> Result<Option<Found>> {
     let mut command = Command::new(storm);
     command.args(["storm", "--most-failures", "1", "--first-seed", &first.to_string()]);
-    command.args(["--seeds", &count.to_string()]).stdin(Stdio::null());
+    command.args(["--seeds", &count.to_string()]).stdin(Stdio::null()).env_remove(SWITCH);
+    if let Some(number) = bug {
+        command.env(SWITCH, number.to_string());
+    }
     let out = command.output().context("cannot start the storm")?;
-    let said = String::from_utf8_lossy(&out.stdout).trim().to_owned();
+    let said = String::from_utf8_lossy(&out.stdout);
     match out.status.code() {
         Some(0) => Ok(None),
-        Some(1) => Ok(Some(said.lines().rev().nth(1).unwrap_or(&said).to_owned())),
-        _ => Ok(Some(format!("it panicked: {}", String::from_utf8_lossy(&out.stderr).trim()))),
+        Some(1) => Ok(Some(found(&said))),
+        _ => Ok(Some(Found { seed: None, why: String::from_utf8_lossy(&out.stderr).trim().to_owned() })),
+    }
+}
+
+/// What the storm says of its first failure: why, and the line that brings it about again.
+fn found(said: &str) -> Found {
+    let again = ": cargo xtask storm --seeds 1 --first-seed ";
+    let line = said.lines().find_map(|line| line.split_once(again));
+    match line {
+        Some((why, seed)) => Found { seed: seed.parse().ok(), why: why.to_owned() },
+        None => Found { seed: None, why: said.trim().to_owned() },
     }
 }
 
@@ -416,10 +441,19 @@ mod tests {
     #[test]
     fn every_bug_has_its_place_in_the_sources() {
         assert!(MUTATIONS.len() >= 10);
+        let names: BTreeSet<&str> = MUTATIONS.iter().map(|mutation| mutation.name).collect();
+        assert_eq!(names.len(), MUTATIONS.len());
         for mutation in MUTATIONS {
-            for (path, wrong) in mutation.apply(&root().join(SOURCES)).unwrap() {
-                assert_ne!(wrong, read(&path).unwrap(), "{}", mutation.name);
-            }
+            assert!(mutation.edits.iter().all(|(_, _, wrong)| wrong.contains("BUG")), "{}", mutation.name);
         }
+        with_bugs(&root().join(SOURCES)).unwrap();
+        assert!(SWITCHES.contains(SWITCH));
+    }
+
+    #[test]
+    fn what_the_storm_finds_is_told_by_its_seed() {
+        let said = "seed 7: two copies\nmore\ntwo copies: cargo xtask storm --seeds 1 --first-seed 7\n9 incidents, 1 failed";
+        assert_eq!(found(said), Found { seed: Some(7), why: "two copies".to_owned() });
+        assert_eq!(found("nonsense").seed, None);
     }
 }

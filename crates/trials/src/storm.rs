@@ -12,9 +12,9 @@ use crate::mutations;
 /// Live through incidents at random, and say which of them bring something about that must not be.
 #[derive(Args, Debug)]
 pub(crate) struct Storm {
-    /// How many incidents; with `--mutations`, at most how many for each of them.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
-    seeds: u64,
+    /// How many incidents: 100 unless told; with `--mutations`, at most how many for each of them: 2,000 unless told.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: Option<u64>,
     /// The seed of the first; each further one has the next.
     #[arg(long, default_value_t = 0)]
     first_seed: u64,
@@ -28,14 +28,19 @@ pub(crate) struct Storm {
 
 /// Only so many failures are told in full.
 const TOLD: usize = 3;
+/// How many incidents there are unless told.
+const USUAL: u64 = 100;
+/// How many there are for a bug that none of them shows.
+const MOST_FOR_A_BUG: u64 = 2_000;
 
 impl Storm {
     /// The seeds, unless there are not as many.
     fn range(&self) -> Result<Range<u64>> {
-        let end = self.first_seed.checked_add(self.seeds);
+        let count = self.seeds.unwrap_or(if self.mutations { MOST_FOR_A_BUG } else { USUAL });
+        let end = self.first_seed.checked_add(count);
         let end = end.with_context(|| {
             let left = u64::MAX - self.first_seed;
-            format!("--seeds {}: from seed {} on there are only {left} seeds", self.seeds, self.first_seed)
+            format!("--seeds {count}: from seed {} on there are only {left} seeds", self.first_seed)
         })?;
         Ok(self.first_seed..end)
     }
@@ -43,7 +48,7 @@ impl Storm {
     pub(crate) fn run(&self) -> Result<ExitCode> {
         let seeds = self.range()?;
         if self.mutations {
-            return mutations::run(self.first_seed, self.seeds);
+            return mutations::run(seeds.start, seeds.end - seeds.start);
         }
         let began = Instant::now();
         let most = self.most_failures.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX);
@@ -87,7 +92,12 @@ mod tests {
 
     #[test]
     fn more_seeds_than_there_are_is_an_error() {
-        let storm = |first_seed, seeds| Storm { seeds, first_seed, most_failures: None, mutations: false };
+        let storm = |first_seed, seeds| Storm {
+            seeds: Some(seeds),
+            first_seed,
+            most_failures: None,
+            mutations: false,
+        };
         assert_eq!(storm(u64::MAX - 1, 1).range().unwrap(), u64::MAX - 1..u64::MAX);
         let why = storm(u64::MAX, 100).range().unwrap_err().to_string();
         assert_eq!(why, "--seeds 100: from seed 18446744073709551615 on there are only 0 seeds");
