@@ -11,7 +11,9 @@ use cluster::{BrokerId, TopicPartition};
 use control::acts::moves::Batch;
 use control::event::{PartitionMove, ReassignStep, Throttle, ThrottleEntry, names};
 use control::execution::Work;
-use control::{Event, Execution, ExecutionId, Liveness, Memory, OngoingReassignments, State, Topics};
+use control::{
+    Attribute, Event, Execution, ExecutionId, Liveness, Memory, OngoingReassignments, State, Topics,
+};
 use serde_json::Value;
 
 use super::DriverConfig;
@@ -351,18 +353,22 @@ pub(super) struct Sent<'a> {
 impl Sent<'_> {
     /// Which of the facts that it rests on is missing or too old.
     fn stale(&self) -> Option<String> {
-        let fresh = [
-            self.state.fresh::<Liveness>(LIVENESS_AGE).err(),
-            self.state.fresh::<Topics>(METADATA_AGE).err(),
-            self.state.fresh::<OngoingReassignments>(METADATA_AGE).err(),
-        ];
-        let stale = fresh.into_iter().flatten().next().map(|unknown| unknown.to_string());
+        let stale = self.too_old::<Liveness>(LIVENESS_AGE);
+        let stale = stale.or_else(|| self.too_old::<Topics>(METADATA_AGE));
+        let stale = stale.or_else(|| self.too_old::<OngoingReassignments>(METADATA_AGE));
         // What the core holds to be the age of a fact is not taken for granted.
         stale.or_else(|| match self.read_ago {
             None => Some("not everything was ever read".to_owned()),
             Some(ago) if ago > READ_AGO => Some(format!("something was read {} s ago", ago.as_secs())),
             Some(_) => None,
         })
+    }
+
+    /// Whether a fact is missing or too old: reckoned here, as the core's own check is among what is judged.
+    fn too_old<T: Attribute>(&self, limit: Duration) -> Option<String> {
+        let Some(fact) = self.state.get::<T>() else { return Some(format!("{} is missing", T::NAME)) };
+        let age = self.state.now().tick.since(fact.as_of);
+        (age > limit).then(|| format!("{} is {} s old", T::NAME, age.as_secs()))
     }
 
     /// Whether people want nothing to be begun.
