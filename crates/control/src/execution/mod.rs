@@ -122,7 +122,7 @@ pub struct Reassign {
     /// How many partitions had lost an in-sync replica on a live broker when the last wave went out.
     #[serde(skip)]
     pub lost_before: Option<usize>,
-    /// Since when nothing has been in flight.
+    /// Since when nothing in flight has copied anything.
     #[serde(skip)]
     pub idle_since: Option<Tick>,
     /// When this process began it, by a clock that nobody sets; unknown where an earlier process did.
@@ -286,8 +286,8 @@ pub struct ExecutionLimits {
     pub stuck_after: Duration,
     /// The slowest copying that is not held to be stuck.
     pub slowest_bytes_per_second: u64,
-    /// If in-sync replicas stay lost for so long while nothing is in flight, it is not our copying that costs them, and
-    /// the next wave goes out.
+    /// If in-sync replicas stay lost for so long while nothing is copied, it is not our copying that costs them, and the
+    /// next wave goes out.
     pub shrink_patience: Duration,
     /// How often an act is tried.
     pub max_tries: u32,

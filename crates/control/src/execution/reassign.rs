@@ -12,7 +12,7 @@ use crate::execution::observe::{
 use crate::execution::throttle::{
     rest_of_throttle, settable, settle_set_throttle, throttle_alert, throttle_for,
 };
-use crate::execution::wave::{Load, choose};
+use crate::execution::wave::{Load, choose, copies_nothing};
 use crate::execution::{
     Execution, ExecutionLimits, Leave, MovePhase, MoveState, Progressed, Reassign, StepKind, UnderWay, Work,
 };
@@ -78,7 +78,8 @@ fn look(work: &mut Reassign, view: &View<'_>, limits: &ExecutionLimits) {
             observe(m, view, limits);
         }
     }
-    if work.moves.iter().any(|m| m.phase.is_in_flight()) {
+    // What waits for ever, as for a leader that is dead, takes nothing of a broker, so that it cannot be why others fall behind.
+    if work.moves.iter().any(|m| m.phase.is_in_flight() && !copies_nothing(m, view)) {
         work.idle_since = None;
     } else {
         work.idle_since.get_or_insert(view.now.tick);

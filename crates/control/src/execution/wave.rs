@@ -70,7 +70,7 @@ fn concerned(m: &MoveState, view: &View<'_>) -> Vec<BrokerId> {
 
 /// Whether a move waits for something else than its copies, perhaps for ever: there is no leader to copy from, or all new
 /// replicas are in sync but those on dead brokers. It takes no room from others.
-fn copies_nothing(m: &MoveState, view: &View<'_>) -> bool {
+pub(crate) fn copies_nothing(m: &MoveState, view: &View<'_>) -> bool {
     let Some(partition) = view.partition(&m.order.partition) else { return false };
     let done = |broker| partition.isr.contains(&broker) || view.is_dead(broker);
     matches!(m.phase, MovePhase::Copying { .. }) && (partition.leader.is_none() || m.order.added().all(done))

@@ -239,6 +239,30 @@ fn does_not_wait_for_ever_for_replicas_that_others_lost() {
 }
 
 #[test]
+fn a_move_that_cannot_copy_does_not_make_others_wait_for_replicas_that_cannot_return() {
+    let mut setup = setup(
+        "
+        brokers: 1 2 3 4
+        t-0: 1 2 3
+        t-1: 2 3 1
+        t-2: 1 2 4
+    ",
+    );
+    setup.limits.batch = 1;
+    let mut shell = killed(setup);
+    shell.turn();
+    let moved = shell.world.reassignments.keys().next().unwrap().clone();
+    shell.world.partition(&TopicPartition::new("t", 2)).isr = [BrokerId(1), BrokerId(4)].into();
+    shell.quiet(120);
+    assert_eq!(shell.world.reassignments.len(), 1, "while it copies it may be why the replica was lost");
+    shell.world.partition(&moved).leader = None;
+    shell.quiet(60);
+    assert_eq!(shell.world.reassignments.len(), 1);
+    shell.quiet(2);
+    assert_eq!(shell.world.reassignments.len(), 2);
+}
+
+#[test]
 fn looks_again_when_the_answer_was_lost() {
     for reached_the_cluster in [true, false] {
         let mut shell = killed(setup(FOUR));
