@@ -310,7 +310,9 @@ impl Judge {
                 self.wrong(format!("{at} is moved to broker {id}, which is away"));
             }
         }
-        if !truth.isr.iter().any(|id| to.contains(id)) {
+        // Not by the in-sync replicas alone: where there are eligible leaders, a broker that is shut down between our last
+        // look and the order leaves nobody in sync, and keeps the copy.
+        if !world.is_copy_among(at, to) {
             self.wrong(format!("the last copy of {at} is given up: in sync {:?}, to {to:?}", truth.isr));
         }
     }
@@ -331,10 +333,18 @@ impl Judge {
     /// probe failed, if that was for the same reason.
     fn away(&self, world: &World, id: BrokerId) -> Duration {
         let Some(absence) = world.absence(id, self.look, self.lag, self.gap) else { return Duration::ZERO };
-        // How long the probe failed before is told from the wall clock, which may have jumped meanwhile.
-        let clock_jumped = world.our_clock_was_set().is_some_and(|at| at >= absence.silent_since);
-        let before = if clock_jumped { EARLIER } else { absence.silent_before };
-        absence.lasted + if before <= EARLIER + self.gap { before.min(EARLIER) } else { Duration::ZERO }
+        let before = |silent: &Moment| {
+            // How long the probe failed before is told from the wall clock, which may have jumped meanwhile.
+            if world.our_clock_was_set().is_some_and(|at| at >= *silent) {
+                return EARLIER;
+            }
+            let before = absence.dropped.since(*silent);
+            // What lasted longer is no sign of the death.
+            if before <= EARLIER + self.gap { before.min(EARLIER) } else { Duration::ZERO }
+        };
+        // A broker that dies again soon after it came back may have been seen to answer: then only the newest silence
+        // counts, and may be short enough, where together with the one before it would be too long.
+        absence.lasted + absence.silent.iter().map(before).max().unwrap_or_default()
     }
 }
 

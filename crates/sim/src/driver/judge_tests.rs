@@ -157,6 +157,45 @@ fn a_clock_that_jumped_before_a_broker_fell_silent_excuses_nothing() {
 }
 
 #[test]
+fn a_broker_that_died_again_soon_after_its_return_has_been_away_since_either_death() {
+    let before = |kill: u64| {
+        let mut world = World::new(&"b1\nb2\nt-0: 1* 2".parse().unwrap_or_default(), Settings::default());
+        let faults = format!("at 100s pause b2 200s\nat {kill}s kill b2");
+        world.plan(&faults.parse().unwrap_or_default());
+        world.advance(Duration::from_secs(400));
+        let mut judge = Judge::new(&DriverConfig::default());
+        judge.gap = Duration::from_secs(5);
+        judge.looks(world.now());
+        let absence = world.absence(BrokerId(2), world.now(), Duration::ZERO, judge.gap).unwrap();
+        (absence.silent.len(), judge.away(&world, BrokerId(2)) - absence.lasted)
+    };
+    // Before it was killed it answered for less than from one look to the next, and for longer.
+    let ((merged, seen), (single, alone)) = (before(303), before(310));
+    assert_eq!((merged, single), (2, 1));
+    for session in [seen, alone] {
+        assert!(session > Duration::ZERO && session < EARLIER, "{session:?}");
+    }
+}
+
+#[test]
+fn a_copy_that_is_down_is_not_given_up_while_its_broker_stays() {
+    // With eligible leaders nobody is in sync once the last one has gone.
+    let mut world = World::new(&"b1\nb2\nb3\nt-0: 1* 2~".parse().unwrap_or_default(), Settings::default());
+    world.plan(&"at 1s kill b2\nat 400s kill b1".parse().unwrap_or_default());
+    world.advance(Duration::from_secs(420));
+    assert_eq!(world.partition(&order().partition).map(|it| it.isr.len()), Some(0));
+    let gives_up = |to: [i32; 2]| {
+        let mut judge = Judge::new(&DriverConfig::default());
+        judge.looks(world.now());
+        judge.reads(&world, &[order()]);
+        judge.one_move(&world, &order().partition, &to.map(BrokerId));
+        judge.take_wrongs().iter().any(|wrong| wrong.starts_with("the last copy"))
+    };
+    assert!(!gives_up([1, 3]));
+    assert!(gives_up([2, 3]), "what is out of sync is no copy");
+}
+
+#[test]
 fn a_throttle_that_moves_of_another_execution_need_is_not_taken_away() {
     let entry = |value: &str| ThrottleEntry {
         broker: Some(BrokerId(3)),

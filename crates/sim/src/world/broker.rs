@@ -70,37 +70,41 @@ pub(super) enum Process {
 }
 
 /// An absence of a broker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Absence {
+    /// When the controller dropped it.
+    pub dropped: Moment,
     /// How long the controller has held it to be gone.
     pub lasted: Duration,
-    /// For how long before it had not answered DoctorKafka.
-    pub silent_before: Duration,
-    /// Since when it had not answered.
-    pub silent_since: Moment,
+    /// Since when it had not answered DoctorKafka before that: the newest moment first, then those to which the silence goes
+    /// back for one who has not seen the short times in which it answered. Empty if it answered to the last.
+    pub silent: Vec<Moment>,
 }
 
 /// The newest time of `false` in a history of changes that lasts at the moment `at`, or ended at most `within` before:
-/// its beginning and its end, at the latest `at`. Times of `true` of at most `gap` within it are passed over.
+/// the moments at which it may be held to have begun, the newest first, and its end, at the latest `at`. Times of `true`
+/// of at most `gap` within it may be seen or not: it begins anew after each of them, or is one with what was before.
 fn stretch(
     history: &VecDeque<(Moment, bool)>,
     at: Moment,
     within: Duration,
     gap: Duration,
-) -> Option<(Moment, Moment)> {
-    let mut found: Option<(Moment, Moment)> = None;
+) -> Option<(Vec<Moment>, Moment)> {
+    let mut begins = Vec::new();
+    let mut last = None;
     let mut end = at;
     for (since, value) in history.iter().rev().filter(|(since, _)| *since <= at) {
-        let most = if found.is_some() { gap } else { within };
+        let most = if last.is_some() { gap } else { within };
         if *value && end.since(*since) > most {
             break;
         }
         if !*value {
-            found = Some((*since, found.map_or(end, |(_, end)| end)));
+            begins.push(*since);
+            last.get_or_insert(end);
         }
         end = *since;
     }
-    found
+    last.map(|last| (begins, last))
 }
 
 /// So many changes of who is alive are kept of each broker.
@@ -116,9 +120,9 @@ impl World {
     pub fn absence(&self, id: BrokerId, at: Moment, within: Duration, gap: Duration) -> Option<Absence> {
         let it = &self.brokers[*self.by_id.get(&id)?];
         let (dropped, end) = stretch(&it.changes, at, within, gap)?;
-        let silent = stretch(&it.answers, dropped, gap, gap).map_or(dropped, |(silent, _)| silent);
-        let silent_before = dropped.since(silent);
-        Some(Absence { lasted: end.since(dropped), silent_before, silent_since: silent })
+        let dropped = *dropped.last()?;
+        let silent = stretch(&it.answers, dropped, gap, gap).map_or_else(Vec::new, |(silent, _)| silent);
+        Some(Absence { dropped, lasted: end.since(dropped), silent })
     }
 
     /// Whether a broker is alive, by the controller's word, or was at most `within` ago.

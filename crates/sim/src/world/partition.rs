@@ -1,6 +1,6 @@
 //! Partitions: their logs, their leaders, and who is in sync.
 
-use cluster::{Partition, TopicPartition};
+use cluster::{BrokerId, Partition, TopicPartition};
 
 use super::World;
 use super::history::Happening;
@@ -76,6 +76,14 @@ impl PartitionModel {
 }
 
 impl World {
+    /// Whether one of these brokers has all that was acknowledged of a partition, as far as the controller can know. Where
+    /// it keeps eligible leaders, nobody may be in sync and no record be lost: the last one in sync that goes down leaves
+    /// the in-sync replicas, and leads again when it comes back.
+    pub fn is_copy_among(&self, at: &TopicPartition, ids: &[BrokerId]) -> bool {
+        let Some(p) = self.find(at) else { return false };
+        ids.iter().filter_map(|id| self.by_id.get(id)).any(|broker| self.partitions[p].trusts(*broker))
+    }
+
     /// A partition as the controller has it.
     pub fn partition(&self, at: &TopicPartition) -> Option<Partition> {
         self.find(at).map(|p| self.public(p))
