@@ -137,11 +137,19 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "moves go to brokers that are away",
-        edits: &[(
-            "planning.rs",
-            "        } else if !self.liveness.live.contains_key(&id) || self.dead.suspects.contains_key(&id) {\n            BrokerState::Absent",
-            "        } else if !self.liveness.live.contains_key(&id) || self.dead.suspects.contains_key(&id) {\n            if BUG { BrokerState::Alive } else { BrokerState::Absent }",
-        )],
+        // Before they are submitted they are looked at once more.
+        edits: &[
+            (
+                "planning.rs",
+                "        } else if !self.liveness.live.contains_key(&id) || self.dead.suspects.contains_key(&id) {\n            BrokerState::Absent",
+                "        } else if !self.liveness.live.contains_key(&id) || self.dead.suspects.contains_key(&id) {\n            if BUG { BrokerState::Alive } else { BrokerState::Absent }",
+            ),
+            (
+                "execution/observe.rs",
+                "        if !view.is_live(broker) {\n            Some(format!(\"broker {broker}, which was to get",
+                "        if !view.is_live(broker) && !BUG {\n            Some(format!(\"broker {broker}, which was to get",
+            ),
+        ],
     },
     Mutation {
         name: "acts are sent out before they are in the journal",
