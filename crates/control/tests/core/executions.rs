@@ -240,14 +240,7 @@ fn does_not_wait_for_ever_for_replicas_that_others_lost() {
 
 #[test]
 fn a_move_that_cannot_copy_does_not_make_others_wait_for_replicas_that_cannot_return() {
-    let mut setup = setup(
-        "
-        brokers: 1 2 3 4
-        t-0: 1 2 3
-        t-1: 2 3 1
-        t-2: 1 2 4
-    ",
-    );
+    let mut setup = setup("brokers: 1 2 3 4\nt-0: 1 2 3\nt-1: 2 3 1\nt-2: 1 2 4");
     setup.limits.batch = 1;
     let mut shell = killed(setup);
     shell.turn();
