@@ -342,7 +342,7 @@ impl Dispatcher<'_> {
             }
             let guard = Guard { halt: &self.halt, config: self.guard, state, brake, executions: &executions };
             let objection = self.objects_to_going_on(shared).or(guard.objects_to_any(&shared.event.name));
-            // Without an objection it can only be the wave before that is waited for.
+            // Without an objection, of the guard or of its own, it can only be the wave before that is waited for.
             let check = objection.as_ref().map_or(Check::Caps, |(check, _)| *check);
             let leave = match objection {
                 Some((_, reason)) => Leave::OnlyCleaning(reason),
@@ -355,6 +355,7 @@ impl Dispatcher<'_> {
                     reassign::next_step(&mut execution, view, &leave, self.limits, &mut load)
                 }
             };
+            let check = progressed.postponed_by.unwrap_or(check);
             self.take(&execution, progressed, check);
             next.push(if execution == **shared { Arc::clone(shared) } else { Arc::new(execution) });
         }

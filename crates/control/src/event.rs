@@ -159,6 +159,11 @@ impl PartitionMove {
     pub fn added(&self) -> impl Iterator<Item = BrokerId> + '_ {
         self.to.iter().copied().filter(|b| !self.from.contains(b))
     }
+
+    /// The brokers whose replicas it takes away.
+    pub fn removed(&self) -> impl Iterator<Item = BrokerId> + '_ {
+        self.from.iter().copied().filter(|b| !self.to.contains(b))
+    }
 }
 
 /// Payload of `elect_leaders`.

@@ -324,7 +324,7 @@ impl Guard<'_> {
         cooling: &BTreeMap<&TopicPartition, Cooling<'_>>,
     ) -> Option<(Check, String)> {
         let partition = &order.partition;
-        let concerned = order.added().chain(order.dead.iter().copied());
+        let concerned = order.added().chain(order.removed()).chain(order.dead.iter().copied());
         for broker in concerned {
             if let Some(wish) = self.broker_maintenance(broker) {
                 let reason = format!("broker {broker} is under maintenance{}", words(wish));

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Event, PartitionMove, ReassignPartitions, Throttle};
+use crate::guard::Check;
 use crate::record::Line;
 use crate::time::{Tick, Timestamp};
 
@@ -356,4 +357,6 @@ pub(crate) struct Progressed {
     pub(crate) follow_ups: Vec<Event>,
     /// Why nothing is started although something waits.
     pub(crate) waits: Option<String>,
+    /// What objects, where it is the execution itself that has asked.
+    pub(crate) postponed_by: Option<Check>,
 }

@@ -8,7 +8,7 @@ use cluster::{BrokerId, Partition, TopicPartition};
 
 use crate::attributes::{DeadBrokers, Liveness, MayGiveUp, OngoingReassignments, Probes, Topics};
 use crate::execution::{ExecutionLimits, MovePhase, MoveState};
-use crate::guard::brokers_in_maintenance;
+use crate::guard::{Check, brokers_in_maintenance};
 use crate::reassigned::Arriving;
 use crate::state::{Fact, State};
 use crate::time::Now;
@@ -224,13 +224,57 @@ pub(super) fn ids(brokers: &[BrokerId]) -> String {
     format!("[{}]", ids.join(", "))
 }
 
-/// Why a move that waits must not be submitted yet: its broker is absent, but after a restart, or after a time in which
-/// nobody said who is alive, its grace counts anew.
-pub(crate) fn not_yet(m: &MoveState, view: &View<'_>) -> Option<String> {
+/// Why a move that waits must not be submitted yet. A broker that loses its replica by it was put under maintenance after the
+/// move was admitted: it may come back with what it has. Or its broker is absent, but after a restart, or after a time in
+/// which nobody said who is alive, its grace counts anew.
+pub(crate) fn not_yet(m: &MoveState, view: &View<'_>) -> Option<(Check, String)> {
+    let mut losers = m.order.removed().chain(m.order.dead.iter().copied());
+    if let Some(broker) = losers.find(|broker| view.maintenance.contains(broker)) {
+        let effect = if m.order.removed().any(|removed| removed == broker) {
+            "would lose its replica"
+        } else {
+            "is held to be dead"
+        };
+        return Some((
+            Check::Maintenance,
+            format!("broker {broker}, which {effect}, is under maintenance"),
+        ));
+    }
     let broker = m.order.dead.iter().find(|broker| !view.is_dead(**broker))?;
     let suspect = view.dead.and_then(|dead| dead.suspects.get(broker));
-    Some(match suspect.map(|suspect| suspect.waits_for.as_str()).filter(|words| !words.is_empty()) {
+    let words = suspect.map(|suspect| suspect.waits_for.as_str()).filter(|words| !words.is_empty());
+    let reason = match words {
         Some(words) => format!("broker {broker} is not dead yet: {words}"),
         None => format!("the grace of broker {broker} counts anew"),
-    })
+    };
+    Some((Check::Facts, reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::PartitionMove;
+    use crate::testing::World;
+
+    #[test]
+    fn no_broker_under_maintenance_loses_a_replica_though_it_lives() {
+        let mut world = World::new("b1\nb2\nb3\nt-0: 1* 2");
+        world.wishes.broker_maintenance.insert(BrokerId(2), world.wish(None));
+        let cycle = world.watch(1);
+        let view = View::of(&cycle.state);
+        let moves = |to: [i32; 2]| {
+            MoveState::from(PartitionMove {
+                partition: TopicPartition::new("t", 0),
+                from: vec![BrokerId(1), BrokerId(2)],
+                to: to.map(BrokerId).to_vec(),
+                dead: Vec::new(),
+                bytes: None,
+                in_sync: 2,
+                reason: String::new(),
+            })
+        };
+        let reason = "broker 2, which would lose its replica, is under maintenance".to_owned();
+        assert_eq!(not_yet(&moves([1, 3]), &view), Some((Check::Maintenance, reason)));
+        assert_eq!(not_yet(&moves([3, 2]), &view), None, "it keeps its own");
+    }
 }

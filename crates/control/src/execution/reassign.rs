@@ -17,6 +17,7 @@ use crate::execution::{
     Execution, ExecutionLimits, Leave, MovePhase, MoveState, Progressed, Reassign, StepKind, UnderWay, Work,
 };
 use crate::finding::{Severity, Target};
+use crate::guard::Check;
 use crate::guard::brake::duration_words;
 use crate::plugin::{ActError, Done};
 use crate::record::{Line, RecordKind};
@@ -26,6 +27,8 @@ use crate::time::Now;
 enum Next {
     /// Nothing, for a reason where there is one that people should know.
     Wait(Option<String>),
+    /// Nothing, because this objects to every move that waits.
+    Postpone(Check, String),
     /// This act.
     Act(ReassignStep),
     /// It is over.
@@ -57,6 +60,9 @@ pub(crate) fn next_step(
     let leaders_wait = work.only_its_throttle_is_left();
     let mut progressed = match next {
         Next::Wait(reason) => Progressed { waits: reason, ..Progressed::default() },
+        Next::Postpone(check, reason) => {
+            Progressed { waits: Some(reason), postponed_by: Some(check), ..Progressed::default() }
+        }
         Next::Act(step) => start(execution, step, view.now),
         Next::End => end(execution, view),
     };
@@ -122,11 +128,17 @@ fn next(
     match leave {
         Leave::OnlyCleaning(reason) => Next::Wait(Some(reason.clone())),
         Leave::Any if !may_act => Next::Wait(None),
-        Leave::Any if waiting().all(|m| not_yet(m, view).is_some()) => {
-            Next::Wait(waiting().find_map(|m| not_yet(m, view)))
-        }
+        Leave::Any if waiting().all(|m| not_yet(m, view).is_some()) => postponed(work, view),
         Leave::Any => next_wave(work, view, limits, load),
     }
+}
+
+/// What the first of the moves that may not go out yet waits for, if there is one.
+fn postponed(work: &Reassign, view: &View<'_>) -> Next {
+    let mut waiting = work.moves.iter().filter(|m| m.phase == MovePhase::Waiting);
+    waiting
+        .find_map(|m| not_yet(m, view))
+        .map_or(Next::Wait(None), |(check, reason)| Next::Postpone(check, reason))
 }
 
 pub(super) fn drop_waiting(moves: &mut [MoveState], why: impl Fn(&MoveState) -> Option<String>) {
@@ -215,7 +227,7 @@ fn next_wave(work: &mut Reassign, view: &View<'_>, limits: &ExecutionLimits, loa
     }
     let chosen = choose(&work.moves, load, view, limits);
     if chosen.is_empty() {
-        return Next::Wait(None);
+        return postponed(work, view);
     }
     work.lost_before = Some(view.lost_on_live_brokers());
     let mut moves = Vec::with_capacity(chosen.len());

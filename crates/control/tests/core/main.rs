@@ -8,6 +8,7 @@ mod executions;
 mod guard;
 mod healing;
 mod held_up;
+mod maintenance;
 mod messages;
 mod properties;
 mod resolved;
