@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use krafka::admin::{ConfigResource, NewTopic};
 
 use crate::builder::Builder;
 use crate::guard::Guard;
@@ -20,7 +21,7 @@ use crate::properties;
 use crate::security::{self, EXTERNAL, Security};
 use crate::tokens;
 use crate::version::Mode;
-use crate::view::{self, Partition, Reassignment, wait_for};
+use crate::view::{self, ConfigChange, Partition, Reassignment, wait_for};
 
 /// The node id of the isolated controller.
 pub const CONTROLLER: i32 = 100;
@@ -29,6 +30,17 @@ pub const ZOOKEEPER: i32 = -1;
 
 /// How long an orderly stop may take. A broker that cannot reach its controller would try for minutes.
 const STOP: Duration = Duration::from_secs(10);
+
+/// Within which all live brokers have heard of a new topic.
+const KNOWN_WITHIN: Duration = Duration::from_secs(30);
+
+/// The configs that throttle replication, of brokers and of topics.
+const THROTTLES: [&str; 4] = [
+    "leader.replication.throttled.rate",
+    "follower.replication.throttled.rate",
+    "leader.replication.throttled.replicas",
+    "follower.replication.throttled.replicas",
+];
 
 /// How long a start waits for the starts of other clusters: a few of them on a slow machine.
 const TURN: Duration = Duration::from_secs(120);
@@ -308,7 +320,38 @@ impl Cluster {
     /// Creates a topic with the given replicas, one list for each partition, its preferred leader first, and the
     /// given configs; over the protocol, which takes a tenth of the time of [`Cluster::create_topic_on`].
     pub fn create_topic_with(&self, name: &str, replicas: &[&[i32]], configs: &[(&str, &str)]) -> Result<()> {
-        view::create(&self.live_bootstrap()?, name, replicas, configs)
+        self.create(view::placed(name, replicas, configs)?)
+    }
+
+    /// Creates a topic, and waits until all live brokers know it.
+    pub(crate) fn create(&self, topic: NewTopic) -> Result<()> {
+        let name = topic.name.clone();
+        view::create(&self.live_bootstrap()?, topic)?;
+        let alive = self.addresses(|node| node.role.is_broker() && node.is_serving());
+        wait_for("the new topic is known to all brokers", KNOWN_WITHIN, || {
+            for address in &alive {
+                if !view::partitions(address)?.iter().any(|partition| partition.topic == name) {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })?;
+        Ok(())
+    }
+
+    /// Changes dynamic configs of topics and brokers over the protocol.
+    pub fn alter_configs(&self, changes: Vec<ConfigChange<'_>>) -> Result<()> {
+        view::alter_configs(&self.live_bootstrap()?, changes)
+    }
+
+    /// The replication throttles that are set on live brokers and on topics, each as `resource key=value`.
+    pub fn throttles(&self) -> Result<Vec<String>> {
+        let bootstrap = self.live_bootstrap()?;
+        let serving = self.broker_ids().into_iter().filter(|id| self.pid(*id).is_ok_and(|pid| pid.is_some()));
+        let mut all: Vec<ConfigResource> = serving.map(ConfigResource::broker).collect();
+        let topics: BTreeSet<String> = self.partitions()?.into_iter().map(|p| p.topic).collect();
+        all.extend(topics.into_iter().map(ConfigResource::topic));
+        view::dynamic_configs(&bootstrap, all, &THROTTLES)
     }
 
     /// Waits until no partition is under-replicated; returns how long that took.

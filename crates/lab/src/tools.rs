@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use krafka::admin::NewTopic;
 
 use crate::cluster::Cluster;
 use crate::guard::wait_child;
@@ -91,17 +92,13 @@ impl Cluster {
 
     /// Creates a topic whose replicas Kafka places.
     pub fn create_topic(&self, name: &str, partitions: u32, factor: u32) -> Result<()> {
-        let (partitions, factor) = (partitions.to_string(), factor.to_string());
-        let args =
-            ["--create", "--topic", name, "--partitions", &partitions, "--replication-factor", &factor];
-        self.tool("topics", &args)?.success().map(|_| ())
+        let (partitions, factor) = (i32::try_from(partitions)?, i16::try_from(factor)?);
+        self.create(NewTopic::new(name, partitions, factor).context("describing a topic")?)
     }
 
     /// Creates a topic with the given replicas, one list for each partition, its preferred leader first.
     pub fn create_topic_on(&self, name: &str, replicas: &[&[i32]]) -> Result<()> {
-        let lists: Vec<_> = replicas.iter().map(|list| join(list, ":")).collect();
-        let args = ["--create", "--topic", name, "--replica-assignment", &lists.join(",")];
-        self.tool("topics", &args)?.success().map(|_| ())
+        self.create_topic_with(name, replicas, &[])
     }
 
     /// What `kafka-topics --describe --under-replicated-partitions` prints; empty when all is well.

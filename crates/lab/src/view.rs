@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use krafka::Kafka;
 use krafka::admin::{
-    AlterPartitionReassignmentsOptions, CreateTopicsOptions, ListPartitionReassignmentsOptions, NewTopic,
+    AlterPartitionReassignmentsOptions, ConfigOp, ConfigResource, CreateTopicsOptions,
+    DescribeConfigsOptions, IncrementalAlterConfigsOptions, ListPartitionReassignmentsOptions, NewTopic,
     TopicPartition,
 };
 
@@ -145,24 +146,70 @@ pub(crate) fn alter(bootstrap: &str, moves: &[(&str, i32, Option<&[i32]>)]) -> R
     })?
 }
 
-/// Creates a topic with these lists of replicas and configs.
-pub(crate) fn create(
-    bootstrap: &str,
-    name: &str,
-    replicas: &[&[i32]],
-    configs: &[(&str, &str)],
-) -> Result<()> {
+/// A topic with these lists of replicas and configs.
+pub(crate) fn placed(name: &str, replicas: &[&[i32]], configs: &[(&str, &str)]) -> Result<NewTopic> {
+    let lists: HashMap<i32, Vec<i32>> = (0..).zip(replicas.iter().map(|list| list.to_vec())).collect();
+    let topic = NewTopic::with_replica_assignment(name, lists).context("describing a topic")?;
+    Ok(configs.iter().fold(topic, |topic, (key, value)| topic.with_config(*key, *value)))
+}
+
+/// Creates a topic.
+pub(crate) fn create(bootstrap: &str, topic: NewTopic) -> Result<()> {
     block_on(async {
         let kafka = connect(bootstrap).await?;
-        let lists: HashMap<i32, Vec<i32>> = (0..).zip(replicas.iter().map(|list| list.to_vec())).collect();
-        let topic = NewTopic::with_replica_assignment(name, lists).context("describing a topic")?;
-        let topic = configs.iter().fold(topic, |topic, (key, value)| topic.with_config(*key, *value));
+        let name = topic.name.clone();
         let options = CreateTopicsOptions::default().timeout(ASK);
         let mut answer = kafka.admin().create_topics([topic], options).await.context("creating a topic")?;
-        match answer.remove(name) {
+        match answer.remove(&name) {
             Some(outcome) => outcome.with_context(|| format!("creating the topic {name}")),
             None => bail!("the answer does not mention the topic {name}"),
         }
+    })?
+}
+
+/// Dynamic configs to be changed of one resource; those without a value are taken away.
+pub type ConfigChange<'a> = (ConfigResource, Vec<(&'a str, Option<&'a str>)>);
+
+/// Changes dynamic configs.
+pub(crate) fn alter_configs(bootstrap: &str, changes: Vec<ConfigChange<'_>>) -> Result<()> {
+    block_on(async {
+        let kafka = connect(bootstrap).await?;
+        let op = |(key, value): (&str, Option<&str>)| {
+            value.map_or_else(|| ConfigOp::delete(key), |value| ConfigOp::set(key, value))
+        };
+        let changes = changes.into_iter().map(|(of, ops)| (of, ops.into_iter().map(op).collect()));
+        let options = IncrementalAlterConfigsOptions::default().timeout(ASK);
+        let answer = kafka.admin().incremental_alter_configs(changes, options).await;
+        for (of, outcome) in answer.context("altering configs")? {
+            outcome.with_context(|| format!("altering the configs of {}", of.name))?;
+        }
+        Ok(())
+    })?
+}
+
+/// The values of those of the configs `keys` that are set dynamically, as `resource key=value`.
+pub(crate) fn dynamic_configs(
+    bootstrap: &str,
+    of: Vec<ConfigResource>,
+    keys: &[&str],
+) -> Result<Vec<String>> {
+    /// Set for a topic, a broker, or all brokers, as `DescribeConfigs` tells where a value comes from.
+    const DYNAMIC: [i8; 3] = [1, 2, 3];
+    block_on(async {
+        let kafka = connect(bootstrap).await?;
+        let options = DescribeConfigsOptions::default().timeout(ASK);
+        let answer = kafka.admin().describe_configs(of, options).await.context("describing configs")?;
+        let mut set = Vec::new();
+        for (resource, entries) in answer {
+            let entries = entries.with_context(|| format!("describing the configs of {}", resource.name))?;
+            let wanted = |name: &str| keys.contains(&name);
+            for entry in entries.iter().filter(|e| wanted(&e.name) && DYNAMIC.contains(&e.config_source)) {
+                let value = entry.value.as_deref().unwrap_or_default();
+                set.push(format!("{} {}={value}", resource.name, entry.name));
+            }
+        }
+        set.sort();
+        Ok(set)
     })?
 }
 
