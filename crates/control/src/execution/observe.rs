@@ -235,10 +235,7 @@ pub(crate) fn not_yet(m: &MoveState, view: &View<'_>) -> Option<(Check, String)>
         } else {
             "is held to be dead"
         };
-        return Some((
-            Check::Maintenance,
-            format!("broker {broker}, which {effect}, is under maintenance"),
-        ));
+        return Some((Check::Maintenance, format!("broker {broker}, which {effect}, is under maintenance")));
     }
     let broker = m.order.dead.iter().find(|broker| !view.is_dead(**broker))?;
     let suspect = view.dead.and_then(|dead| dead.suspects.get(broker));

@@ -27,7 +27,10 @@ fn a_later_wave_takes_no_replica_from_a_broker_whose_maintenance_has_begun() {
     shell.quiet(20);
     assert!(shell.world.reassignments.is_empty(), "a replica was taken from a broker under maintenance");
     let held = shell.held();
-    assert!(held.contains("[maintenance] broker 3, which would lose its replica, is under maintenance"), "{held}");
+    assert!(
+        held.contains("[maintenance] broker 3, which would lose its replica, is under maintenance"),
+        "{held}"
+    );
     assert_eq!(phases(&shell).iter().filter(|phase| **phase == MovePhase::Waiting).count(), 1);
 
     // It is postponed, not given up: the same execution goes on when the maintenance is over.

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lab::Cluster;
+use serde_json::Value;
 
-use crate::harness::{Doctor, healed, nothing_left, wait};
+use crate::harness::{Doctor, actions, healed, nothing_left, revive, throttle, wait};
 
 /// A cluster on which copying takes a while: some data, and a replication throttle that is not ours.
 fn slow_cluster() -> Result<Cluster> {
@@ -15,42 +16,61 @@ fn slow_cluster() -> Result<Cluster> {
     Ok(cluster)
 }
 
-fn throttle(cluster: &Cluster, on: bool) -> Result<()> {
-    let rate = "leader.replication.throttled.rate=100000,follower.replication.throttled.rate=100000";
-    let replicas = "leader.replication.throttled.replicas=*,follower.replication.throttled.replicas=*";
-    let keys = |text: &str| {
-        text.split(',').map(|pair| pair.split('=').next().unwrap_or_default()).collect::<Vec<_>>().join(",")
-    };
-    for id in ["1", "2", "3"] {
-        let base = ["--alter", "--entity-type", "brokers", "--entity-name", id];
-        let removed = keys(rate);
-        let change = if on { ["--add-config", rate] } else { ["--delete-config", removed.as_str()] };
-        cluster.tool("configs", &[&base[..], &change[..]].concat())?.success()?;
-    }
-    let base = ["--alter", "--entity-type", "topics", "--entity-name", "orders"];
-    let removed = keys(replicas);
-    let change = if on { ["--add-config", replicas] } else { ["--delete-config", removed.as_str()] };
-    cluster.tool("configs", &[&base[..], &change[..]].concat())?.success()?;
-    Ok(())
+/// The rate at which copying takes a while, in bytes per second.
+const SLOW: Option<&str> = Some("100000");
+
+/// Waits until the cluster lists a reassignment, or none.
+fn moving(cluster: &Cluster, doctor: &Doctor, moving: bool) -> Result<()> {
+    let what = if moving { "reassignment in progress" } else { "end of all reassignments" };
+    wait(what, Duration::from_secs(30), || Ok((cluster.ongoing()?.is_empty() != moving).then_some(())))
+        .with_context(|| doctor.output())
 }
 
+/// The records on the actions topic, of this kind, of moves.
+fn moves(doctor: &Doctor, kind: &str) -> Result<Vec<Value>> {
+    let all = doctor.actions()?.into_iter();
+    Ok(all.filter(|a| a["operation"] == "reassign_partitions" && a["kind"] == kind).collect())
+}
+
+/// One cluster for all of it: each part loses another broker, and that of the part before has come back, empty.
 #[test]
-fn finds_its_own_reassignments_after_kill_9_and_finishes_the_record() -> Result<()> {
+fn moves_outlive_sigterm_and_kill_9_are_cancelled_when_asked_and_leave_nothing_behind() -> Result<()> {
     let cluster = slow_cluster()?;
-    throttle(&cluster, true)?;
+    sigterm_and_kill_9_in_the_middle_of_a_healing_lose_neither_moves_nor_records(&cluster, 4)?;
+    revive(&cluster, &[4])?;
+    cancels_its_own_moves_when_a_person_asks(&cluster, 3)?;
+    revive(&cluster, &[3])?;
+    a_throttle_of_ours_is_set_while_copying_and_gone_afterwards_also_after_kill_9(&cluster, 2)
+}
+
+fn sigterm_and_kill_9_in_the_middle_of_a_healing_lose_neither_moves_nor_records(
+    cluster: &Cluster,
+    victim: i32,
+) -> Result<()> {
+    let others: Vec<i32> = cluster.broker_ids().into_iter().filter(|id| *id != victim).collect();
+    throttle(cluster, "orders", &others, SLOW)?;
     let folder = tempfile::tempdir()?;
     let state = folder.path().join("state");
-    let doctor = Doctor::heal(&cluster, &state)?;
+    let doctor = Doctor::heal(cluster, &state)?;
     doctor.ready()?;
-    cluster.kill(4)?;
+    cluster.kill(victim)?;
     doctor.line("submitting", Duration::from_secs(40))?;
-    wait("reassignment in progress", Duration::from_secs(20), || {
-        Ok((!cluster.reassignments()?.contains("No partition reassignments found")).then_some(()))
-    })
-    .with_context(|| doctor.output())?;
-    doctor.kill()?;
+    moving(cluster, &doctor, true)?;
+    // SIGTERM the moment after a person's order: it ends within 5 s, and its records are on the topic.
+    doctor.ok(&["approve", "--reason", "the last word before the end"])?;
+    doctor.stop()?;
+    let written = actions(&cluster.bootstrap())?;
+    let submitted = |a: &Value| a["operation"] == "reassign_partitions" && a["kind"] == "act";
+    ensure!(written.iter().any(submitted), "the record of the submission is lost: {written:#?}");
+    let last_word = |a: &Value| a["reason"] == "the last word before the end";
+    ensure!(written.iter().any(last_word), "the record of the order is lost: {written:#?}");
 
-    let doctor = Doctor::heal(&cluster, &state)?;
+    let doctor = Doctor::heal(cluster, &state)?;
+    doctor.ready()?;
+    doctor.kill()?;
+    ensure!(!cluster.ongoing()?.is_empty(), "the moves were over before the service was killed");
+
+    let doctor = Doctor::heal(cluster, &state)?;
     doctor.ready()?;
     wait("the moves in the status", Duration::from_secs(20), || {
         let status = doctor.status()?;
@@ -58,19 +78,12 @@ fn finds_its_own_reassignments_after_kill_9_and_finishes_the_record() -> Result<
         Ok(running.then_some(()))
     })
     .with_context(|| doctor.output())?;
-    throttle(&cluster, false)?;
-    healed(&cluster, Duration::from_secs(90)).with_context(|| doctor.output())?;
-    let outcome = wait("end of the record", Duration::from_secs(30), || {
-        let mut outcomes = doctor
-            .actions()?
-            .into_iter()
-            .filter(|a| a["operation"] == "reassign_partitions" && a["kind"] == "outcome");
-        Ok(outcomes.next_back())
-    })
-    .with_context(|| doctor.output())?;
+    throttle(cluster, "orders", &others, None)?;
+    healed(cluster, Duration::from_secs(90)).with_context(|| doctor.output())?;
+    let outcome = wait("end of the record", Duration::from_secs(30), || Ok(moves(&doctor, "outcome")?.pop()))
+        .with_context(|| doctor.output())?;
     // It is the end of what was begun before the death, and nothing was given up.
-    let begun =
-        doctor.actions()?.into_iter().find(|a| a["operation"] == "reassign_partitions" && a["kind"] == "act");
+    let begun = moves(&doctor, "act")?.into_iter().next();
     let begun = begun.context("the record of the submission died with the process")?;
     ensure!(
         begun["cause"].as_str().is_some_and(|of| of.contains("execution "))
@@ -82,37 +95,38 @@ fn finds_its_own_reassignments_after_kill_9_and_finishes_the_record() -> Result<
     wait("no execution left", Duration::from_secs(20), || {
         Ok(doctor.status()?["work"].as_array().is_some_and(Vec::is_empty).then_some(()))
     })?;
-    nothing_left(&cluster)?;
-    ensure!(doctor.submissions()? >= 1, "the record of the submission died with the process");
+    nothing_left(cluster)?;
+    let submissions = doctor.submissions()?;
+    ensure!(submissions == 1, "it was submitted {submissions} times");
     ensure!(doctor.count("is dead") <= 1);
     doctor.stop()
 }
 
-#[test]
-fn cancels_its_own_moves_when_a_person_asks_and_leaves_nothing_behind() -> Result<()> {
-    let cluster = slow_cluster()?;
-    throttle(&cluster, true)?;
+fn cancels_its_own_moves_when_a_person_asks(cluster: &Cluster, victim: i32) -> Result<()> {
+    let others: Vec<i32> = cluster.broker_ids().into_iter().filter(|id| *id != victim).collect();
+    throttle(cluster, "orders", &others, SLOW)?;
     let folder = tempfile::tempdir()?;
-    let doctor = Doctor::heal(&cluster, &folder.path().join("state"))?;
+    let doctor = Doctor::heal(cluster, &folder.path().join("state"))?;
     doctor.ready()?;
-    cluster.kill(4)?;
+    cluster.kill(victim)?;
     doctor.line("submitting", Duration::from_secs(40))?;
+    moving(cluster, &doctor, true)?;
     doctor.ok(&["pause", "--reason", "I want to look first"])?;
     doctor.ok(&["cancel", "--reason", "wrong time"])?;
-    wait("no reassignment in progress", Duration::from_secs(30), || {
-        Ok(cluster.reassignments()?.contains("No partition reassignments found").then_some(()))
-    })
-    .with_context(|| doctor.output())?;
-    throttle(&cluster, false)?;
-    nothing_left(&cluster)?;
+    moving(cluster, &doctor, false)?;
+    throttle(cluster, "orders", &others, None)?;
+    nothing_left(cluster)?;
+    let kept = cluster.partitions_of("orders")?.into_iter().filter(|p| p.replicas.contains(&victim)).count();
+    ensure!(kept > 0, "the moves were over before they were cancelled");
     doctor.ok(&["resume"])?;
-    healed(&cluster, Duration::from_secs(90)).with_context(|| doctor.output())?;
+    healed(cluster, Duration::from_secs(90)).with_context(|| doctor.output())?;
     doctor.stop()
 }
 
-#[test]
-fn a_throttle_of_ours_is_set_while_copying_and_gone_afterwards_also_after_kill_9() -> Result<()> {
-    let cluster = slow_cluster()?;
+fn a_throttle_of_ours_is_set_while_copying_and_gone_afterwards_also_after_kill_9(
+    cluster: &Cluster,
+    victim: i32,
+) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let state = folder.path().join("state");
     let config = format!(
@@ -139,25 +153,25 @@ kafkaclusters:
 ",
         bootstrap = cluster.bootstrap()
     );
-    let throttled = |cluster: &Cluster| -> Result<bool> {
-        let topic = ["--describe", "--entity-type", "topics", "--entity-name", "orders"];
-        let broker = ["--describe", "--entity-type", "brokers", "--entity-name", "1"];
-        Ok(cluster.tool("configs", &topic)?.success()?.contains("throttled.replicas")
-            && cluster.tool("configs", &broker)?.success()?.contains("throttled.rate=150000"))
-    };
     let doctor = Doctor::configured(&cluster.bootstrap(), &state, &config)?;
     doctor.ready()?;
-    cluster.kill(4)?;
+    cluster.kill(victim)?;
     doctor.line("submitting", Duration::from_secs(40))?;
-    ensure!(throttled(&cluster)?, "no throttle is set:\n{}", doctor.output());
+    let set = cluster.throttles()?;
+    let has = |what: &str| set.iter().any(|throttle| throttle.contains(what));
+    ensure!(
+        has("throttled.replicas=") && has("1 leader.replication.throttled.rate=150000"),
+        "{set:?}\n{}",
+        doctor.output()
+    );
     doctor.kill()?;
     let doctor = Doctor::configured(&cluster.bootstrap(), &state, &config)?;
     doctor.ready()?;
-    healed(&cluster, Duration::from_secs(120)).with_context(|| doctor.output())?;
+    healed(cluster, Duration::from_secs(120)).with_context(|| doctor.output())?;
     wait("end of the work", Duration::from_secs(60), || {
         Ok(doctor.status()?["work"].as_array().is_some_and(Vec::is_empty).then_some(()))
     })
     .with_context(|| doctor.output())?;
-    nothing_left(&cluster)?;
+    nothing_left(cluster)?;
     doctor.stop()
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use lab::{Cluster, Mode, Version};
+use lab::{Cluster, ConfigChange, ConfigResource, Mode, Version};
 use serde_json::Value;
 
 /// The binary under test.
@@ -224,6 +224,25 @@ impl Doctor {
         Ok((pages * 4_096, Duration::from_millis(ticks * 10)))
     }
 
+    /// The records that it writes to the actions topic, as `doctorkafka actions --follow` shows them from the start on.
+    pub(crate) fn follow(&self) -> Result<Follower> {
+        let mut child = Command::new(DOCTOR)
+            .args(["actions", "--follow", "--json", "--bootstrap-servers", &self.bootstrap])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("starting doctorkafka actions")?;
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let pipe = child.stdout.take().context("no output")?;
+        let kept = Arc::clone(&lines);
+        std::thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                lock(&kept).push((Instant::now(), line));
+            }
+        });
+        Ok(Follower { child, lines })
+    }
+
     /// SIGTERM: it must end within 5 s with code 0, and must not have logged an error.
     pub(crate) fn stop(mut self) -> Result<()> {
         let id = self.child.id().to_string();
@@ -246,6 +265,41 @@ impl Drop for Doctor {
         if std::thread::panicking() {
             eprintln!("doctorkafka printed:\n{}", self.output());
         }
+    }
+}
+
+/// A running `doctorkafka actions --follow --json`.
+pub(crate) struct Follower {
+    child: Child,
+    lines: Arc<Mutex<Lines>>,
+}
+
+impl Follower {
+    /// Waits for a record that `wanted` accepts. Every line must be a record.
+    pub(crate) fn record(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+        wait(what, Duration::from_secs(20), || {
+            let lines = lock(&self.lines);
+            let parsed = lines.iter().map(|(_, line)| {
+                serde_json::from_str::<Value>(line).with_context(|| format!("not JSON: {line}"))
+            });
+            Ok(parsed.collect::<Result<Vec<_>>>()?.into_iter().find(|record| wanted(record)))
+        })
+    }
+
+    /// Ctrl-C ends it, with code 0, and not before.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        ensure!(self.child.try_wait()?.is_none(), "it did not go on following");
+        Command::new("kill").args(["-INT", &self.child.id().to_string()]).status()?;
+        let end = wait("end after Ctrl-C", Duration::from_secs(5), || Ok(self.child.try_wait()?))?;
+        ensure!(end.success(), "it ended with {end}");
+        Ok(())
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -277,13 +331,18 @@ pub(crate) fn under_replicated(cluster: &Cluster) -> Result<Vec<String>> {
     Ok(cluster.under_replicated()?.lines().filter(|l| l.contains("Topic:")).map(str::to_owned).collect())
 }
 
-/// Waits until no partition is under-replicated, by what a live broker says, and then asks Kafka's own tool. Where
-/// the tool, which asks whichever broker it likes, still lists something, that counts, and it goes on.
+/// Waits until no partition is under-replicated, by what a live broker says.
 pub(crate) fn healed(cluster: &Cluster, within: Duration) -> Result<Instant> {
+    cluster.wait_in_sync(within)?;
+    Ok(Instant::now())
+}
+
+/// The same, and then asks Kafka's own tool. Where the tool, which asks whichever broker it likes, still lists something,
+/// that counts, and it goes on.
+pub(crate) fn healed_by_kafkas_tool(cluster: &Cluster, within: Duration) -> Result<Instant> {
     let start = Instant::now();
     loop {
-        cluster.wait_in_sync(within)?;
-        let at = Instant::now();
+        let at = healed(cluster, within)?;
         let left = under_replicated(cluster)?;
         if left.is_empty() {
             return Ok(at);
@@ -292,15 +351,39 @@ pub(crate) fn healed(cluster: &Cluster, within: Duration) -> Result<Instant> {
     }
 }
 
+/// Starts brokers that were killed, and waits until every replica is in sync.
+pub(crate) fn revive(cluster: &Cluster, brokers: &[i32]) -> Result<()> {
+    for id in brokers {
+        cluster.start(*id)?;
+    }
+    cluster.wait_ready()?;
+    cluster.wait_in_sync(Duration::from_secs(60))?;
+    Ok(())
+}
+
 /// Nothing is left behind: no reassignment, no throttle.
 pub(crate) fn nothing_left(cluster: &Cluster) -> Result<()> {
-    let ongoing = cluster.reassignments()?;
-    ensure!(ongoing.contains("No partition reassignments found"), "left behind: {ongoing}");
-    for kind in ["brokers", "topics"] {
-        let configs = cluster.tool("configs", &["--describe", "--entity-type", kind])?.success()?;
-        ensure!(!configs.contains("throttled"), "a throttle is left behind: {configs}");
-    }
+    let ongoing = cluster.ongoing()?;
+    ensure!(ongoing.is_empty(), "left behind: {ongoing:?}");
+    let throttles = cluster.throttles()?;
+    ensure!(throttles.is_empty(), "a throttle is left behind: {throttles:?}");
     Ok(())
+}
+
+/// Throttles the replication of a topic by brokers, as a person would, or takes that away.
+pub(crate) fn throttle(cluster: &Cluster, topic: &str, brokers: &[i32], rate: Option<&str>) -> Result<()> {
+    let replicas = rate.map(|_| "*");
+    let both = |what: &str, value| {
+        ["leader", "follower"].map(|side| (format!("{side}.replication.throttled.{what}"), value))
+    };
+    let (rates, replicas) = (both("rate", rate), both("replicas", replicas));
+    let rates: Vec<(&str, Option<&str>)> = rates.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+    let replicas: Vec<(&str, Option<&str>)> =
+        replicas.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+    let mut changes: Vec<ConfigChange<'_>> =
+        brokers.iter().map(|id| (ConfigResource::broker(*id), rates.clone())).collect();
+    changes.push((ConfigResource::topic(topic), replicas));
+    cluster.alter_configs(changes)
 }
 
 /// A network namespace with one link to this host, in which a port of the host can be firewalled.

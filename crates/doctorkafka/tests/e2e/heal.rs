@@ -4,8 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lab::{Cluster, Mode, TrafficConfig, Version};
+use serde_json::Value;
 
-use crate::harness::{Doctor, GRACE, four_brokers, healed, nothing_left, under_replicated, wait};
+use crate::harness::{
+    Doctor, GRACE, four_brokers, healed, healed_by_kafkas_tool, nothing_left, revive, wait,
+};
+use crate::mass_failure::two_of_four_dead_brokers_are_held_by_the_brake_until_a_person_approves;
 
 const KRAFT_SESSION: Duration = Duration::from_secs(9);
 
@@ -43,7 +47,7 @@ fn kill_and_heal(cluster: &Cluster, doctor: &Doctor, victim: i32) -> Result<Time
     let dropped = killed.elapsed();
     let dead = doctor.line("is dead", Duration::from_secs(30))? - killed;
     let submitted = doctor.line("submitting", Duration::from_secs(30))? - killed;
-    let healed = healed(cluster, Duration::from_secs(60))
+    let healed = healed_by_kafkas_tool(cluster, Duration::from_secs(60))
         .with_context(|| format!("it printed:\n{}", doctor.output()))?
         - killed;
     let on_victim = cluster.partitions_of("orders")?.into_iter().filter(|p| p.replicas.contains(&victim));
@@ -53,6 +57,30 @@ fn kill_and_heal(cluster: &Cluster, doctor: &Doctor, victim: i32) -> Result<Time
     ensure!(missing.is_empty(), "{} acknowledged records are lost", missing.len());
     ensure!(report.acknowledged.len() > 600, "traffic did not go on: {report:?}");
     Ok(Times { dropped, dead, submitted, healed })
+}
+
+/// After a healing whoever follows the actions topic has read of it, and every partition is led by its first replica: where that
+/// was the dead broker, by the one that has its place, which was elected.
+fn tells_what_it_did_and_gives_leadership_back(cluster: &Cluster, doctor: &Doctor) -> Result<()> {
+    let follower = doctor.follow()?;
+    let outcome = |of: &'static str| move |r: &Value| r["operation"] == of && r["kind"] == "outcome";
+    let moved = follower.record("outcome of the moves", outcome("reassign_partitions"))?;
+    ensure!(moved["timestamp"].as_i64().is_some_and(|at| at > 1_700_000_000_000), "{moved}");
+    for field in ["cluster", "operation", "target", "reason", "result"] {
+        ensure!(moved[field].as_str().is_some_and(|text| !text.is_empty()), "no {field} in {moved}");
+    }
+    let elected = follower.record("outcome of an election", outcome("elect_leaders"))?;
+    ensure!(elected["result"].as_str().is_some_and(|r| r.starts_with("elected ")), "{elected}");
+    ensure!(elected["dryRun"] == false, "{elected}");
+    // What comes later is followed, too.
+    doctor.ok(&["approve", "--reason", "somebody follows"])?;
+    follower.record("record that comes while it follows", |r| r["reason"] == "somebody follows")?;
+    follower.stop()?;
+    wait("preferred leaders", Duration::from_secs(20), || {
+        let orders = cluster.partitions_of("orders")?;
+        Ok(orders.iter().all(|p| p.leader.as_ref() == p.replicas.first()).then_some(()))
+    })
+    .with_context(|| doctor.output())
 }
 
 /// Racks that hold more than one replica of a partition, where as many racks as replicas are left.
@@ -77,6 +105,7 @@ fn heals_a_killed_broker_and_loses_no_acknowledged_record() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let doctor = Doctor::heal(&cluster, &folder.path().join("state"))?;
     let times = kill_and_heal(&cluster, &doctor, 2)?;
+    tells_what_it_did_and_gives_leadership_back(&cluster, &doctor)?;
     times.print("4.3.1 KRaft, 4 brokers, 2 racks, 60 partitions");
     let due = times.dropped.max(GRACE);
     println!("submitted {:.1} s after it was due", times.submitted.saturating_sub(due).as_secs_f64());
@@ -90,17 +119,20 @@ fn heals_a_killed_broker_and_loses_no_acknowledged_record() -> Result<()> {
         Ok((!doctor.incidents()?.iter().any(|kind| kind.starts_with("broker_"))).then_some(()))
     })?;
     nothing_left(&cluster)?;
-    ensure!(
-        under_replicated(&cluster)?.is_empty(),
-        "the return of the broker left something under-replicated"
-    );
+    healed(&cluster, Duration::from_secs(30)).context("after the return of the broker")?;
+    let again = cluster.partitions_of("orders")?.into_iter().filter(|p| p.replicas.contains(&2)).count();
+    ensure!(again == 0, "{again} partitions have gone back to the broker that returned");
     ensure!(doctor.submissions()? == submissions, "moved again after the broker's return");
     doctor.stop()
 }
 
 #[test]
-fn keeps_racks_apart_while_healing() -> Result<()> {
-    let cluster = four_brokers(Version::V4_3, Mode::KraftIsolated, 4)?;
+fn the_brake_holds_two_of_four_and_healing_keeps_racks_apart() -> Result<()> {
+    let cluster =
+        Cluster::builder().version(Version::V4_3).mode(Mode::KraftIsolated).brokers(4).racks(4).start()?;
+    two_of_four_dead_brokers_are_held_by_the_brake_until_a_person_approves(&cluster)?;
+    revive(&cluster, &[3, 4])?;
+    cluster.create_topic("orders", 60, 3)?;
     ensure!(rack_conflicts(&cluster)? == 0, "Kafka placed replicas on one rack");
     let folder = tempfile::tempdir()?;
     let doctor = Doctor::heal(&cluster, &folder.path().join("state"))?;
@@ -133,43 +165,15 @@ fn keeps_racks_apart_while_healing() -> Result<()> {
 }
 
 #[test]
-fn heals_a_killed_broker_of_a_zookeeper_cluster() -> Result<()> {
-    let cluster = four_brokers(Version::V3_9, Mode::ZooKeeper, 2)?;
+fn a_zookeeper_cluster_is_braked_and_healed_too() -> Result<()> {
+    let cluster =
+        Cluster::builder().version(Version::V3_9).mode(Mode::ZooKeeper).brokers(4).racks(2).start()?;
+    two_of_four_dead_brokers_are_held_by_the_brake_until_a_person_approves(&cluster)?;
+    revive(&cluster, &[3, 4])?;
+    cluster.create_topic("orders", 60, 3)?;
     let folder = tempfile::tempdir()?;
     let doctor = Doctor::heal(&cluster, &folder.path().join("state"))?;
     kill_and_heal(&cluster, &doctor, 3)?.print("3.9.2 ZooKeeper, 4 brokers, 2 racks, 60 partitions");
     nothing_left(&cluster)?;
-    doctor.stop()
-}
-
-#[test]
-fn a_partition_whose_only_copy_was_on_the_dead_broker_is_reported_lost_and_never_moved() -> Result<()> {
-    let cluster = Cluster::builder().brokers(4).racks(2).start()?;
-    cluster.create_topic_on("single", &[&[2], &[1]])?;
-    cluster.create_topic_on("pair", &[&[2, 3]])?;
-    let folder = tempfile::tempdir()?;
-    let doctor = Doctor::heal(&cluster, &folder.path().join("state"))?;
-    doctor.ready()?;
-    cluster.kill(2)?;
-    doctor.incident("partitions_lost", Duration::from_secs(40))?;
-    // What can be healed is healed.
-    wait("healed pair", Duration::from_secs(30), || {
-        let pair = cluster.partitions_of("pair")?;
-        Ok(pair.iter().all(|p| p.isr.len() == 2 && !p.replicas.contains(&2)).then_some(()))
-    })?;
-    let single = cluster.partitions_of("single")?;
-    ensure!(
-        single[0].replicas == [2] && single[0].leader.is_none(),
-        "the lost partition was touched: {single:?}"
-    );
-    ensure!(doctor.ok(&["status"])?.contains("single-0"), "the status does not name the lost partition");
-    // The broker returns, and with it the partition.
-    cluster.start(2)?;
-    wait("return of the partition", Duration::from_secs(40), || {
-        Ok((cluster.partitions_of("single")?[0].leader == Some(2)).then_some(()))
-    })?;
-    wait("resolved incident", Duration::from_secs(40), || {
-        Ok((!doctor.incidents()?.contains(&"partitions_lost".to_owned())).then_some(()))
-    })?;
     doctor.stop()
 }

@@ -3,6 +3,7 @@
 //! Each test says in its name what an operator can rely on. They share two cores with the brokers that they start, so
 //! they are meant to run one at a time (`--test-threads=1`, as `cargo xtask test` does).
 
+mod agents;
 mod crash;
 mod harness;
 mod heal;

@@ -1,32 +1,27 @@
 //! Other people and other programs: their work is not disturbed, their absence does not matter.
 
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lab::Cluster;
 
-use crate::harness::{Doctor, healed, sibling, wait};
+use crate::harness::{Doctor, GRACE, healed, throttle, wait};
 
 #[test]
-fn a_second_persons_reassignment_is_neither_cancelled_nor_disturbed() -> Result<()> {
+fn a_second_persons_reassignment_and_a_lost_partition_are_left_as_they_are() -> Result<()> {
     let cluster = Cluster::builder().brokers(4).racks(2).start()?;
     cluster.create_topic_on("theirs", &[&[1, 2]])?;
     cluster.create_topic_on("orders", &[&[1, 4], &[2, 4], &[4, 3], &[1, 2]])?;
+    // The only copy of the first one is on the broker that will die.
+    cluster.create_topic_on("single", &[&[4], &[1]])?;
     cluster.fill("theirs", 400, 50_000)?;
     let folder = tempfile::tempdir()?;
     let doctor = Doctor::heal(&cluster, &folder.path().join("state"))?;
     doctor.ready()?;
 
     // Somebody moves a partition, slowly.
-    let rate = "leader.replication.throttled.rate=20000,follower.replication.throttled.rate=20000";
-    for id in ["1", "3"] {
-        let change = ["--alter", "--entity-type", "brokers", "--entity-name", id, "--add-config", rate];
-        cluster.tool("configs", &change)?.success()?;
-    }
-    let replicas = "leader.replication.throttled.replicas=*,follower.replication.throttled.replicas=*";
-    let change = ["--alter", "--entity-type", "topics", "--entity-name", "theirs", "--add-config", replicas];
-    cluster.tool("configs", &change)?.success()?;
+    throttle(&cluster, "theirs", &[1, 3], Some("20000"))?;
     cluster.reassign(&[("theirs", 0, &[3, 2])])?;
 
     cluster.kill(4)?;
@@ -35,67 +30,38 @@ fn a_second_persons_reassignment_is_neither_cancelled_nor_disturbed() -> Result<
         Ok(orders.iter().all(|p| p.isr.len() == p.replicas.len() && !p.replicas.contains(&4)).then_some(()))
     })
     .with_context(|| doctor.output())?;
-    let listed = cluster.reassignments()?;
-    ensure!(listed.contains("theirs-0") && listed.contains('3'), "their reassignment is gone: {listed}");
-    let configs = ["--describe", "--entity-type", "topics", "--entity-name", "theirs"];
-    let configs = cluster.tool("configs", &configs)?.success()?;
-    ensure!(configs.contains("throttled.replicas=*"), "their throttle is gone: {configs}");
+    the_lost_partition_is_reported_and_never_moved(&cluster, &doctor)?;
+
+    let theirs = cluster.ongoing()?.into_iter().find(|r| r.topic == "theirs");
+    ensure!(theirs.as_ref().is_some_and(|r| r.adding == [3]), "their reassignment is gone: {theirs:?}");
+    let throttles = cluster.throttles()?;
+    let kept = throttles.iter().any(|t| t == "theirs leader.replication.throttled.replicas=*");
+    ensure!(kept, "their throttle is gone: {throttles:?}");
     doctor.stop()
 }
 
-#[test]
-fn healing_needs_no_agent_and_no_stats_topic() -> Result<()> {
-    let cluster = Cluster::builder().brokers(4).racks(2).start()?;
-    cluster.create_topic("orders", 12, 3)?;
-    let folder = tempfile::tempdir()?;
-    let state = folder.path().join("state");
-    // The stats are said to be on a cluster that does not exist.
-    let config = config(&cluster, "    bootstrap_servers: 127.0.0.1:9\n", "");
-    let doctor = Doctor::configured(&cluster.bootstrap(), &state, &config)?;
-    doctor.ready()?;
-    doctor.incident("stats_topic_unreadable", Duration::from_secs(40))?;
-    // Of itself that is no reason to act.
-    ensure!(doctor.count("submitting") == 0, "it acts for want of stats:\n{}", doctor.output());
-    cluster.kill(1)?;
-    doctor.line("submitting", Duration::from_secs(40))?;
-    healed(&cluster, Duration::from_secs(60)).with_context(|| doctor.output())?;
-    let on_victim = cluster.partitions_of("orders")?.into_iter().filter(|p| p.replicas.contains(&1)).count();
-    ensure!(on_victim == 0, "{on_victim} partitions are still on the dead broker");
-    doctor.stop()
-}
-
-#[test]
-fn an_agent_that_dies_while_its_broker_lives_costs_a_finding_and_no_replica() -> Result<()> {
-    let cluster = Cluster::builder().brokers(3).start()?;
-    cluster.create_topic("orders", 6, 2)?;
-    let placed = |cluster: &Cluster| -> Result<Vec<Vec<i32>>> {
-        Ok(cluster.partitions_of("orders")?.into_iter().map(|p| p.replicas).collect())
-    };
-    let before = placed(&cluster)?;
-    let folder = tempfile::tempdir()?;
-    let state = folder.path().join("state");
-    let config = config(&cluster, "", "    no_stats_seconds: 12\n");
-    let doctor = Doctor::configured(&cluster.bootstrap(), &state, &config)?;
-    doctor.ready()?;
-    // The first agent makes the topic. Until then the service says that it is missing.
-    doctor.incident("stats_topic_unreadable", Duration::from_secs(40))?;
-    let mut agents = Vec::new();
-    for id in ["1", "2", "3"] {
-        agents.push(Agent::start(&cluster, id)?);
-    }
-    wait("reports of all agents", Duration::from_secs(60), || {
-        Ok((!doctor.incidents()?.iter().any(|kind| kind.contains("stats"))).then_some(()))
+/// Broker 4, which is dead, has the only copy of `single-0`, and returns.
+fn the_lost_partition_is_reported_and_never_moved(cluster: &Cluster, doctor: &Doctor) -> Result<()> {
+    doctor.incident("partitions_lost", Duration::from_secs(40))?;
+    let single = cluster.partitions_of("single")?;
+    ensure!(
+        single[0].replicas == [4] && single[0].leader.is_none(),
+        "the lost partition was touched: {single:?}"
+    );
+    ensure!(doctor.ok(&["status"])?.contains("single-0"), "the status does not name the lost partition");
+    // The broker returns, and with it the partition.
+    cluster.start(4)?;
+    wait("return of the partition", Duration::from_secs(40), || {
+        Ok((cluster.partitions_of("single")?[0].leader == Some(4)).then_some(()))
+    })?;
+    wait("resolved incident", Duration::from_secs(40), || {
+        Ok((!doctor.incidents()?.contains(&"partitions_lost".to_owned())).then_some(()))
     })
-    .with_context(|| doctor.output())?;
-    drop(agents.pop());
-    doctor.incident("no_broker_stats", Duration::from_secs(60))?;
-    ensure!(doctor.count("is dead") == 0, "declared dead:\n{}", doctor.output());
-    ensure!(doctor.count("submitting") == 0 && placed(&cluster)? == before, "replicas have moved");
-    doctor.stop()
 }
 
+/// Two clusters, and addresses and memories that lead from one to the other.
 #[test]
-fn a_dead_brokers_address_that_went_to_another_cluster_hides_no_death() -> Result<()> {
+fn a_cluster_with_another_id_is_not_touched_and_hides_no_death() -> Result<()> {
     let cluster = Cluster::builder().brokers(4).racks(2).start()?;
     cluster.create_topic("orders", 12, 3)?;
     let other = Cluster::builder().brokers(1).start()?;
@@ -103,9 +69,30 @@ fn a_dead_brokers_address_that_went_to_another_cluster_hides_no_death() -> Resul
     let folder = tempfile::tempdir()?;
     let doctor = Doctor::heal(&cluster, &folder.path().join("state"))?;
     doctor.ready()?;
+    // The other one is to be left alone until it has been seen that a service which remembers another cluster does nothing.
+    doctor.ok(&["pause", "--reason", "test"])?;
+    let state = folder.path().join("remembers-the-other");
+    let first = Doctor::heal(&other, &state)?;
+    first.ready()?;
+    first.stop()?;
+    let stranger = Doctor::heal(&cluster, &state)?;
+    stranger.incident("identity_mismatch", Duration::from_secs(20))?;
+
     // The lowest of all: with it begins whoever goes through the brokers in their order.
     cluster.kill(1)?;
     forward(&cluster.address(1)?, other.address(1)?)?;
+    doctor.line("is dead", Duration::from_secs(40))?;
+    let until = Instant::now() + GRACE * 2;
+    wait("two more graces", GRACE * 3, || Ok((Instant::now() >= until).then_some(())))?;
+    let moved =
+        cluster.partitions_of("orders")?.iter().any(|p| !p.is_under_replicated() && p.replicas.contains(&1));
+    ensure!(!moved && cluster.ongoing()?.is_empty(), "it acted on a cluster that it does not know");
+    ensure!(stranger.count("submitting") == 0, "it submitted something:\n{}", stranger.output());
+    ensure!(stranger.incidents()?.iter().any(|kind| kind == "identity_mismatch"), "{}", stranger.output());
+    stranger.stop()?;
+    ensure!(doctor.submissions()? == 0, "somebody has submitted something");
+
+    doctor.ok(&["resume"])?;
     let reason = format!("a broker of another cluster ({}) answers at", other.cluster_id());
     wait("reason", Duration::from_secs(40), || {
         Ok(doctor.status()?["incidents"].to_string().contains(&reason).then_some(()))
@@ -140,64 +127,4 @@ fn forward(from: &str, to: String) -> Result<()> {
         }
     });
     Ok(())
-}
-
-/// A running agent.
-struct Agent(std::process::Child);
-
-impl Agent {
-    fn start(cluster: &Cluster, broker: &str) -> Result<Agent> {
-        let child = std::process::Command::new(sibling("kafkastats")?)
-            .args([
-                "run",
-                "--bootstrap-servers",
-                &cluster.bootstrap(),
-                "--broker-id",
-                broker,
-                "--interval",
-                "2s",
-                "--allow-root",
-            ])
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
-            .spawn()?;
-        Ok(Agent(child))
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A configuration file with every plugin that healing needs, and the agents' reports.
-fn config(cluster: &Cluster, broker_stats: &str, no_broker_stats: &str) -> String {
-    format!(
-        "\
-monitors:
-  - type: kafka_metadata
-  - type: broker_probe
-  - type: broker_stats
-{broker_stats}  - type: maintenance
-  - type: dead_brokers
-    grace: 5s
-  - type: under_replicated_partitions
-  - type: no_broker_stats
-{no_broker_stats}operators:
-  - type: under_replicated_partitions
-  - type: no_broker_stats
-actions:
-  - type: reassign_partitions
-    subscribed_events: [reassign_partitions]
-    dry_run: false
-  - type: report_operation
-    subscribed_events: [report_operation]
-kafkaclusters:
-  - name: test
-    bootstrap_servers: {bootstrap}
-",
-        bootstrap = cluster.bootstrap()
-    )
 }

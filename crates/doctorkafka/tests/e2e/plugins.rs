@@ -81,7 +81,7 @@ kafkaclusters:
 }
 
 #[test]
-fn scripts_and_two_clusters_work_in_one_service_and_a_failing_script_stops_nothing() -> Result<()> {
+fn plugins_and_two_clusters_work_in_one_service_and_a_failing_script_stops_nothing() -> Result<()> {
     let first = Cluster::builder().brokers(4).start()?;
     first.create_topic_on("orders", &[&[3, 1], &[1, 3], &[4, 3]])?;
     let second = Cluster::builder().version(Version::V3_9).mode(Mode::KraftCombined).brokers(1).start()?;
@@ -118,13 +118,11 @@ fn scripts_and_two_clusters_work_in_one_service_and_a_failing_script_stops_nothi
     healed(&first, Duration::from_secs(60)).with_context(|| doctor.output())?;
     let placed: Vec<Vec<i32>> = first.partitions_of("orders")?.into_iter().map(|p| p.replicas).collect();
     ensure!(placed == [vec![4, 1], vec![1, 4], vec![4, 1]], "placed on {placed:?}");
-    doctor.stop()
+    doctor.stop()?;
+    a_monitor_in_rust_works_in_a_binary_of_its_own(&second)
 }
 
-#[test]
-fn a_monitor_in_rust_is_registered_in_a_binary_of_its_own() -> Result<()> {
-    let cluster = Cluster::builder().brokers(1).start()?;
-    cluster.create_topic("orders", 1, 1)?;
+fn a_monitor_in_rust_works_in_a_binary_of_its_own(cluster: &Cluster) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let announcements = folder.path().join("announcements");
     std::fs::write(&announcements, "127.0.0.1  the host is retired\n")?;
