@@ -378,7 +378,8 @@ fn failed<'a>(
     for execution in executions {
         let Some((at, _)) = &execution.ended else { continue };
         let Work::Reassign(reassign) = &execution.work else { continue };
-        if reassign.cancelled.is_some() && resumed.is_some_and(|when| *at <= when) {
+        let cancelled = reassign.cancelled_at.unwrap_or(*at);
+        if reassign.cancelled.is_some() && resumed.is_some_and(|when| cancelled <= when) {
             continue;
         }
         for m in &reassign.moves {

@@ -340,7 +340,9 @@ fn same_execution(left: &Execution, right: &Execution, progress: bool) -> bool {
         (Work::Reassign(l), Work::Reassign(r)) => {
             l.throttle == r.throttle
                 && l.throttle_set == r.throttle_set
-                && l.cancelled == r.cancelled
+                && (&l.cancelled, l.cancelled_at, l.leave_throttle)
+                    == (&r.cancelled, r.cancelled_at, r.leave_throttle)
+                && l.elected == r.elected
                 && l.under_way == r.under_way
                 && l.failures == r.failures
                 && l.moves.len() == r.moves.len()

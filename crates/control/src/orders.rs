@@ -151,6 +151,7 @@ fn cancel(memory: &mut Memory, only: Option<u64>, by: &str, now: Now) -> usize {
                     work.leave_throttle = true;
                 }
                 work.cancelled.get_or_insert_with(|| by.to_owned());
+                work.cancelled_at = Some(now.wall);
                 // A person may ask again after cancels that had no effect.
                 for m in &mut work.moves {
                     m.tries = 0;

@@ -102,6 +102,9 @@ pub struct Reassign {
     pub handed_over: bool,
     /// Who asked for it to be cancelled.
     pub cancelled: Option<String>,
+    /// When a person asked for it last. Whoever says "resume" later wants the moves to be made, whenever the cancel is through.
+    #[serde(default)]
+    pub cancelled_at: Option<Timestamp>,
     /// Whether a person asked for the throttle to be left where it is, after it could not be taken away. Nobody else gives it up:
     /// a broker that comes back after days still has it.
     #[serde(default)]

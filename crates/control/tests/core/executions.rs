@@ -496,6 +496,19 @@ fn goes_on_with_what_was_cancelled_when_a_person_says_resume() {
 }
 
 #[test]
+fn a_resume_counts_from_the_moment_it_is_said_although_the_cancel_is_not_through() {
+    let mut shell = copying(setup(FOUR));
+    shell.order(OrderKind::Pause);
+    shell.order(OrderKind::Cancel { execution: None });
+    shell.turn();
+    shell.order(OrderKind::Resume);
+    for _ in 0..30 {
+        shell.turn();
+    }
+    assert_eq!(shell.world.reassignments.len(), 2, "resume does not lift the wait after a cancel");
+}
+
+#[test]
 fn cancels_and_plans_anew_when_a_new_replica_dies() {
     let mut setup = setup(
         "brokers: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20

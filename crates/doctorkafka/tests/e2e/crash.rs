@@ -57,7 +57,7 @@ fn sigterm_and_kill_9_in_the_middle_of_a_healing_lose_neither_moves_nor_records(
     doctor.line("submitting", Duration::from_secs(40))?;
     moving(cluster, &doctor, true)?;
     // SIGTERM the moment after a person's order: it ends within 5 s, and its records are on the topic.
-    doctor.ok(&["approve", "--reason", "the last word before the end"])?;
+    doctor.ok(&["pause", "--reason", "the last word before the end"])?;
     doctor.stop()?;
     let written = actions(&cluster.bootstrap())?;
     let submitted = |a: &Value| a["operation"] == "reassign_partitions" && a["kind"] == "act";
@@ -67,6 +67,7 @@ fn sigterm_and_kill_9_in_the_middle_of_a_healing_lose_neither_moves_nor_records(
 
     let doctor = Doctor::heal(cluster, &state)?;
     doctor.ready()?;
+    doctor.ok(&["resume"])?;
     doctor.kill()?;
     ensure!(!cluster.ongoing()?.is_empty(), "the moves were over before the service was killed");
 

@@ -73,9 +73,10 @@ fn tells_what_it_did_and_gives_leadership_back(cluster: &Cluster, doctor: &Docto
     ensure!(elected["result"].as_str().is_some_and(|r| r.starts_with("elected ")), "{elected}");
     ensure!(elected["dryRun"] == false, "{elected}");
     // What comes later is followed, too.
-    doctor.ok(&["approve", "--reason", "somebody follows"])?;
+    doctor.ok(&["pause", "--reason", "somebody follows"])?;
     follower.record("record that comes while it follows", |r| r["reason"] == "somebody follows")?;
     follower.stop()?;
+    doctor.ok(&["resume"])?;
     wait("preferred leaders", Duration::from_secs(20), || {
         let orders = cluster.partitions_of("orders")?;
         Ok(orders.iter().all(|p| p.leader.as_ref() == p.replicas.first()).then_some(()))

@@ -75,12 +75,13 @@ fn a_cluster_with_another_id_is_not_touched_and_hides_no_death() -> Result<()> {
     let first = Doctor::heal(&other, &state)?;
     first.ready()?;
     first.stop()?;
+    // What it remembers is away: where it answers, the service goes on with it, wherever the bootstrap servers lead.
+    other.kill(1)?;
     let stranger = Doctor::heal(&cluster, &state)?;
     stranger.incident("identity_mismatch", Duration::from_secs(20))?;
 
     // The lowest of all: with it begins whoever goes through the brokers in their order.
     cluster.kill(1)?;
-    forward(&cluster.address(1)?, other.address(1)?)?;
     doctor.line("is dead", Duration::from_secs(40))?;
     let until = Instant::now() + GRACE * 2;
     wait("two more graces", GRACE * 3, || Ok((Instant::now() >= until).then_some(())))?;
@@ -92,6 +93,9 @@ fn a_cluster_with_another_id_is_not_touched_and_hides_no_death() -> Result<()> {
     stranger.stop()?;
     ensure!(doctor.submissions()? == 0, "somebody has submitted something");
 
+    other.start(1)?;
+    other.wait_ready()?;
+    forward(&cluster.address(1)?, other.address(1)?)?;
     doctor.ok(&["resume"])?;
     let reason = format!("a broker of another cluster ({}) answers at", other.cluster_id());
     wait("reason", Duration::from_secs(40), || {
