@@ -378,8 +378,8 @@ fn failed<'a>(
     for execution in executions {
         let Some((at, _)) = &execution.ended else { continue };
         let Work::Reassign(reassign) = &execution.work else { continue };
-        let cancelled = reassign.cancelled_at.unwrap_or(*at);
-        if reassign.cancelled.is_some() && resumed.is_some_and(|when| cancelled <= when) {
+        let lifted = || reassign.wanted_again || resumed.is_some_and(|when| *at <= when);
+        if reassign.cancelled.is_some() && lifted() {
             continue;
         }
         for m in &reassign.moves {

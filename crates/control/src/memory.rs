@@ -340,9 +340,8 @@ fn same_execution(left: &Execution, right: &Execution, progress: bool) -> bool {
         (Work::Reassign(l), Work::Reassign(r)) => {
             l.throttle == r.throttle
                 && l.throttle_set == r.throttle_set
-                && (&l.cancelled, l.cancelled_at, l.leave_throttle)
-                    == (&r.cancelled, r.cancelled_at, r.leave_throttle)
-                && l.elected == r.elected
+                && (&l.cancelled, l.wanted_again) == (&r.cancelled, r.wanted_again)
+                && (l.leave_throttle, l.elected) == (r.leave_throttle, r.elected)
                 && l.under_way == r.under_way
                 && l.failures == r.failures
                 && l.moves.len() == r.moves.len()

@@ -57,6 +57,7 @@ fn apply_one(
         OrderKind::Resume => {
             let was = wishes.paused.take().is_some();
             wishes.resumed = Some(now.wall);
+            want_again(memory);
             (
                 "resume",
                 Target::Cluster,
@@ -151,7 +152,7 @@ fn cancel(memory: &mut Memory, only: Option<u64>, by: &str, now: Now) -> usize {
                     work.leave_throttle = true;
                 }
                 work.cancelled.get_or_insert_with(|| by.to_owned());
-                work.cancelled_at = Some(now.wall);
+                work.wanted_again = false;
                 // A person may ask again after cancels that had no effect.
                 for m in &mut work.moves {
                     m.tries = 0;
@@ -167,6 +168,24 @@ fn cancel(memory: &mut Memory, only: Option<u64>, by: &str, now: Now) -> usize {
         }
     }
     count
+}
+
+/// What is being cancelled is wanted, once that is through.
+fn want_again(memory: &mut Memory) {
+    let concerned = |execution: &Execution| match &execution.work {
+        Work::Reassign(work) => execution.is_running() && work.cancelled.is_some() && !work.wanted_again,
+        Work::Once(_) => false,
+    };
+    if !memory.executions.iter().any(|execution| concerned(execution)) {
+        return;
+    }
+    for shared in Arc::make_mut(&mut memory.executions) {
+        if concerned(shared)
+            && let Work::Reassign(work) = &mut Arc::make_mut(shared).work
+        {
+            work.wanted_again = true;
+        }
+    }
 }
 
 /// The result of an order that is not carried out.

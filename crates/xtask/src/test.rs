@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use std::{env, fs, iter, thread};
+use std::{env, fs, thread};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -58,22 +58,23 @@ impl Test {
     }
 }
 
-/// Everything at once as far as two processors and the memory go: two binaries with brokers at a time, those within one of
-/// them one after the other, because a broker takes a core and 256 MB until it is up; those that take longest first. What
-/// only computes goes beside them and gives way.
+/// Tests with brokers mostly wait: two binaries with such tests go at a time, those within one of them one after the other,
+/// because a broker takes a core and 256 MB until it is up. The service's own take longest, so that two of them go at a time;
+/// conformance has most brokers at once, so that it comes last. What only computes goes beside them and gives way.
 fn everything() -> Vec<Part> {
     let mut parts = Vec::new();
     let binaries = build(&mut parts);
     parts.push(fetch_kafka());
-    let (mut brokers, computing): (Vec<Binary>, Vec<Binary>) =
+    let lane = |binaries: Vec<Binary>| binaries.iter().map(Binary::run).collect::<Vec<Part>>();
+    let (brokers, others): (Vec<Binary>, Vec<Binary>) =
         binaries.into_iter().partition(|binary| binary.brokers);
-    brokers.sort_by_key(Binary::turn);
-    let queue = Mutex::new(brokers.into_iter());
-    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let lane = || iter::from_fn(next).map(|binary| binary.run()).collect::<Vec<Part>>();
+    let (mut service, rooms): (Vec<Binary>, Vec<Binary>) =
+        brokers.into_iter().partition(|binary| binary.package == "doctorkafka");
+    service.sort_by_key(|binary| binary.name == "conformance_lab");
     thread::scope(|scope| {
-        let lanes = [scope.spawn(lane), scope.spawn(lane), scope.spawn(|| quick(&computing))];
-        for lane in lanes {
+        let beside = [scope.spawn(move || lane(rooms)), scope.spawn(move || quick(&others))];
+        parts.extend(lane(service));
+        for lane in beside {
             parts.extend(lane.join().unwrap_or_else(|_| vec![broken_off()]));
         }
     });
@@ -133,18 +134,6 @@ impl Binary {
     /// Whether these are the tests of the service against real brokers.
     fn is_the_service(&self) -> bool {
         self.package == "doctorkafka" && self.name == "e2e"
-    }
-
-    /// When it has its turn: those that take longest come first, and others by their names.
-    fn turn(&self) -> (usize, String, String) {
-        const LONGEST: [(&str, &str); 4] = [
-            ("doctorkafka", "e2e"),
-            ("doctorkafka", "conformance_lab"),
-            ("kafkastats", "figures"),
-            ("lab", "kraft"),
-        ];
-        let place = LONGEST.iter().position(|&(package, name)| self.package == package && self.name == name);
-        (place.unwrap_or(LONGEST.len()), self.package.clone(), self.name.clone())
     }
 
     fn run(&self) -> Part {

@@ -102,9 +102,9 @@ pub struct Reassign {
     pub handed_over: bool,
     /// Who asked for it to be cancelled.
     pub cancelled: Option<String>,
-    /// When a person asked for it last. Whoever says "resume" later wants the moves to be made, whenever the cancel is through.
+    /// Whether a person has said "resume" since, so that the moves are to be made, although the cancel is not through yet.
     #[serde(default)]
-    pub cancelled_at: Option<Timestamp>,
+    pub wanted_again: bool,
     /// Whether a person asked for the throttle to be left where it is, after it could not be taken away. Nobody else gives it up:
     /// a broker that comes back after days still has it.
     #[serde(default)]
