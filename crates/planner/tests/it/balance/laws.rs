@@ -147,10 +147,17 @@ proptest! {
         let applied = whole(&cluster, &policy).applied_to(&cluster);
         for partition in 0..applied.partitions() {
             let held = applied.replicas(partition);
+            // Whoever takes the only copy that is left has to lead, too.
+            let leads = |other: &planner::balance::Broker| other.alive && other.takes_leadership;
+            let led = held.iter().any(|broker| leads(&applied.brokers()[*broker as usize]));
             for broker in held.iter().filter(|broker| !applied.brokers()[**broker as usize].alive) {
                 let set = sketch.sets[applied.topic(partition) as usize];
                 let takes = |(at, other): (usize, &planner::balance::Broker)| {
-                    other.alive && other.takes_replicas && !held.contains(&(at as u32)) && (set.is_none() || other.set == set)
+                    other.alive
+                        && other.takes_replicas
+                        && !held.contains(&(at as u32))
+                        && (set.is_none() || other.set == set)
+                        && (led || leads(other))
                 };
                 prop_assert!(!applied.brokers().iter().enumerate().any(takes), "{} stays on {}", partition, broker);
             }
