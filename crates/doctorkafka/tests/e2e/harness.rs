@@ -383,7 +383,17 @@ pub(crate) fn throttle(cluster: &Cluster, topic: &str, brokers: &[i32], rate: Op
     let mut changes: Vec<ConfigChange<'_>> =
         brokers.iter().map(|id| (ConfigResource::broker(*id), rates.clone())).collect();
     changes.push((ConfigResource::topic(topic), replicas));
-    cluster.alter_configs(changes)
+    cluster.alter_configs(changes)?;
+    // A broker hears of it a moment after the controller has taken it.
+    let shows = |listed: &[String]| match rate {
+        Some(rate) => brokers
+            .iter()
+            .all(|id| listed.contains(&format!("{id} leader.replication.throttled.rate={rate}"))),
+        None => listed.is_empty(),
+    };
+    wait("brokers to know the throttle", Duration::from_secs(20), || {
+        Ok(shows(&cluster.throttles()?).then_some(()))
+    })
 }
 
 /// A network namespace with one link to this host, in which a port of the host can be firewalled.
