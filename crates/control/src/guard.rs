@@ -358,7 +358,7 @@ impl Guard<'_> {
     /// a person has cancelled one.
     fn cooling(&self) -> BTreeMap<&TopicPartition, Cooling<'_>> {
         let executions = self.executions.iter().map(|execution| &**execution);
-        let mut failed = failed(executions, self.state.wishes().resumed);
+        let mut failed = failed(executions);
         failed.retain(|_, cooling| !self.left(cooling).is_zero());
         failed
     }
@@ -369,17 +369,13 @@ impl Guard<'_> {
     }
 }
 
-/// The partitions whose last moves were dropped. What a person cancelled before `resumed` does not count.
-fn failed<'a>(
-    executions: impl Iterator<Item = &'a Execution>,
-    resumed: Option<Timestamp>,
-) -> BTreeMap<&'a TopicPartition, Cooling<'a>> {
+/// The partitions whose last moves were dropped. What a person cancelled and wants again does not count.
+fn failed<'a>(executions: impl Iterator<Item = &'a Execution>) -> BTreeMap<&'a TopicPartition, Cooling<'a>> {
     let mut failed = BTreeMap::<&TopicPartition, Cooling<'_>>::new();
     for execution in executions {
         let Some((at, _)) = &execution.ended else { continue };
         let Work::Reassign(reassign) = &execution.work else { continue };
-        let lifted = || reassign.wanted_again || resumed.is_some_and(|when| *at <= when);
-        if reassign.cancelled.is_some() && lifted() {
+        if reassign.wanted_again {
             continue;
         }
         for m in &reassign.moves {
@@ -411,7 +407,7 @@ pub(crate) fn failing<'a>(
     now: Timestamp,
     config: &GuardConfig,
 ) -> Option<Finding> {
-    let mut failed = failed(executions, None);
+    let mut failed = failed(executions);
     failed.retain(|_, cooling| {
         let shown = cooling.wait(config).saturating_mul(2).saturating_add(config.max_topics_age);
         cooling.times >= 2 && cooling.cancelled_by.is_none() && now.since(cooling.last) <= shown

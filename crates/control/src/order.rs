@@ -90,7 +90,4 @@ pub struct Wishes {
     /// Those that were absent when it was approved: the approval is for them alone.
     #[serde(default)]
     pub approved_brokers: Option<BTreeSet<BrokerId>>,
-    /// When somebody last said that acts are allowed again. What was cancelled before may be done again at once.
-    #[serde(default)]
-    pub resumed: Option<Timestamp>,
 }

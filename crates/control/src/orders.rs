@@ -56,7 +56,6 @@ fn apply_one(
         }
         OrderKind::Resume => {
             let was = wishes.paused.take().is_some();
-            wishes.resumed = Some(now.wall);
             want_again(memory);
             (
                 "resume",
@@ -170,10 +169,10 @@ fn cancel(memory: &mut Memory, only: Option<u64>, by: &str, now: Now) -> usize {
     count
 }
 
-/// What is being cancelled is wanted, once that is through.
+/// What was cancelled, or is being cancelled, may be done again.
 fn want_again(memory: &mut Memory) {
     let concerned = |execution: &Execution| match &execution.work {
-        Work::Reassign(work) => execution.is_running() && work.cancelled.is_some() && !work.wanted_again,
+        Work::Reassign(work) => work.cancelled.is_some() && !work.wanted_again,
         Work::Once(_) => false,
     };
     if !memory.executions.iter().any(|execution| concerned(execution)) {

@@ -227,8 +227,9 @@ fn build(parts: &mut Vec<Part>) -> Vec<Binary> {
     binaries
 }
 
-/// Builds all programs and tests, and gives the tests by name, and what that took of the processors: unit tests first, because they end soonest. One command for
-/// both: another choice of packages or targets would choose other features of the dependencies, and build all of them twice.
+/// Builds all programs and tests. Gives the tests by name, unit tests first, because they end soonest; and what building took
+/// of the processors. One command for both: another choice of packages or targets would choose other features of the
+/// dependencies, and build all of them twice.
 fn binaries() -> Result<(Vec<Binary>, Duration)> {
     let mut build = Command::new(cargo());
     build.args(["build", "-q", "--workspace", "--lib", "--bins", "--tests"]);

@@ -102,7 +102,7 @@ pub struct Reassign {
     pub handed_over: bool,
     /// Who asked for it to be cancelled.
     pub cancelled: Option<String>,
-    /// Whether a person has said "resume" since, so that the moves are to be made, although the cancel is not through yet.
+    /// Whether a person has said "resume" since, so that the moves may be made again, also where the cancel was not through yet.
     #[serde(default)]
     pub wanted_again: bool,
     /// Whether a person asked for the throttle to be left where it is, after it could not be taken away. Nobody else gives it up:

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use lab::Cluster;
 
-use crate::harness::{Doctor, sibling, wait};
+use crate::harness::{Doctor, acting_on, sibling, wait};
 
 /// No agent runs, and the stats topic is said to be on a cluster that does not exist: of itself no reason to act.
 pub(crate) fn without_a_stats_topic(cluster: &Cluster) -> Result<Doctor> {
@@ -87,16 +87,7 @@ monitors:
 {no_broker_stats}operators:
   - type: under_replicated_partitions
   - type: no_broker_stats
-actions:
-  - type: reassign_partitions
-    subscribed_events: [reassign_partitions]
-    dry_run: false
-  - type: report_operation
-    subscribed_events: [report_operation]
-kafkaclusters:
-  - name: test
-    bootstrap_servers: {bootstrap}
-",
-        bootstrap = cluster.bootstrap()
+{acting}",
+        acting = acting_on(cluster)
     )
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use lab::Cluster;
 use serde_json::Value;
 
-use crate::harness::{Doctor, actions, healed, nothing_left, revive, throttle, wait};
+use crate::harness::{Doctor, acting_on, actions, healed, nothing_left, revive, throttle, wait};
 
 /// A cluster on which copying takes a while: some data, and a replication throttle that is not ours.
 fn slow_cluster() -> Result<Cluster> {
@@ -142,17 +142,8 @@ monitors:
 operators:
   - type: under_replicated_partitions
     throttle: 150kB
-actions:
-  - type: reassign_partitions
-    subscribed_events: [reassign_partitions]
-    dry_run: false
-  - type: report_operation
-    subscribed_events: [report_operation]
-kafkaclusters:
-  - name: test
-    bootstrap_servers: {bootstrap}
-",
-        bootstrap = cluster.bootstrap()
+{acting}",
+        acting = acting_on(cluster)
     );
     let doctor = Doctor::configured(&cluster.bootstrap(), &state, &config)?;
     doctor.ready()?;

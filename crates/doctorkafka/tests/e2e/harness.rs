@@ -313,6 +313,24 @@ fn boxed(pipe: impl std::io::Read + Send + 'static) -> Box<dyn std::io::Read + S
     Box::new(pipe)
 }
 
+/// The end of a configuration file: moves are made and told, on this cluster.
+pub(crate) fn acting_on(cluster: &Cluster) -> String {
+    format!(
+        "\
+actions:
+  - type: reassign_partitions
+    subscribed_events: [reassign_partitions]
+    dry_run: false
+  - type: report_operation
+    subscribed_events: [report_operation]
+kafkaclusters:
+  - name: test
+    bootstrap_servers: {}
+",
+        cluster.bootstrap()
+    )
+}
+
 /// The records on a cluster's actions topic.
 pub(crate) fn actions(bootstrap: &str) -> Result<Vec<Value>> {
     let output =
