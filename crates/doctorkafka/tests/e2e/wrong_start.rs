@@ -16,7 +16,8 @@ fn stays_calm(doctor: &Doctor) -> Result<()> {
     let (_, after) = doctor.usage()?;
     let printed = doctor.output().lines().count() - lines;
     ensure!(after - before < Duration::from_secs(1), "used {:?} of CPU in 10 s", after - before);
-    ensure!(printed < 15, "printed {printed} lines in 10 s:\n{}", doctor.output());
+    // Three tries and what they lead to fit in; a loop without pauses prints hundreds.
+    ensure!(printed < 30, "printed {printed} lines in 10 s:\n{}", doctor.output());
     Ok(())
 }
 
