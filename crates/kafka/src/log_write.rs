@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cluster::{BoxFuture, ClientError, LogWriter, NewRecord};
+use cluster::{BoxFuture, ClientError, ClusterId, LogWriter, NewRecord};
+use krafka::__private::kafka_metadata;
 use krafka::producer::Producer;
 use krafka::{Compression, KrafkaError, Record};
 
@@ -39,9 +40,15 @@ pub(crate) struct Appender(tokio::sync::Mutex<Slot>);
 
 #[derive(Default)]
 struct Slot {
-    producer: Option<Arc<Producer>>,
+    producer: Option<Arc<Writing>>,
     pause: Duration,
     not_before: Option<Instant>,
+}
+
+/// The producer, and the client that knows to which cluster it leads.
+struct Writing {
+    kafka: krafka::Kafka,
+    producer: Producer,
 }
 
 impl LogWriter for Kafka {
@@ -61,7 +68,7 @@ impl LogWriter for Kafka {
             let waiting = async {
                 let producer = self.shared.appender.0.lock().await.producer.clone();
                 match producer {
-                    Some(producer) => producer.flush().await,
+                    Some(writing) => writing.producer.flush().await,
                     None => Ok(()),
                 }
             };
@@ -75,21 +82,26 @@ impl LogWriter for Kafka {
 
 impl Kafka {
     async fn deliver(&self, topic: &str, record: NewRecord) -> Result<(), ClientError> {
-        let producer = self.shared.appender.producer(&self.shared).await?;
+        let writing = self.shared.appender.producer(&self.shared).await?;
         let place = place(&self.shared, DOING, DELIVERY_TIMEOUT, true);
-        let outcome = match producer.enqueue(wire_record(topic, record)).await {
+        if let Err(other) = leads_to_ours(&self.shared, &writing.kafka) {
+            // The next one starts from the addresses that are known by then.
+            self.shared.appender.discard(&writing).await;
+            return Err(place.trouble(&other));
+        }
+        let outcome = match writing.producer.enqueue(wire_record(topic, record)).await {
             Ok(delivery) => delivery.await.map(|_| ()),
             Err(error) => Err(error),
         };
         if outcome.as_ref().is_err_and(KrafkaError::is_fatal) {
-            self.shared.appender.discard(&producer).await;
+            self.shared.appender.discard(&writing).await;
         }
         outcome.map_err(|e| place.error(&e))
     }
 }
 
 impl Appender {
-    async fn producer(&self, shared: &Shared) -> Result<Arc<Producer>, ClientError> {
+    async fn producer(&self, shared: &Shared) -> Result<Arc<Writing>, ClientError> {
         let mut slot = self.0.lock().await;
         if let Some(producer) = &slot.producer {
             return Ok(Arc::clone(producer));
@@ -108,10 +120,10 @@ impl Appender {
             Err(_) => Err(place.timeout()),
         };
         match started {
-            Ok(producer) => {
-                let producer = Arc::new(producer);
-                *slot = Slot { producer: Some(Arc::clone(&producer)), ..Slot::default() };
-                Ok(producer)
+            Ok(writing) => {
+                let writing = Arc::new(writing);
+                *slot = Slot { producer: Some(Arc::clone(&writing)), ..Slot::default() };
+                Ok(writing)
             }
             Err(error) => {
                 slot.pause = (slot.pause * 2).clamp(FIRST_PAUSE, MAX_PAUSE);
@@ -121,7 +133,7 @@ impl Appender {
         }
     }
 
-    async fn discard(&self, failed: &Arc<Producer>) {
+    async fn discard(&self, failed: &Arc<Writing>) {
         let mut slot = self.0.lock().await;
         if slot.producer.as_ref().is_some_and(|held| Arc::ptr_eq(held, failed)) {
             slot.producer = None;
@@ -129,7 +141,7 @@ impl Appender {
     }
 }
 
-async fn start(shared: &Shared) -> Result<Producer, Trouble> {
+async fn start(shared: &Shared) -> Result<Writing, Trouble> {
     if let Some(tokens) = &shared.config.security.tokens {
         tokens.get().await?;
     }
@@ -147,6 +159,7 @@ async fn start(shared: &Shared) -> Result<Producer, Trouble> {
         builder = builder.security(auth);
     }
     let kafka = builder.connect().await?;
+    leads_to_ours(shared, &kafka)?;
     let producer = kafka
         .producer()
         .compression(Compression::Lz4)
@@ -158,7 +171,18 @@ async fn start(shared: &Shared) -> Result<Producer, Trouble> {
         .metrics_push(false)
         .build()
         .await?;
-    Ok(producer)
+    Ok(Writing { kafka, producer })
+}
+
+/// Records tell what was done to a cluster: they go to no other one that answers at its addresses.
+fn leads_to_ours(shared: &Shared, kafka: &krafka::Kafka) -> Result<(), Trouble> {
+    let found = kafka_metadata(kafka).cluster_id();
+    match (shared.directory.told(), found) {
+        (Some(expected), Some(found)) if *expected.0 != *found => {
+            Err(Trouble::OtherCluster(ClusterId(found.into())))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn wire_record(topic: &str, record: NewRecord) -> Record {

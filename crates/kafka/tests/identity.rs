@@ -7,7 +7,8 @@ mod common;
 use std::collections::BTreeMap;
 
 use cluster::{
-    BrokerId, ClientError, ClusterId, ConfigChange, ConfigResource, Reader as _, Reassignments, Writer as _,
+    BrokerId, ClientError, ClusterId, ConfigChange, ConfigResource, LogWriter as _, NewRecord, Reader as _,
+    Reassignments, Writer as _,
 };
 use common::broker::{DESCRIBE_CLUSTER, FakeBroker, LIST_REASSIGNMENTS, METADATA, REASSIGN, closes};
 use common::{SHORT, ask, eventually, plain};
@@ -82,6 +83,20 @@ async fn where_all_answer_for_another_cluster_than_was_said_nothing_is_done() {
     // A person says that it is right so.
     kafka.expect_cluster(Some(&ClusterId("other".into())));
     order(&kafka).await.expect("taken");
+}
+
+#[tokio::test]
+async fn no_record_is_written_to_another_cluster() {
+    let broker = FakeBroker::start().await;
+    broker.belongs_to("other", &[(1, &broker.address)]);
+    let kafka = at(&broker);
+    kafka.expect_cluster(Some(&ClusterId("ours".into())));
+    let written = kafka.append("t", NewRecord::default()).await;
+    assert!(
+        matches!(&written, Err(ClientError::OtherCluster { id, .. }) if &*id.0 == "other"),
+        "{written:?}"
+    );
+    assert!(broker.asked().iter().all(|api| *api == METADATA), "{:?}", broker.asked());
 }
 
 #[tokio::test]

@@ -33,8 +33,10 @@ pub(crate) struct Fake {
     pub(crate) may_not: Mutex<Option<ClientError>>,
     /// So many of the next probes panic.
     pub(crate) dying: Mutex<u32>,
-    /// What is answered at some addresses. Those of bootstrap are the same.
+    /// What is answered at some addresses.
     pub(crate) answers: Mutex<BTreeMap<BrokerAddress, BrokerAnswer>>,
+    /// The addresses of the configuration, if they are others than those that answer.
+    pub(crate) bootstrap: Mutex<Option<Vec<BrokerAddress>>>,
     /// Which cluster it was said to be.
     pub(crate) expected: Mutex<Option<ClusterId>>,
     /// The changes that were asked for.
@@ -94,7 +96,8 @@ impl Fake {
 
 impl Reader for Fake {
     fn bootstrap(&self) -> Vec<BrokerAddress> {
-        self.answers.lock().unwrap().keys().cloned().collect()
+        let given = self.bootstrap.lock().unwrap().clone();
+        given.unwrap_or_else(|| self.answers.lock().unwrap().keys().cloned().collect())
     }
 
     fn expect_cluster(&self, cluster: Option<&ClusterId>) {

@@ -15,6 +15,7 @@ use control::{Disks, Finding, Liveness, OngoingReassignments, Severity, Target, 
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
+use super::led::Led;
 use super::{KafkaMetadataConfig, Needs};
 use crate::plugin::BuildContext;
 
@@ -61,6 +62,8 @@ type LogDirAnswers = BTreeMap<BrokerId, Result<Vec<LogDir>, ClientError>>;
 /// What a job brought.
 enum Brought {
     Answer(BrokerAddress, Tick, Result<BrokerAnswer, ClientError>),
+    /// A bootstrap server, asked for nothing but the cluster's id.
+    Word(BrokerAddress, Option<ClusterId>),
     Topics(Tick, Result<(Reassignments, TopicTable), ClientError>),
     Disks(Tick, LogDirAnswers),
 }
@@ -114,6 +117,7 @@ pub(super) struct Collector {
     /// When it became the cluster that it is: what was asked for before belongs to another one.
     since: Tick,
     in_flight: BTreeSet<BrokerAddress>,
+    led: Led,
     topics: Schedule,
     disks: Schedule,
     vote_findings: Vec<Finding>,
@@ -142,6 +146,7 @@ impl Collector {
             asked: BTreeSet::new(),
             since: Tick::default(),
             in_flight: BTreeSet::new(),
+            led: Led::default(),
             topics: Schedule::default(),
             disks: Schedule::default(),
             vote_findings: Vec::new(),
@@ -210,6 +215,34 @@ impl Collector {
             }
         }
         self.asked = targets;
+        self.ask_where_it_leads(now);
+    }
+
+    /// Asks the bootstrap servers that are no broker's address, or have not answered.
+    fn ask_where_it_leads(&mut self, now: Tick) {
+        let reader = &self.context.connection.reader;
+        let mut bootstrap = reader.bootstrap();
+        bootstrap.truncate(MOST_STRANGERS_ASKED);
+        let expected = reader.expected_cluster();
+        for at in self.led.due(now, &bootstrap, &self.asked, expected.as_ref()) {
+            let (reader, limit) = (Arc::clone(reader), self.config.ask_timeout.0);
+            self.jobs.spawn(async move {
+                let answer = reader.ask(&at, limit).await;
+                Brought::Word(at, answer.ok().map(|answer| answer.cluster_id))
+            });
+        }
+    }
+
+    /// The other cluster to which the bootstrap servers lead.
+    fn led_elsewhere(&self) -> Option<ClusterId> {
+        self.led.elsewhere(self.context.connection.reader.expected_cluster().as_ref()).cloned()
+    }
+
+    fn hear(&mut self, at: &BrokerAddress, word: Option<&ClusterId>) {
+        let reader = &self.context.connection.reader;
+        if reader.bootstrap().contains(at) {
+            self.led.hear(at, word, reader.expected_cluster().as_ref());
+        }
     }
 
     /// Whom to ask: some of the live brokers, spread over the ids; when none of them answers, or all for another cluster,
@@ -227,7 +260,7 @@ impl Collector {
         targets.extend(failing.into_iter().take(self.config.ask).cloned());
         let elsewhere =
             self.newest.liveness.as_ref().is_some_and(|(liveness, _)| !self.is_expected(liveness));
-        if self.views.is_empty() || elsewhere {
+        if self.views.is_empty() || elsewhere || self.led_elsewhere().is_some() {
             let strangers = self.context.connection.reader.bootstrap().into_iter();
             let strangers = strangers.chain(self.needs.borrow().known.clone());
             targets.extend(strangers.take(MOST_STRANGERS_ASKED));
@@ -239,6 +272,7 @@ impl Collector {
         match brought {
             Brought::Answer(at, asked_at, answer) => {
                 self.in_flight.remove(&at);
+                self.hear(&at, answer.as_ref().ok().map(|answer| &answer.cluster_id));
                 match answer {
                     Ok(answer) => {
                         self.failures.remove(&at);
@@ -249,6 +283,10 @@ impl Collector {
                         self.failures.insert(at, why);
                     }
                 }
+                self.vote();
+            }
+            Brought::Word(at, word) => {
+                self.hear(&at, word.as_ref());
                 self.vote();
             }
             Brought::Topics(asked_at, read) => self.take_topics(asked_at, read),
@@ -270,6 +308,8 @@ impl Collector {
             None => vec![self.nobody_to_believe()],
         };
         self.vote_findings.extend(self.refusals());
+        let expected = self.context.connection.reader.expected_cluster();
+        self.vote_findings.extend(self.led.findings(expected.as_ref()));
         let Some(decided) = decided else { return };
         let reader = &self.context.connection.reader;
         if reader.expected_cluster().is_none() {
@@ -314,8 +354,13 @@ impl Collector {
     }
 
     /// Whose answers count: as long as somebody answers for the expected cluster, those for others do not, however many
-    /// they are.
+    /// they are, unless that is where the bootstrap servers lead.
     fn voters(&self) -> (Cow<'_, BTreeMap<BrokerAddress, View>>, BTreeMap<BrokerAddress, ClusterId>) {
+        if let Some(elsewhere) = self.led_elsewhere() {
+            let theirs = self.views.iter().filter(|(_, view)| view.answer.cluster_id == elsewhere);
+            let theirs = theirs.map(|(at, view)| (at.clone(), view.clone())).collect();
+            return (Cow::Owned(theirs), BTreeMap::new());
+        }
         let expected = self.context.connection.reader.expected_cluster();
         let is_ours = |view: &View| Some(&view.answer.cluster_id) == expected.as_ref();
         if !self.views.values().any(is_ours) || self.views.values().all(is_ours) {

@@ -5,6 +5,7 @@
 //! changed, every second or so while something is going on, and otherwise every `refresh`.
 
 mod collector;
+mod led;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -146,13 +147,7 @@ mod tests {
         let MonitorPlugin::Source(monitor) = KafkaMetadataConfig::default().build(&context).unwrap() else {
             panic!("it collects in a task of its own");
         };
-        let address = BrokerAddress { host: "b1".into(), port: 9092 };
-        let known =
-            KnownBroker { broker: Broker { id: BrokerId(1), address, rack: None }, last_live: Timestamp(0) };
-        let now = context.clock.now();
-        let mut state = State::new("test".into(), now, Arc::default(), Arc::default(), Arc::default());
-        state.put(KnownBrokers(Arc::new([(BrokerId(1), known)].into())), now.tick);
-        monitor.after_cycle(&state);
+        remember(&monitor, &context, &at("b1"));
         // The made-up broker never answers in time: to know that, it must have been asked a second time.
         let told = || {
             let findings = monitor.latest(context.clock.now()).findings;
@@ -160,6 +155,16 @@ mod tests {
         };
         until("the second question has failed", told).await;
         assert_eq!(*fake.dying.lock().unwrap(), 0);
+    }
+
+    /// A broker was seen alive at this address, before this process.
+    fn remember(monitor: &Arc<dyn Source>, context: &BuildContext, at: &BrokerAddress) {
+        let broker = Broker { id: BrokerId(1), address: at.clone(), rack: None };
+        let known = KnownBroker { broker, last_live: Timestamp(0) };
+        let now = context.clock.now();
+        let mut state = State::new("test".into(), now, Arc::default(), Arc::default(), Arc::default());
+        state.put(KnownBrokers(Arc::new([(BrokerId(1), known)].into())), now.tick);
+        monitor.after_cycle(&state);
     }
 
     fn at(host: &str) -> BrokerAddress {
@@ -236,5 +241,64 @@ mod tests {
         let told = || seen(&monitor, &context).1.iter().any(|kind| kind == "identity_conflict");
         until("the stranger is told of", told).await;
         assert_eq!(seen(&monitor, &context).0, Some(ClusterId("ours".into())));
+    }
+    /// A monitor that remembers a broker of `ours` at `b1`, where one still answers, with other bootstrap servers.
+    fn remembering(fake: &Arc<Fake>, bootstrap: &[&str]) -> (Arc<dyn Source>, BuildContext) {
+        fake.answer_at(&at("b1"), "ours");
+        fake.expect_cluster(Some(&ClusterId("ours".into())));
+        *fake.bootstrap.lock().unwrap() = Some(bootstrap.iter().map(|host| at(host)).collect());
+        let context = context(fake);
+        let MonitorPlugin::Source(monitor) = KafkaMetadataConfig::default().build(&context).unwrap() else {
+            panic!("it collects in a task of its own");
+        };
+        remember(&monitor, &context, &at("b1"));
+        (monitor, context)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_all_bootstrap_servers_lead_counts_although_the_remembered_cluster_answers() {
+        let (ours, other) = (ClusterId("ours".into()), ClusterId("other".into()));
+        let fake = Arc::new(Fake::default());
+        let (monitor, context) = remembering(&fake, &["new", "away"]);
+        until("the remembered one answers", || seen(&monitor, &context).0 == Some(ours.clone())).await;
+        fake.answer_at(&at("new"), "other");
+        until("the addresses count", || seen(&monitor, &context).0 == Some(other.clone())).await;
+        let later = Instant::now() + Duration::from_secs(60);
+        until("a minute is over", || {
+            assert_eq!(seen(&monitor, &context).0, Some(other.clone()), "it has gone over");
+            Instant::now() >= later
+        })
+        .await;
+        // The addresses are corrected.
+        fake.answer_at(&at("new"), "ours");
+        until("they lead to it again", || seen(&monitor, &context).0 == Some(ours.clone())).await;
+        // From now on it is settled, whoever gets the address.
+        fake.answer_at(&at("new"), "other");
+        let later = Instant::now() + Duration::from_secs(60);
+        until("another minute is over", || {
+            assert_eq!(seen(&monitor, &context).0, Some(ours.clone()), "it has gone over");
+            Instant::now() >= later
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_bootstrap_server_that_leads_elsewhere_is_told_of_as_long_as_it_does() {
+        let ours = ClusterId("ours".into());
+        let fake = Arc::new(Fake::default());
+        fake.answer_at(&at("too"), "ours");
+        fake.answer_at(&at("wrong"), "other");
+        let (monitor, context) = remembering(&fake, &["too", "wrong"]);
+        let told = || seen(&monitor, &context).1.iter().any(|kind| kind == "identity_conflict");
+        until("it is told of", told).await;
+        let later = Instant::now() + Duration::from_secs(60);
+        until("a minute is over", || {
+            assert!(told(), "it has not been corrected");
+            assert_eq!(seen(&monitor, &context).0, Some(ours.clone()));
+            Instant::now() >= later
+        })
+        .await;
+        fake.answer_at(&at("wrong"), "ours");
+        until("it is corrected", || !told()).await;
     }
 }
