@@ -341,6 +341,30 @@ impl Attribute for NoBrokerStats {
     const NAME: &'static str = "no_broker_stats";
 }
 
+/// The brokers, or controllers, that vote in the metadata quorum of KRaft. Written by `kafka_metadata`, in KRaft mode alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuorumVoters {
+    /// The voters.
+    pub voters: BTreeSet<BrokerId>,
+}
+impl Attribute for QuorumVoters {
+    const NAME: &'static str = "quorum_voters";
+}
+
+/// What the guard is told of the recovery of dead brokers. Written by the framework.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveryOwner {
+    /// Who owns the recovery of a dead broker.
+    pub on_dead_broker: crate::replacement::OnDeadBroker,
+    /// How long the other one waits.
+    pub replace_timeout: Duration,
+    /// How long after a replacement was begun the next one may be begun.
+    pub replacement_cooldown: Duration,
+}
+impl Attribute for RecoveryOwner {
+    const NAME: &'static str = "recovery_owner";
+}
+
 /// Partitions whose reassignment, of whoever, has left the list a moment ago. That list comes from the controller, the
 /// replicas from a broker whose metadata are behind it: until they have caught up, a partition seems to have the replicas
 /// of before and after, and nobody to move it. The reassignments are those that were listed last.

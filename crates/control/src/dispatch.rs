@@ -297,6 +297,9 @@ impl Dispatcher<'_> {
         let mut execution = Execution::new(id, event, &slot.name, self.now.wall, work);
         execution.dry_run = dry_run;
         execution.depth = emitted.depth;
+        if execution.event.name == names::REPLACE_INSTANCE && !execution.event.dry_run {
+            Arc::make_mut(&mut self.memory.replacements).begin(&execution, self.now);
+        }
         Arc::make_mut(&mut self.memory.executions).push(Arc::new(execution));
     }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use cluster::{BrokerId, TopicPartition};
+use cluster::{BrokerAddress, BrokerId, TopicPartition};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +45,10 @@ pub mod names {
     pub const ALERT_RESOLVED: &str = "alert_resolved";
     /// Replace the host of a broker. Payload: [`super::ReplaceInstance`].
     pub const REPLACE_INSTANCE: &str = "replace_instance";
+    /// A host was replaced, or would be. Payload: [`super::Message`].
+    pub const NOTIFY_REPLACEMENT: &str = "notify_replacement";
+    /// A broker's host is not replaced, and a person is needed. Payload: [`super::Message`].
+    pub const ALERT_REPLACEMENT_HELD: &str = "alert_replacement_held";
 }
 
 /// How often an event that is emitted again in every cycle is delivered.
@@ -215,6 +219,15 @@ pub struct ReplaceInstance {
     pub broker: BrokerId,
     /// Its host name.
     pub host: String,
+    /// Where it was reached last, if that is known: it must not answer there when its host is replaced.
+    #[serde(default)]
+    pub address: Option<BrokerAddress>,
+    /// Its rack, if it has one.
+    #[serde(default)]
+    pub rack: Option<String>,
+    /// Whether it lives, and is replaced because somebody has marked its host.
+    #[serde(default)]
+    pub live: bool,
 }
 
 /// What the `reassign_partitions` action is told to do in one step of an execution.

@@ -11,16 +11,21 @@ use std::time::Duration;
 use cluster::{BrokerId, TopicPartition};
 use serde::{Deserialize, Serialize};
 
-use crate::attributes::{LatelyReassigned, Liveness, Maintenance, OngoingReassignments, Topics};
+use crate::attributes::{
+    LatelyReassigned, Liveness, Maintenance, OngoingReassignments, RecoveryOwner, Topics,
+};
 use crate::event::{Event, PartitionMove, ReassignPartitions, names};
 use crate::execution::{Execution, MovePhase, Work};
 use crate::finding::{Finding, Severity, Target};
 use crate::guard::brake::Brake;
 use crate::order::Wish;
+use crate::replacement::OnDeadBroker;
 use crate::state::State;
 use crate::time::Timestamp;
 
 pub mod brake;
+
+pub(crate) mod replacing;
 
 /// What the guard asks, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -40,6 +45,8 @@ pub enum Check {
     Facts,
     /// Are so many brokers absent that the cause is likely to be something else?
     Brake,
+    /// Does the recovery of the broker belong to somebody else?
+    Owner,
     /// Is something of ours in flight for the same target?
     InFlight,
     /// Does someone else work on it?
@@ -61,6 +68,7 @@ impl Check {
             Self::Maintenance => "maintenance",
             Self::Facts => "facts",
             Self::Brake => "brake",
+            Self::Owner => "owner",
             Self::InFlight => "in_flight",
             Self::Foreign => "foreign",
             Self::CoolDown => "cool_down",
@@ -90,12 +98,18 @@ pub struct GuardConfig {
     pub cool_down: Duration,
     /// The longest that a partition is left alone.
     pub max_cool_down: Duration,
+    /// How long after a replacement of a host was begun the next one may be begun.
+    pub replacement_cooldown: Duration,
+    /// Who owns the recovery of a dead broker.
+    pub on_dead_broker: OnDeadBroker,
+    /// How long healing waits for a replacement, where that comes first.
+    pub replace_timeout: Duration,
 }
 
 impl Default for GuardConfig {
     /// Liveness is looked at every second: 10 s are ten looks that brought nothing. Topics are fetched at least every
     /// 30 s: 60 s allow for one fetch that failed. 10,000 moves are the replicas of one large broker, and bound the
-    /// journal to some 5 MB.
+    /// journal to some 5 MB. A new host has 30 minutes to come up.
     fn default() -> Self {
         Self {
             max_liveness_age: Duration::from_secs(10),
@@ -107,6 +121,20 @@ impl Default for GuardConfig {
             max_chain: 8,
             cool_down: Duration::from_secs(2),
             max_cool_down: Duration::from_secs(600),
+            replacement_cooldown: Duration::from_secs(12 * 3_600),
+            on_dead_broker: OnDeadBroker::Heal,
+            replace_timeout: Duration::from_secs(1_800),
+        }
+    }
+}
+
+impl GuardConfig {
+    /// What operators must know of it.
+    pub(crate) fn recovery_owner(&self) -> RecoveryOwner {
+        RecoveryOwner {
+            on_dead_broker: self.on_dead_broker,
+            replace_timeout: self.replace_timeout,
+            replacement_cooldown: self.replacement_cooldown,
         }
     }
 }
@@ -193,6 +221,11 @@ impl Guard<'_> {
         }
         if event.name == names::REASSIGN_PARTITIONS {
             return self.admit_moves(event);
+        }
+        if event.name == names::REPLACE_INSTANCE
+            && let Some((check, reason)) = self.objects_to_replacing()
+        {
+            return hold(check, reason);
         }
         self.admit_single(event)
     }
@@ -330,6 +363,9 @@ impl Guard<'_> {
                 let reason = format!("broker {broker} is under maintenance{}", words(wish));
                 return Some((Check::Maintenance, reason));
             }
+        }
+        if let Some(reason) = order.dead.iter().find_map(|broker| self.is_replaced_first(*broker)) {
+            return Some((Check::Owner, reason));
         }
         if open.contains(partition) {
             return Some((Check::InFlight, format!("{partition} is being moved by us already")));

@@ -60,6 +60,8 @@ mod orders;
 
 mod reassigned;
 
+pub mod replacement;
+
 pub use attention::is_something_going_on;
 pub use attributes::*;
 pub use effect::{Contribution, Effect, Inputs, Outcome};
@@ -73,6 +75,7 @@ pub use memory::{Memory, RestoreError};
 pub use order::{Order, Scope, Wish, Wishes};
 pub use plugin::{ActError, Action, Deliveries, Done, Flow, Monitor, Operator, Verdict};
 pub use record::{Record, RecordKind};
+pub use replacement::{OnDeadBroker, Replaced, Replacement, Replacements};
 pub use state::{Attribute, Fact, State};
 pub use step::{
     ActionKind, ActionSlot, ConfigProblem, ConfigWarning, Core, CoreConfig, MonitorSlot, Stepped,

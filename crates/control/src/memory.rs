@@ -16,6 +16,7 @@ use crate::guard::brake::Watch;
 use crate::incident::Incidents;
 use crate::order::Wishes;
 use crate::reassigned::Reassigned;
+use crate::replacement::Replacements;
 use crate::time::{Tick, Timestamp};
 
 /// A broker that has been seen alive at some time, or is registered.
@@ -40,6 +41,8 @@ pub struct Memory {
     pub executions: Arc<Vec<Arc<Execution>>>,
     /// What people want.
     pub wishes: Arc<Wishes>,
+    /// Replacements of hosts.
+    pub replacements: Arc<Replacements>,
     /// The number of the next execution.
     pub next_execution: u64,
     /// The number of the next record.
@@ -66,6 +69,7 @@ struct Saved {
     incidents: Arc<Incidents>,
     executions: BTreeMap<ExecutionId, (Arc<Execution>, Tick)>,
     wishes: Arc<Wishes>,
+    replacements: Arc<Replacements>,
     counters: Counters,
     /// Whether a write has failed since, so that nothing above may be relied on.
     in_doubt: bool,
@@ -111,6 +115,7 @@ const IDENTITY: &str = "identity";
 const BROKERS: &str = "brokers";
 const INCIDENTS: &str = "incidents";
 const WISHES: &str = "wishes";
+const REPLACEMENTS: &str = "replacements";
 const COUNTERS: &str = "counters";
 const EXECUTIONS: &str = "executions/";
 
@@ -136,6 +141,7 @@ impl Memory {
                 BROKERS => memory.brokers = Arc::new(read(&key, value)?),
                 INCIDENTS => memory.incidents = Arc::new(read(&key, value)?),
                 WISHES => memory.wishes = Arc::new(read(&key, value)?),
+                REPLACEMENTS => memory.replacements = Arc::new(read(&key, value)?),
                 COUNTERS => {
                     let counters: Counters = read(&key, value)?;
                     memory.next_execution = counters.next_execution;
@@ -161,6 +167,7 @@ impl Memory {
             incidents: Arc::clone(&memory.incidents),
             executions: memory.executions.iter().map(|e| (e.id, (Arc::clone(e), Tick::default()))).collect(),
             wishes: Arc::clone(&memory.wishes),
+            replacements: Arc::clone(&memory.replacements),
             counters: memory.counters(),
             in_doubt: false,
             moments_at: Tick::default(),
@@ -212,6 +219,11 @@ impl Memory {
         if in_doubt || self.wishes != self.saved.wishes {
             effects.push(persist(WISHES, &*self.wishes));
             self.saved.wishes = Arc::clone(&self.wishes);
+        }
+        // Before the execution that it belongs to: an order that nobody remembers could be given again.
+        if in_doubt || self.replacements != self.saved.replacements {
+            effects.push(persist(REPLACEMENTS, &*self.replacements));
+            self.saved.replacements = Arc::clone(&self.replacements);
         }
         let counters = self.counters();
         if in_doubt || counters != self.saved.counters {

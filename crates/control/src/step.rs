@@ -21,7 +21,8 @@ use crate::memory::{KnownBroker, Memory};
 use crate::orders;
 use crate::plugin::{Flow, Monitor, Operator};
 use crate::record::{CORE, Line, Record, RecordKind};
-use crate::state::State;
+use crate::replacement;
+use crate::state::{NamedValue, State};
 use crate::time::{Now, Timestamp};
 
 /// A place in the pipeline of monitors.
@@ -211,6 +212,9 @@ impl Core {
         );
         state.put(KnownBrokers(Arc::clone(&memory.brokers)), now.tick);
         let halt = self.look(memory, &mut state, inputs.contributions);
+        replacement::follow(&mut memory.replacements, &memory.executions, &state);
+        state.insert(NamedValue::of(Arc::clone(&memory.replacements), now.tick));
+        state.put(self.guard.recovery_owner(), now.tick);
         let running = memory.executions.iter().map(|execution| &**execution);
         for finding in progress::findings(running, now.wall, &self.limits) {
             state.report(finding);

@@ -12,6 +12,7 @@ use crate::attributes::*;
 use crate::event::{Event, ReassignPartitions, names};
 use crate::execution::Execution;
 use crate::finding::Finding;
+use crate::guard::GuardConfig;
 use crate::incident::{FoldLimits, Incidents, Look, fold};
 use crate::memory::KnownBroker;
 use crate::monitors;
@@ -19,6 +20,7 @@ use crate::operators;
 use crate::order::{Wish, Wishes};
 use crate::plugin::{Monitor, Operator};
 use crate::reassigned::Reassigned;
+use crate::replacement::Replacements;
 use crate::state::State;
 use crate::time::{Now, Tick, Timestamp};
 
@@ -46,6 +48,11 @@ pub(crate) struct World {
     pub(crate) dead_brokers: monitors::dead_brokers::Config,
     pub(crate) healing: operators::under_replicated_partitions::Config,
     pub(crate) agents: operators::no_broker_stats::Config,
+    /// Hosts are replaced, too.
+    pub(crate) replacing: Option<operators::broker_replacement::Config>,
+    pub(crate) voters: Option<QuorumVoters>,
+    pub(crate) replacements: Replacements,
+    pub(crate) recovery: RecoveryOwner,
     reassigned: Reassigned,
 }
 
@@ -87,6 +94,10 @@ impl World {
             dead_brokers: monitors::dead_brokers::Config::default(),
             healing: operators::under_replicated_partitions::Config::default(),
             agents: operators::no_broker_stats::Config::default(),
+            replacing: None,
+            voters: None,
+            replacements: Replacements::default(),
+            recovery: GuardConfig::default().recovery_owner(),
             reassigned: Reassigned::default(),
         }
     }
@@ -168,6 +179,11 @@ impl World {
         if let Some(them) = &self.to_be_replaced {
             state.put(them.clone(), self.now.tick);
         }
+        if let Some(voters) = &self.voters {
+            state.put(voters.clone(), self.now.tick);
+        }
+        state.put(self.replacements.clone(), self.now.tick);
+        state.put(self.recovery.clone(), self.now.tick);
         state
     }
 
@@ -187,8 +203,11 @@ impl World {
         let limits = FoldLimits::default();
         let (seen, _) = fold(self.incidents.clone(), state.findings(), self.now, Look::Monitors, &limits);
         state.set_incidents(Arc::new(seen));
-        let operators: [Box<dyn Operator>; 2] =
-            [Box::new(self.healing.build("heal")), Box::new(self.agents.build("agents"))];
+        let mut operators: Vec<Box<dyn Operator>> =
+            vec![Box::new(self.healing.build("heal")), Box::new(self.agents.build("agents"))];
+        if let Some(replacing) = &self.replacing {
+            operators.push(Box::new(replacing.build("replace")));
+        }
         let mut events = Vec::new();
         let mut may_give_up = BTreeSet::new();
         for operator in operators {

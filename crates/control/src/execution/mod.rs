@@ -77,12 +77,27 @@ pub struct Once {
     /// Whether it must not be done again if it is not known what became of it.
     #[serde(default)]
     pub at_most_once: bool,
+    /// What came of it, once it has ended; `None` also where it was cancelled before it was begun.
+    #[serde(default)]
+    pub end: Option<End>,
     /// Whether the act under way was sent out by this process, so that an answer will come.
     #[serde(skip)]
     pub sent: bool,
     /// When it may be tried again.
     #[serde(skip)]
     pub not_before: Tick,
+}
+
+/// What came of a single call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// It was done.
+    Done,
+    /// It failed.
+    Failed,
+    /// It is not known.
+    Unknown,
 }
 
 /// Where the moves stand.

@@ -1,7 +1,7 @@
 //! Executions of a single call.
 
 use crate::event::{Event, Message, names};
-use crate::execution::{Execution, ExecutionLimits, Leave, Once, Progressed, Work};
+use crate::execution::{End, Execution, ExecutionLimits, Leave, Once, Progressed, Work};
 use crate::finding::Severity;
 use crate::guard::is_message;
 use crate::plugin::{ActError, Done};
@@ -31,7 +31,7 @@ pub(crate) fn settle(
     match result {
         Ok(done) => {
             let mut progressed = Progressed::default();
-            end(execution, now, &done.summary, Severity::Info, &mut progressed);
+            end(execution, now, &done.summary, End::Done, &mut progressed);
             progressed.follow_ups = done.follow_ups;
             progressed
         }
@@ -48,7 +48,7 @@ pub(crate) fn settle(
         Err(error) => {
             let mut progressed = Progressed::default();
             let result = format!("failed: {}", error.message);
-            end(execution, now, &result, Severity::Critical, &mut progressed);
+            end(execution, now, &result, End::Failed, &mut progressed);
             progressed
         }
     }
@@ -84,7 +84,11 @@ pub(crate) fn next_step(execution: &mut Execution, leave: &Leave, now: Now) -> P
     Progressed { act: Some(execution.event.clone()), lines: vec![line], ..Progressed::default() }
 }
 
-fn end(execution: &mut Execution, now: Now, result: &str, severity: Severity, progressed: &mut Progressed) {
+fn end(execution: &mut Execution, now: Now, result: &str, how: End, progressed: &mut Progressed) {
+    let severity = if how == End::Done { Severity::Info } else { Severity::Critical };
+    if let Work::Once(once) = &mut execution.work {
+        once.end = Some(how);
+    }
     execution.ended = Some((now.wall, result.to_owned()));
     progressed.lines.push(Line::of(RecordKind::Outcome, execution).result(result).severity(severity));
 }
@@ -92,7 +96,7 @@ fn end(execution: &mut Execution, now: Now, result: &str, severity: Severity, pr
 fn give_up_unknown(execution: &mut Execution, now: Now, why: &str) -> Progressed {
     let mut progressed = Progressed::default();
     let result = format!("unknown: {why}");
-    end(execution, now, &result, Severity::Critical, &mut progressed);
+    end(execution, now, &result, End::Unknown, &mut progressed);
     let event = &execution.event;
     let message = Message {
         subject: format!("it is not known what became of {} for {}", event.name, event.target),

@@ -6,6 +6,8 @@ pub mod under_replicated_partitions;
 
 pub mod no_broker_stats;
 
+pub mod broker_replacement;
+
 mod out_of_sync;
 
 /// Kinds of the findings of the operators. Public names: `docs/schema.md` says what each means.
@@ -24,6 +26,12 @@ pub mod kinds {
     pub const MOVES_HELD_UP: &str = "moves_held_up";
     /// What must be known to heal is not, or too old.
     pub const HEALING_BLIND: &str = "healing_blind";
+    /// A broker's host is not replaced yet.
+    pub const REPLACEMENT_WAITS: &str = "replacement_waits";
+    /// A broker's host is not replaced: a person is needed.
+    pub const REPLACEMENT_REFUSED: &str = "replacement_refused";
+    /// A broker whose host was replaced is not whole yet.
+    pub const BROKER_REPLACED: &str = "broker_replaced";
     /// A plan was found to be wrong, and was not used.
     pub const PLAN_REFUSED: &str = "plan_refused";
 }

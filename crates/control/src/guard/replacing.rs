@@ -1,0 +1,66 @@
+//! What the guard says to replacements of hosts, and to moves that a replacement would make needless.
+
+use cluster::BrokerId;
+
+use super::brake::duration_words;
+use super::{Check, Guard};
+use crate::attributes::DeadBrokers;
+use crate::event::names;
+use crate::finding::Target;
+use crate::operators::kinds;
+use crate::replacement::{OnDeadBroker, Replaced, Replacement, Replacements};
+use crate::time::{Now, Timestamp};
+
+/// That another replacement was begun a while ago, in words.
+pub(crate) fn cools(last: &Replacement, until: Timestamp, now: Now) -> String {
+    format!(
+        "the replacement of the host of broker {} was begun {} ago; the next one may be begun in {}",
+        last.broker,
+        duration_words(now.wall.since(last.begun)),
+        duration_words(until.since(now.wall)),
+    )
+}
+
+impl Guard<'_> {
+    /// One at a time, and none for a while after the last one was begun, whatever came of it.
+    pub(super) fn objects_to_replacing(&self) -> Option<(Check, String)> {
+        let is_one = |name: &str| name == names::REPLACE_INSTANCE;
+        let mut running = self.executions.iter().filter(|e| e.is_running() && !e.event.dry_run);
+        if let Some(running) = running.find(|e| is_one(&e.event.name)) {
+            let reason = format!("execution {} replaces {} already", running.id.0, running.event.target);
+            return Some((Check::InFlight, reason));
+        }
+        let replacements = self.state.get::<Replacements>()?.value;
+        let (until, last) = replacements.cools_until(self.state.now(), self.config.replacement_cooldown)?;
+        Some((Check::CoolDown, cools(last, until, self.state.now())))
+    }
+
+    /// Why the replicas of a dead broker are not moved yet: its host is to be replaced first.
+    pub(super) fn is_replaced_first(&self, broker: BrokerId) -> Option<String> {
+        if self.config.on_dead_broker == OnDeadBroker::Heal {
+            return None;
+        }
+        let fact = self.state.get::<DeadBrokers>()?.value;
+        let dead = fact.dead.get(&broker)?;
+        let now = self.state.now();
+        let limit = fact.grace.saturating_add(self.config.replace_timeout);
+        let left = limit.checked_sub(now.wall.since(dead.since)).filter(|left| !left.is_zero())?;
+        let is_refused = |kind: &str, subject: &Target| {
+            kind == kinds::REPLACEMENT_REFUSED && *subject == Target::Broker(broker)
+        };
+        if self.state.findings().iter().any(|it| is_refused(&it.kind, &it.subject)) {
+            return None;
+        }
+        let replacements = self.state.get::<Replacements>()?.value;
+        match replacements.of(broker, dead.since).map(|it| &it.ended) {
+            Some(Some((_, Replaced::Failed(_) | Replaced::Unknown(_)))) => return None,
+            Some(_) => {}
+            None if replacements.cools_until(now, self.config.replacement_cooldown).is_some() => return None,
+            None => {}
+        }
+        let left = duration_words(left);
+        Some(format!(
+            "the host of broker {broker} is to be replaced first: its replicas are moved if it is not back in {left}"
+        ))
+    }
+}

@@ -1,0 +1,190 @@
+//! What must be true before a host is replaced.
+
+use super::*;
+use crate::attributes::RecoveryOwner;
+use crate::guard::replacing::cools;
+
+/// More partitions than these are not named.
+const NAMED: usize = 5;
+
+impl Known<'_> {
+    /// The first thing that speaks against replacing the host of a dead broker.
+    pub(super) fn objects_to_dead(&self, id: BrokerId, dead: &DeadBroker) -> Option<Objection> {
+        self.failed_before(id, dead)
+            .or_else(|| self.too_many())
+            .or_else(|| self.votes(id))
+            .or_else(|| self.holds_the_last_copy(id))
+            .or_else(|| self.still_counts(id))
+            .or_else(|| self.agent_speaks(id))
+            .or_else(|| self.healing_goes_first(id, dead))
+            .or_else(|| self.cools(id))
+    }
+
+    /// The first thing that speaks against replacing the host of a live broker.
+    pub(super) fn objects_to_marked(&self, id: BrokerId) -> Option<Objection> {
+        let absent = self.absent();
+        if let Some(first) = absent.first() {
+            let waits_for = format!("broker {first} to be back, or to be taken out of service");
+            return Some(Objection::Waits(format!("broker {first} is absent"), waits_for));
+        }
+        let out = self.partitions().find(|(_, p)| p.is_under_replicated());
+        if let Some((partition, _)) = out {
+            let waits_for = "every replica to be in sync".to_owned();
+            return Some(Objection::Waits(format!("{partition} is under-replicated"), waits_for));
+        }
+        if let Some((partition, _)) = self.partitions().find(|(_, p)| *p.replicas == [id]) {
+            return Some(Objection::Refused(format!("it has the only replica of {partition}")));
+        }
+        if !self.reassignments.0.is_empty() {
+            let waits_for = "the reassignments to end".to_owned();
+            return Some(Objection::Waits("partitions are being reassigned".to_owned(), waits_for));
+        }
+        self.votes(id).or_else(|| self.cools(id))
+    }
+
+    /// Since this death it has been tried.
+    fn failed_before(&self, id: BrokerId, dead: &DeadBroker) -> Option<Objection> {
+        let last = self.replacements.of(id, dead.since)?;
+        let ago = duration_words(self.state.now().wall.since(last.begun));
+        match &last.ended {
+            None => {
+                Some(Objection::Waits(format!("that was begun {ago} ago"), "the script to end".to_owned()))
+            }
+            Some((_, Replaced::Done(_))) => {
+                let waits_for = "it to come back".to_owned();
+                Some(Objection::Waits(format!("its host was replaced, begun {ago} ago"), waits_for))
+            }
+            Some((_, Replaced::Failed(why) | Replaced::Unknown(why))) => {
+                Some(Objection::Refused(format!("that was tried {ago} ago ({why})")))
+            }
+        }
+    }
+
+    /// Brokers that are absent and not on purpose.
+    fn absent(&self) -> BTreeSet<BrokerId> {
+        let absent = self.dead.dead.keys().chain(self.dead.suspects.keys());
+        let counts =
+            |id: &&BrokerId| !self.dead.idle.contains(id) && !self.maintenance.brokers.contains_key(id);
+        absent.filter(counts).copied().collect()
+    }
+
+    fn too_many(&self) -> Option<Objection> {
+        let absent = self.absent();
+        if absent.len() <= self.config.max_unhealthy_brokers {
+            return None;
+        }
+        let ids: Vec<String> = absent.iter().take(20).map(ToString::to_string).collect();
+        Some(Objection::Refused(format!(
+            "{} brokers are absent at once ({}), more than max_unhealthy_brokers ({}): the cause is likely to be another \
+             than their hosts",
+            absent.len(),
+            ids.join(", "),
+            self.config.max_unhealthy_brokers
+        )))
+    }
+
+    /// A voter's disk may hold what the quorum has committed.
+    fn votes(&self, id: BrokerId) -> Option<Objection> {
+        if !self.liveness.capabilities.kraft {
+            return None;
+        }
+        match self.state.fresh::<QuorumVoters>(self.config.max_voters_age.0) {
+            Ok(voters) if voters.voters.contains(&id) => Some(Objection::Refused(
+                "it is a voter of the metadata quorum, and an empty disk could lose what has been committed"
+                    .to_owned(),
+            )),
+            Ok(_) => None,
+            Err(why) => {
+                let why = format!("it is not known whether it is a voter of the metadata quorum: {why}");
+                Some(Objection::Waits(why, "the voters to be known".to_owned()))
+            }
+        }
+    }
+
+    /// Partitions of which no other live broker has a copy in sync.
+    fn holds_the_last_copy(&self, id: BrokerId) -> Option<Objection> {
+        let live = &self.liveness.live;
+        let is_last = |p: &Partition| {
+            let has_other = p.isr.iter().any(|other| *other != id && live.contains_key(other));
+            p.replicas.contains(&id) && (!has_other || p.leader.is_none())
+        };
+        let last: Vec<String> =
+            self.partitions().filter(|(_, p)| is_last(p)).map(|(partition, _)| partition).collect();
+        let first = last.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let more = if last.len() > NAMED { ", …" } else { "" };
+        (!last.is_empty()).then(|| {
+            Objection::Refused(format!(
+                "it may hold the last copy of {} partition{} ({first}{more}), which a new host would not have",
+                last.len(),
+                if last.len() == 1 { "" } else { "s" }
+            ))
+        })
+    }
+
+    /// Whoever counts it in sync, or lets it lead, does not hold it to be dead.
+    fn still_counts(&self, id: BrokerId) -> Option<Objection> {
+        let counts = |p: &Partition| p.isr.contains(&id) || p.leader == Some(id);
+        let (partition, _) = self.partitions().find(|(_, p)| counts(p))?;
+        let waits_for = "Kafka to take it out of the in-sync replicas".to_owned();
+        Some(Objection::Waits(format!("Kafka still counts it in sync, for {partition}"), waits_for))
+    }
+
+    /// An agent that reports runs on a host that lives. Its silence says something only where others are heard.
+    fn agent_speaks(&self, id: BrokerId) -> Option<Objection> {
+        let silent_after = self.config.agent_silent_after.0;
+        let reports = self.state.get::<BrokerReports>().map(|fact| fact.value);
+        let age = |id: &BrokerId| reports?.brokers.get(id).map(|report| report.age);
+        if let Some(age) = age(&id).filter(|age| *age < silent_after) {
+            let why = format!("its agent reported {} ago, so that its host lives", duration_words(age));
+            let waits_for = format!("its agent to be silent for {}", duration_words(silent_after));
+            return Some(Objection::Waits(why, waits_for));
+        }
+        if self.config.without_agents {
+            return None;
+        }
+        let heard = |id: &BrokerId| age(id).is_some_and(|age| age < silent_after);
+        if self.liveness.live.keys().any(heard) {
+            return None;
+        }
+        let why =
+            "no agent of a live broker is heard, so that the silence of its agent tells nothing".to_owned();
+        let waits_for = "reports of other brokers (without_agents: true does without)".to_owned();
+        Some(Objection::Waits(why, waits_for))
+    }
+
+    /// Two must not work on one broker.
+    fn healing_goes_first(&self, id: BrokerId, dead: &DeadBroker) -> Option<Objection> {
+        let running = self.state.executions().iter().filter(|e| e.is_running());
+        let open = running.flat_map(|e| e.moves()).filter(|it| !it.phase.is_final());
+        let count = open.filter(|it| it.order.dead.contains(&id)).count();
+        if count > 0 {
+            let why = format!("{count} of its replicas are being moved to other brokers");
+            return Some(Objection::Waits(why, "these moves to end".to_owned()));
+        }
+        let owner = self.state.get::<RecoveryOwner>()?.value;
+        if owner.on_dead_broker == OnDeadBroker::ReplaceFirst {
+            return None;
+        }
+        let holds = self.partitions().filter(|(_, p)| p.replicas.contains(&id)).count();
+        let limit = self.dead.grace.saturating_add(owner.replace_timeout);
+        let left =
+            limit.checked_sub(self.state.now().wall.since(dead.since)).filter(|left| !left.is_zero())?;
+        (holds > 0).then(|| {
+            let why = format!("healing goes first, and it still has {holds} replicas");
+            Objection::Waits(why, format!("them to be moved, for {} at most", duration_words(left)))
+        })
+    }
+
+    fn cools(&self, id: BrokerId) -> Option<Objection> {
+        let owner = self.state.get::<RecoveryOwner>()?.value;
+        let now = self.state.now();
+        let (until, last) = self.replacements.cools_until(now, owner.replacement_cooldown)?;
+        let why = cools(last, until, now);
+        Some(if last.broker == id {
+            Objection::Waits(why, "the cooldown to be over".to_owned())
+        } else {
+            // A second host that is lost within the cooldown is no routine any more.
+            Objection::Refused(why)
+        })
+    }
+}

@@ -1,0 +1,165 @@
+//! Replacements of hosts: what was begun, what came of it, and when the next one may be begun.
+//!
+//! A replacement is remembered before its script starts, in the store, so that a crash can make nobody forget it: the
+//! cooldown holds from its beginning, whatever came of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster::BrokerId;
+use serde::{Deserialize, Serialize};
+
+use crate::attributes::{DeadBrokers, Liveness, Topics};
+use crate::event::{ReplaceInstance, names};
+use crate::execution::{End, Execution, Work};
+use crate::state::{Attribute, State};
+use crate::time::{Now, Tick, Timestamp};
+
+/// How many are remembered.
+const KEPT: usize = 50;
+
+/// Who owns the recovery of a dead broker, so that two never work on one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDeadBroker {
+    /// Its replicas are moved to other brokers; its host is replaced afterwards.
+    #[default]
+    Heal,
+    /// Its host is replaced; its replicas are moved if that fails, or takes too long.
+    ReplaceFirst,
+}
+
+/// What came of a replacement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Replaced {
+    /// The script said that it is done.
+    Done(String),
+    /// It failed, for this reason.
+    Failed(String),
+    /// It is not known whether the host was replaced.
+    Unknown(String),
+}
+
+/// One replacement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replacement {
+    /// The event that ordered it, by its id.
+    pub id: String,
+    /// The broker.
+    pub broker: BrokerId,
+    /// Its host, before.
+    pub host: String,
+    /// Why.
+    pub reason: String,
+    /// When it was decided.
+    pub begun: Timestamp,
+    /// The same by a clock that nobody sets; unknown where an earlier process began it.
+    #[serde(skip)]
+    pub begun_tick: Option<Tick>,
+    /// When it ended, and what came of it; `None` while it is under way.
+    pub ended: Option<(Timestamp, Replaced)>,
+    /// When the broker was seen to be back with every replica in sync.
+    pub whole: Option<Timestamp>,
+}
+
+/// The last replacements of a cluster, the oldest first. Written by the framework.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replacements {
+    /// The replacements.
+    pub last: Vec<Replacement>,
+}
+
+impl Attribute for Replacements {
+    const NAME: &'static str = "replacements";
+}
+
+impl Replacements {
+    /// The moment before which no other may be begun, and the one that it follows from. A wall clock that is set ahead does not
+    /// shorten it for the process that began the last one.
+    pub fn cools_until(&self, now: Now, cooldown: Duration) -> Option<(Timestamp, &Replacement)> {
+        let last = self.last.last()?;
+        let by_wall = now.wall.since(last.begun);
+        let passed = last.begun_tick.map_or(by_wall, |begun| by_wall.min(now.tick.since(begun)));
+        let left = cooldown.checked_sub(passed).filter(|left| !left.is_zero())?;
+        Some((
+            Timestamp(now.wall.0.saturating_add(i64::try_from(left.as_millis()).unwrap_or(i64::MAX))),
+            last,
+        ))
+    }
+
+    /// The last one of this broker that was begun at `since` or later.
+    pub fn of(&self, broker: BrokerId, since: Timestamp) -> Option<&Replacement> {
+        self.last.iter().rfind(|it| it.broker == broker && it.begun >= since)
+    }
+
+    /// Takes in a replacement that is about to be begun.
+    pub(crate) fn begin(&mut self, execution: &Execution, now: Now) {
+        let Ok(order) = execution.event.payload_as::<ReplaceInstance>() else { return };
+        self.last.push(Replacement {
+            id: execution.event.id.clone(),
+            broker: order.broker,
+            host: order.host,
+            reason: execution.event.reason.clone(),
+            begun: now.wall,
+            begun_tick: Some(now.tick),
+            ended: None,
+            whole: None,
+        });
+        let over = self.last.len().saturating_sub(KEPT);
+        self.last.drain(..over);
+    }
+}
+
+/// Takes in what came of replacements, and which brokers are whole again.
+pub(crate) fn follow(replacements: &mut Arc<Replacements>, executions: &[Arc<Execution>], state: &State) {
+    let now = state.now().wall;
+    let mut changed = Replacements::clone(replacements);
+    for it in &mut changed.last {
+        if it.ended.is_none() {
+            it.ended = outcome(executions, &it.id, now);
+        } else if it.whole.is_none() && is_whole(it, state) {
+            it.whole = Some(now);
+        }
+    }
+    if changed != **replacements {
+        *replacements = Arc::new(changed);
+    }
+}
+
+/// What came of the execution that an event brought about, if it has ended.
+fn outcome(executions: &[Arc<Execution>], id: &str, now: Timestamp) -> Option<(Timestamp, Replaced)> {
+    let is_it = |it: &&Arc<Execution>| it.event.id == id && it.event.name == names::REPLACE_INSTANCE;
+    let Some(execution) = executions.iter().find(is_it) else {
+        let why = "the service was stopped when it had just been decided".to_owned();
+        return Some((now, Replaced::Unknown(why)));
+    };
+    let (at, result) = execution.ended.clone()?;
+    let Work::Once(once) = &execution.work else { return None };
+    let replaced = match once.end {
+        Some(End::Done) => Replaced::Done(result),
+        Some(End::Unknown) => Replaced::Unknown(result),
+        // Cancelled before it was begun, too.
+        Some(End::Failed) | None => Replaced::Failed(result),
+    };
+    Some((at, replaced))
+}
+
+/// Whether the broker is alive, was absent or renewed since, and has every replica in sync that is assigned to it.
+fn is_whole(it: &Replacement, state: &State) -> bool {
+    let (Some(liveness), Some(topics)) = (state.get::<Liveness>(), state.get::<Topics>()) else {
+        return false;
+    };
+    let absent = state.get::<DeadBrokers>().is_none_or(|fact| {
+        fact.value.dead.contains_key(&it.broker) || fact.value.suspects.contains_key(&it.broker)
+    });
+    let in_sync = topics
+        .value
+        .0
+        .values()
+        .flat_map(|topic| &topic.partitions)
+        .all(|p| !p.replicas.contains(&it.broker) || p.isr.contains(&it.broker));
+    // What was read before it ended says nothing.
+    let ended = it.ended.as_ref().is_some_and(|(at, _)| state.now().wall > *at);
+    ended && !absent && liveness.value.live.contains_key(&it.broker) && in_sync
+}
