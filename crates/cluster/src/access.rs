@@ -3,7 +3,7 @@
 //! All are object-safe. Every call is bounded in time by its implementation; none retries a change on its own after
 //! an answer was lost (see [`ClientError::may_have_been_applied`]): the caller looks again first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -86,6 +86,11 @@ pub trait Reader: Send + Sync {
 
     /// All reassignments in progress.
     fn reassignments(&self) -> BoxFuture<'_, Result<Reassignments, ClientError>>;
+
+    /// Who votes in the metadata quorum, in KRaft mode; `None` where there is none, or where the implementation does not know.
+    fn quorum_voters(&self) -> BoxFuture<'_, Result<Option<BTreeSet<BrokerId>>, ClientError>> {
+        Box::pin(async { Ok(None) })
+    }
 
     /// The log directories of each of `brokers`, which must be alive; one failing broker does not hide the others.
     fn log_dirs<'a>(

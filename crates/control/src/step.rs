@@ -21,7 +21,7 @@ use crate::memory::{KnownBroker, Memory};
 use crate::orders;
 use crate::plugin::{Flow, Monitor, Operator};
 use crate::record::{CORE, Line, Record, RecordKind};
-use crate::replacement;
+use crate::replacement::{self, OnDeadBroker};
 use crate::state::{NamedValue, State};
 use crate::time::{Now, Timestamp};
 
@@ -90,6 +90,9 @@ pub enum ConfigProblem {
         /// The event.
         event: String,
     },
+    /// Healing would wait for replacements that nothing asks for, or nobody makes.
+    #[error("on_dead_broker is replace_first, but {0}")]
+    NobodyReplaces(&'static str),
     /// Two plugins of a kind have the same name.
     #[error("there are two {kind} named {name}")]
     SameName {
@@ -520,6 +523,14 @@ fn check(config: &CoreConfig) -> Result<Vec<ConfigWarning>, Vec<ConfigProblem>> 
             if !known.contains(event.as_str()) {
                 problems.push(ConfigProblem::NobodyEmits { action: slot.name.clone(), event: event.clone() });
             }
+        }
+    }
+    if config.guard.on_dead_broker == OnDeadBroker::ReplaceFirst {
+        if !known.contains(names::REPLACE_INSTANCE) {
+            let what = "no operator asks for replacements (broker_replacement)";
+            problems.push(ConfigProblem::NobodyReplaces(what));
+        } else if !subscribed.contains(names::REPLACE_INSTANCE) {
+            problems.push(ConfigProblem::NobodyReplaces("no action subscribes to replace_instance"));
         }
     }
     if !problems.is_empty() {

@@ -1,6 +1,6 @@
 //! Reading a cluster's state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,8 @@ use krafka::__private::network::BrokerConnection;
 use krafka::__private::protocol::{
     ApiKey, ConfigResourceType, DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse,
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse, DescribeLogDirsRequest,
-    DescribeLogDirsResponse, DescribeLogDirsResult, ListPartitionReassignmentsRequest,
+    DescribeLogDirsResponse, DescribeLogDirsResult, DescribeQuorumPartitionRequest, DescribeQuorumRequest,
+    DescribeQuorumResponse, DescribeQuorumTopicRequest, ListPartitionReassignmentsRequest,
     ListPartitionReassignmentsResponse, MetadataRequest, MetadataResponse, MetadataTopicResponse,
 };
 use krafka::error::ErrorCode;
@@ -41,6 +42,11 @@ const DESCRIBE_LOG_DIRS: Api =
     Api { key: ApiKey::DescribeLogDirs, min: 1, max: 5, doing: "describing log directories" };
 const DESCRIBE_CONFIGS: Api =
     Api { key: ApiKey::DescribeConfigs, min: 1, max: 4, doing: "describing configs" };
+
+const DESCRIBE_QUORUM: Api =
+    Api { key: ApiKey::DescribeQuorum, min: 0, max: 2, doing: "describing the metadata quorum" };
+/// The one partition that the quorum keeps.
+const METADATA_LOG: &str = "__cluster_metadata";
 
 impl Reader for Kafka {
     fn bootstrap(&self) -> Vec<BrokerAddress> {
@@ -119,6 +125,16 @@ impl Reader for Kafka {
                 return Err(fail::broker(LIST_REASSIGNMENTS.doing, answer.error_code, message));
             }
             Ok(ongoing(answer))
+        })
+    }
+
+    fn quorum_voters(&self) -> BoxFuture<'_, Result<Option<BTreeSet<BrokerId>>, ClientError>> {
+        Box::pin(async move {
+            let partitions = vec![DescribeQuorumPartitionRequest { partition_index: 0 }];
+            let log = DescribeQuorumTopicRequest { topic_name: METADATA_LOG.to_owned(), partitions };
+            let request = DescribeQuorumRequest { topics: vec![log] };
+            let answer = self.ask_anyone(DESCRIBE_QUORUM, &request, REQUEST_TIMEOUT).await?;
+            voters_of(answer).map(Some)
         })
     }
 
@@ -323,6 +339,19 @@ impl Kafka {
             None => Err(ClientError::UnknownTopic { what: topic.to_owned() }),
         }
     }
+}
+
+fn voters_of(answer: DescribeQuorumResponse) -> Result<BTreeSet<BrokerId>, ClientError> {
+    let failed = |code: ErrorCode, message: Option<&str>| fail::broker(DESCRIBE_QUORUM.doing, code, message);
+    if answer.error_code != ErrorCode::None {
+        return Err(failed(answer.error_code, answer.error_message.as_deref()));
+    }
+    let mut partitions = answer.topics.into_iter().flat_map(|topic| topic.partitions);
+    let log = partitions.next().ok_or_else(|| failed(ErrorCode::UnknownTopicOrPartition, None))?;
+    if log.error_code != ErrorCode::None {
+        return Err(failed(log.error_code, log.error_message.as_deref()));
+    }
+    Ok(log.current_voters.iter().map(|voter| BrokerId(voter.replica_id)).collect())
 }
 
 fn not_alive(broker: BrokerId) -> ClientError {

@@ -73,13 +73,19 @@ fn never_replaces_while_its_agent_speaks_or_none_is_heard() {
         world.reports.as_mut().unwrap().brokers = reports.collect();
     };
     ages(&mut world, [20, 20, 100, 20]);
-    says(&mut world, expect![[r#"
+    says(
+        &mut world,
+        expect![[r#"
         warning replacement_waits [broker 3] broker 3, which is dead, is not replaced yet: its agent reported 100 s ago, so that its host lives -- waits for its agent to be silent for 3 min
-    "#]]);
+    "#]],
+    );
     ages(&mut world, [600, 600, 600, 600]);
-    says(&mut world, expect![[r#"
+    says(
+        &mut world,
+        expect![[r#"
         warning replacement_waits [broker 3] broker 3, which is dead, is not replaced yet: no agent of a live broker is heard, so that the silence of its agent tells nothing -- waits for reports of other brokers (without_agents: true does without)
-    "#]]);
+    "#]],
+    );
     world.reports = None;
     assert!(!world.watch(1).names().contains(&names::REPLACE_INSTANCE.to_owned()));
     world.replacing = Some(Config { without_agents: true, ..Config::default() });
@@ -90,35 +96,47 @@ fn never_replaces_while_its_agent_speaks_or_none_is_heard() {
 fn never_replaces_a_voter_or_one_that_may_be_a_voter() {
     let mut world = world(CLUSTER);
     world.voters = Some(QuorumVoters { voters: [1, 2, 3].map(BrokerId).into() });
-    says(&mut world, expect![[r#"
+    says(
+        &mut world,
+        expect![[r#"
         critical replacement_refused [broker 3] broker 3, which is dead, is not replaced: it is a voter of the metadata quorum, and an empty disk could lose what has been committed -- waits for a person
         => alert_replacement_held [broker 3] broker 3, which is dead, is not replaced: it is a voter of the metadata quorum, and an empty disk could lose what has been committed (cause: replacement_refused of broker 3)
-    "#]]);
+    "#]],
+    );
     world.voters = None;
-    says(&mut world, expect![[r#"
+    says(
+        &mut world,
+        expect![[r#"
         warning replacement_waits [broker 3] broker 3, which is dead, is not replaced yet: it is not known whether it is a voter of the metadata quorum: quorum_voters is not known -- waits for the voters to be known
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn never_replaces_the_host_of_a_last_copy() {
     let mut world = world("b1\nb2\nb3 dead\nb4\nt-0: 1* 2 3~\nsingle-0: 3~\nalone-0: 3~ 1~");
-    says(&mut world, expect![[r#"
+    says(
+        &mut world,
+        expect![[r#"
         critical cannot_heal [cluster] replicas on dead brokers cannot be replaced: 1 (single-0): no replica on a live broker, so nothing to copy from until one returns; 1 (alone-0): only out-of-sync replicas live; an unclean election would lose records and is never done -- waits for a broker to return, or room for their replicas
         critical replacement_refused [broker 3] broker 3, which is dead, is not replaced: it may hold the last copy of 2 partitions (alone-0, single-0), which a new host would not have -- waits for a person
         => alert_replacement_held [broker 3] broker 3, which is dead, is not replaced: it may hold the last copy of 2 partitions (alone-0, single-0), which a new host would not have (cause: replacement_refused of broker 3)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn never_replaces_when_several_are_gone() {
     let mut world = world("b1\nb2 dead\nb3 dead\nb4\nb5\nt-0: 1* 2~ 3~");
-    says(&mut world, expect![[r#"
+    says(
+        &mut world,
+        expect![[r#"
         critical replacement_refused [broker 2] broker 2, which is dead, is not replaced: 2 brokers are absent at once (2, 3), more than max_unhealthy_brokers (1): the cause is likely to be another than their hosts -- waits for a person
         critical replacement_refused [broker 3] broker 3, which is dead, is not replaced: 2 brokers are absent at once (2, 3), more than max_unhealthy_brokers (1): the cause is likely to be another than their hosts -- waits for a person
         => alert_replacement_held [broker 2] broker 2, which is dead, is not replaced: 2 brokers are absent at once (2, 3), more than max_unhealthy_brokers (1): the cause is likely to be another than their hosts (cause: replacement_refused of broker 2)
         => alert_replacement_held [broker 3] broker 3, which is dead, is not replaced: 2 brokers are absent at once (2, 3), more than max_unhealthy_brokers (1): the cause is likely to be another than their hosts (cause: replacement_refused of broker 3)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -138,9 +156,12 @@ fn drk_10_leaves_alone_what_is_under_maintenance_or_was_taken_out_of_service() {
 fn healing_goes_first_unless_it_is_said_otherwise() {
     let mut world = world(CLUSTER);
     world.recovery.on_dead_broker = OnDeadBroker::Heal;
-    says(&mut world, expect![[r#"
+    says(
+        &mut world,
+        expect![[r#"
         warning replacement_waits [broker 3] broker 3, which is dead, is not replaced yet: healing goes first, and it still has 2 replicas -- waits for them to be moved, for 30 min at most
-    "#]]);
+    "#]],
+    );
     // It cannot be healed, and half an hour is over.
     assert!(world.watch(1_800).names().contains(&names::REPLACE_INSTANCE.to_owned()));
 }
@@ -165,10 +186,13 @@ fn a_second_host_within_the_cooldown_needs_a_person() {
     let mut first = replacement(&world, 2, 3_600, Some(Replaced::Done("done".to_owned())));
     first.whole = Some(first.begun);
     world.replacements.last.push(first);
-    says(&mut world, expect![[r#"
+    says(
+        &mut world,
+        expect![[r#"
         critical replacement_refused [broker 3] broker 3, which is dead, is not replaced: the replacement of the host of broker 2 was begun 65 min ago; the next one may be begun in 10 h -- waits for a person
         => alert_replacement_held [broker 3] broker 3, which is dead, is not replaced: the replacement of the host of broker 2 was begun 65 min ago; the next one may be begun in 10 h (cause: replacement_refused of broker 3)
-    "#]]);
+    "#]],
+    );
     world.skip(11 * 3_600);
     assert!(world.watch(300).names().contains(&names::REPLACE_INSTANCE.to_owned()));
 }
@@ -194,14 +218,20 @@ fn waits_for_the_new_host_to_be_whole_and_lets_it_lead_again() {
     world.watch(300);
     let done = replacement(&world, 3, 60, Some(Replaced::Done("done".to_owned())));
     world.replacements.last.push(done);
-    says(&mut world, expect![[r#"
+    says(
+        &mut world,
+        expect![[r#"
         warning broker_replaced [broker 3] the host of broker 3 was replaced, begun 6 min ago: it has not come back yet -- waits for it to come back
         warning replacement_waits [broker 3] broker 3, which is dead, is not replaced yet: its host was replaced, begun 6 min ago -- waits for it to come back
-    "#]]);
+    "#]],
+    );
     world.becomes("b1\nb2\nb3\nb4\nt-0: 3~ 1* 2\nt-1: 2* 4 3");
-    says(&mut world, expect![[r#"
+    says(
+        &mut world,
+        expect![[r#"
         warning broker_replaced [broker 3] the host of broker 3 was replaced, begun 11 min ago: 1 of its replicas are not in sync yet -- waits for its replicas to catch up
-    "#]]);
+    "#]],
+    );
     world.becomes("b1\nb2\nb3\nb4\nt-0: 3 1* 2\nt-1: 2* 4 3");
     world.replacements.last[0].whole = Some(world.now.wall);
     let cycle = world.watch(1);
@@ -214,13 +244,19 @@ fn waits_for_the_new_host_to_be_whole_and_lets_it_lead_again() {
 fn a_marked_host_is_replaced_only_while_everything_else_is_well() {
     let mut world = world("b1\nb2\nb3\nb4\nt-0: 1* 2 3\nt-1: 2* 4 3~");
     world.to_be_replaced = Some(ToBeReplaced([(BrokerId(3), "rack maintenance".to_owned())].into()));
-    says(&mut world, expect![[r#"
+    says(
+        &mut world,
+        expect![[r#"
         warning replacement_waits [broker 3] broker 3, whose host is marked, is not replaced yet: t-1 is under-replicated -- waits for every replica to be in sync
-    "#]]);
+    "#]],
+    );
     world.becomes("b1\nb2\nb3\nb4\nt-0: 1* 2 3\nt-1: 2* 4 3");
-    says(&mut world, expect![[r#"
+    says(
+        &mut world,
+        expect![[r#"
         => replace_instance [broker 3] the host of broker 3 is marked: rack maintenance (cause: none)
-    "#]]);
+    "#]],
+    );
     let mut done = replacement(&world, 3, 60, Some(Replaced::Done("done".to_owned())));
     done.reason = "the host of broker 3 is marked: rack maintenance".to_owned();
     done.whole = Some(done.begun);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use control::config::{ByteSize, HumanDuration};
-use control::{ExecutionLimits, GuardConfig};
+use control::{ExecutionLimits, GuardConfig, OnDeadBroker};
 use serde::{Deserialize, Serialize};
 
 use super::node::{Entry, Node, Value};
@@ -77,6 +77,12 @@ pub struct GuardSettings {
     pub max_executions: usize,
     /// How many moves may be open at once, over all executions.
     pub max_moves: usize,
+    /// How long after a replacement of a host was begun the next one may be begun.
+    pub replacement_cooldown: HumanDuration,
+    /// Who owns the recovery of a dead broker: `heal` or `replace_first`.
+    pub on_dead_broker: OnDeadBroker,
+    /// How long healing waits for a replacement, where that comes first; and the other way round.
+    pub replace_timeout: HumanDuration,
 }
 
 impl Default for GuardSettings {
@@ -88,6 +94,9 @@ impl Default for GuardSettings {
             mass_failure_grace: core.mass_failure_grace.map(HumanDuration),
             max_executions: core.max_executions,
             max_moves: core.max_moves,
+            replacement_cooldown: HumanDuration(core.replacement_cooldown),
+            on_dead_broker: core.on_dead_broker,
+            replace_timeout: HumanDuration(core.replace_timeout),
         }
     }
 }
@@ -100,6 +109,9 @@ impl GuardSettings {
             mass_failure_grace: self.mass_failure_grace.map(|grace| grace.0),
             max_executions: self.max_executions,
             max_moves: self.max_moves,
+            replacement_cooldown: self.replacement_cooldown.0,
+            on_dead_broker: self.on_dead_broker,
+            replace_timeout: self.replace_timeout.0,
             ..GuardConfig::default()
         }
     }
@@ -164,6 +176,11 @@ impl Care {
         }
         if self.guard.max_moves == 0 {
             problems.push(problem("guard.max_moves", "must be at least 1"));
+        }
+        if self.guard.replacement_cooldown.0 < Duration::from_secs(60) {
+            let why =
+                "must be at least 1m: until then nobody knows whether the last replacement did any good";
+            problems.push(problem("guard.replacement_cooldown", why));
         }
         let execution = &self.execution;
         if execution.moves_per_broker == 0 {

@@ -17,6 +17,7 @@ pub fn register(registry: &mut PluginRegistry) {
         .monitor::<monitors::under_replicated_partitions::Config>("under_replicated_partitions")
         .monitor::<monitors::no_broker_stats::Config>("no_broker_stats")
         .operator::<operators::under_replicated_partitions::Config>("under_replicated_partitions")
+        .operator::<operators::broker_replacement::Config>("broker_replacement")
         .operator::<operators::no_broker_stats::Config>("no_broker_stats");
 }
 
@@ -91,6 +92,30 @@ impl OperatorConfig for operators::under_replicated_partitions::Config {
         }
         if self.throttle.is_some_and(|throttle| throttle.0 == 0) {
             problems.push(problem("throttle", "nothing could be copied: leave it out for no throttle"));
+        }
+        problems
+    }
+
+    fn build(&self, context: &BuildContext) -> Result<Box<dyn Operator>, String> {
+        Ok(Box::new(self.build(&context.name)))
+    }
+}
+
+impl OperatorConfig for operators::broker_replacement::Config {
+    fn emits(&self) -> Vec<String> {
+        operators::broker_replacement::EMITS.map(str::to_owned).to_vec()
+    }
+
+    fn check(&self) -> Vec<ConfigProblem> {
+        let mut problems = too_short(&[
+            ("agent_silent_after", self.agent_silent_after),
+            ("max_liveness_age", self.max_liveness_age),
+            ("max_metadata_age", self.max_metadata_age),
+            ("max_voters_age", self.max_voters_age),
+            ("alert_not_whole_after", self.alert_not_whole_after),
+        ]);
+        if self.max_unhealthy_brokers == 0 {
+            problems.push(problem("max_unhealthy_brokers", "no broker could ever be replaced: at least 1"));
         }
         problems
     }

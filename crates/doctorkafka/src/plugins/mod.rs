@@ -10,6 +10,7 @@ mod endpoint;
 pub(crate) mod fakes;
 pub mod kafka_metadata;
 pub mod reassign_partitions;
+pub mod replacement;
 pub mod report_operation;
 pub mod script;
 pub mod send_email;
@@ -28,7 +29,7 @@ pub const STATS_TOPIC: &str = "brokerstats";
 pub const ACTIONS_TOPIC: &str = "doctorkafka_actions";
 
 /// Attributes that only built-in monitors write.
-const BUILT_IN_ATTRIBUTES: [&str; 15] = [
+const BUILT_IN_ATTRIBUTES: [&str; 18] = [
     control::Liveness::NAME,
     control::Topics::NAME,
     control::OngoingReassignments::NAME,
@@ -43,6 +44,9 @@ const BUILT_IN_ATTRIBUTES: [&str; 15] = [
     control::DeadBrokers::NAME,
     control::UnderReplicatedPartitions::NAME,
     control::NoBrokerStats::NAME,
+    control::QuorumVoters::NAME,
+    control::RecoveryOwner::NAME,
+    control::Replacements::NAME,
     "cluster",
 ];
 
@@ -56,6 +60,7 @@ const BUILT_IN_FINDINGS: &[&str] = &[
     "broker_dropped",
     "broker_flapping",
     "broker_gone",
+    "broker_replaced",
     "broker_unjudged",
     "broker_unreachable",
     "cannot_heal",
@@ -83,6 +88,9 @@ const BUILT_IN_FINDINGS: &[&str] = &[
     "plan_refused",
     "plugin_panicked",
     "reassignment_stuck",
+    "replacement_refused",
+    "replacement_slow",
+    "replacement_waits",
     "script_failed",
     "security_refused",
     "state_store_unusable",
@@ -107,6 +115,7 @@ pub fn builtin() -> PluginRegistry {
         .action::<elect_leaders::ElectLeadersConfig>("elect_leaders")
         .action::<report_operation::ReportOperationConfig>("report_operation")
         .action::<script::ScriptActionConfig>("script")
+        .action::<replacement::ScriptInstanceReplacementConfig>("script_instance_replacement")
         .action::<send_email::SendEmailConfig>("send_email")
         .action::<webhook::WebhookConfig>("webhook");
     registry

@@ -42,10 +42,10 @@ pub(crate) fn an_agent_dies(cluster: &Cluster) -> Result<()> {
 }
 
 /// A running agent.
-struct Agent(std::process::Child);
+pub(crate) struct Agent(std::process::Child);
 
 impl Agent {
-    fn start(cluster: &Cluster, broker: &str) -> Result<Agent> {
+    pub(crate) fn start(cluster: &Cluster, broker: &str) -> Result<Agent> {
         let child = std::process::Command::new(sibling("kafkastats")?)
             .args([
                 "run",

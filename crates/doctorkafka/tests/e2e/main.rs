@@ -12,4 +12,5 @@ mod no_act;
 mod others;
 mod plan;
 mod plugins;
+mod replace;
 mod wrong_start;

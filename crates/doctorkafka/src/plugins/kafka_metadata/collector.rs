@@ -11,7 +11,7 @@ use cluster::{
 use control::effect::Contribution;
 use control::state::NamedValue;
 use control::votes::{self, View};
-use control::{Disks, Finding, Liveness, OngoingReassignments, Severity, Target, Tick, Topics};
+use control::{Disks, Finding, Liveness, OngoingReassignments, QuorumVoters, Severity, Target, Tick, Topics};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
@@ -39,6 +39,7 @@ pub(super) struct Newest {
     topics: Option<(Arc<Topics>, Tick)>,
     reassignments: Option<(Arc<OngoingReassignments>, Tick)>,
     disks: Option<(Arc<Disks>, Tick)>,
+    voters: Option<(Arc<QuorumVoters>, Tick)>,
     findings: Vec<Finding>,
 }
 
@@ -49,6 +50,7 @@ impl Newest {
             self.topics.clone().map(|(value, as_of)| NamedValue::of(value, as_of)),
             self.reassignments.clone().map(|(value, as_of)| NamedValue::of(value, as_of)),
             self.disks.clone().map(|(value, as_of)| NamedValue::of(value, as_of)),
+            self.voters.clone().map(|(value, as_of)| NamedValue::of(value, as_of)),
         ];
         Contribution {
             attributes: attributes.into_iter().flatten().collect(),
@@ -66,6 +68,7 @@ enum Brought {
     Word(BrokerAddress, Option<ClusterId>),
     Topics(Tick, Result<(Reassignments, TopicTable), ClientError>),
     Disks(Tick, LogDirAnswers),
+    Voters(Tick, Result<Option<BTreeSet<BrokerId>>, ClientError>),
 }
 
 /// When something that is read again and again is due.
@@ -120,6 +123,7 @@ pub(super) struct Collector {
     led: Led,
     topics: Schedule,
     disks: Schedule,
+    voters: Schedule,
     vote_findings: Vec<Finding>,
     topics_finding: Option<Finding>,
     disk_findings: Vec<Finding>,
@@ -149,6 +153,7 @@ impl Collector {
             led: Led::default(),
             topics: Schedule::default(),
             disks: Schedule::default(),
+            voters: Schedule::default(),
             vote_findings: Vec::new(),
             topics_finding: None,
             disk_findings: Vec::new(),
@@ -183,7 +188,7 @@ impl Collector {
         self.jobs = JoinSet::new();
         self.in_flight.clear();
         let now = self.now();
-        for schedule in [&mut self.topics, &mut self.disks] {
+        for schedule in [&mut self.topics, &mut self.disks, &mut self.voters] {
             if schedule.running {
                 schedule.end(now, false);
             }
@@ -291,6 +296,7 @@ impl Collector {
             }
             Brought::Topics(asked_at, read) => self.take_topics(asked_at, read),
             Brought::Disks(asked_at, answers) => self.take_disks(asked_at, &answers),
+            Brought::Voters(asked_at, answer) => self.take_voters(asked_at, answer),
         }
     }
 
@@ -335,6 +341,7 @@ impl Collector {
         if moved {
             self.topics.wanted = true;
             self.disks.wanted = true;
+            self.voters.wanted = true;
             self.context.wake.wake();
         }
     }
@@ -399,10 +406,17 @@ impl Collector {
         let disks_every = if busy { self.config.refresh.0 } else { self.config.log_dirs_refresh.0 };
         if self.disks.due(now, disks_every) {
             self.disks.start(now);
+            let reader = Arc::clone(&reader);
+            let liveness = Arc::clone(&liveness);
             self.jobs.spawn(async move {
                 let brokers: Vec<Broker> = liveness.live.values().cloned().collect();
                 Brought::Disks(now, reader.log_dirs(&brokers).await)
             });
+        }
+        // Voters change as seldom as log directories do.
+        if liveness.capabilities.kraft && self.voters.due(now, self.config.log_dirs_refresh.0) {
+            self.voters.start(now);
+            self.jobs.spawn(async move { Brought::Voters(now, reader.quorum_voters().await) });
         }
     }
 
@@ -469,6 +483,16 @@ impl Collector {
             }
         }
         keep(&mut self.newest.disks, disks, asked_at);
+    }
+
+    /// That they cannot be read is said by whoever needs them.
+    fn take_voters(&mut self, asked_at: Tick, answer: Result<Option<BTreeSet<BrokerId>>, ClientError>) {
+        self.voters.end(self.context.clock.now().tick, answer.is_ok());
+        if asked_at >= self.since
+            && let Ok(Some(voters)) = answer
+        {
+            keep(&mut self.newest.voters, QuorumVoters { voters }, asked_at);
+        }
     }
 
     fn nobody_to_believe(&self) -> Finding {

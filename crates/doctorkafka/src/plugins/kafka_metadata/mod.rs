@@ -123,11 +123,12 @@ impl Source for KafkaMetadata {
 }
 
 /// The names of the attributes that this monitor writes.
-pub const WRITES: [&str; 4] = [
+pub const WRITES: [&str; 5] = [
     control::Liveness::NAME,
     control::Topics::NAME,
     control::OngoingReassignments::NAME,
     control::Disks::NAME,
+    control::QuorumVoters::NAME,
 ];
 
 #[cfg(test)]

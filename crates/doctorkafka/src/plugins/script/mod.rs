@@ -7,7 +7,7 @@
 mod action;
 mod monitor;
 mod operator;
-mod run;
+pub(in crate::plugins) mod run;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -3,6 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
@@ -156,19 +157,26 @@ async fn read_keeping(from: Option<impl AsyncRead + Unpin>, kept: u64, into: &mu
 
 /// The processes of a script, which are killed when this is dropped. Those that have left the group (`setsid`) are not
 /// reached.
-struct Group(Option<u32>);
+pub(in crate::plugins) struct Group(pub(in crate::plugins) Option<u32>);
 
-impl Drop for Group {
-    fn drop(&mut self) {
-        kill_group(self.0);
+impl Group {
+    /// Asks all of them to end.
+    pub(in crate::plugins) fn terminate(&self) {
+        signal_group(self.0, Signal::TERM);
     }
 }
 
-fn kill_group(leader: Option<u32>) {
+impl Drop for Group {
+    fn drop(&mut self) {
+        signal_group(self.0, Signal::KILL);
+    }
+}
+
+fn signal_group(leader: Option<u32>, signal: Signal) {
     let id = leader.and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
     if let Some(id) = id {
         // An error only means that nobody of the group is left.
-        let _ = rustix::process::kill_process_group(id, rustix::process::Signal::KILL);
+        let _ = rustix::process::kill_process_group(id, signal);
     }
 }
 

@@ -1,0 +1,232 @@
+//! The action `script_instance_replacement`: has a program replace the host of a broker.
+//!
+//! What was decided is some moments old when this runs: it looks once more, at several brokers and at the address itself, before
+//! it starts anything. The order, and the cooldown that follows from it, are in the state store by then. Nothing is guessed: a
+//! program that was killed, or that was running when the service ended, may have done its work, and is not started again.
+
+mod look;
+mod run;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use cluster::BoxFuture;
+use control::config::HumanDuration;
+use control::event::{Message, ReplaceInstance, names};
+use control::{ActError, Action, Done, Event, Finding, Severity, Target};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use self::run::Ran;
+use crate::plugin::{ActionConfig, BuildContext, ConfigProblem};
+
+/// `type: script_instance_replacement`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScriptInstanceReplacementConfig {
+    /// The program that replaces the host, and its arguments. It ends with code 0 when the host is replaced.
+    pub command: Vec<String>,
+    /// After this time it is asked to end, and killed 10 s later. Default 30 minutes.
+    #[serde(default = "default_timeout")]
+    pub timeout: HumanDuration,
+    /// After this time it is said that it is slow. Default 10 minutes.
+    #[serde(default = "default_slow_after")]
+    pub slow_after: HumanDuration,
+    /// A program that is run first, to restart the broker; its host is replaced only if that does not bring it back.
+    #[serde(default)]
+    pub restart: Option<Vec<String>>,
+    /// How long the broker may take to be back after that. Default 5 minutes.
+    #[serde(default = "default_restart_wait")]
+    pub restart_wait: HumanDuration,
+}
+
+const fn default_timeout() -> HumanDuration {
+    HumanDuration::seconds(1_800)
+}
+
+const fn default_slow_after() -> HumanDuration {
+    HumanDuration::seconds(600)
+}
+
+const fn default_restart_wait() -> HumanDuration {
+    HumanDuration::seconds(300)
+}
+
+/// The names of the events that the action can emit.
+const EMITS: [&str; 1] = [names::NOTIFY_REPLACEMENT];
+
+impl ActionConfig for ScriptInstanceReplacementConfig {
+    fn check(&self) -> Vec<ConfigProblem> {
+        let mut problems = Vec::new();
+        let mut problem = |path: &str, message: &str| {
+            problems.push(ConfigProblem { path: path.to_owned(), message: message.to_owned() });
+        };
+        let names_one = |command: &[String]| command.first().is_some_and(|program| !program.is_empty());
+        if !names_one(&self.command) {
+            problem("command", "the list names no program");
+        }
+        if self.restart.as_deref().is_some_and(|restart| !names_one(restart)) {
+            problem("restart", "the list names no program: leave it out for no restart");
+        }
+        for (path, time) in [("timeout", self.timeout), ("restart_wait", self.restart_wait)] {
+            if time.0 < Duration::from_secs(1) {
+                problem(path, "must be at least 1s");
+            }
+        }
+        problems
+    }
+
+    fn changes_things(&self) -> bool {
+        true
+    }
+
+    fn at_most_once(&self) -> bool {
+        true
+    }
+
+    fn emits(&self) -> Vec<String> {
+        EMITS.map(str::to_owned).to_vec()
+    }
+
+    fn build(&self, context: &BuildContext) -> Result<Arc<dyn Action>, String> {
+        let running = Mutex::default();
+        Ok(Arc::new(Replacer { config: self.clone(), context: context.clone(), running }))
+    }
+}
+
+/// How long looking, and ending the programs, take at most.
+const MARGIN: Duration = Duration::from_secs(60);
+
+struct Replacer {
+    config: ScriptInstanceReplacementConfig,
+    context: BuildContext,
+    /// What is being replaced, and since when.
+    running: Mutex<Option<(ReplaceInstance, Instant)>>,
+}
+
+impl Action for Replacer {
+    fn name(&self) -> &str {
+        &self.context.name
+    }
+
+    fn emits(&self) -> Vec<String> {
+        EMITS.map(str::to_owned).to_vec()
+    }
+
+    fn time_limit(&self) -> Option<Duration> {
+        let restart =
+            self.config.restart.as_ref().map(|_| self.config.timeout.0 + self.config.restart_wait.0);
+        Some(self.config.timeout.0 + restart.unwrap_or_default() + MARGIN)
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let slow = running.as_ref().filter(|(_, since)| since.elapsed() >= self.config.slow_after.0);
+        let finding = |(order, since): &(ReplaceInstance, Instant)| {
+            let broker = order.broker;
+            let minutes = since.elapsed().as_secs() / 60;
+            let message =
+                format!("the replacement of the host of broker {broker} has been running for {minutes} min");
+            let finding =
+                Finding::new("replacement_slow", Target::Broker(broker), Severity::Critical, message);
+            finding.waiting_for(format!("the script to end; it is killed after {}", self.config.timeout))
+        };
+        slow.map(finding).into_iter().collect()
+    }
+
+    fn execute<'a>(&'a self, event: &'a Event, dry_run: bool) -> BoxFuture<'a, Result<Done, ActError>> {
+        Box::pin(self.replace(event, dry_run))
+    }
+}
+
+impl Replacer {
+    async fn replace(&self, event: &Event, dry_run: bool) -> Result<Done, ActError> {
+        let order: ReplaceInstance =
+            event.payload_as().map_err(|why| not_done(format!("its payload cannot be read: {why}")))?;
+        let program = self.config.command.first().map(String::as_str).unwrap_or_default();
+        if dry_run {
+            let summary = format!("would replace the host of broker {} by {program}", order.broker);
+            return Ok(self.done(event, &order, summary));
+        }
+        look::once_more(&self.context, &order).await.map_err(not_done)?;
+        let running = |what| *self.running.lock().unwrap_or_else(PoisonError::into_inner) = what;
+        running(Some((order.clone(), Instant::now())));
+        let outcome = self.run(event, &order).await;
+        running(None);
+        outcome
+    }
+
+    async fn run(&self, event: &Event, order: &ReplaceInstance) -> Result<Done, ActError> {
+        let (context, broker) = (&self.context, order.broker);
+        if let Some(restart) = self.config.restart.as_ref().filter(|_| !order.live) {
+            let ran = self.start(restart, event, order).await;
+            let well = matches!(ran, Ran::Well { .. });
+            if well && look::comes_back(context, order, self.config.restart_wait.0).await {
+                return Ok(self.done(event, order, format!("restarted broker {broker}, which is back")));
+            }
+            tracing::warn!(cluster = %context.cluster, %broker, outcome = ?ran, "a restart did not bring it back");
+            // Some minutes later: it may be back after all, or others may have gone.
+            look::once_more(context, order).await.map_err(not_done)?;
+        }
+        let began = Instant::now();
+        let program = self.config.command.first().map(String::as_str).unwrap_or_default();
+        let ran = self.start(&self.config.command, event, order).await;
+        let took = format!("{:.0} s", began.elapsed().as_secs_f64());
+        match ran {
+            Ran::Well { said } => {
+                let said = last_line(&said);
+                let summary = format!("{program} replaced the host of broker {broker} in {took}{said}");
+                Ok(self.done(event, order, summary))
+            }
+            Ran::NotStarted { why } => Err(not_done(format!("cannot start {why}"))),
+            Ran::Badly { status, said } => {
+                Err(not_done(format!("{program} ended with {status} after {took}{}", last_line(&said))))
+            }
+            Ran::TooLong { said } => {
+                let said = last_line(&said);
+                let message =
+                    format!("{program} did not end within {} and was killed{said}", self.config.timeout);
+                Err(ActError { message, maybe_applied: true, retry: false })
+            }
+        }
+    }
+
+    async fn start(&self, command: &[String], event: &Event, order: &ReplaceInstance) -> Ran {
+        let env = [
+            ("DOCTORKAFKA_CLUSTER", self.context.cluster.to_string()),
+            ("DOCTORKAFKA_BROKER_ID", order.broker.to_string()),
+            ("DOCTORKAFKA_HOST", order.host.clone()),
+            ("DOCTORKAFKA_RACK", order.rack.clone().unwrap_or_default()),
+            ("DOCTORKAFKA_REASON", event.reason.clone()),
+            ("DOCTORKAFKA_REPLACEMENT_ID", event.id.clone()),
+        ];
+        let input = serde_json::json!({"cluster": &*self.context.cluster, "event": event});
+        run::run(command, &env, &input, self.config.timeout.0).await
+    }
+
+    fn done(&self, event: &Event, order: &ReplaceInstance, summary: String) -> Done {
+        let body =
+            format!("{summary}.\nHost: {}.\nWhy: {}.\nReplacement: {}.", order.host, event.reason, event.id);
+        let subject = format!("{}: {summary}", self.context.cluster);
+        let message = Message { subject, body, severity: Severity::Warning };
+        let target = Target::Broker(order.broker);
+        let mut notice = Event::new(names::NOTIFY_REPLACEMENT, target, summary.as_str(), &message);
+        notice.cause.clone_from(&event.cause);
+        Done { summary, detail: serde_json::Value::Null, follow_ups: vec![notice] }
+    }
+}
+
+/// Nothing was replaced, or the script said that it was not.
+fn not_done(message: String) -> ActError {
+    ActError { message, maybe_applied: false, retry: false }
+}
+
+fn last_line(said: &str) -> String {
+    match said.lines().rfind(|line| !line.trim().is_empty()) {
+        Some(line) => format!(", saying: {}", line.trim().chars().take(300).collect::<String>()),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

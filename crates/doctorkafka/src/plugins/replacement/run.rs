@@ -1,0 +1,225 @@
+//! Runs a program that replaces a host: for minutes, whatever it prints, and leaves nothing of it behind.
+
+use std::collections::VecDeque;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, Command};
+use tokio::time::Instant;
+
+use crate::plugins::script::run::Group;
+
+/// What of each stream is kept: its end, where a program says why it ended.
+const KEPT: usize = 4 * 1024;
+/// How long a program has to end after it was asked to.
+const AFTER_TERM: Duration = Duration::from_secs(10);
+/// How long is read on after a program has ended, while something that it has started holds its pipes.
+const AFTER_THE_END: Duration = Duration::from_millis(200);
+
+/// What came of a program.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Ran {
+    /// It ended by itself, and well.
+    Well { said: String },
+    /// It ended by itself with another code than 0, or by a signal.
+    Badly { status: String, said: String },
+    /// It took too long and was killed: what it has done is not known.
+    TooLong { said: String },
+    /// It could not be started: nothing was done.
+    NotStarted { why: String },
+}
+
+/// Runs `command` (program and arguments, no shell between) with `env` besides what we have ourselves, and `input` as JSON
+/// on its standard input. Whoever stops waiting takes the program with it.
+pub(super) async fn run(
+    command: &[String],
+    env: &[(&'static str, String)],
+    input: &serde_json::Value,
+    limit: Duration,
+) -> Ran {
+    let mut child = match start(command, env) {
+        Ok(child) => child,
+        Err(why) => return Ran::NotStarted { why },
+    };
+    let group = Group(child.id());
+    let (mut out, mut err) = (Tail::default(), Tail::default());
+    let status = talk(&mut child, &group, input, limit, &mut out, &mut err).await;
+    drop(group);
+    let _ = child.kill().await;
+    let said = last_words(&out, &err);
+    match status {
+        Some(Ok(status)) if status.success() => Ran::Well { said },
+        Some(Ok(status)) => Ran::Badly { status: status.to_string(), said },
+        // Nobody knows how it ended.
+        Some(Err(_)) | None => Ran::TooLong { said },
+    }
+}
+
+fn start(command: &[String], env: &[(&'static str, String)]) -> Result<Child, String> {
+    let (program, arguments) = command.split_first().ok_or("no command is given")?;
+    // A zero byte ends a string for the kernel: a name with one is nobody's host.
+    let env = env.iter().map(|(key, value)| (*key, value.replace('\0', "")));
+    Command::new(program)
+        .args(arguments)
+        .envs(env)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|why| format!("{program}: {why}"))
+}
+
+/// Feeds and listens until it ends, or has had its time. `None`: it was killed.
+async fn talk(
+    child: &mut Child,
+    group: &Group,
+    input: &serde_json::Value,
+    limit: Duration,
+    out: &mut Tail,
+    err: &mut Tail,
+) -> Option<std::io::Result<std::process::ExitStatus>> {
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let text = input.to_string();
+    let feed = async move {
+        if let Some(mut stdin) = stdin {
+            // A program that does not care for its input closes the pipe: that is its right.
+            let _ = stdin.write_all(text.as_bytes()).await;
+            let _ = stdin.shutdown().await;
+        }
+    };
+    let listen = async { tokio::join!(feed, out.read(stdout), err.read(stderr)) };
+    tokio::pin!(listen);
+    let mut deadline = Instant::now() + limit;
+    let mut asked_to_end = false;
+    let mut heard_all = false;
+    loop {
+        tokio::select! {
+            status = child.wait() => {
+                if !heard_all {
+                    // What it has started may hold the pipes for ever: only what is in them by now counts.
+                    let _ = tokio::time::timeout(AFTER_THE_END, &mut listen).await;
+                }
+                return if asked_to_end { None } else { Some(status) };
+            }
+            _ = &mut listen, if !heard_all => heard_all = true,
+            () = tokio::time::sleep_until(deadline) => {
+                if asked_to_end {
+                    return None;
+                }
+                asked_to_end = true;
+                group.terminate();
+                deadline = Instant::now() + AFTER_TERM;
+            }
+        }
+    }
+}
+
+/// The end of a stream.
+#[derive(Default)]
+struct Tail {
+    kept: VecDeque<u8>,
+    dropped: bool,
+}
+
+impl Tail {
+    /// Reads to the end, however much it is.
+    async fn read(&mut self, from: Option<impl AsyncRead + Unpin>) {
+        let Some(mut from) = from else { return };
+        let mut piece = vec![0; 16 * 1024];
+        while let Ok(n @ 1..) = from.read(&mut piece).await {
+            self.kept.extend(&piece[..n]);
+            let over = self.kept.len().saturating_sub(KEPT);
+            self.dropped |= over > 0;
+            self.kept.drain(..over);
+        }
+    }
+
+    /// In words: no control characters, which could play tricks on a terminal.
+    fn text(&self) -> String {
+        let bytes: Vec<u8> = self.kept.iter().copied().collect();
+        let text = String::from_utf8_lossy(&bytes);
+        let clean = text.trim().chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c });
+        let dots = if self.dropped { "…" } else { "" };
+        format!("{dots}{}", clean.collect::<String>())
+    }
+}
+
+fn last_words(out: &Tail, err: &Tail) -> String {
+    let parts = [out.text(), err.text()];
+    let parts: Vec<&str> = parts.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
+    parts.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn shell(text: &str, limit: Duration) -> Ran {
+        let command = ["sh", "-c", text].map(str::to_owned);
+        let env = [("DOCTORKAFKA_HOST", "\"; rm -rf / #".to_owned())];
+        run(&command, &env, &serde_json::json!({"broker": 3}), limit).await
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn drk_38_hands_over_names_that_no_shell_reads() {
+        let ran = shell("printf '%s ' \"$DOCTORKAFKA_HOST\"; cat", LONG).await;
+        assert_eq!(ran, Ran::Well { said: "\"; rm -rf / # {\"broker\":3}".to_owned() });
+    }
+
+    #[tokio::test]
+    async fn exit_codes_decide_and_the_last_words_are_kept() {
+        let ran = shell("echo begun; echo no such instance >&2; exit 1", LONG).await;
+        let said = "begun\nno such instance".to_owned();
+        assert_eq!(ran, Ran::Badly { status: "exit status: 1".to_owned(), said });
+    }
+
+    #[tokio::test]
+    async fn much_output_costs_nothing_and_hangs_nothing() {
+        let text = "head -c 300000000 /dev/zero; head -c 1000000 /dev/zero >&2; echo; echo done";
+        let ran = shell(text, LONG).await;
+        let is_short = |said: &str| said.len() < 4 * KEPT && said.contains("done");
+        assert!(matches!(&ran, Ran::Well { said } if is_short(said)), "{ran:?}");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_started_has_done_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("not-executable");
+        std::fs::write(&file, "#!/bin/sh\n").unwrap();
+        for program in ["/no/such/program", file.to_str().unwrap()] {
+            let ran = run(&[program.to_owned()], &[], &serde_json::Value::Null, LONG).await;
+            assert!(matches!(&ran, Ran::NotStarted { why } if why.contains(program)), "{ran:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_hangs_is_asked_to_end_and_then_killed_with_its_children() {
+        let folder = tempfile::tempdir().unwrap();
+        let (asked, child) = (folder.path().join("asked"), folder.path().join("child"));
+        let text = format!(
+            "trap 'touch {}; exit 0' TERM; sleep 1000 & echo $! > {}; wait",
+            asked.display(),
+            child.display()
+        );
+        let ran = shell(&text, Duration::from_millis(500)).await;
+        assert!(matches!(ran, Ran::TooLong { .. }), "{ran:?}");
+        assert!(asked.exists(), "it was not asked first");
+        let child = std::fs::read_to_string(child).unwrap();
+        let gone = || match std::fs::read_to_string(format!("/proc/{}/stat", child.trim())) {
+            Ok(stat) => stat.contains(") Z "),
+            Err(_) => true,
+        };
+        for _ in 0..1_000 {
+            if gone() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("its child {child} is still alive");
+    }
+}
