@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::load::{BrokerLoad, PartitionLoad};
 use crate::order::Wish;
+use crate::replacement::{OnDeadBroker, Replacements};
 use crate::state::Attribute;
 use crate::time::Timestamp;
 
@@ -351,11 +352,15 @@ impl Attribute for QuorumVoters {
     const NAME: &'static str = "quorum_voters";
 }
 
+impl Attribute for Replacements {
+    const NAME: &'static str = "replacements";
+}
+
 /// What the guard is told of the recovery of dead brokers. Written by the framework.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecoveryOwner {
     /// Who owns the recovery of a dead broker.
-    pub on_dead_broker: crate::replacement::OnDeadBroker,
+    pub on_dead_broker: OnDeadBroker,
     /// How long the other one waits.
     pub replace_timeout: Duration,
     /// How long after a replacement was begun the next one may be begun.

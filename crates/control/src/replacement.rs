@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::attributes::{DeadBrokers, Liveness, Topics};
 use crate::event::{ReplaceInstance, names};
 use crate::execution::{End, Execution, Work};
-use crate::state::{Attribute, State};
+use crate::state::State;
 use crate::time::{Now, Tick, Timestamp};
 
 /// How many are remembered.
@@ -68,10 +68,6 @@ pub struct Replacement {
 pub struct Replacements {
     /// The replacements.
     pub last: Vec<Replacement>,
-}
-
-impl Attribute for Replacements {
-    const NAME: &'static str = "replacements";
 }
 
 impl Replacements {

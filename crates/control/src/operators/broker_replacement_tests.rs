@@ -93,6 +93,16 @@ fn never_replaces_while_its_agent_speaks_or_none_is_heard() {
 }
 
 #[test]
+fn drk_10_a_silent_agent_alone_replaces_nobody() {
+    let mut world = world("b1\nb2\nb3\nb4\nt-0: 1* 2 3\nt-1: 2* 4 3");
+    // Broker 3 has not been heard for ten minutes, and lives.
+    assert_eq!(about_hosts(&world.watch(600)), "nothing\n");
+    // Our probe fails, too, but Kafka has it.
+    world.odd_probes.insert(BrokerId(3));
+    assert_eq!(about_hosts(&world.watch(600)), "nothing\n");
+}
+
+#[test]
 fn never_replaces_a_voter_or_one_that_may_be_a_voter() {
     let mut world = world(CLUSTER);
     world.voters = Some(QuorumVoters { voters: [1, 2, 3].map(BrokerId).into() });
@@ -140,7 +150,7 @@ fn never_replaces_when_several_are_gone() {
 }
 
 #[test]
-fn drk_10_leaves_alone_what_is_under_maintenance_or_was_taken_out_of_service() {
+fn drk_11_leaves_alone_what_is_under_maintenance_or_was_taken_out_of_service() {
     let mut kept = world(CLUSTER);
     kept.wishes.broker_maintenance.insert(BrokerId(3), kept.wish(None));
     assert_eq!(about_hosts(&kept.watch(400)), "nothing\n");

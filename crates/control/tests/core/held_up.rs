@@ -8,7 +8,8 @@ use control::{DeadBrokers, Liveness, MoveState, State};
 use expect_test::expect;
 
 use crate::executions::{FOUR, check, copying, killed};
-use crate::world::{Healer, Shell, setup};
+use crate::plugins::Healer;
+use crate::world::{Shell, setup};
 
 impl Healer {
     /// Moves in whose place as many free brokers are there as replicas are dead.

@@ -5,12 +5,15 @@
 mod config;
 mod elections;
 mod executions;
+mod foreign;
 mod guard;
 mod healing;
 mod held_up;
 mod maintenance;
 mod messages;
+mod plugins;
 mod properties;
+mod replacing;
 mod resolved;
 mod throttles;
 mod world;

@@ -3,18 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use cluster::{
     Broker, BrokerAddress, BrokerId, Capabilities, ClusterId, Partition, Reassignment, Reassignments, Topic,
     TopicPartition, TopicTable,
 };
-use control::event::{ReassignPartitions, ReassignResult, ReassignStep, Throttle, ThrottleEntry, names};
+use control::event::{ReassignResult, ReassignStep, Throttle, ThrottleEntry, names};
 use control::order::OrderKind;
 use control::state::NamedValue;
 use control::*;
 use serde_json::Value;
+
+use crate::plugins::{Healer, Stopper};
 
 /// The cluster behind the facts.
 #[derive(Clone)]
@@ -203,75 +205,6 @@ impl World {
     }
 }
 
-/// Plans, without much thought, a new replica for each one on a dead broker.
-pub(crate) struct Healer {
-    throttle: Option<u64>,
-}
-
-impl Operator for Healer {
-    fn name(&self) -> &str {
-        "healer"
-    }
-    fn emits(&self) -> Vec<String> {
-        vec![names::REASSIGN_PARTITIONS.to_owned()]
-    }
-    fn operate(&self, state: &State) -> Verdict {
-        let (Some(topics), Some(liveness), Some(dead)) =
-            (state.get::<Topics>(), state.get::<Liveness>(), state.get::<DeadBrokers>())
-        else {
-            return Verdict::default();
-        };
-        let mut order = ReassignPartitions { throttle_bytes_per_second: self.throttle, ..Default::default() };
-        for (name, topic) in &topics.value.0 {
-            for (number, p) in topic.partitions.iter().enumerate() {
-                let gone: Vec<BrokerId> =
-                    p.replicas.iter().copied().filter(|b| dead.value.dead.contains_key(b)).collect();
-                let mut to = p.replicas.to_vec();
-                let mut free = liveness.value.live.keys().filter(|b| !p.replicas.contains(b));
-                for replica in to.iter_mut().filter(|b| gone.contains(b)) {
-                    if let Some(free) = free.next() {
-                        *replica = *free;
-                    }
-                }
-                if !gone.is_empty() && to != *p.replicas {
-                    order.moves.push(control::event::PartitionMove {
-                        partition: TopicPartition::new(name.clone(), number as i32),
-                        from: p.replicas.to_vec(),
-                        to,
-                        dead: gone,
-                        bytes: Some(1_000),
-                        in_sync: p.isr.len() as u32,
-                        reason: String::new(),
-                    });
-                }
-            }
-        }
-        let may_give_up = self.may_give_up(state, liveness.value, dead.value);
-        if order.moves.is_empty() {
-            return Verdict { may_give_up, ..Verdict::default() };
-        }
-        let cause = IncidentKey::new("under_replicated", Target::Cluster);
-        let event = Event::new(names::REASSIGN_PARTITIONS, Target::Cluster, "replicas are dead", &order);
-        Verdict { events: vec![event.caused_by(cause)], findings: Vec::new(), may_give_up }
-    }
-}
-
-/// A monitor that stops the cycle when it is told to.
-struct Stopper(Arc<AtomicBool>);
-
-impl Monitor for Stopper {
-    fn name(&self) -> &str {
-        "stopper"
-    }
-    fn observe(&self, state: &mut State) -> Flow {
-        if !self.0.load(Ordering::Relaxed) {
-            return Flow::Continue;
-        }
-        state.report(Finding::new("blind", Target::Cluster, Severity::Critical, "nothing can be seen"));
-        Flow::Stop
-    }
-}
-
 /// What a test may set before the first step.
 pub(crate) struct Setup {
     pub(crate) world: World,
@@ -281,6 +214,8 @@ pub(crate) struct Setup {
     pub(crate) throttle: Option<u64>,
     /// The built-in monitors and operators with this grace, instead of facts by hand.
     pub(crate) built_in: Option<Duration>,
+    /// With the built-in ones: hosts are replaced, too, although there are no agents.
+    pub(crate) replacing: bool,
 }
 
 pub(crate) fn setup(text: &str) -> Setup {
@@ -291,6 +226,7 @@ pub(crate) fn setup(text: &str) -> Setup {
         limits: ExecutionLimits::default(),
         throttle: None,
         built_in: None,
+        replacing: false,
     }
 }
 
@@ -337,6 +273,11 @@ impl Setup {
             config.monitors.push(MonitorSlot::Deriving(Box::new(under.build("under"))));
             let heal = operators::under_replicated_partitions::Config::default();
             config.operators = vec![Box::new(heal.build("heal"))];
+            if self.replacing {
+                let replace =
+                    operators::broker_replacement::Config { without_agents: true, ..Default::default() };
+                config.operators.push(Box::new(replace.build("replace")));
+            }
         }
         Shell {
             built_in: self.built_in.is_some(),

@@ -183,7 +183,7 @@ kafkaclusters: [{name: a, zkurl: z:2181}]
             f:4:9: error: no monitor has the type `com.pinterest.doctork.URPMonitor`; write `type: under_replicated_partitions`: the name here for what was com.pinterest.doctork.URPMonitor in 0.3
             f:5:13: error: unknown key `class`; write `type: dead_brokers`
             f:7:9: error: no operator has the type `URPReassignmentOperator`; write `type: under_replicated_partitions`: the name here for what was URPReassignmentOperator in 0.3
-            f:8:9: error: no operator has the type `BrokerReplacementOperator`; leave it out: there is nothing here yet for what was BrokerReplacementOperator in 0.3
+            f:8:9: error: no operator has the type `BrokerReplacementOperator`; write `type: broker_replacement`: the name here for what was BrokerReplacementOperator in 0.3
             f:10:9: error: no action has the type `ZkUtilReassignPartition`; write `type: reassign_partitions`: the name here for what was ZkUtilReassignPartition in 0.3
             f:11:9: error: no action has the type `SendEmail`; write `type: send_email`: the name here for what was SendEmail in 0.3
             f:12:27: error: `zkurl` is not read; DoctorKafka speaks to the brokers alone: write `bootstrap_servers` in its place

@@ -166,20 +166,20 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     #[tokio::test]
-    async fn drk_38_hands_over_names_that_no_shell_reads() {
+    async fn drk_39_hands_over_names_that_no_shell_reads() {
         let ran = shell("printf '%s ' \"$DOCTORKAFKA_HOST\"; cat", LONG).await;
         assert_eq!(ran, Ran::Well { said: "\"; rm -rf / # {\"broker\":3}".to_owned() });
     }
 
     #[tokio::test]
-    async fn exit_codes_decide_and_the_last_words_are_kept() {
+    async fn drk_33_exit_codes_decide_and_the_last_words_are_kept() {
         let ran = shell("echo begun; echo no such instance >&2; exit 1", LONG).await;
         let said = "begun\nno such instance".to_owned();
         assert_eq!(ran, Ran::Badly { status: "exit status: 1".to_owned(), said });
     }
 
     #[tokio::test]
-    async fn much_output_costs_nothing_and_hangs_nothing() {
+    async fn drk_33_much_output_costs_nothing_and_hangs_nothing() {
         let text = "head -c 300000000 /dev/zero; head -c 1000000 /dev/zero >&2; echo; echo done";
         let ran = shell(text, LONG).await;
         let is_short = |said: &str| said.len() < 4 * KEPT && said.contains("done");
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_hangs_is_asked_to_end_and_then_killed_with_its_children() {
+    async fn drk_33_what_hangs_is_asked_to_end_and_then_killed_with_its_children() {
         let folder = tempfile::tempdir().unwrap();
         let (asked, child) = (folder.path().join("asked"), folder.path().join("child"));
         let text = format!(

@@ -1,1 +1,172 @@
+use std::path::Path;
 
+use cluster::{BrokerAddress, BrokerId};
+use serde_json::json;
+
+use super::*;
+use crate::plugins::fakes::{Fake, context};
+
+fn at(host: &str) -> BrokerAddress {
+    BrokerAddress { host: host.into(), port: 9092 }
+}
+
+/// A cluster whose broker 1 answers at `b1`.
+fn fake() -> Arc<Fake> {
+    let fake = Arc::new(Fake::default());
+    fake.answer_at(&at("b1"), "ours");
+    fake
+}
+
+fn event() -> Event {
+    let order = ReplaceInstance {
+        broker: BrokerId(3),
+        host: "\"; rm -rf / #".to_owned(),
+        address: Some(at("b3")),
+        rack: None,
+        live: false,
+    };
+    let mut event = Event::new(names::REPLACE_INSTANCE, Target::Broker(order.broker), "it is dead", &order);
+    event.id = "17-1".to_owned();
+    event
+}
+
+/// An action that runs this shell text, and what else is configured.
+fn action(fake: &Arc<Fake>, text: &str, more: serde_json::Value) -> Arc<dyn Action> {
+    let mut section = json!({"command": ["sh", "-c", text]});
+    section.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let config: ScriptInstanceReplacementConfig = serde_json::from_value(section).unwrap();
+    assert_eq!(config.check(), []);
+    config.build(&context(fake)).unwrap()
+}
+
+/// Broker 1 says that broker 3 lives.
+fn comes_back(fake: &Fake) {
+    let mut answers = fake.answers.lock().unwrap();
+    let broker = cluster::Broker { id: BrokerId(3), address: at("b3"), rack: None };
+    answers.get_mut(&at("b1")).unwrap().live.insert(broker.id, broker);
+}
+
+fn touch(file: &Path) -> String {
+    format!("touch {}", file.display())
+}
+
+#[tokio::test]
+async fn starts_nothing_for_a_broker_that_lives_or_when_nobody_can_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let witness = folder.path().join("witness");
+    let refusal = async |fake: &Arc<Fake>| {
+        let action = action(fake, &touch(&witness), json!({}));
+        let error = action.execute(&event(), false).await.unwrap_err();
+        assert!(!error.maybe_applied && !error.retry && !witness.exists());
+        error.message
+    };
+    let back = fake();
+    comes_back(&back);
+    assert_eq!(refusal(&back).await, "broker 3 is alive again, as 1 of 1 brokers say");
+    let nobody = Arc::new(Fake::default());
+    assert!(refusal(&nobody).await.starts_with("no broker answers"));
+    // Kafka has dropped it, but it answers at its address.
+    let answers = fake();
+    answers.answer_at(&at("b3"), "ours");
+    assert_eq!(refusal(&answers).await, "broker 3 answers at b3:9092");
+    // Its address has gone to another cluster: that is not it.
+    let moved = fake();
+    moved.answer_at(&at("b3"), "other");
+    cluster::Reader::expect_cluster(&*moved, Some(&cluster::ClusterId("ours".into())));
+    let done = action(&moved, &touch(&witness), json!({})).execute(&event(), false).await;
+    assert!(done.is_ok() && witness.exists(), "{done:?}");
+}
+
+#[tokio::test]
+async fn tells_people_what_the_script_did() {
+    let text = "echo \"$DOCTORKAFKA_BROKER_ID $DOCTORKAFKA_HOST $DOCTORKAFKA_REPLACEMENT_ID\"";
+    let done = action(&fake(), text, json!({})).execute(&event(), false).await.unwrap();
+    let said = "sh replaced the host of broker 3 in 0 s, saying: 3 \"; rm -rf / # 17-1";
+    assert_eq!(done.summary, said);
+    let notice = &done.follow_ups[0];
+    assert_eq!(
+        (notice.name.as_str(), &notice.target),
+        (names::NOTIFY_REPLACEMENT, &Target::Broker(BrokerId(3)))
+    );
+    let message: Message = notice.payload_as().unwrap();
+    assert!(message.body.contains("Why: it is dead.") && message.body.contains("Replacement: 17-1."));
+}
+
+#[tokio::test]
+async fn a_dry_run_starts_nothing_and_says_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let witness = folder.path().join("witness");
+    let done = action(&fake(), &touch(&witness), json!({})).execute(&event(), true).await.unwrap();
+    assert_eq!(done.summary, "would replace the host of broker 3 by sh");
+    assert!(!witness.exists() && done.follow_ups[0].name == names::NOTIFY_REPLACEMENT);
+}
+
+#[tokio::test]
+async fn drk_33_what_fails_has_failed_and_what_was_killed_is_not_known() {
+    let failed = action(&fake(), "echo no quota >&2; exit 3", json!({})).execute(&event(), false).await;
+    let failed = failed.unwrap_err();
+    assert!(!failed.maybe_applied, "{failed:?}");
+    assert!(failed.message.contains("exit status: 3") && failed.message.ends_with("saying: no quota"));
+    let hangs = action(&fake(), "sleep 1000", json!({"timeout": "1s"})).execute(&event(), false).await;
+    let hangs = hangs.unwrap_err();
+    assert!(
+        hangs.maybe_applied && !hangs.retry && hangs.message.contains("did not end within 1s"),
+        "{hangs:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_restart_comes_first_and_the_host_goes_only_if_that_is_of_no_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let (restarted, replaced) = (folder.path().join("restarted"), folder.path().join("replaced"));
+    let restart = json!({"restart": ["touch", restarted], "restart_wait": "1s"});
+    let done = action(&fake(), &touch(&replaced), restart.clone()).execute(&event(), false).await.unwrap();
+    assert!(restarted.exists() && replaced.exists(), "{done:?}");
+
+    std::fs::remove_file(&replaced).unwrap();
+    std::fs::remove_file(&restarted).unwrap();
+    let cluster = fake();
+    let action =
+        action(&cluster, &touch(&replaced), json!({"restart": ["touch", restarted], "restart_wait": "1m"}));
+    let running = tokio::spawn(async move { action.execute(&event(), false).await });
+    while !restarted.exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    comes_back(&cluster);
+    let done = running.await.unwrap().unwrap();
+    assert_eq!(done.summary, "restarted broker 3, which is back");
+    assert!(!replaced.exists());
+}
+
+#[tokio::test]
+async fn drk_35_a_slow_replacement_is_said_while_it_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let go_on = folder.path().join("go-on");
+    let text = format!("while [ ! -e {} ]; do sleep 0.01; done", go_on.display());
+    let action = action(&fake(), &text, json!({"slow_after": "0s"}));
+    assert_eq!(action.findings(), []);
+    let running = tokio::spawn({
+        let action = Arc::clone(&action);
+        async move { action.execute(&event(), false).await }
+    });
+    let found = loop {
+        if let Some(found) = action.findings().pop() {
+            break found;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    assert_eq!((found.kind.as_str(), &found.subject), ("replacement_slow", &Target::Broker(BrokerId(3))));
+    std::fs::write(&go_on, "").unwrap();
+    assert!(running.await.unwrap().is_ok());
+    assert_eq!(action.findings(), []);
+}
+
+#[test]
+fn names_what_cannot_be_in_its_configuration() {
+    let config: ScriptInstanceReplacementConfig = serde_json::from_value(
+        json!({"command": [""], "restart": [], "timeout": "0s", "restart_wait": "0s"}),
+    )
+    .unwrap();
+    let paths: Vec<String> = config.check().into_iter().map(|problem| problem.path).collect();
+    assert_eq!(paths, ["command", "restart", "timeout", "restart_wait"]);
+}

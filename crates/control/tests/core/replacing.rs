@@ -1,0 +1,177 @@
+//! Hosts are replaced: remembered before it is begun, one at a time, and never twice where one was meant.
+
+use std::time::Duration;
+
+use control::event::names;
+use control::{ActError, Done, Effect, GuardConfig, OnDeadBroker, Outcome, Replaced};
+
+use crate::world::{Setup, Shell, setup, show};
+
+/// Brokers 3 and 4 may die; replacing goes first.
+fn cluster() -> Setup {
+    let mut setup =
+        setup("brokers: 1 2 3 4 5\n t-0: 1 2 3\n t-1: 2 4 5").also("host", names::REPLACE_INSTANCE);
+    setup.actions[1].at_most_once = true;
+    setup.built_in = Some(Duration::from_secs(5));
+    setup.replacing = true;
+    setup.guard.on_dead_broker = OnDeadBroker::ReplaceFirst;
+    setup
+}
+
+/// Steps until the text has `what`, without carrying anything out, and gives that step's text.
+fn until(shell: &mut Shell, what: &str) -> String {
+    let mut all = String::new();
+    for _ in 0..60 {
+        let text = shell.step();
+        if text.contains(what) {
+            return text;
+        }
+        all += &text;
+    }
+    panic!("no {what} in\n{all}");
+}
+
+/// Answers the act that was sent out for the host.
+fn answer(shell: &mut Shell, result: Result<Done, ActError>) {
+    let is_it = |act: &Effect| matches!(act, Effect::Act { action, .. } if action == "host");
+    let at = shell.acts.iter().position(is_it).unwrap();
+    let Some(Effect::Act { execution, sequence, .. }) = shell.acts.remove(at) else { unreachable!() };
+    shell.outcomes.push(Outcome { execution, sequence, result });
+}
+
+/// Whether a script is started.
+fn begins(text: &str) -> bool {
+    text.lines().any(|line| line.starts_with("ACT") && line.contains(" host replace_instance"))
+}
+
+fn failure(maybe_applied: bool) -> ActError {
+    ActError { message: "exit status: 1".to_owned(), maybe_applied, retry: false }
+}
+
+#[test]
+fn a_replacement_is_in_the_store_before_it_is_begun() {
+    let mut shell = cluster().start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    let text = loop {
+        let effects = shell.effects();
+        let text = show(effects.iter());
+        if text.contains("ACT") {
+            break text;
+        }
+    };
+    let place = |what: &str| text.find(what).unwrap_or_else(|| panic!("no {what} in\n{text}"));
+    assert!(place("persist replacements") < place("persist executions/1"), "{text}");
+    assert!(place("persist executions/1") < place("ACT 1.1 host replace_instance broker 3"), "{text}");
+    assert_eq!(shell.store["replacements"]["last"][0]["broker"], 3);
+}
+
+#[test]
+fn healing_waits_for_the_new_host_but_not_for_ever() {
+    let mut shell = cluster().start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    until(&mut shell, "ACT 1.1 host");
+    shell.step();
+    assert!(shell.held().contains("the host of broker 3 is to be replaced first"), "{}", shell.held());
+    answer(&mut shell, Ok(Done { summary: "replaced".to_owned(), ..Done::default() }));
+    // It does not come back.
+    for _ in 0..1_780 {
+        let text = shell.step();
+        assert!(!text.contains("ACT"), "{text}");
+    }
+    until(&mut shell, "reassign_partitions");
+}
+
+#[test]
+fn healing_goes_on_when_the_replacement_has_failed() {
+    for maybe_applied in [false, true] {
+        let mut shell = cluster().start();
+        shell.quiet(2);
+        shell.world.kill(3);
+        until(&mut shell, "ACT 1.1 host");
+        answer(&mut shell, Err(failure(maybe_applied)));
+        until(&mut shell, "ACT 2.1 reassign");
+        let last = &shell.memory.replacements.last[0];
+        let ended = last.ended.as_ref().map(|(_, how)| matches!(how, Replaced::Unknown(_)));
+        assert_eq!(ended, Some(maybe_applied));
+    }
+}
+
+#[test]
+fn a_crash_at_any_point_never_makes_it_begin_again() {
+    // What is in the store after each write of the step that begins it, as a crash would leave it.
+    let mut shell = cluster().start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    let before = loop {
+        let store = shell.store.clone();
+        if shell.step().contains("ACT 1.1 host") {
+            break store;
+        }
+    };
+    let after = shell.store.clone();
+    let mut keys: Vec<&str> = vec!["replacements", "counters", "executions/1", "incidents"];
+    keys.retain(|key| before.get(*key) != after.get(*key));
+    assert!(keys.len() >= 3, "{keys:?}");
+    for written in 1..=keys.len() {
+        let mut shell = cluster().start();
+        shell.world.kill(3);
+        shell.store.clone_from(&before);
+        for key in &keys[..written] {
+            shell.store.insert((*key).to_owned(), after[*key].clone());
+        }
+        shell.crash();
+        let texts: String = (0..660).map(|_| shell.turn()).collect();
+        assert!(!begins(&texts), "after {:?}:\n{texts}", &keys[..written]);
+        assert_eq!(shell.memory.replacements.last.len(), 1);
+    }
+}
+
+#[test]
+fn a_second_host_waits_for_the_cooldown_also_after_a_crash_and_with_a_clock_that_jumps() {
+    let mut shell = cluster().start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    until(&mut shell, "ACT 1.1 host");
+    answer(&mut shell, Ok(Done { summary: "replaced".to_owned(), ..Done::default() }));
+    shell.world.come_back(3);
+    shell.quiet(5);
+    assert!(shell.memory.replacements.last[0].whole.is_some());
+    shell.world.kill(4);
+    for round in 0..3 {
+        for _ in 0..200 {
+            let text = shell.turn();
+            shell.world.complete();
+            assert!(!begins(&text), "in round {round}: {text}");
+        }
+        if round == 1 {
+            shell.crash();
+        }
+    }
+    let findings: Vec<&str> = shell.memory.incidents.open.keys().map(|key| key.kind.as_str()).collect();
+    assert!(findings.contains(&"replacement_refused"), "{findings:?}");
+}
+
+#[test]
+fn a_wall_clock_that_is_set_ahead_does_not_end_the_cooldown() {
+    use control::{Now, Replacement, Replacements, Tick, Timestamp};
+    let begun = Replacement {
+        id: "1".to_owned(),
+        broker: cluster::BrokerId(3),
+        host: "h".to_owned(),
+        reason: String::new(),
+        begun: Timestamp(0),
+        begun_tick: Some(Tick(0)),
+        ended: None,
+        whole: None,
+    };
+    let cooldown = GuardConfig::default().replacement_cooldown;
+    let replacements = Replacements { last: vec![begun] };
+    let hour = 3_600_000;
+    let at = |ticks: i64, wall: i64| Now { tick: Tick(ticks as u64), wall: Timestamp(wall) };
+    let left = |now: Now| replacements.cools_until(now, cooldown).map(|(until, _)| until.since(now.wall));
+    assert_eq!(left(at(hour, 20 * hour)), Some(Duration::from_secs(11 * 3_600)));
+    assert_eq!(left(at(11 * hour, -hour)), Some(Duration::from_secs(12 * 3_600)));
+    assert_eq!(left(at(12 * hour, 12 * hour)), None);
+}
