@@ -180,7 +180,7 @@ impl Eyes {
         let broker = agreeing[turn];
         self.turn = self.turn.wrapping_add(1);
         let Ok(from) = world.reach(Client::Us, &broker.address, LIMIT) else { return };
-        if world.reach_any(Client::Us, 0).is_err() {
+        if world.reach_any(Client::Us, 0).is_err() || world.hides_topics(Client::Us) {
             return;
         }
         self.read[1] = Some(world.now());
