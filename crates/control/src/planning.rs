@@ -52,6 +52,11 @@ impl Facts<'_> {
         self.broker_state(id, false) == BrokerState::Alive
     }
 
+    /// Whether a partition is being moved, by us or by somebody else.
+    fn is_moving(&self, key: &TopicPartition) -> bool {
+        self.reassignments.0.contains_key(key) || self.busy.contains(key)
+    }
+
     fn broker_state(&self, id: BrokerId, avoiding: bool) -> BrokerState {
         if self.dead.dead.contains_key(&id) {
             BrokerState::Dead
@@ -180,6 +185,9 @@ pub enum PlanningError {
 /// # Errors
 /// The plan was refused by the auditor or contradicts the facts: an error in this program. Nothing of it may be used.
 pub fn heal(facts: &Facts<'_>, limits: &Limits) -> Result<Healing, PlanningError> {
+    if let Some(busy) = all_busy(facts) {
+        return Ok(busy);
+    }
     let avoiding = heal_once(facts, limits, true)?;
     let lacking = avoiding.unhealed.iter().any(|unhealed| unhealed.why.lacks_targets());
     if !lacking || facts.avoid.is_empty() {
@@ -188,6 +196,36 @@ pub fn heal(facts: &Facts<'_>, limits: &Limits) -> Result<Healing, PlanningError
     let with_all = heal_once(facts, limits, false)?;
     let fewer = with_all.unhealed.len() < avoiding.unhealed.len();
     Ok(if fewer { with_all } else { avoiding })
+}
+
+/// A longer list of replicas is left to the planner to make sense of.
+const USUAL_REPLICAS: usize = 32;
+
+/// What a plan brings where each replica on a dead broker is of a partition that is being moved, as it is in each look while moves
+/// are under way: nothing. That need not be reckoned from all partitions.
+fn all_busy(facts: &Facts<'_>) -> Option<Healing> {
+    let mut unhealed = Vec::new();
+    for (name, topic) in &facts.topics.0 {
+        for (number, partition) in (0..).zip(&topic.partitions) {
+            let replicas = &partition.replicas;
+            let mut dead = replicas.iter().filter(|id| facts.dead.dead.contains_key(id)).peekable();
+            if dead.peek().is_none() {
+                continue;
+            }
+            let key = TopicPartition::new(name.clone(), number);
+            let is_twice = |(at, id): (usize, &BrokerId)| replicas[..at].contains(id);
+            let is_odd = replicas.len() > USUAL_REPLICAS || replicas.iter().enumerate().any(is_twice);
+            if is_odd || !facts.is_moving(&key) {
+                return None;
+            }
+            unhealed.extend(dead.map(|id| Unhealed {
+                partition: key.clone(),
+                broker: *id,
+                why: Unhealable::Busy,
+            }));
+        }
+    }
+    Some(Healing { moves: Vec::new(), unhealed })
 }
 
 fn heal_once(facts: &Facts<'_>, limits: &Limits, avoiding: bool) -> Result<Healing, PlanningError> {
@@ -266,11 +304,13 @@ impl<'a> Described<'a> {
                 .add_broker(&broker)
                 .map_err(|why| PlanningError::DescribeBroker { broker: *id, why: why.to_string() })?;
         }
-        let mut partitions = Vec::new();
+        let mut partitions = Vec::with_capacity(topics.0.values().map(|topic| topic.partitions.len()).sum());
         let mut refused = Vec::new();
+        let mut description = planner::Partition::default();
         for (topic_ordinal, (name, topic)) in (0..).zip(&topics.0) {
+            description.topic = topic_ordinal;
             for (number, partition) in (0..).zip(&topic.partitions) {
-                let description = describe_partition(facts, &brokers, topic_ordinal, name, number, partition);
+                describe_partition(facts, &brokers, (name, number), partition, &mut description);
                 match builder.add_partition(&description) {
                     Ok(_) => partitions.push((name, number, partition)),
                     Err(why) => {
@@ -420,39 +460,32 @@ fn describe_broker(
     }
 }
 
+/// Describes a partition whose topic is described already.
 fn describe_partition(
     facts: &Facts<'_>,
     brokers: &Ordinals,
-    topic: u32,
-    name: &TopicName,
-    number: i32,
+    (name, number): (&TopicName, i32),
     partition: &Partition,
-) -> planner::Partition {
-    let replicas = partition.replicas.iter().map(|id| planner::Replica {
+    description: &mut planner::Partition,
+) {
+    description.replicas.clear();
+    description.replicas.extend(partition.replicas.iter().map(|id| planner::Replica {
         broker: brokers.of(*id),
         in_sync: partition.isr.contains(id),
         replace: facts.dead.dead.contains_key(id),
-    });
-    let replicas: Vec<planner::Replica> = replicas.collect();
+    }));
     let leader = partition.leader.filter(|id| partition.replicas.contains(id));
-    let mut description = planner::Partition {
-        topic,
-        leader: leader.map(|id| brokers.of(id)),
-        frozen: false,
-        size: None,
-        bytes_in: None,
-        bytes_out: None,
-        replicas,
-    };
+    description.leader = leader.map(|id| brokers.of(id));
+    description.frozen = false;
+    (description.size, description.bytes_in) = (None, None);
     // Names are only looked up for what may be moved: the others count as what they already take.
     if description.replicas.iter().any(|replica| replica.replace) {
         let key = TopicPartition::new(name.clone(), number);
         let size = facts.disks.and_then(|disks| disks.sizes.get(&key));
         description.size = size.map(|size| (*size).min(planner::MAX_FIGURE));
         description.bytes_in = facts.loads.and_then(|loads| loads.partition(&key));
-        description.frozen = facts.reassignments.0.contains_key(&key) || facts.busy.contains(&key);
+        description.frozen = facts.is_moving(&key);
     }
-    description
 }
 
 /// Holds a move against the facts once more, in names.
@@ -479,7 +512,7 @@ fn check(facts: &Facts<'_>, order: &PartitionMove) -> Result<(), &'static str> {
     if !partition.isr.iter().any(keeps_copy) {
         return Err("no live in-sync replica is kept");
     }
-    if facts.reassignments.0.contains_key(&order.partition) || facts.busy.contains(&order.partition) {
+    if facts.is_moving(&order.partition) {
         return Err("it is being reassigned");
     }
     Ok(())
