@@ -10,9 +10,10 @@ use planner::{BrokerState, Limits, Plan, Problem, ProblemError, RackOutcome, Why
 use thiserror::Error;
 
 use crate::attributes::{
-    DeadBrokers, Disks, Liveness, Maintenance, OngoingReassignments, ToBeReplaced, Topics,
+    DeadBroker, DeadBrokers, Disks, Liveness, Maintenance, OngoingReassignments, ToBeReplaced, Topics,
 };
 use crate::event::PartitionMove;
+use crate::holders::Holders;
 
 pub mod balance;
 pub mod network;
@@ -198,17 +199,39 @@ pub fn heal(facts: &Facts<'_>, limits: &Limits) -> Result<Healing, PlanningError
     Ok(if fewer { with_all } else { avoiding })
 }
 
+/// Who is dead. Mostly that is one broker or a few, for which a list answers sooner than a map, and each replica is asked for.
+enum Dead<'a> {
+    Few(Vec<BrokerId>),
+    Many(&'a BTreeMap<BrokerId, DeadBroker>),
+}
+
+impl<'a> Dead<'a> {
+    const FEW: usize = 8;
+
+    fn of(facts: &Facts<'a>) -> Self {
+        let dead = &facts.dead.dead;
+        if dead.len() <= Self::FEW { Self::Few(dead.keys().copied().collect()) } else { Self::Many(dead) }
+    }
+
+    fn contains(&self, id: &BrokerId) -> bool {
+        match self {
+            Self::Few(few) => few.contains(id),
+            Self::Many(many) => many.contains_key(id),
+        }
+    }
+}
+
 /// A longer list of replicas is left to the planner to make sense of.
 const USUAL_REPLICAS: usize = 32;
 
 /// What a plan brings where each replica on a dead broker is of a partition that is being moved, as it is in each look while moves
 /// are under way: nothing. That need not be reckoned from all partitions.
 fn all_busy(facts: &Facts<'_>) -> Option<Healing> {
-    let mut unhealed = Vec::new();
+    let (is_dead, mut unhealed) = (Dead::of(facts), Vec::new());
     for (name, topic) in &facts.topics.0 {
         for (number, partition) in (0..).zip(&topic.partitions) {
             let replicas = &partition.replicas;
-            let mut dead = replicas.iter().filter(|id| facts.dead.dead.contains_key(id)).peekable();
+            let mut dead = replicas.iter().filter(|id| is_dead.contains(id)).peekable();
             if dead.peek().is_none() {
                 continue;
             }
@@ -288,13 +311,7 @@ impl<'a> Described<'a> {
         let topics = facts.topics;
         let mut ids: BTreeSet<BrokerId> = facts.liveness.live.keys().copied().collect();
         ids.extend(facts.dead.dead.keys());
-        let mut last = None;
-        for id in topics.0.values().flat_map(|t| &t.partitions).flat_map(|p| &p.replicas) {
-            if last != Some(*id) {
-                ids.insert(*id);
-            }
-            last = Some(*id);
-        }
+        ids.extend(Holders::of(&topics.0).ids());
         let brokers = Ordinals::new(ids);
         let mut builder = Problem::builder(u32::try_from(topics.0.len()).unwrap_or(u32::MAX));
         let racks = racks(facts);
@@ -306,11 +323,11 @@ impl<'a> Described<'a> {
         }
         let mut partitions = Vec::with_capacity(topics.0.values().map(|topic| topic.partitions.len()).sum());
         let mut refused = Vec::new();
-        let mut description = planner::Partition::default();
+        let (dead, mut description) = (Dead::of(facts), planner::Partition::default());
         for (topic_ordinal, (name, topic)) in (0..).zip(&topics.0) {
             description.topic = topic_ordinal;
             for (number, partition) in (0..).zip(&topic.partitions) {
-                describe_partition(facts, &brokers, (name, number), partition, &mut description);
+                describe_partition(facts, (&brokers, &dead), (name, number), partition, &mut description);
                 match builder.add_partition(&description) {
                     Ok(_) => partitions.push((name, number, partition)),
                     Err(why) => {
@@ -463,7 +480,7 @@ fn describe_broker(
 /// Describes a partition whose topic is described already.
 fn describe_partition(
     facts: &Facts<'_>,
-    brokers: &Ordinals,
+    (brokers, dead): (&Ordinals, &Dead<'_>),
     (name, number): (&TopicName, i32),
     partition: &Partition,
     description: &mut planner::Partition,
@@ -472,7 +489,7 @@ fn describe_partition(
     description.replicas.extend(partition.replicas.iter().map(|id| planner::Replica {
         broker: brokers.of(*id),
         in_sync: partition.isr.contains(id),
-        replace: facts.dead.dead.contains_key(id),
+        replace: dead.contains(id),
     }));
     let leader = partition.leader.filter(|id| partition.replicas.contains(id));
     description.leader = leader.map(|id| brokers.of(id));
