@@ -56,6 +56,7 @@ pub mod guard;
 pub mod step;
 
 mod dispatch;
+mod holders;
 mod orders;
 
 mod reassigned;

@@ -10,9 +10,10 @@ use planner::{BrokerState, Limits, Plan, Problem, ProblemError, RackOutcome, Why
 use thiserror::Error;
 
 use crate::attributes::{
-    DeadBrokers, Disks, Liveness, Maintenance, OngoingReassignments, ToBeReplaced, Topics,
+    DeadBroker, DeadBrokers, Disks, Liveness, Maintenance, OngoingReassignments, ToBeReplaced, Topics,
 };
 use crate::event::PartitionMove;
+use crate::holders::Holders;
 
 pub mod balance;
 pub mod network;
@@ -50,6 +51,11 @@ impl Facts<'_> {
     /// Whether a broker may get new replicas, whatever choice there is.
     pub fn may_take(&self, id: BrokerId) -> bool {
         self.broker_state(id, false) == BrokerState::Alive
+    }
+
+    /// Whether a partition is being moved, by us or by somebody else.
+    fn is_moving(&self, key: &TopicPartition) -> bool {
+        self.reassignments.0.contains_key(key) || self.busy.contains(key)
     }
 
     fn broker_state(&self, id: BrokerId, avoiding: bool) -> BrokerState {
@@ -180,6 +186,9 @@ pub enum PlanningError {
 /// # Errors
 /// The plan was refused by the auditor or contradicts the facts: an error in this program. Nothing of it may be used.
 pub fn heal(facts: &Facts<'_>, limits: &Limits) -> Result<Healing, PlanningError> {
+    if let Some(busy) = all_busy(facts) {
+        return Ok(busy);
+    }
     let avoiding = heal_once(facts, limits, true)?;
     let lacking = avoiding.unhealed.iter().any(|unhealed| unhealed.why.lacks_targets());
     if !lacking || facts.avoid.is_empty() {
@@ -188,6 +197,58 @@ pub fn heal(facts: &Facts<'_>, limits: &Limits) -> Result<Healing, PlanningError
     let with_all = heal_once(facts, limits, false)?;
     let fewer = with_all.unhealed.len() < avoiding.unhealed.len();
     Ok(if fewer { with_all } else { avoiding })
+}
+
+/// Who is dead. Mostly that is one broker or a few, for which a list answers sooner than a map, and each replica is asked for.
+enum Dead<'a> {
+    Few(Vec<BrokerId>),
+    Many(&'a BTreeMap<BrokerId, DeadBroker>),
+}
+
+impl<'a> Dead<'a> {
+    const FEW: usize = 8;
+
+    fn of(facts: &Facts<'a>) -> Self {
+        let dead = &facts.dead.dead;
+        if dead.len() <= Self::FEW { Self::Few(dead.keys().copied().collect()) } else { Self::Many(dead) }
+    }
+
+    fn contains(&self, id: &BrokerId) -> bool {
+        match self {
+            Self::Few(few) => few.contains(id),
+            Self::Many(many) => many.contains_key(id),
+        }
+    }
+}
+
+/// A longer list of replicas is left to the planner to make sense of.
+const USUAL_REPLICAS: usize = 32;
+
+/// What a plan brings where each replica on a dead broker is of a partition that is being moved, as it is in each look while moves
+/// are under way: nothing. That need not be reckoned from all partitions.
+fn all_busy(facts: &Facts<'_>) -> Option<Healing> {
+    let (is_dead, mut unhealed) = (Dead::of(facts), Vec::new());
+    for (name, topic) in &facts.topics.0 {
+        for (number, partition) in (0..).zip(&topic.partitions) {
+            let replicas = &partition.replicas;
+            let mut dead = replicas.iter().filter(|id| is_dead.contains(id)).peekable();
+            if dead.peek().is_none() {
+                continue;
+            }
+            let key = TopicPartition::new(name.clone(), number);
+            let is_twice = |(at, id): (usize, &BrokerId)| replicas[..at].contains(id);
+            let is_odd = replicas.len() > USUAL_REPLICAS || replicas.iter().enumerate().any(is_twice);
+            if is_odd || !facts.is_moving(&key) {
+                return None;
+            }
+            unhealed.extend(dead.map(|id| Unhealed {
+                partition: key.clone(),
+                broker: *id,
+                why: Unhealable::Busy,
+            }));
+        }
+    }
+    Some(Healing { moves: Vec::new(), unhealed })
 }
 
 fn heal_once(facts: &Facts<'_>, limits: &Limits, avoiding: bool) -> Result<Healing, PlanningError> {
@@ -250,13 +311,7 @@ impl<'a> Described<'a> {
         let topics = facts.topics;
         let mut ids: BTreeSet<BrokerId> = facts.liveness.live.keys().copied().collect();
         ids.extend(facts.dead.dead.keys());
-        let mut last = None;
-        for id in topics.0.values().flat_map(|t| &t.partitions).flat_map(|p| &p.replicas) {
-            if last != Some(*id) {
-                ids.insert(*id);
-            }
-            last = Some(*id);
-        }
+        ids.extend(Holders::of(&topics.0).ids());
         let brokers = Ordinals::new(ids);
         let mut builder = Problem::builder(u32::try_from(topics.0.len()).unwrap_or(u32::MAX));
         let racks = racks(facts);
@@ -266,11 +321,13 @@ impl<'a> Described<'a> {
                 .add_broker(&broker)
                 .map_err(|why| PlanningError::DescribeBroker { broker: *id, why: why.to_string() })?;
         }
-        let mut partitions = Vec::new();
+        let mut partitions = Vec::with_capacity(topics.0.values().map(|topic| topic.partitions.len()).sum());
         let mut refused = Vec::new();
+        let (dead, mut description) = (Dead::of(facts), planner::Partition::default());
         for (topic_ordinal, (name, topic)) in (0..).zip(&topics.0) {
+            description.topic = topic_ordinal;
             for (number, partition) in (0..).zip(&topic.partitions) {
-                let description = describe_partition(facts, &brokers, topic_ordinal, name, number, partition);
+                describe_partition(facts, (&brokers, &dead), (name, number), partition, &mut description);
                 match builder.add_partition(&description) {
                     Ok(_) => partitions.push((name, number, partition)),
                     Err(why) => {
@@ -420,39 +477,32 @@ fn describe_broker(
     }
 }
 
+/// Describes a partition whose topic is described already.
 fn describe_partition(
     facts: &Facts<'_>,
-    brokers: &Ordinals,
-    topic: u32,
-    name: &TopicName,
-    number: i32,
+    (brokers, dead): (&Ordinals, &Dead<'_>),
+    (name, number): (&TopicName, i32),
     partition: &Partition,
-) -> planner::Partition {
-    let replicas = partition.replicas.iter().map(|id| planner::Replica {
+    description: &mut planner::Partition,
+) {
+    description.replicas.clear();
+    description.replicas.extend(partition.replicas.iter().map(|id| planner::Replica {
         broker: brokers.of(*id),
         in_sync: partition.isr.contains(id),
-        replace: facts.dead.dead.contains_key(id),
-    });
-    let replicas: Vec<planner::Replica> = replicas.collect();
+        replace: dead.contains(id),
+    }));
     let leader = partition.leader.filter(|id| partition.replicas.contains(id));
-    let mut description = planner::Partition {
-        topic,
-        leader: leader.map(|id| brokers.of(id)),
-        frozen: false,
-        size: None,
-        bytes_in: None,
-        bytes_out: None,
-        replicas,
-    };
+    description.leader = leader.map(|id| brokers.of(id));
+    description.frozen = false;
+    (description.size, description.bytes_in) = (None, None);
     // Names are only looked up for what may be moved: the others count as what they already take.
     if description.replicas.iter().any(|replica| replica.replace) {
         let key = TopicPartition::new(name.clone(), number);
         let size = facts.disks.and_then(|disks| disks.sizes.get(&key));
         description.size = size.map(|size| (*size).min(planner::MAX_FIGURE));
         description.bytes_in = facts.loads.and_then(|loads| loads.partition(&key));
-        description.frozen = facts.reassignments.0.contains_key(&key) || facts.busy.contains(&key);
+        description.frozen = facts.is_moving(&key);
     }
-    description
 }
 
 /// Holds a move against the facts once more, in names.
@@ -479,7 +529,7 @@ fn check(facts: &Facts<'_>, order: &PartitionMove) -> Result<(), &'static str> {
     if !partition.isr.iter().any(keeps_copy) {
         return Err("no live in-sync replica is kept");
     }
-    if facts.reassignments.0.contains_key(&order.partition) || facts.busy.contains(&order.partition) {
+    if facts.is_moving(&order.partition) {
         return Err("it is being reassigned");
     }
     Ok(())

@@ -101,6 +101,13 @@ pub(crate) fn lost(doing: &'static str) -> ClientError {
     ClientError::Timeout { at: "the controller".to_owned(), limit_ms: crate::time::millis(LIMIT), doing }
 }
 
+/// What the question for topics or reassignments brings, where it is not answered.
+fn told_topics(world: &World, client: Client, doing: &'static str) -> Result<(), ClientError> {
+    let limit_ms = crate::time::millis(LIMIT);
+    let silent = || ClientError::Timeout { at: "any broker".to_owned(), limit_ms, doing };
+    if world.hides_topics(client) { Err(silent()) } else { Ok(()) }
+}
+
 fn nobody() -> ClientError {
     ClientError::Unreachable { at: "any broker".to_owned(), why: "none answers".to_owned() }
 }
@@ -127,6 +134,7 @@ impl Reader for Access {
     fn topics<'a>(&'a self, at: &'a BrokerAddress) -> BoxFuture<'a, Result<TopicTable, ClientError>> {
         self.with(|world| {
             let broker = world.reach(self.client, at, LIMIT)?;
+            told_topics(world, self.client, "reading topics")?;
             Ok(world.topics_known_to(broker).0.clone())
         })
     }
@@ -134,6 +142,7 @@ impl Reader for Access {
     fn describe<'a>(&'a self, names: &'a [TopicName]) -> BoxFuture<'a, Result<TopicTable, ClientError>> {
         self.with(|world| {
             let broker = self.anyone(world)?;
+            told_topics(world, self.client, "reading topics")?;
             Ok(known_to(world, broker, names))
         })
     }
@@ -150,6 +159,7 @@ impl Reader for Access {
             if brokers.len() < count.min(world.addresses().len()).clamp(1, 2) {
                 return Err(nobody());
             }
+            told_topics(world, self.client, "reading topics")?;
             Ok(brokers.into_iter().map(|broker| known_to(world, broker, names)).collect())
         })
     }
@@ -157,6 +167,7 @@ impl Reader for Access {
     fn reassignments(&self) -> BoxFuture<'_, Result<Reassignments, ClientError>> {
         self.with(|world| {
             self.any(world)?;
+            told_topics(world, self.client, "listing reassignments")?;
             Ok(world.reassignments())
         })
     }

@@ -27,6 +27,7 @@
 //! | `agent-silent b3` | its agent does not report | yes |
 //! | `stats-lag 90s` | reports come so much later | yes |
 //! | `stats-unreachable` | nobody reaches the stats topic: reports are lost, none are read | yes |
+//! | `topics-unreadable` | we are told neither topics nor reassignments; who is alive we are, and orders are taken | yes |
 //! | `answers-lost` | what we order is done, and no answer to it reaches us | yes |
 //! | `rack-down r1` | all brokers of the rack lose power | |
 //! | `traffic orders x3` | three times the usual traffic of the topic | yes |
@@ -98,6 +99,8 @@ pub enum Fault {
     StatsLag(Duration),
     /// `stats-unreachable`
     StatsUnreachable,
+    /// `topics-unreadable`
+    TopicsUnreadable,
     /// `answers-lost`
     AnswersLost,
     /// `rack-down`
@@ -129,6 +132,7 @@ impl Fault {
                 | Self::AgentSilent(_)
                 | Self::StatsLag(_)
                 | Self::StatsUnreachable
+                | Self::TopicsUnreadable
                 | Self::AnswersLost
                 | Self::Traffic(..)
         )
@@ -267,6 +271,7 @@ impl fmt::Display for Fault {
             Self::AgentSilent(who) => write!(f, "agent-silent {who}"),
             Self::StatsLag(time) => write!(f, "stats-lag {}", short(*time)),
             Self::StatsUnreachable => f.write_str("stats-unreachable"),
+            Self::TopicsUnreadable => f.write_str("topics-unreadable"),
             Self::AnswersLost => f.write_str("answers-lost"),
             Self::RackDown(rack) => write!(f, "rack-down {rack}"),
             Self::Traffic(topic, permille) => write!(f, "traffic {topic} x{}", factor(*permille)),
@@ -331,6 +336,7 @@ pub(crate) enum Lasting {
     Silent(usize),
     StatsLag,
     StatsUnreachable,
+    TopicsUnreadable,
     AnswersLost,
     Traffic(usize),
 }

@@ -3,6 +3,7 @@
 //! An execution is advanced in three moves: `settle` what came of its last act, look at the cluster, choose
 //! the next act. What it is about to do is in the journal before it is done; what it did is found again by looking.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -175,9 +176,9 @@ pub enum StepKind {
 /// One move and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MoveState {
-    /// The move.
+    /// The move. Shared: it never changes, and every cycle copies its execution.
     #[serde(flatten)]
-    pub order: PartitionMove,
+    pub order: Arc<PartitionMove>,
     /// Where it stands.
     pub phase: MovePhase,
     /// How often it was submitted, or cancelled, without effect.
@@ -235,6 +236,7 @@ impl MovePhase {
 
 impl From<PartitionMove> for MoveState {
     fn from(order: PartitionMove) -> Self {
+        let order = Arc::new(order);
         Self { order, phase: MovePhase::Waiting, tries: 0, look_from: Tick::default(), unlisted_since: None }
     }
 }

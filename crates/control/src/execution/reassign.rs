@@ -177,7 +177,7 @@ fn mark_cancelled(
         }
         m.phase = MovePhase::Cancelling { why };
         m.tries = m.tries.saturating_add(1);
-        to_cancel.push(m.order.clone());
+        to_cancel.push(PartitionMove::clone(&m.order));
     }
     to_cancel
 }
@@ -236,7 +236,7 @@ fn next_wave(work: &mut Reassign, view: &View<'_>, limits: &ExecutionLimits, loa
         m.phase = MovePhase::Submitting;
         m.tries = m.tries.saturating_add(1);
         m.unlisted_since = None;
-        moves.push(m.order.clone());
+        moves.push(PartitionMove::clone(&m.order));
     }
     Next::Act(ReassignStep::Submit { moves })
 }

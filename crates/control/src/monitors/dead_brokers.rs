@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster::{BrokerAddress, BrokerId, TopicTable};
+use cluster::{BrokerAddress, BrokerId};
 use serde::{Deserialize, Serialize};
 
 use super::{flapping, kinds, maintenance};
@@ -29,6 +29,7 @@ use crate::attributes::{
 };
 use crate::config::HumanDuration;
 use crate::finding::{Finding, Severity, Target};
+use crate::holders::Holders;
 use crate::incident::{ClosedIncident, Incident};
 use crate::plugin::{Flow, Monitor};
 use crate::state::{Fact, State, Unknown};
@@ -527,44 +528,6 @@ fn still_dead(subject: &Target, waits_for: &str) -> Finding {
 /// In whole seconds, rounded up: a grace that has hardly begun is shown in full.
 fn whole_seconds(duration: Duration) -> HumanDuration {
     HumanDuration::seconds(duration.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX))
-}
-
-/// Every broker that is in a replica list. Ids are small in practice, so that a table answers; others are in a set.
-struct Holders {
-    small: Vec<bool>,
-    others: BTreeSet<BrokerId>,
-}
-
-impl Holders {
-    const SMALL: usize = 1 << 14;
-
-    fn of(topics: &TopicTable) -> Self {
-        let mut holders = Self { small: Vec::new(), others: BTreeSet::new() };
-        for id in topics.values().flat_map(|topic| &topic.partitions).flat_map(|p| &p.replicas) {
-            match usize::try_from(id.0) {
-                Ok(at) if at < Self::SMALL => {
-                    if at >= holders.small.len() {
-                        holders.small.resize(at + 1, false);
-                    }
-                    holders.small[at] = true;
-                }
-                _ => {
-                    holders.others.insert(*id);
-                }
-            }
-        }
-        holders
-    }
-
-    fn contains(&self, id: BrokerId) -> bool {
-        let small = usize::try_from(id.0).ok().and_then(|at| self.small.get(at));
-        small.is_some_and(|held| *held) || self.others.contains(&id)
-    }
-
-    fn ids(&self) -> impl Iterator<Item = BrokerId> {
-        let small = (0..).zip(&self.small).filter(|(_, held)| **held).map(|(id, _)| BrokerId(id));
-        small.chain(self.others.iter().copied())
-    }
 }
 
 #[cfg(test)]

@@ -94,6 +94,7 @@ pub(super) fn of_fault(fault: &Fault, lasting: Option<Duration>, cluster: &Clust
         Fault::FrozenMetadata(who) => format!("The metadata of {who} stand still{time}. Most of the others outvote it."),
         Fault::AgentSilent(who) => format!("The agent of {who} does not report{time}. Healing does not need it."),
         Fault::StatsUnreachable => format!("The stats topic cannot be read{time}. Healing does not need it."),
+        Fault::TopicsUnreadable => format!("Nobody tells us topics and reassignments{time}."),
         Fault::AnswersLost => format!("What is ordered is done, and no answer arrives{time}."),
         Fault::StatsLag(lag) => format!("The agents' reports come {} late{time}.", HumanDuration(*lag)),
         Fault::RackDown(rack) => of_rack(rack, cluster),

@@ -180,7 +180,7 @@ impl Eyes {
         let broker = agreeing[turn];
         self.turn = self.turn.wrapping_add(1);
         let Ok(from) = world.reach(Client::Us, &broker.address, LIMIT) else { return };
-        if world.reach_any(Client::Us, 0).is_err() {
+        if world.reach_any(Client::Us, 0).is_err() || world.hides_topics(Client::Us) {
             return;
         }
         self.read[1] = Some(world.now());
@@ -194,13 +194,9 @@ impl Eyes {
 
     fn read_disks(&mut self, world: &World, tick: Tick) {
         let Some((liveness, _)) = &self.liveness else { return };
-        let reached = liveness.live.values().filter_map(|broker| {
-            let number = world.reach(Client::Us, &broker.address, LIMIT).ok()?;
-            Some((broker.id, world.log_dirs_of(number)))
-        });
-        let answers: Vec<_> = reached.collect();
-        let disks = Disks::of(answers.iter().map(|(id, dirs)| (*id, dirs.as_slice())));
-        keep(&mut self.disks, disks, tick);
+        let reach = |broker: &Broker| world.reach(Client::Us, &broker.address, LIMIT).ok();
+        let reached: Vec<usize> = liveness.live.values().filter_map(reach).collect();
+        keep(&mut self.disks, world.disks_of(&reached), tick);
     }
 
     /// Probes every broker that was ever seen.

@@ -122,9 +122,7 @@ impl Judge {
 
     /// Looks at an act before it is carried out: it must be in the journal, rest on fresh facts, and be wanted.
     pub(super) fn act(&mut self, world: &World, act: &Sent<'_>) {
-        let journaled = act.store.get(&format!("executions/{}", act.execution.0));
-        let journaled = journaled.and_then(|value| serde_json::from_value::<Execution>(value.clone()).ok());
-        if act.execution.0 != 0 && journaled.is_none_or(|journaled| journaled.sequence < act.sequence) {
+        if act.execution.0 != 0 && act.journaled().is_none_or(|sequence| sequence < act.sequence) {
             self.wrong(format!(
                 "act {} of execution {} is not in the journal",
                 act.sequence, act.execution.0
@@ -361,6 +359,18 @@ pub(super) struct Sent<'a> {
 }
 
 impl Sent<'_> {
+    /// The number of the last act that the journal has of its execution. At the first act the journal is read in full; of
+    /// those that follow, with thousands of moves perhaps, the number alone.
+    fn journaled(&self) -> Option<u32> {
+        let value = self.store.get(&format!("executions/{}", self.execution.0))?;
+        if self.sequence <= 1 {
+            return serde_json::from_value::<Execution>(value.clone())
+                .ok()
+                .map(|execution| execution.sequence);
+        }
+        value.get("sequence")?.as_u64().and_then(|sequence| u32::try_from(sequence).ok())
+    }
+
     /// Which of the facts that it rests on is missing or too old.
     fn stale(&self) -> Option<String> {
         let stale = self.too_old::<Liveness>(LIVENESS_AGE);

@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use brokerstats::BrokerStats;
-use cluster::{BrokerId, TopicName, TopicPartition};
+use cluster::{BrokerId, TopicPartition};
 use control::state::NamedValue;
 use control::{BrokerReport, BrokerReports, Now, Tick, Timestamp};
 
-use crate::world::{Client, World};
+use crate::world::{Client, Report, World};
 
 /// What was read is shown anew after this time: what the monitors make of it bears half a minute.
 const SHOW_EVERY: Duration = Duration::from_secs(30);
@@ -23,8 +22,6 @@ pub(super) struct Reports {
     received: BTreeMap<BrokerId, Tick>,
     /// When everything was read: what comes later is younger than that, whatever clocks say.
     read_at: Option<Tick>,
-    /// The names of topics, each once.
-    names: BTreeMap<String, TopicName>,
     shown: Option<(Arc<BrokerReports>, Tick)>,
 }
 
@@ -38,8 +35,8 @@ impl Reports {
         let Ok((reports, next)) = read else { return };
         self.offset = next;
         let oldest = self.read_at.replace(now.tick).map_or(Duration::MAX, |at| now.tick.since(at));
-        for (appended_ms, stats) in reports {
-            self.gather(&stats, appended_ms, now, oldest);
+        for (appended_ms, report) in reports {
+            self.gather(world, &report, appended_ms, now, oldest);
         }
         let fresh = |(_, as_of): &(_, Tick)| now.tick.since(*as_of) < SHOW_EVERY;
         if !self.shown.as_ref().is_some_and(fresh) {
@@ -47,28 +44,21 @@ impl Reports {
         }
     }
 
-    fn gather(&mut self, stats: &BrokerStats, appended_ms: i64, now: Now, oldest: Duration) {
-        let id = BrokerId(stats.id);
-        let made = Timestamp(stats.timestamp);
+    fn gather(&mut self, world: &World, report: &Report, appended_ms: i64, now: Now, oldest: Duration) {
+        let id = world.reporter(report);
+        let made = Timestamp(report.timestamp);
         if self.gathered.brokers.get(&id).is_some_and(|before| before.made > made) {
             return;
         }
         let rate = |rate: i64| u64::try_from(rate).ok();
-        let names = &mut self.names;
-        let partitions = stats.leader_replica_stats.iter().filter_map(|replica| {
-            let name = match names.get(&replica.topic) {
-                Some(name) => name.clone(),
-                None => names.entry(replica.topic.clone()).or_insert(replica.topic.as_str().into()).clone(),
-            };
-            let at = TopicPartition { topic: name, partition: replica.partition };
-            Some((at, rate(replica.bytes_in_15_min_mean_rate)?))
-        });
+        let (bytes_in, bytes_out) = world.rates(report);
+        let partitions = world.quarter_rates(report).filter_map(|(at, bytes_in)| Some((at, rate(bytes_in)?)));
         let report = BrokerReport {
             made,
             age: now.wall.since(Timestamp(appended_ms)).min(oldest),
-            failure: stats.failure_detail.clone().filter(|_| stats.has_failure),
-            leaders_bytes_in_per_second: rate(stats.leaders_bytes_in_1_min_rate),
-            leaders_bytes_out_per_second: rate(stats.leaders_bytes_out_1_min_rate),
+            failure: None,
+            leaders_bytes_in_per_second: rate(bytes_in),
+            leaders_bytes_out_per_second: rate(bytes_out),
             partitions_bytes_in_per_second: Arc::new(partitions.collect()),
         };
         self.gathered.brokers.insert(id, report);

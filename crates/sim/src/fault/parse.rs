@@ -234,6 +234,7 @@ impl<'a> Words<'a> {
             "agent-silent" => Fault::AgentSilent(self.who()?),
             "stats-lag" => Fault::StatsLag(self.time()?),
             "stats-unreachable" => Fault::StatsUnreachable,
+            "topics-unreadable" => Fault::TopicsUnreadable,
             "answers-lost" => Fault::AnswersLost,
             "rack-down" => {
                 let read = |word: &'a str| Some(word.to_owned());

@@ -21,6 +21,8 @@ at 5s frozen-metadata b2
 at 5s agent-silent b4 for 250ms
 at 5s stats-lag 1m30s
 at 5s stats-unreachable for 10m
+at 5s topics-unreadable for 2m
+at 5s answers-lost
 at 5s rack-down r1
 at 5s traffic orders x3 for 1h
 at 5s traffic orders x0.25
@@ -137,6 +139,7 @@ fn fault() -> impl Strategy<Value = Fault> {
         Just(Fault::CrashUs),
         Just(Fault::AnotherCluster),
         Just(Fault::StatsUnreachable),
+        Just(Fault::TopicsUnreadable),
         Just(Fault::AnswersLost),
         Just(Fault::Calm),
     ]

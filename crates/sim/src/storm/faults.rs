@@ -58,7 +58,8 @@ impl Plan {
             plan.add(random.below(LAST), &format!("rack-down r{rack}"));
         }
         if random.chance(100) {
-            plan.cut_us_off(shape, random);
+            let (second, lasts) = (random.below(LAST), random.between(10, 300));
+            plan.cut_us_off(shape, second, lasts);
         }
         for _ in 0..random.below(4) {
             plan.add(random.below(END.as_secs()), "crash us");
@@ -78,6 +79,9 @@ impl Plan {
         }
         if random.chance(250) {
             plan.order_something(shape, random);
+        }
+        if random.chance(60) {
+            plan.blind(shape, random);
         }
         plan.deeds.sort_by_key(|(when, _)| *when);
         plan
@@ -113,12 +117,29 @@ impl Plan {
         }
     }
 
-    /// We reach no broker any more, for some time.
-    fn cut_us_off(&mut self, shape: &Shape, random: &mut Random) {
-        let (second, lasts) = (random.below(LAST), random.between(10, 300));
+    /// We reach no broker any more, for so many seconds.
+    fn cut_us_off(&mut self, shape: &Shape, second: u64, lasts: u64) {
         for id in 1..=shape.brokers {
             self.add(second, &format!("isolate b{id} from us for {lasts}s"));
         }
+    }
+
+    /// What is known grows old while something is to be done: a broker dies while nobody tells us topics, or people let us go on
+    /// while we reach nobody.
+    fn blind(&mut self, shape: &Shape, random: &mut Random) {
+        let begin = random.below(LAST - 600);
+        if random.chance(500) {
+            let lasts = random.between(120, 600);
+            self.add(begin, &format!("topics-unreadable for {lasts}s"));
+            self.add(begin + random.below(lasts), "kill any");
+            return;
+        }
+        // Longer than a session and the longest grace together.
+        let (cut, lasts) = (begin + random.between(150, 240), random.between(60, 240));
+        self.order(begin, OrderKind::Pause);
+        self.add(begin, "kill any");
+        self.cut_us_off(shape, cut, lasts);
+        self.order(cut + random.below(lasts), OrderKind::Resume);
     }
 
     fn order_something(&mut self, shape: &Shape, random: &mut Random) {

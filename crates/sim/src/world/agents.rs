@@ -1,35 +1,111 @@
 //! The agents: one on each broker's host, which reports BrokerStats to the stats topic.
 
-use std::collections::BTreeMap;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+use brokerstats::{BrokerStats, Codec, Quality, ReplicaStat};
+use cluster::{BrokerId, ClusterId, TopicPartition};
 
 use super::{Event, World};
 use crate::fault::Lasting;
 use crate::settings::Agents;
 use crate::time::{Moment, millis};
-use brokerstats::{BrokerStats, Codec, Quality, ReplicaStat};
 
 /// All agents.
 pub(super) struct AgentStation {
     settings: Agents,
-    codec: Codec,
+    /// Made for the first who reads a report, as it is made of a schema that has to be parsed; `None` if that fails.
+    codec: OnceCell<Option<Codec>>,
     /// How much later reports come.
     pub(super) lag: Duration,
     /// Reports on their way.
-    late: BTreeMap<u64, Arc<BrokerStats>>,
+    late: BTreeMap<u64, Arc<Report>>,
     sent: u64,
 }
 
 impl AgentStation {
-    /// Agents, unless the schema of their reports cannot be used.
-    pub(super) fn new(settings: Agents) -> Option<Self> {
-        let codec = Codec::new().ok()?;
-        Some(Self { settings, codec, lag: Duration::ZERO, late: BTreeMap::new(), sent: 0 })
+    pub(super) fn new(settings: Agents) -> Self {
+        Self { settings, codec: OnceCell::new(), lag: Duration::ZERO, late: BTreeMap::new(), sent: 0 }
     }
 
-    pub(super) fn codec(&self) -> &Codec {
-        &self.codec
+    pub(super) fn codec(&self) -> Option<&Codec> {
+        self.codec.get_or_init(|| Codec::new().ok()).as_ref()
+    }
+}
+
+/// What an agent has measured. Most reports are read by nobody: they are put into words when somebody does.
+pub(crate) struct Report {
+    /// The broker, as the world numbers it.
+    broker: usize,
+    /// When it was made, in milliseconds since 1970.
+    pub(crate) timestamp: i64,
+    cluster_id: ClusterId,
+    dirs: Vec<DirReport>,
+    /// The daily curve at that moment, in thousandths of the mean, and its mean over the last quarter of an hour.
+    present: u64,
+    quarter: u64,
+    led: Vec<Led>,
+    followed: Vec<Followed>,
+}
+
+struct DirReport {
+    path: Arc<str>,
+    total: u64,
+    usable: u64,
+    failed: bool,
+}
+
+/// A replica that leads.
+struct Led {
+    p: usize,
+    moving: bool,
+    under_replicated: bool,
+    /// What is produced, in bytes per second on the mean of a day.
+    mean: u64,
+    /// Bytes that were ever appended to the log, and how many of them are kept.
+    end: u64,
+    kept: u64,
+}
+
+/// A replica that does not lead.
+struct Followed {
+    p: usize,
+    moving: bool,
+    bytes: u64,
+}
+
+impl Report {
+    fn replicas(&self) -> usize {
+        self.led.len() + self.followed.len()
+    }
+
+    /// What it takes in memory as agents send it, counted on a 64-bit machine.
+    pub(super) fn size(&self) -> usize {
+        1_000 + 300 * self.led.len() + 80 * self.followed.len()
+    }
+
+    fn tell_disks(&self, stats: &mut BrokerStats) {
+        let (mut free, mut total) = (0_u64, 0_u64);
+        for dir in &self.dirs {
+            stats.log_dirs.push(dir.path.to_string());
+            stats.log_dir_total_bytes.push(signed(dir.total));
+            stats.log_dir_usable_bytes.push(signed(dir.usable));
+            // 56 is Kafka's KAFKA_STORAGE_ERROR.
+            stats.log_dir_errors.push(if dir.failed { 56 } else { 0 });
+            free = free.saturating_add(dir.usable);
+            total = total.saturating_add(dir.total);
+        }
+        stats.free_disk_space_in_bytes = signed(free);
+        stats.total_disk_space_in_bytes = signed(total);
+        stats.log_files_path = Some(stats.log_dirs.join(","));
+    }
+}
+
+impl Led {
+    fn bytes_in(&self, permille: u64) -> i64 {
+        signed(self.mean.saturating_mul(permille) / 1000)
     }
 }
 
@@ -59,11 +135,11 @@ impl World {
         if !self.runs(broker) || self.lasting.contains_key(&Lasting::Silent(broker)) {
             return;
         }
-        let stats = Arc::new(self.stats_of(broker));
+        let report = Arc::new(self.measure(broker));
         let Some(agents) = &mut self.agents else { return };
         agents.sent += 1;
         let number = agents.sent;
-        agents.late.insert(number, stats);
+        agents.late.insert(number, report);
         if lag.is_zero() {
             self.arrives(number);
         } else {
@@ -74,82 +150,118 @@ impl World {
     /// A report reaches the stats topic. One that cannot be written is dropped, as an agent does with its oldest.
     pub(super) fn arrives(&mut self, number: u64) {
         let Some(agents) = &mut self.agents else { return };
-        let Some(stats) = agents.late.remove(&number) else { return };
+        let Some(report) = agents.late.remove(&number) else { return };
         let topic = agents.settings.topic.clone();
-        self.append_report(&topic, stats);
+        self.append_report(&topic, report);
     }
 
-    fn stats_of(&self, broker: usize) -> BrokerStats {
+    /// What an agent measures at this moment.
+    fn measure(&self, broker: usize) -> Report {
         let it = &self.brokers[broker];
-        let wall = self.wall_ms();
-        let mut stats = BrokerStats::new(wall, it.broker.id.0);
-        stats.name = Some(it.broker.address.host.to_string());
-        stats.cluster_id = Some(self.settings.cluster_id.to_string());
-        stats.rack_id = it.broker.rack.as_ref().map(ToString::to_string);
+        let dir = |(dir, used): (&super::broker::DirModel, u64)| DirReport {
+            path: Arc::clone(&dir.path),
+            total: dir.total,
+            usable: dir.total.saturating_sub(used),
+            failed: dir.failed,
+        };
+        let (mut led, mut followed) = (Vec::new(), Vec::with_capacity(it.partitions.len()));
+        for p in it.partitions.keys().copied() {
+            let partition = &self.partitions[p];
+            let moving = partition.is_moving();
+            if partition.leader == Some(broker) {
+                let (end, kept) = self.log_of_leader(p);
+                let under_replicated = partition.isr.len() < partition.replicas.len();
+                led.push(Led { p, moving, under_replicated, mean: self.mean_rate(p), end, kept });
+            } else {
+                followed.push(Followed { p, moving, bytes: self.replica_bytes(p, broker) });
+            }
+        }
+        Report {
+            broker,
+            timestamp: self.wall_ms(),
+            cluster_id: self.settings.cluster_id.clone(),
+            dirs: it.dirs.iter().zip(self.used(broker)).map(dir).collect(),
+            present: self.permille_over(Duration::ZERO),
+            quarter: self.permille_over(QUARTER),
+            led,
+            followed,
+        }
+    }
+
+    /// A report as agents send it.
+    pub(super) fn stats_of(&self, report: &Report) -> BrokerStats {
+        let broker = &self.brokers[report.broker].broker;
+        let mut stats = BrokerStats::new(report.timestamp, broker.id.0);
+        stats.name = Some(broker.address.host.to_string());
+        stats.cluster_id = Some(report.cluster_id.to_string());
+        stats.rack_id = broker.rack.as_ref().map(ToString::to_string);
         stats.interval_ms =
             i64::try_from(millis(self.agents.as_ref().map_or(QUARTER, |a| a.settings.interval)))
                 .unwrap_or(i64::MAX);
-        self.report_disks(broker, &mut stats);
-        let (present, quarter) = (self.permille_over(Duration::ZERO), self.permille_over(QUARTER));
-        for p in it.partitions.keys() {
-            let partition = &self.partitions[*p];
-            let at = brokerstats::TopicPartition {
-                topic: self.topics[partition.topic].name.to_string(),
-                partition: partition.number,
-            };
-            if partition.is_moving() {
-                stats.in_reassignment_replicas.push(at.clone());
-            }
-            if partition.leader == Some(broker) {
-                self.report_led(*p, &at, (present, quarter), &mut stats);
-                stats.leader_replicas.push(at);
-            } else {
-                stats.follower_replicas.push(at);
-                stats.follower_log_size_in_bytes.push(signed(self.replica_bytes(*p, broker)));
-            }
+        report.tell_disks(&mut stats);
+        for replica in &report.led {
+            let at = self.told(replica.p);
+            self.tell_led(report, replica, &at, &mut stats);
+            stats.leader_replicas.push(at);
         }
-        stats.num_leaders = i32::try_from(stats.leader_replicas.len()).unwrap_or(i32::MAX);
-        stats.num_replicas = i32::try_from(it.partitions.len()).unwrap_or(i32::MAX);
+        for replica in &report.followed {
+            stats.follower_replicas.push(self.told(replica.p));
+            stats.follower_log_size_in_bytes.push(signed(replica.bytes));
+        }
+        let led = report.led.iter().filter(|replica| replica.moving).map(|replica| replica.p);
+        let followed = report.followed.iter().filter(|replica| replica.moving).map(|replica| replica.p);
+        let moving: BTreeSet<usize> = led.chain(followed).collect();
+        stats.in_reassignment_replicas = moving.into_iter().map(|p| self.told(p)).collect();
+        (stats.leaders_bytes_in_1_min_rate, stats.leaders_bytes_out_1_min_rate) = self.rates(report);
+        for replica in &report.led {
+            stats.leaders_bytes_in_15_min_rate += replica.bytes_in(report.quarter);
+            stats.leaders_bytes_out_15_min_rate += self.bytes_out(replica, report.quarter);
+        }
+        stats.num_leaders = i32::try_from(report.led.len()).unwrap_or(i32::MAX);
+        stats.num_replicas = i32::try_from(report.replicas()).unwrap_or(i32::MAX);
         stats
     }
 
-    fn report_disks(&self, broker: usize, stats: &mut BrokerStats) {
-        let it = &self.brokers[broker];
-        let (mut free, mut total) = (0_u64, 0_u64);
-        for (dir, used) in it.dirs.iter().zip(self.used(broker)) {
-            let usable = dir.total.saturating_sub(used);
-            stats.log_dirs.push(dir.path.to_string());
-            stats.log_dir_total_bytes.push(signed(dir.total));
-            stats.log_dir_usable_bytes.push(signed(usable));
-            // 56 is Kafka's KAFKA_STORAGE_ERROR.
-            stats.log_dir_errors.push(if dir.failed { 56 } else { 0 });
-            free = free.saturating_add(usable);
-            total = total.saturating_add(dir.total);
-        }
-        stats.free_disk_space_in_bytes = signed(free);
-        stats.total_disk_space_in_bytes = signed(total);
-        let dirs: Vec<&str> = it.dirs.iter().map(|dir| &*dir.path).collect();
-        stats.log_files_path = Some(dirs.join(","));
+    /// Bytes per second in and out, of all partitions that a reporting broker leads.
+    pub(crate) fn rates(&self, report: &Report) -> (i64, i64) {
+        let bytes_in = report.led.iter().map(|replica| replica.bytes_in(report.present)).sum();
+        let bytes_out = report.led.iter().map(|replica| self.bytes_out(replica, report.present)).sum();
+        (bytes_in, bytes_out)
     }
 
-    fn report_led(
+    /// Bytes per second that come in, of each partition that a reporting broker leads, over the last quarter of an hour.
+    pub(crate) fn quarter_rates<'a>(
+        &'a self,
+        report: &'a Report,
+    ) -> impl Iterator<Item = (TopicPartition, i64)> + 'a {
+        report.led.iter().map(|replica| (self.name(replica.p), replica.bytes_in(report.quarter)))
+    }
+
+    /// The id of the broker that a report is of.
+    pub(crate) fn reporter(&self, report: &Report) -> BrokerId {
+        self.id(report.broker)
+    }
+
+    fn bytes_out(&self, replica: &Led, permille: u64) -> i64 {
+        let consumed = u64::from(self.partitions[replica.p].log.consumed_permille);
+        signed(replica.mean.saturating_mul(permille) / 1000 * consumed / 1000)
+    }
+
+    fn told(&self, p: usize) -> brokerstats::TopicPartition {
+        let partition = &self.partitions[p];
+        let topic = self.topics[partition.topic].name.to_string();
+        brokerstats::TopicPartition { topic, partition: partition.number }
+    }
+
+    fn tell_led(
         &self,
-        p: usize,
+        report: &Report,
+        replica: &Led,
         at: &brokerstats::TopicPartition,
-        (present, quarter): (u64, u64),
         stats: &mut BrokerStats,
     ) {
-        let partition = &self.partitions[p];
-        let mean = self.mean_rate(p);
-        let bytes_in = |permille: u64| signed(mean.saturating_mul(permille) / 1000);
-        let consumed = u64::from(partition.log.consumed_permille);
-        let bytes_out = |permille: u64| signed(mean.saturating_mul(permille) / 1000 * consumed / 1000);
-        let (end, kept) = self.log_of_leader(p);
-        stats.leaders_bytes_in_1_min_rate += bytes_in(present);
-        stats.leaders_bytes_out_1_min_rate += bytes_out(present);
-        stats.leaders_bytes_in_15_min_rate += bytes_in(quarter);
-        stats.leaders_bytes_out_15_min_rate += bytes_out(quarter);
-        stats.leader_bytes_in.push(bytes_in(present).saturating_mul(stats.interval_ms) / 1000);
+        let (present, quarter) = (report.present, report.quarter);
+        stats.leader_bytes_in.push(replica.bytes_in(present).saturating_mul(stats.interval_ms) / 1000);
         stats.leader_bytes_in_quality.push(Quality::Exact);
         stats.leader_bytes_out_quality.push(Quality::Exact);
         stats.leader_replica_stats.push(ReplicaStat {
@@ -157,18 +269,18 @@ impl World {
             topic: at.topic.clone(),
             partition: at.partition,
             is_leader: true,
-            in_reassignment: partition.is_moving(),
-            under_replicated: partition.isr.len() < partition.replicas.len(),
-            bytes_in_1_min_mean_rate: bytes_in(present),
-            bytes_in_5_min_mean_rate: bytes_in(present),
-            bytes_in_15_min_mean_rate: bytes_in(quarter),
-            bytes_out_1_min_mean_rate: bytes_out(present),
-            bytes_out_5_min_mean_rate: bytes_out(present),
-            bytes_out_15_min_mean_rate: bytes_out(quarter),
-            start_offset: signed((end - kept) / super::records::MEAN_RECORD),
-            end_offset: signed(end / super::records::MEAN_RECORD),
+            in_reassignment: replica.moving,
+            under_replicated: replica.under_replicated,
+            bytes_in_1_min_mean_rate: replica.bytes_in(present),
+            bytes_in_5_min_mean_rate: replica.bytes_in(present),
+            bytes_in_15_min_mean_rate: replica.bytes_in(quarter),
+            bytes_out_1_min_mean_rate: self.bytes_out(replica, present),
+            bytes_out_5_min_mean_rate: self.bytes_out(replica, present),
+            bytes_out_15_min_mean_rate: self.bytes_out(replica, quarter),
+            start_offset: signed((replica.end - replica.kept) / super::records::MEAN_RECORD),
+            end_offset: signed(replica.end / super::records::MEAN_RECORD),
             cpu_usage: 0.0,
-            log_size_in_bytes: signed(kept),
+            log_size_in_bytes: signed(replica.kept),
             num_log_segments: 0,
         });
     }

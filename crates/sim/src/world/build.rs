@@ -97,7 +97,7 @@ impl World {
             };
             // Without a live broker there is nowhere to report to.
             let _ = world.create_topic(&topic);
-            world.agents = AgentStation::new(agents);
+            world.agents = Some(AgentStation::new(agents));
             world.start_agents();
         }
         world.loads_due = true;

@@ -37,6 +37,7 @@ impl World {
                 self.lasts(Lasting::StatsLag, lasting);
             }
             Fault::StatsUnreachable => self.lasts(Lasting::StatsUnreachable, lasting),
+            Fault::TopicsUnreadable => self.lasts(Lasting::TopicsUnreadable, lasting),
             Fault::AnswersLost => self.lasts(Lasting::AnswersLost, lasting),
             Fault::Traffic(topic, permille) => match self.by_name.get(topic).copied() {
                 Some(topic) => {
@@ -200,7 +201,10 @@ impl World {
                 self.follow_all(broker);
                 self.wake_replication();
             }
-            Lasting::Silent(_) | Lasting::StatsUnreachable | Lasting::AnswersLost => {}
+            Lasting::Silent(_)
+            | Lasting::StatsUnreachable
+            | Lasting::TopicsUnreadable
+            | Lasting::AnswersLost => {}
             Lasting::StatsLag => {
                 if let Some(agents) = &mut self.agents {
                     agents.lag = Duration::ZERO;
@@ -213,6 +217,11 @@ impl World {
     /// Whether what `client` orders is done without an answer.
     pub(crate) fn loses_answers(&self, client: Client) -> bool {
         client == Client::Us && self.lasting.contains_key(&Lasting::AnswersLost)
+    }
+
+    /// Whether `client` is told neither topics nor reassignments.
+    pub(crate) fn hides_topics(&self, client: Client) -> bool {
+        client == Client::Us && self.lasting.contains_key(&Lasting::TopicsUnreadable)
     }
 
     fn reload(&mut self) {

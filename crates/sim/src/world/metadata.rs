@@ -11,7 +11,7 @@ use cluster::{
     Broker, BrokerAddress, BrokerAnswer, BrokerId, ClientError, ConfigValues, LogDir, LogDirReplica,
     Partition, Topic, TopicTable,
 };
-use control::Topics;
+use control::{BrokerDisks, DirUse, Disks, Topics};
 
 use super::broker::Process;
 use super::history::Happening;
@@ -66,6 +66,9 @@ impl Default for Metadata {
 
 /// How long one broker may take to answer, in milliseconds: what crate `kafka` allows it.
 const REQUEST_LIMIT_MS: u64 = 5_000;
+
+/// What a broker says of a log directory that it has taken out of service.
+const FAILED: &str = "KAFKA_STORAGE_ERROR";
 
 /// No broker's metadata is further behind than this, unless it stands still.
 pub(super) const LONGEST_DELAY: Duration = Duration::from_millis(400);
@@ -324,7 +327,7 @@ impl World {
         let used = self.used(broker);
         let dir = |(dir, used): (&super::broker::DirModel, u64)| LogDir {
             path: Arc::clone(&dir.path),
-            error: dir.failed.then(|| "KAFKA_STORAGE_ERROR".to_owned()),
+            error: dir.failed.then(|| FAILED.to_owned()),
             total_bytes: Some(dir.total),
             usable_bytes: Some(dir.total.saturating_sub(used)),
             replicas: BTreeMap::new(),
@@ -346,6 +349,36 @@ impl World {
         dirs
     }
 
+    /// What [`Disks::of`] makes of the log directories of these brokers, without naming each replica on the way.
+    pub(crate) fn disks_of(&self, brokers: &[usize]) -> Disks {
+        let mut disks = Disks::default();
+        let mut largest = vec![None::<u64>; self.partitions.len()];
+        for broker in brokers {
+            let it = &self.brokers[*broker];
+            let used = self.used(*broker);
+            let dir = |(dir, used): (&super::broker::DirModel, u64)| DirUse {
+                path: Arc::clone(&dir.path),
+                total_bytes: Some(dir.total),
+                usable_bytes: Some(dir.total.saturating_sub(used)),
+                replicas: 0,
+                error: dir.failed.then(|| FAILED.to_owned()),
+            };
+            let mut dirs: Vec<DirUse> = it.dirs.iter().zip(used).map(dir).collect();
+            for (p, dir) in &it.partitions {
+                let Some(dir) = dirs.get_mut(usize::from(*dir)).filter(|dir| dir.error.is_none()) else {
+                    continue;
+                };
+                dir.replicas += 1;
+                let bytes = self.replica_bytes(*p, *broker);
+                largest[*p] = largest[*p].max(Some(bytes));
+            }
+            disks.brokers.insert(it.broker.id, BrokerDisks { dirs });
+        }
+        let sizes = largest.into_iter().enumerate();
+        disks.sizes = sizes.filter_map(|(p, bytes)| Some((self.name(p), bytes?))).collect();
+        disks
+    }
+
     /// Somebody should know of it.
     pub(super) fn note(&mut self, note: String) {
         self.history.push(self.now, Happening::Note(note));
@@ -356,5 +389,27 @@ fn put(topics: &mut Topics, name: &Arc<str>, number: i32, shown: Partition) {
     let topic = topics.0.get_mut(name).zip(usize::try_from(number).ok());
     if let Some(place) = topic.and_then(|(topic, at)| topic.partitions.get_mut(at)) {
         *place = shown;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Settings;
+
+    #[test]
+    fn the_use_of_disks_is_that_of_the_log_directories() {
+        let text = "b1\nb2\nb3\nt-0: 1* 2 size=5MiB\nt-1: 2* 3\nu-0: 3* 1 2 size=1GiB";
+        let hardware = crate::settings::Hardware { dirs: 2, ..Default::default() };
+        let settings = Settings { hardware, ..Settings::default() };
+        let mut world = World::new(&text.parse().unwrap(), settings);
+        world.plan(&"at 1s fill b2\nat 5s kill b3\nat 20s replace b3".parse().unwrap());
+        for seconds in [0, 2, 30, 60] {
+            world.advance_to(Moment(seconds * 1_000));
+            let all: Vec<usize> = (0..3).collect();
+            let named: Vec<_> = all.iter().map(|it| (world.id(*it), world.log_dirs_of(*it))).collect();
+            let wanted = Disks::of(named.iter().map(|(id, dirs)| (*id, dirs.as_slice())));
+            assert_eq!(world.disks_of(&all), wanted, "after {seconds} s");
+        }
     }
 }

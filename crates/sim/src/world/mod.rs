@@ -50,6 +50,8 @@ pub use history::{Happened, Happening};
 pub use metadata::Client;
 pub use panel::{BrokerPanel, ProcessState};
 
+pub(crate) use agents::Report;
+
 use agents::AgentStation;
 use broker::BrokerModel;
 use history::History;

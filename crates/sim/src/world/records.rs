@@ -5,12 +5,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use brokerstats::{BrokerStats, Codec};
 use cluster::{
     ClientError, NewRecord, NewTopic, OffsetAt, ReadBatch, StoredRecord, TopicName, TopicPartition,
 };
 
-use super::agents::AgentStation;
+use super::agents::{AgentStation, Report};
 use super::metadata::Client;
 use super::partition::{Log, PartitionModel};
 use super::{TopicModel, World};
@@ -34,7 +33,7 @@ pub(super) struct Records {
 }
 
 /// A report, with the moment at which it came in, in milliseconds since 1970.
-pub(crate) type Report = (i64, Arc<BrokerStats>);
+pub(crate) type Received = (i64, Arc<Report>);
 
 /// A record as it is kept.
 struct Kept {
@@ -47,17 +46,17 @@ struct Kept {
     size: usize,
 }
 
-/// A record's value. Reports are encoded when somebody reads them: nobody reads most of them.
+/// A record's value. Reports are encoded when somebody reads them.
 pub(super) enum Value {
     Bytes(Vec<u8>),
-    Report(Arc<BrokerStats>),
+    Report(Arc<Report>),
 }
 
 impl Kept {
-    fn stored(&self, codec: Option<&Codec>) -> StoredRecord {
+    fn stored(&self, encode: impl Fn(&Report) -> Option<Vec<u8>>) -> StoredRecord {
         let value = match &self.value {
             Value::Bytes(bytes) => Some(bytes.clone()),
-            Value::Report(stats) => codec.and_then(|codec| codec.encode_stats(stats).ok()),
+            Value::Report(report) => encode(report),
         };
         let (key, headers) = (self.key.clone(), self.headers.clone());
         StoredRecord { offset: self.offset, timestamp_ms: self.timestamp_ms, key, value, headers }
@@ -85,7 +84,7 @@ impl Records {
         self.records.iter().skip(skip)
     }
 
-    fn read(&self, from: i64, codec: Option<&Codec>) -> ReadBatch {
+    fn read(&self, from: i64, encode: impl Fn(&Report) -> Option<Vec<u8>>) -> ReadBatch {
         let mut bytes = 0;
         let fits = |kept: &&Kept| {
             let before = bytes;
@@ -93,7 +92,7 @@ impl Records {
             before < FETCH
         };
         let records: Vec<StoredRecord> =
-            self.from(from).take_while(fits).map(|kept| kept.stored(codec)).collect();
+            self.from(from).take_while(fits).map(|kept| kept.stored(&encode)).collect();
         let next_offset = records.last().map_or(from.clamp(self.first(), self.next), |last| last.offset + 1);
         ReadBatch { records, next_offset, end_offset: self.next }
     }
@@ -152,16 +151,15 @@ impl World {
     }
 
     /// Writes a report, if that is possible at present.
-    pub(super) fn append_report(&mut self, topic: &str, stats: Arc<BrokerStats>) {
+    pub(super) fn append_report(&mut self, topic: &str, report: Arc<Report>) {
         let at = TopicPartition::new(topic, 0);
         if self.stats_are_unreachable(topic) {
             return;
         }
         let Some(p) = self.find(&at).filter(|p| self.accepts(*p)) else { return };
-        // What its parts take in memory, counted on a 64-bit machine.
-        let size = 1_000 + 300 * stats.leader_replicas.len() + 80 * stats.follower_replicas.len();
-        let key = Some(stats.id.to_string().into_bytes());
-        self.keep(p, key, Value::Report(stats), Vec::new(), size);
+        let size = report.size();
+        let key = Some(self.reporter(&report).to_string().into_bytes());
+        self.keep(p, key, Value::Report(report), Vec::new(), size);
     }
 
     fn keep(
@@ -184,11 +182,11 @@ impl World {
         client: Client,
         at: &TopicPartition,
         offset: i64,
-    ) -> Result<(Vec<Report>, i64), ClientError> {
+    ) -> Result<(Vec<Received>, i64), ClientError> {
         let p = self.led(client, at, "reading reports")?;
         let Some(records) = self.records.get(&p) else { return Ok((Vec::new(), offset)) };
         let reports = records.from(offset).filter_map(|kept| match &kept.value {
-            Value::Report(stats) => Some((kept.timestamp_ms, Arc::clone(stats))),
+            Value::Report(report) => Some((kept.timestamp_ms, Arc::clone(report))),
             Value::Bytes(_) => None,
         });
         Ok((reports.collect(), records.next))
@@ -227,7 +225,10 @@ impl World {
     ) -> Result<ReadBatch, ClientError> {
         let p = self.led(client, at, "reading records")?;
         match self.records.get(&p) {
-            Some(records) => Ok(records.read(offset, self.agents.as_ref().map(AgentStation::codec))),
+            Some(records) => {
+                let codec = self.agents.as_ref().and_then(AgentStation::codec);
+                Ok(records.read(offset, |report| codec?.encode_stats(&self.stats_of(report)).ok()))
+            }
             None => {
                 let end_offset = self.offset(client, at, OffsetAt::End)?;
                 Ok(ReadBatch { records: Vec::new(), next_offset: end_offset, end_offset })
