@@ -50,12 +50,14 @@ impl Jvm {
     async fn put(&mut self, stats: &mut BrokerStats, cluster: &str) -> Vec<Problem> {
         let broker = Identity { cluster: cluster.to_owned(), broker: stats.id };
         let asked = self.began.elapsed();
-        let Outcome { found, problems, was_reached } = self.source.read(&broker).await;
+        let held = [stats.leader_replicas.as_slice(), stats.follower_replicas.as_slice()];
+        let Outcome { found, problems, was_reached } = self.source.read(&broker, held).await;
         let at = (asked + self.began.elapsed()) / 2;
         let way = found.as_ref().map_or("none", |found| found.way);
         if self.told.replace(way) != Some(way) {
             let why_not = problems.join("; ");
-            info!(broker = stats.id, source = way, %why_not, "figures of the jvm");
+            let known_by = found.as_ref().map(|found| found.proof.to_string()).unwrap_or_default();
+            info!(broker = stats.id, source = way, known_by, %why_not, "figures of the jvm");
         }
         let reason =
             if was_reached { BrokerError::JmxQueryFailure } else { BrokerError::JmxConnectionFailure };

@@ -6,8 +6,10 @@ use std::time::Duration;
 use jmx::local::{Jvm, find_jvms, start_agent};
 use jmx::{Address, Connector};
 
-use super::over_jmx::{self, Identity, JmxError};
+use super::identity::Identity;
+use super::over_jmx::{self, JmxError};
 use super::source::{Read, WayError, in_words};
+use crate::host::process::inside;
 use crate::host::properties::Properties;
 
 /// How long a JVM may take to start its JMX server.
@@ -53,11 +55,10 @@ fn address(jvm: &Jvm, may_attach: bool) -> Result<Address, JmxError> {
 fn configured_id(jvm: &Jvm) -> Option<i32> {
     let process = PathBuf::from(format!("/proc/{}", jvm.pid));
     let file = jvm.command()?.split(' ').skip(1).find(|word| word.ends_with(".properties"))?;
-    let path = match file.strip_prefix('/') {
-        Some(path) => process.join("root").join(path),
-        None => process.join("cwd").join(file),
-    };
-    Properties::read(&path).ok()?.broker_id().filter(|_| !overrides_id(jvm.command().unwrap_or_default()))
+    Properties::read(&inside(&process, file))
+        .ok()?
+        .broker_id()
+        .filter(|_| !overrides_id(jvm.command().unwrap_or_default()))
 }
 
 /// Whether the command line sets the id itself.
