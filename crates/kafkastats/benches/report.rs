@@ -16,11 +16,14 @@ use anyhow::{Context, Result, bail};
 use cluster::{LogReader, LogWriter, NewRecord, NewTopic, TopicPartition, Writer};
 use kafka::{ConnectionConfig, Kafka, Security, parse_bootstrap};
 use lab::{Cluster, Monitor};
+use tokio::task::JoinSet;
 
 /// Reports that are measured, after the first ones: those fill buffers and ask for what is asked once.
 const REPORTS: u64 = 20;
 const FIRST: u64 = 2;
 const INTERVAL: &str = "2s";
+/// Topics that are made at a time.
+const AT_ONCE: usize = 20;
 /// The ways that are measured, by the options of the agent.
 const WAYS: [(&str, &[&str]); 4] = [
     ("protocol alone", &["--jvm", "none", "--host", "off"]),
@@ -51,26 +54,37 @@ async fn fill(cluster: &Cluster, topics: i32, partitions: i32) -> Result<()> {
     let bootstrap = parse_bootstrap(&cluster.bootstrap())?;
     let security = Security::plaintext();
     let kafka = Kafka::new(ConnectionConfig { bootstrap, security, client_id: "bench".to_owned() });
-    for number in 0..topics {
-        let name = format!("team-{}.orders-{number:04}", number % 7);
-        let configs = BTreeMap::new();
-        let topic = NewTopic { name: name.as_str().into(), partitions, replication_factor: 1, configs };
-        kafka.create_topic(&topic).await?;
-        for partition in 0..partitions {
-            let value = vec![b'x'; 1_000];
-            let record = NewRecord { partition: Some(partition), key: None, value, headers: vec![] };
-            let mut tries = 0;
-            // The leader of a topic as new as this may not know of it yet.
-            while let Err(error) = kafka.append(&name, record.clone()).await {
-                tries += 1;
-                if tries == 20 {
-                    return Err(error).with_context(|| format!("writing to {name}-{partition}"));
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            let at = TopicPartition::new(name.as_str(), partition);
-            kafka.read(&at, 0, Duration::from_secs(5)).await?;
+    let names: Vec<String> =
+        (0..topics).map(|number| format!("team-{}.orders-{number:04}", number % 7)).collect();
+    for some in names.chunks(AT_ONCE) {
+        let mut tasks = JoinSet::new();
+        for name in some {
+            tasks.spawn(fill_topic(kafka.clone(), name.clone(), partitions));
         }
+        while let Some(filled) = tasks.join_next().await {
+            filled??;
+        }
+    }
+    Ok(())
+}
+
+async fn fill_topic(kafka: Kafka, name: String, partitions: i32) -> Result<()> {
+    let configs = BTreeMap::new();
+    let topic = NewTopic { name: name.as_str().into(), partitions, replication_factor: 1, configs };
+    kafka.create_topic(&topic).await.with_context(|| format!("creating {name}"))?;
+    for partition in 0..partitions {
+        let value = vec![b'x'; 1_000];
+        let record = NewRecord { partition: Some(partition), key: None, value, headers: vec![] };
+        let mut tries = 0;
+        // The leader of a topic as new as this may not know of it yet.
+        while let Err(error) = kafka.append(&name, record.clone()).await {
+            tries += 1;
+            if tries == 20 {
+                return Err(error).with_context(|| format!("writing to {name}-{partition}"));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        kafka.read(&TopicPartition::new(name.as_str(), partition), 0, Duration::from_secs(5)).await?;
     }
     Ok(())
 }
