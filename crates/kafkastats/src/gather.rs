@@ -219,7 +219,9 @@ impl Gatherer {
         let reassignments = self.reader.reassignments().await;
         let reassignments = keep(reassignments, "reassignments", &mut lacking);
 
-        let starts_before = self.offsets(&led, OffsetAt::Start, "start offsets", &mut lacking).await;
+        let at_broker = &broker.address;
+        let starts_before =
+            self.offsets(at_broker, &led, OffsetAt::Start, "start offsets", &mut lacking).await;
         let asked = self.began.elapsed();
         let mut dirs = self.reader.log_dirs(std::slice::from_ref(&broker)).await;
         let at = (asked + self.began.elapsed()) / 2;
@@ -228,8 +230,9 @@ impl Gatherer {
             Err(ClientError::Malformed { doing: "describing log directories", why: "no answer".to_owned() })
         });
         let log_dirs = keep(dirs, "log directories", &mut lacking);
-        let starts_after = self.offsets(&led, OffsetAt::Start, "start offsets", &mut lacking).await;
-        let ends = self.offsets(&led, OffsetAt::End, "end offsets", &mut lacking).await;
+        let starts_after =
+            self.offsets(at_broker, &led, OffsetAt::Start, "start offsets", &mut lacking).await;
+        let ends = self.offsets(at_broker, &led, OffsetAt::End, "end offsets", &mut lacking).await;
 
         let offsets = led
             .into_iter()
@@ -305,27 +308,26 @@ impl Gatherer {
     /// Offsets of `led`. Partitions without one are counted as lacking, together and with one reason.
     async fn offsets(
         &self,
+        broker: &BrokerAddress,
         led: &[TopicPartition],
         which: OffsetAt,
         what: &str,
         lacking: &mut Vec<String>,
     ) -> BTreeMap<TopicPartition, i64> {
-        let mut known = BTreeMap::new();
         if led.is_empty() {
-            return known;
+            return BTreeMap::new();
         }
         let (mut failed, mut why) = (0, None);
-        for (at, offset) in self.logs.offsets(led, which).await {
-            match offset {
-                Ok(offset) => {
-                    known.insert(at, offset);
-                }
-                Err(error) => {
-                    failed += 1;
-                    why = Some(error);
-                }
+        let found = self.logs.offsets_at(broker, led, which).await;
+        let known = found.into_iter().filter_map(|(at, offset)| match offset {
+            Ok(offset) => Some((at, offset)),
+            Err(error) => {
+                failed += 1;
+                why = Some(error);
+                None
             }
-        }
+        });
+        let known = known.collect();
         if let Some(why) = why {
             lacking.push(format!("{what} of {failed} of {} partitions: {why}", led.len()));
         }
