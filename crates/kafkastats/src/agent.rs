@@ -150,6 +150,9 @@ impl Agent {
         }
         let view = self.gatherer.gather().await?;
         let mut stats = self.measurer.measure(&view);
+        // The rest of it is large, and the JVM's answers are too.
+        let (address, cluster) = (view.broker.address.clone(), view.cluster_id.to_string());
+        drop(view);
         match properties {
             Some(Ok(properties)) => stats.zk_url = properties.zookeeper().map(str::to_owned),
             Some(Err(why)) => note(&mut stats, vec![(Some(BrokerError::KafkaServerPropertiesFailure), why)]),
@@ -157,11 +160,11 @@ impl Agent {
         }
         // The host first: what it says of the process stands before what the JVM says.
         if let Some(host) = &mut self.host {
-            let problems = host.put(&mut stats, Some(&view.broker.address)).await;
+            let problems = host.put(&mut stats, Some(&address)).await;
             note(&mut stats, problems);
         }
         if let Some(jvm) = &mut self.jvm {
-            let problems = jvm.put(&mut stats, &view.cluster_id.to_string()).await;
+            let problems = jvm.put(&mut stats, &cluster).await;
             note(&mut stats, problems);
         }
         Ok(stats)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jmx::Connector;
+use jmx::{Address, Connector};
 
 use super::http::{Endpoint, HttpError};
 use super::identity::{Held, Identity, NotIt, Proof, check_logs};
@@ -136,6 +136,8 @@ pub struct Source {
     ways: Vec<Way>,
     /// The number of the way that led to figures the last time.
     last: usize,
+    /// Where the JVM's server for its own host was the last time.
+    local: Option<Address>,
     /// How many processors the broker may use, where the figures do not say it.
     processors: Option<f64>,
 }
@@ -143,7 +145,7 @@ pub struct Source {
 impl Source {
     /// One that tries `ways` in their order.
     pub fn new(ways: Vec<Way>) -> Source {
-        Source { ways, last: 0, processors: None }
+        Source { ways, last: 0, local: None, processors: None }
     }
 
     /// The same for a broker that may use so many processors, which counts where the figures do not say how many they are.
@@ -166,7 +168,7 @@ impl Source {
         order.insert(0, self.last);
         for number in order {
             let Some(way) = self.ways.get(number) else { continue };
-            match read_by(way, broker, held).await {
+            match read_by(way, broker, held, &mut self.local).await {
                 Ok(mut found) => {
                     self.last = number;
                     if let Some(processors) = self.processors {
@@ -205,12 +207,19 @@ pub(super) fn in_words(error: &dyn std::error::Error) -> String {
 /// Figures, and what could not be read.
 pub(super) type Read = (Readings, Vec<String>);
 
-async fn read_by(way: &Way, broker: &Identity, held: Held<'_>) -> Result<Found, WayError> {
+async fn read_by(
+    way: &Way,
+    broker: &Identity,
+    held: Held<'_>,
+    local: &mut Option<Address>,
+) -> Result<Found, WayError> {
     let found = |(readings, lacking): Read, proof| Found { way: way.name(), readings, lacking, proof };
     match way {
         Way::JmxLocal { attach } => {
-            let (attach, broker) = (*attach, broker.clone());
-            Ok(found(on_a_thread(move || local::read(attach, &broker)).await?, Proof::Name))
+            let (attach, broker, known) = (*attach, broker.clone(), local.take());
+            let (read, address) = on_a_thread(move || local::read(attach, &broker, known)).await?;
+            *local = Some(address);
+            Ok(found(read, Proof::Name))
         }
         Way::Jmx(connector) => {
             let (connector, broker) = (connector.clone(), broker.clone());
@@ -237,8 +246,8 @@ async fn read_by(way: &Way, broker: &Identity, held: Held<'_>) -> Result<Found, 
 }
 
 /// JMX is read with blocking calls.
-async fn on_a_thread(
-    read: impl FnOnce() -> Result<Read, WayError> + Send + 'static,
-) -> Result<Read, WayError> {
+async fn on_a_thread<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, WayError> + Send + 'static,
+) -> Result<T, WayError> {
     tokio::task::spawn_blocking(read).await.unwrap_or(Err(WayError::BrokenOff))
 }
