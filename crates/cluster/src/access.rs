@@ -265,6 +265,17 @@ pub trait LogReader: Send + Sync {
         })
     }
 
+    /// The same of partitions that are known to be led by the broker at `leader`: of those that it leads no longer, the
+    /// answer is an error. Implementations ask that broker alone; this one asks as [`LogReader::offsets`] does.
+    fn offsets_at<'a>(
+        &'a self,
+        _leader: &'a BrokerAddress,
+        of: &'a [TopicPartition],
+        which: OffsetAt,
+    ) -> BoxFuture<'a, BTreeMap<TopicPartition, Result<i64, ClientError>>> {
+        self.offsets(of, which)
+    }
+
     /// Reads from `offset` on, waiting at most `wait` for something to come. An offset that is no longer kept is
     /// answered from the first one that is.
     fn read<'a>(

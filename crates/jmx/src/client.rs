@@ -272,6 +272,34 @@ impl Client {
         Ok(found)
     }
 
+    /// Asks for the attributes of many MBeans, and hands over the number of each question with the value, in their order. This
+    /// is faster by far than to ask for one after the other: some dozen questions are on their way at a time, and
+    /// have together the time of one call.
+    ///
+    /// # Errors
+    /// Those of the network and of the protocol. To a question, as [`attribute`](Client::attribute).
+    pub fn attribute_of_each(
+        &mut self,
+        questions: &[(ObjectName, &str)],
+        mut take: impl FnMut(usize, Result<Value, Error>),
+    ) -> Result<(), Error> {
+        self.keep_lease()?;
+        let (method, limits) = (Method::GET_ATTRIBUTE, self.limits);
+        let write = |number: usize, writer: &mut Writer| {
+            if let Some((name, attribute)) = questions.get(number) {
+                write_name(writer, name);
+                writer.string(attribute);
+                writer.null();
+            }
+        };
+        self.connection.call_each(self.session, method, questions.len(), write, |number, reply| {
+            let asked = questions.get(number);
+            let value = reply.and_then(|reply| value_of(&reply, method, limits));
+            let (name, attribute) = (asked.map(|(name, _)| name), asked.map(|(_, attribute)| *attribute));
+            take(number, value.map_err(|error| explained(error, name, attribute)));
+        })
+    }
+
     /// The names of all MBeans that fit `pattern`, in no order.
     ///
     /// # Errors
@@ -441,8 +469,7 @@ impl Client {
     }
 
     fn value(&self, reply: &Reply, method: Method) -> Result<Value, Error> {
-        to_value(&reply.graph, reply.value, self.limits)
-            .map_err(|source| Error::Serial { doing: method.doing, source })
+        value_of(reply, method, self.limits)
     }
 
     fn text(&self, reply: &Reply, method: Method) -> Result<String, Error> {
@@ -459,6 +486,11 @@ impl Drop for Client {
         // There is nobody to tell; the JVM ends what is left by itself.
         let _ = self.end();
     }
+}
+
+fn value_of(reply: &Reply, method: Method, limits: Limits) -> Result<Value, Error> {
+    to_value(&reply.graph, reply.value, limits)
+        .map_err(|source| Error::Serial { doing: method.doing, source })
 }
 
 fn write_name(writer: &mut Writer, name: &ObjectName) {

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufReader, Read, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ClientConfig;
 
@@ -21,6 +22,13 @@ const RETURN: u8 = 0x51;
 const REPLY_ARRIVED: u8 = 0x54;
 const RETURNED: u8 = 1;
 const THREW: u8 = 2;
+/// Bytes of calls that are on their way at a time: some dozen calls. It fits into the buffers of any socket, so that sending
+/// them never waits for answers that nobody reads.
+const AT_ONCE: usize = 16 * 1024;
+/// A JVM gives some thirty answers in a millisecond. To look at them after a pause costs one thread switch; to wait for each
+/// one costs a switch each, which is ten times what it takes to read it. The last ones come too soon for that.
+const PAUSE: Duration = Duration::from_millis(1);
+const LAST_ONES: usize = 8;
 /// What the first byte of a TLS alert and of a TLS handshake is.
 const TLS_RECORDS: [u8; 2] = [0x15, 0x16];
 
@@ -76,7 +84,7 @@ impl Connection {
     }
 
     /// From the next call on.
-    pub(crate) fn set_call_limit(&mut self, limit: std::time::Duration) {
+    pub(crate) fn set_call_limit(&mut self, limit: Duration) {
         self.timeouts.call = limit;
     }
 
@@ -105,6 +113,46 @@ impl Connection {
         Ok(byte != [0])
     }
 
+    /// Calls `method` of `target` once for each number below `count`, with the arguments that `write` writes of it, and hands
+    /// over what comes of each, in their order. A JVM answers the calls of a connection one after the other, so that
+    /// some dozen of them can be on their way at a time; together these have the time of one call.
+    ///
+    /// # Errors
+    /// Those of the network and of the protocol. What a method throws is handed over.
+    pub(crate) fn call_each(
+        &mut self,
+        target: ObjId,
+        method: Method,
+        count: usize,
+        write: impl Fn(usize, &mut Writer),
+        mut take: impl FnMut(usize, Result<Reply, Error>),
+    ) -> Result<(), Error> {
+        let mut numbers = (0..count).peekable();
+        while let Some(first) = numbers.peek().copied() {
+            let mut messages = Vec::new();
+            let mut last = first;
+            while let Some(number) = numbers.next_if(|_| messages.len() < AT_ONCE) {
+                messages.extend(call_message(target, method, |writer| write(number, writer)));
+                last = number;
+            }
+            self.send(&messages, method)?;
+            for number in first..=last {
+                if self.stream.buffer().is_empty() && last - number >= LAST_ONES {
+                    std::thread::sleep(PAUSE);
+                }
+                let reply = self.receive(method, |reader| reader.value());
+                let reply = reply.map(|(graph, value, uid)| Reply { graph, value, uid });
+                match reply {
+                    Err(error) if !self.is_usable => return Err(error),
+                    reply => take(number, reply),
+                }
+                // Until the last answer is read, the next one is no new call's.
+                self.is_usable = number == last;
+            }
+        }
+        Ok(())
+    }
+
     fn call_for<T>(
         &mut self,
         target: ObjId,
@@ -112,15 +160,28 @@ impl Connection {
         write: impl FnOnce(&mut Writer),
         read: impl FnOnce(&mut Reader<&mut BufReader<Channel>>) -> Result<T, serial::Error>,
     ) -> Result<(Graph, T, Uid), Error> {
+        self.send(&call_message(target, method, write), method)?;
+        self.receive(method, read)
+    }
+
+    /// Sends calls. The time for them and for their answers begins.
+    fn send(&mut self, messages: &[u8], method: Method) -> Result<(), Error> {
         if !self.is_usable {
             return Err(Error::Broken);
         }
         self.is_usable = false;
         self.stream.get_mut().begin(self.timeouts.call);
-        let message = call_message(target, method, write);
         let channel = self.stream.get_mut();
-        let sent = channel.write_all(&message).and_then(|()| channel.flush());
-        sent.map_err(|source| self.lost(method.doing, source))?;
+        let sent = channel.write_all(messages).and_then(|()| channel.flush());
+        sent.map_err(|source| self.lost(method.doing, source))
+    }
+
+    /// Reads the answer to a call. If it was read to its end, the connection is usable.
+    fn receive<T>(
+        &mut self,
+        method: Method,
+        read: impl FnOnce(&mut Reader<&mut BufReader<Channel>>) -> Result<T, serial::Error>,
+    ) -> Result<(Graph, T, Uid), Error> {
         let mut tag = [0];
         self.stream.read_exact(&mut tag).map_err(|source| self.lost(method.doing, source))?;
         if tag != [RETURN] {

@@ -132,6 +132,37 @@ fn many_attributes_are_read_in_one_call() {
 }
 
 #[test]
+fn many_beans_are_asked_at_once_and_each_answer_is_its_own() {
+    let Some(jvm) = start(&remote(false, false), &["many", "3000"]) else { return };
+    let mut client = jvm.connector().connect().unwrap();
+    let values = name("test:type=Values");
+    let mut questions: Vec<_> = (0..3000).map(|n| (name(&format!("many:name={n}")), "Value")).collect();
+    questions[7] = (name("many:name=none"), "Value");
+    questions[1000] = (values.clone(), "NoSuch");
+    questions[2000] = (values.clone(), "Throws");
+    let mut answers = Vec::new();
+    client.attribute_of_each(&questions, |number, answer| answers.push((number, answer))).unwrap();
+    assert_eq!(answers.len(), questions.len());
+    for (expected, (number, answer)) in answers.into_iter().enumerate() {
+        assert_eq!(number, expected);
+        match (number, answer) {
+            (7, answer) => assert!(matches!(answer, Err(Error::NoSuchMBean { .. })), "{answer:?}"),
+            (1000, answer) => assert!(matches!(answer, Err(Error::NoSuchAttribute { .. })), "{answer:?}"),
+            (2000, answer) => assert!(matches!(answer, Err(Error::Java { .. })), "{answer:?}"),
+            (_, answer) => assert_eq!(answer.unwrap(), Value::Int(number as i32)),
+        }
+    }
+    client.attribute_of_each(&[], |_, _| panic!("nothing was asked")).unwrap();
+    // One that breaks the stream ends all of it.
+    let questions = [(values.clone(), "Integer"), (values.clone(), "Unserializable"), (values, "Integer")];
+    let mut answers = 0;
+    let error = client.attribute_of_each(&questions, |_, answer| answers += i32::from(answer.is_ok()));
+    assert!(matches!(error, Err(Error::Serial { .. })), "{error:?}");
+    assert_eq!((answers, client.is_usable()), (1, false));
+    client.close().unwrap();
+}
+
+#[test]
 fn the_jvm_s_own_beans_are_read() {
     let Some(jvm) = start(&remote(false, false), &["many", "3000"]) else { return };
     let mut client = jvm.connector().connect().unwrap();

@@ -19,30 +19,44 @@ const PARTITIONS_AT_ONCE: usize = 2000;
 type Offsets = BTreeMap<TopicPartition, Result<i64, ClientError>>;
 
 impl Kafka {
-    /// See [`cluster::LogReader::offsets`]. A partition whose leader moves at this moment gets an error: the caller's next
+    /// See [`cluster::LogReader::offsets`] and, with a `leader`, [`cluster::LogReader::offsets_at`]. A partition whose leader moves at this moment gets an error: the caller's next
     /// call is the retry.
-    pub(crate) async fn list_offsets(&self, of: &[TopicPartition], which: OffsetAt) -> Offsets {
+    pub(crate) async fn list_offsets(
+        &self,
+        leader: Option<&BrokerAddress>,
+        of: &[TopicPartition],
+        which: OffsetAt,
+    ) -> Offsets {
         let timestamp = match which {
             OffsetAt::Start => -2,
             OffsetAt::End => -1,
             OffsetAt::Time(ms) => ms.max(0),
         };
-        let mut all = self.list_offsets_at(of, timestamp).await;
+        let mut all = self.list_offsets_at(leader, of, timestamp).await;
         if timestamp >= 0 {
             // No record is that young: the end is meant.
             let is_none = |found: &Result<i64, ClientError>| matches!(found, Ok(-1));
             let rest: Vec<_> =
                 all.iter().filter(|(_, found)| is_none(found)).map(|(at, _)| at.clone()).collect();
             if !rest.is_empty() {
-                all.append(&mut self.list_offsets_at(&rest, -1).await);
+                all.append(&mut self.list_offsets_at(leader, &rest, -1).await);
             }
         }
         all
     }
 
-    async fn list_offsets_at(&self, of: &[TopicPartition], timestamp: i64) -> Offsets {
+    async fn list_offsets_at(
+        &self,
+        leader: Option<&BrokerAddress>,
+        of: &[TopicPartition],
+        timestamp: i64,
+    ) -> Offsets {
         let mut all = Offsets::new();
-        for (leader, partitions) in self.by_leader(of, &mut all).await {
+        let by_leader = match leader {
+            Some(leader) => BTreeMap::from([(leader.clone(), of.to_vec())]),
+            None => self.by_leader(of, &mut all).await,
+        };
+        for (leader, partitions) in by_leader {
             for some in partitions.chunks(PARTITIONS_AT_ONCE) {
                 all.append(&mut self.list_offsets_of(&leader, some, timestamp).await);
             }
@@ -129,21 +143,20 @@ impl Kafka {
             Ok((answer, _)) => answer,
             Err(error) => return of.iter().map(|at| (at.clone(), Err(error.clone()))).collect(),
         };
-        let mut found: Offsets = of.iter().map(|at| (at.clone(), Err(not_mentioned(at)))).collect();
+        let mut told = Offsets::new();
         for topic in answer.topics {
             let name = TopicName::from(topic.name);
             for partition in topic.partitions {
                 let at = TopicPartition::new(TopicName::clone(&name), partition.partition_index);
-                // Only what was asked for is taken.
-                if let Some(slot) = found.get_mut(&at) {
-                    *slot = match partition.error_code {
-                        ErrorCode::None => Ok(partition.offset),
-                        code => Err(fail::broker(LIST_OFFSETS.doing, code, Some(&at.to_string()))),
-                    };
-                }
+                let offset = match partition.error_code {
+                    ErrorCode::None => Ok(partition.offset),
+                    code => Err(fail::broker(LIST_OFFSETS.doing, code, Some(&at.to_string()))),
+                };
+                told.insert(at, offset);
             }
         }
-        found
+        // Only what was asked for is taken.
+        of.iter().map(|at| (at.clone(), told.remove(at).unwrap_or_else(|| Err(not_mentioned(at))))).collect()
     }
 }
 

@@ -92,7 +92,16 @@ impl LogReader for Kafka {
         of: &'a [TopicPartition],
         which: OffsetAt,
     ) -> BoxFuture<'a, BTreeMap<TopicPartition, Result<i64, ClientError>>> {
-        Box::pin(self.list_offsets(of, which))
+        Box::pin(self.list_offsets(None, of, which))
+    }
+
+    fn offsets_at<'a>(
+        &'a self,
+        leader: &'a BrokerAddress,
+        of: &'a [TopicPartition],
+        which: OffsetAt,
+    ) -> BoxFuture<'a, BTreeMap<TopicPartition, Result<i64, ClientError>>> {
+        Box::pin(self.list_offsets(Some(leader), of, which))
     }
 
     fn read<'a>(

@@ -249,15 +249,7 @@ impl Kafka {
         let request = DescribeLogDirsRequest::all();
         let answer: DescribeLogDirsResponse =
             self.ask_this_one(at, DESCRIBE_LOG_DIRS, &request, REQUEST_TIMEOUT).await?;
-        if answer.error_code != ErrorCode::None {
-            return Err(fail::broker(DESCRIBE_LOG_DIRS.doing, answer.error_code, None));
-        }
-        // A broker has a directory at least. Before Kafka 3.0 the answer has no error of its own, and lists none to
-        // those who may not see them.
-        if answer.results.is_empty() {
-            return Err(fail::broker(DESCRIBE_LOG_DIRS.doing, ErrorCode::ClusterAuthorizationFailed, None));
-        }
-        Ok(answer.results.into_iter().map(log_dir).collect())
+        log_dirs_in(answer)
     }
 
     /// See [`Reader::configs`].
@@ -467,6 +459,19 @@ fn ongoing(answer: ListPartitionReassignmentsResponse) -> Reassignments {
         }
     }
     all
+}
+
+/// The log directories of an answer.
+fn log_dirs_in(answer: DescribeLogDirsResponse) -> Result<Vec<LogDir>, ClientError> {
+    if answer.error_code != ErrorCode::None {
+        return Err(fail::broker(DESCRIBE_LOG_DIRS.doing, answer.error_code, None));
+    }
+    // A broker has a directory at least. Before Kafka 3.0 the answer has no error of its own, and lists none to those who may
+    // not see them.
+    if answer.results.is_empty() {
+        return Err(fail::broker(DESCRIBE_LOG_DIRS.doing, ErrorCode::ClusterAuthorizationFailed, None));
+    }
+    Ok(answer.results.into_iter().map(log_dir).collect())
 }
 
 fn log_dir(dir: DescribeLogDirsResult) -> LogDir {

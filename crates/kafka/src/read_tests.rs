@@ -57,6 +57,15 @@ fn a_topic_with_a_gap_or_being_deleted_does_not_hide_the_others() {
 }
 
 #[test]
+fn an_answer_without_log_directories_is_a_missing_right() {
+    let answer = |error_code| DescribeLogDirsResponse { throttle_time_ms: 0, error_code, results: vec![] };
+    for error_code in [ErrorCode::None, ErrorCode::ClusterAuthorizationFailed] {
+        let refused = log_dirs_in(answer(error_code)).expect_err("there is always a directory");
+        assert!(matches!(refused, ClientError::Denied { .. }), "{refused:?}");
+    }
+}
+
+#[test]
 fn each_resource_that_was_asked_for_has_a_result_of_its_own() {
     let result = |name: &str, error_code| DescribeConfigsResult {
         error_code,

@@ -50,12 +50,14 @@ impl Jvm {
     async fn put(&mut self, stats: &mut BrokerStats, cluster: &str) -> Vec<Problem> {
         let broker = Identity { cluster: cluster.to_owned(), broker: stats.id };
         let asked = self.began.elapsed();
-        let Outcome { found, problems, was_reached } = self.source.read(&broker).await;
+        let held = [stats.leader_replicas.as_slice(), stats.follower_replicas.as_slice()];
+        let Outcome { found, problems, was_reached } = self.source.read(&broker, held).await;
         let at = (asked + self.began.elapsed()) / 2;
         let way = found.as_ref().map_or("none", |found| found.way);
         if self.told.replace(way) != Some(way) {
             let why_not = problems.join("; ");
-            info!(broker = stats.id, source = way, %why_not, "figures of the jvm");
+            let known_by = found.as_ref().map(|found| found.proof.to_string()).unwrap_or_default();
+            info!(broker = stats.id, source = way, known_by, %why_not, "figures of the jvm");
         }
         let reason =
             if was_reached { BrokerError::JmxQueryFailure } else { BrokerError::JmxConnectionFailure };
@@ -148,6 +150,9 @@ impl Agent {
         }
         let view = self.gatherer.gather().await?;
         let mut stats = self.measurer.measure(&view);
+        // The rest of it is large, and the JVM's answers are too.
+        let (address, cluster) = (view.broker.address.clone(), view.cluster_id.to_string());
+        drop(view);
         match properties {
             Some(Ok(properties)) => stats.zk_url = properties.zookeeper().map(str::to_owned),
             Some(Err(why)) => note(&mut stats, vec![(Some(BrokerError::KafkaServerPropertiesFailure), why)]),
@@ -155,11 +160,11 @@ impl Agent {
         }
         // The host first: what it says of the process stands before what the JVM says.
         if let Some(host) = &mut self.host {
-            let problems = host.put(&mut stats, Some(&view.broker.address)).await;
+            let problems = host.put(&mut stats, Some(&address)).await;
             note(&mut stats, problems);
         }
         if let Some(jvm) = &mut self.jvm {
-            let problems = jvm.put(&mut stats, &view.cluster_id.to_string()).await;
+            let problems = jvm.put(&mut stats, &cluster).await;
             note(&mut stats, problems);
         }
         Ok(stats)

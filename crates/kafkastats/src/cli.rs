@@ -1,7 +1,8 @@
 //! The command line.
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
+use std::fs::File;
+use std::io::{ErrorKind, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -28,6 +29,10 @@ use crate::{listen, settings};
 const CLIENT_ID: &str = "kafkastats";
 /// Shorter intervals would measure the measuring.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+/// With longer ones nobody would know of a broker what it does today.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+/// The longest name of a topic.
+const LONGEST_NAME: usize = 249;
 
 /// Measures one Kafka broker and publishes BrokerStats.
 #[derive(Debug, Parser)]
@@ -64,10 +69,11 @@ struct Run {
     #[command(flatten)]
     cluster: Cluster,
     /// The broker to measure. Not needed where --server-properties says it.
-    #[arg(long, value_name = "N", required_unless_present = "server_properties")]
+    #[arg(long, value_name = "N", required_unless_present = "server_properties",
+        value_parser = clap::value_parser!(i32).range(0..))]
     broker_id: Option<i32>,
     /// The topic to publish to. Created if it is missing and we may.
-    #[arg(long, default_value = "brokerstats")]
+    #[arg(long, default_value = "brokerstats", value_parser = parse_topic)]
     topic: String,
     /// How often to measure.
     #[arg(long, default_value = "60s", value_parser = parse_interval)]
@@ -106,7 +112,7 @@ struct Once {
     #[command(flatten)]
     cluster: Cluster,
     /// The broker to measure. Not needed if it listens at a bootstrap server, or is the only one.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     broker_id: Option<i32>,
     /// How long to count.
     #[arg(long, default_value = "20s", value_parser = parse_interval)]
@@ -125,7 +131,21 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
     if interval < SHORTEST_INTERVAL {
         return Err(format!("shorter than {}", humantime::format_duration(SHORTEST_INTERVAL)));
     }
+    if interval > LONGEST_INTERVAL {
+        return Err(format!("longer than {}", humantime::format_duration(LONGEST_INTERVAL)));
+    }
     Ok(interval)
+}
+
+/// A name that Kafka takes: no other could ever be written to.
+fn parse_topic(text: &str) -> Result<String, String> {
+    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    match text {
+        "" | "." | ".." => Err("no name of a topic".to_owned()),
+        long if long.len() > LONGEST_NAME => Err(format!("longer than {LONGEST_NAME} characters")),
+        odd if !odd.bytes().all(is_legal) => Err("only letters, digits, '.', '_' and '-'".to_owned()),
+        name => Ok(name.to_owned()),
+    }
 }
 
 /// What clap exits with, too.
@@ -137,7 +157,7 @@ fn read_command_line(mut words: Vec<OsString>) -> Result<Cli> {
     let command = Cli::command().mut_subcommand("run", |run| run.args_override_self(true));
     let run = command.find_subcommand("run").cloned().unwrap_or_default();
     if let Some(file) = config_file(&words) {
-        let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        let text = read_some(&file).with_context(|| format!("reading {}", file.display()))?;
         let is_yaml = file.extension().is_some_and(|ending| ending == "yaml" || ending == "yml");
         let arguments = settings::arguments(&text, is_yaml, &run).map_err(|problems| {
             let lines: Vec<String> =
@@ -148,6 +168,13 @@ fn read_command_line(mut words: Vec<OsString>) -> Result<Cli> {
     }
     let matches = command.try_get_matches_from(words).unwrap_or_else(|error| error.exit());
     Ok(Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()))
+}
+
+/// The text of a file: all of it, or more than is taken as options.
+fn read_some(file: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    File::open(file)?.take(settings::MAX_BYTES as u64 + 1).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// The file that `run --config` names.
@@ -287,12 +314,15 @@ async fn once(args: Once) -> Result<()> {
         () = stopped()? => bail!("stopped before the interval was over"),
     }
     let stats = agent.measure().await?;
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&stats.to_report()?)?);
-    } else {
-        print!("{}", stats.to_text());
+    let text = match args.json {
+        true => serde_json::to_string_pretty(&stats.to_report()?)? + "\n",
+        false => stats.to_text(),
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // Who reads it has read enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("printing the report"),
     }
-    Ok(())
 }
 
 fn with_sources(mut agent: Agent, host: &HostOptions, jvm: &Options) -> Result<Agent> {
@@ -389,6 +419,23 @@ mod tests {
         }
         let missing = read_command_line(words("kafkastats run --config /nowhere/a.yaml")).unwrap_err();
         assert!(format!("{missing:#}").starts_with("reading /nowhere/a.yaml: "));
+    }
+
+    #[test]
+    fn values_that_no_agent_could_work_with_are_refused() {
+        for (options, why) in [
+            ("--broker-id=-1", "-1 is not in 0.."),
+            ("--broker-id=4294967296", "4294967296 is not in 0.."),
+            ("--broker-id 1 --interval 999ms", "shorter than 1s"),
+            ("--broker-id 1 --interval 500000000000years", "longer than 1day"),
+            ("--broker-id 1 --topic=", "no name of a topic"),
+            ("--broker-id 1 --topic a/b", "only letters"),
+            ("--broker-id 1 --prometheus http://h:99999/metrics", "no port"),
+        ] {
+            let line = format!("kafkastats run --bootstrap-servers a:1 {options}");
+            let error = Cli::try_parse_from(words(&line)).unwrap_err().to_string();
+            assert!(error.contains(why), "{options}: {error}");
+        }
     }
 
     #[test]

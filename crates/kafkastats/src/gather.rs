@@ -219,7 +219,9 @@ impl Gatherer {
         let reassignments = self.reader.reassignments().await;
         let reassignments = keep(reassignments, "reassignments", &mut lacking);
 
-        let starts_before = self.offsets(&led, OffsetAt::Start, "start offsets", &mut lacking).await;
+        let at_broker = &broker.address;
+        let starts_before =
+            self.offsets(at_broker, &led, OffsetAt::Start, "start offsets", &mut lacking).await;
         let asked = self.began.elapsed();
         let mut dirs = self.reader.log_dirs(std::slice::from_ref(&broker)).await;
         let at = (asked + self.began.elapsed()) / 2;
@@ -228,20 +230,11 @@ impl Gatherer {
             Err(ClientError::Malformed { doing: "describing log directories", why: "no answer".to_owned() })
         });
         let log_dirs = keep(dirs, "log directories", &mut lacking);
-        let starts_after = self.offsets(&led, OffsetAt::Start, "start offsets", &mut lacking).await;
-        let ends = self.offsets(&led, OffsetAt::End, "end offsets", &mut lacking).await;
+        let starts_after =
+            self.offsets(at_broker, &led, OffsetAt::Start, "start offsets", &mut lacking).await;
+        let ends = self.offsets(at_broker, &led, OffsetAt::End, "end offsets", &mut lacking).await;
 
-        let offsets = led
-            .into_iter()
-            .map(|at| {
-                let offsets = Offsets {
-                    start_before: starts_before.get(&at).copied(),
-                    start_after: starts_after.get(&at).copied(),
-                    end: ends.get(&at).copied(),
-                };
-                (at, offsets)
-            })
-            .collect();
+        let offsets = merge(led, [starts_before, starts_after, ends]);
         lacking.dedup();
         Ok(View {
             at,
@@ -305,27 +298,26 @@ impl Gatherer {
     /// Offsets of `led`. Partitions without one are counted as lacking, together and with one reason.
     async fn offsets(
         &self,
+        broker: &BrokerAddress,
         led: &[TopicPartition],
         which: OffsetAt,
         what: &str,
         lacking: &mut Vec<String>,
     ) -> BTreeMap<TopicPartition, i64> {
-        let mut known = BTreeMap::new();
         if led.is_empty() {
-            return known;
+            return BTreeMap::new();
         }
         let (mut failed, mut why) = (0, None);
-        for (at, offset) in self.logs.offsets(led, which).await {
-            match offset {
-                Ok(offset) => {
-                    known.insert(at, offset);
-                }
-                Err(error) => {
-                    failed += 1;
-                    why = Some(error);
-                }
+        let found = self.logs.offsets_at(broker, led, which).await;
+        let known = found.into_iter().filter_map(|(at, offset)| match offset {
+            Ok(offset) => Some((at, offset)),
+            Err(error) => {
+                failed += 1;
+                why = Some(error);
+                None
             }
-        }
+        });
+        let known = known.collect();
         if let Some(why) = why {
             lacking.push(format!("{what} of {failed} of {} partitions: {why}", led.len()));
         }
@@ -419,6 +411,22 @@ pub(crate) async fn ask_first(
     Err(last)
 }
 
+/// The offsets of `led`, which is in order as the maps are: nothing has to be looked up.
+fn merge(
+    led: Vec<TopicPartition>,
+    known: [BTreeMap<TopicPartition, i64>; 3],
+) -> BTreeMap<TopicPartition, Offsets> {
+    let mut known = known.map(|of| of.into_iter().peekable());
+    let offsets = led.into_iter().map(|at| {
+        let [start_before, start_after, end] = known.each_mut().map(|of| {
+            while of.next_if(|(known, _)| *known < at).is_some() {}
+            of.next_if(|(known, _)| *known == at).map(|(_, offset)| offset)
+        });
+        (at, Offsets { start_before, start_after, end })
+    });
+    offsets.collect()
+}
+
 fn keep<T>(read: Result<T, ClientError>, what: &str, lacking: &mut Vec<String>) -> Option<T> {
     match read {
         Ok(value) => Some(value),
@@ -433,4 +441,28 @@ fn keep<T>(read: Result<T, ClientError>, what: &str, lacking: &mut Vec<String>) 
 pub(crate) fn wall_clock_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_of_one_partition_is_not_another_s() {
+        let at = |number| TopicPartition::new("t", number);
+        let known =
+            |numbers: &[i32]| numbers.iter().map(|number| (at(*number), i64::from(*number))).collect();
+        let merged = merge((0..4).map(at).collect(), [known(&[0, 1, 2, 3]), known(&[-1, 1, 3]), known(&[])]);
+        let merged: Vec<_> =
+            merged.into_values().map(|of| (of.start_before, of.start_after, of.end)).collect();
+        assert_eq!(
+            merged,
+            [
+                (Some(0), None, None),
+                (Some(1), Some(1), None),
+                (Some(2), None, None),
+                (Some(3), Some(3), None)
+            ]
+        );
+    }
 }

@@ -12,7 +12,7 @@ use clap::{Arg, ArgAction, Command};
 use granit_parser::{Event, Parser};
 
 /// A file of settings has some twenty lines.
-const MAX_BYTES: usize = 1 << 16;
+pub const MAX_BYTES: usize = 1 << 16;
 
 /// What is wrong with a file, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -63,6 +63,13 @@ async fn jmx_connection_failure() {
     let (failure, reason, replicas, words) = outcome(&mut agent(&fake).with_jvm(gone, true), &fake).await;
     assert_eq!((failure, reason, replicas), (false, Some(BrokerError::JmxConnectionFailure), 1));
     assert!(words.starts_with("prometheus: "), "{words}");
+    // Somebody else is there.
+    let page = "kafka_server_kafkaserver_brokerstate 3\nkafka_server_app_info_starttimems{id=\"2\"} 1\n";
+    let neighbour = Source::new(vec![Way::Prometheus(exporter(vec![page.to_owned()]), vec![])]);
+    let (failure, reason, replicas, words) =
+        outcome(&mut agent(&fake).with_jvm(neighbour, true), &fake).await;
+    assert_eq!((failure, reason, replicas), (false, Some(BrokerError::JmxConnectionFailure), 1));
+    assert_eq!(words, "prometheus: the JVM is broker 2, and broker 1 is meant");
     // Nor the broker itself.
     kill(&fake);
     let (failure, reason, replicas, _) = outcome(&mut agent(&fake), &fake).await;

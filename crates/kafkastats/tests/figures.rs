@@ -1,7 +1,7 @@
 //! The agent beside three real brokers: its figures against what the brokers count themselves, by each way to them; that
 //! it reports through trouble; and that nothing of it is left in a broker.
 //!
-//! `FIGURES=long` makes the traffic last a minute, and a thousand reports of a hundred, as for `docs/benchmarks.md`:
+//! `FIGURES=long` makes the traffic last a minute, and a thousand reports by each way, as for `docs/benchmarks.md`:
 //! `FIGURES=long cargo test -p kafkastats --test figures -- --nocapture`. The JVM is that of `JAVA_HOME`, or the one on
 //! the path.
 
@@ -27,6 +27,7 @@ use agents::{Agent, Once, now_ms};
 use anyhow::{Result, ensure};
 use broker::{LOGIN, counts};
 use jmx::{Address, Connector};
+use kafkastats::jvm::identity::Proof;
 use kafkastats::jvm::{Attribute, Identity, Metric, Scope, Source, Way};
 use lab::{Cluster, Monitor, wait_for};
 
@@ -38,20 +39,31 @@ const TOPICS: [&str; 3] = ["none", "lz4", "zstd"];
 /// How much is done.
 struct Amount {
     traffic: Duration,
-    reports: u64,
+    /// Reports after which nothing is left: over JMX, and by each way over HTTP, where an exporter takes long.
+    reports: [u64; 2],
 }
 
 fn amount() -> Amount {
     match std::env::var_os("FIGURES") {
-        Some(word) if word == "long" => Amount { traffic: Duration::from_secs(60), reports: 1_000 },
-        _ => Amount { traffic: Duration::from_secs(10), reports: 100 },
+        Some(word) if word == "long" => Amount { traffic: Duration::from_secs(60), reports: [1_000; 2] },
+        _ => Amount { traffic: Duration::from_secs(10), reports: [100, 10] },
     }
 }
 
 /// Broker 1 has a JMX port, broker 2 a JMX server for its own host and jmx_exporter, broker 3 Jolokia and no option of
 /// JMX at all.
 fn start() -> Result<Cluster> {
-    Cluster::builder()
+    let mut builder = Cluster::builder();
+    for broker in 1..=3 {
+        // Threads that wait for the next connection end soon, and so does what would have waited for the client's word
+        // that it has got a reference: by default after five minutes, though the word has come.
+        builder = builder
+            .jvm_option(broker, "-Dsun.rmi.transport.tcp.threadKeepAliveTime=200")
+            .jvm_option(broker, "-Dsun.rmi.dgc.ackTimeout=1000")
+            // Nor do threads of the compiler come and go.
+            .jvm_option(broker, "-XX:-UseDynamicNumberOfCompilerThreads");
+    }
+    builder
         .brokers(3)
         .perf_data(true)
         // Brokers keep answered requests that had to wait, by the thousand unless told otherwise: here they are not to hide
@@ -62,12 +74,6 @@ fn start() -> Result<Cluster> {
         .property("log.segment.delete.delay.ms", "1000")
         .jmx_login(LOGIN.0, LOGIN.1)
         .monitor(1, Monitor::JmxPort)
-        // Threads that wait for the next connection end soon, and so does what would have waited for the client's word
-        // that it has got a reference: by default after five minutes, though the word has come.
-        .jvm_option(1, "-Dsun.rmi.transport.tcp.threadKeepAliveTime=200")
-        .jvm_option(1, "-Dsun.rmi.dgc.ackTimeout=1000")
-        // Nor do threads of the compiler come and go.
-        .jvm_option(1, "-XX:-UseDynamicNumberOfCompilerThreads")
         .monitor(2, Monitor::JmxLocal)
         .monitor(2, Monitor::Prometheus)
         .monitor(3, Monitor::Jolokia)
@@ -147,8 +153,15 @@ fn figures_are_those_of_the_brokers_and_nothing_is_left_in_them() -> Result<()> 
     trouble::a_broker_is_restarted(&cluster, &mut agents)?;
     clock.tell("a broker restarted");
     drop(agents);
-    traces::nothing_is_left(&cluster, amount.reports)?;
-    clock.tell("traces");
+    for (broker, way) in ways(&cluster)? {
+        let [over_jmx, over_http] = amount.reports;
+        match way {
+            Way::JmxLocal { .. } => continue,
+            Way::Jmx(_) => traces::nothing_is_left(&cluster, broker, &way, over_jmx)?,
+            _ => traces::nothing_is_left(&cluster, broker, &way, over_http)?,
+        }
+        clock.tell("traces");
+    }
     Ok(())
 }
 
@@ -162,15 +175,26 @@ impl Clock {
     }
 }
 
-/// A wrong password, a page that is no metrics, and a JVM without a JMX server that may not be made to start one.
+/// A wrong password, a page that is no metrics, a JVM without a JMX server that may not be made to start one, and neighbours.
 fn what_cannot_be_read_costs_its_own_figures_alone(cluster: &Cluster) -> Result<()> {
     let words = |text: String| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    let page = cluster.monitor_url(2, Monitor::Prometheus)?.replace("/metrics", "/");
+    let metrics = cluster.monitor_url(2, Monitor::Prometheus)?;
+    let page = metrics.replace("/metrics", "/");
+    let (jolokia, port) = (cluster.monitor_url(3, Monitor::Jolokia)?, jmx_options(cluster, LOGIN.1)?);
     let wrong_password = [words("--jvm jmx".to_owned()), jmx_options(cluster, "wrong")?].concat();
     let cases = [
         (1, wrong_password, "JmxConnectionFailure", "the server refuses user \"monitor\""),
         (2, words(format!("--jvm prometheus --prometheus {page}")), "JmxQueryFailure", "are no metrics"),
         (3, words("--jvm jmx-local".to_owned()), "JmxConnectionFailure", "the JVM has no JMX server"),
+        // The page, Jolokia and the port of a neighbour.
+        (
+            1,
+            words(format!("--jvm prometheus --prometheus {metrics}")),
+            "JmxConnectionFailure",
+            "is broker 2, and",
+        ),
+        (1, words(format!("--jvm jolokia --jolokia {jolokia}")), "JmxConnectionFailure", "is broker 3, and"),
+        (2, [words("--jvm jmx".to_owned()), port].concat(), "JmxConnectionFailure", "is broker 1, and"),
     ];
     let mut running = Vec::new();
     for (broker, options, reason, why) in cases {
@@ -234,10 +258,10 @@ fn counts_are_read_to_the_byte(cluster: &Cluster) -> Result<()> {
     for (broker, way) in ways(cluster)? {
         let identity = Identity { cluster: cluster.cluster_id().to_owned(), broker };
         let name = way.name();
-        let outcome = agents::runtime()?.block_on(Source::new(vec![way]).read(&identity));
+        let outcome = agents::runtime()?.block_on(Source::new(vec![way]).read(&identity, [&[], &[]]));
         ensure!(outcome.problems.is_empty(), "{name} of broker {broker}: {:?}", outcome.problems);
         let found = outcome.found.unwrap();
-        assert_eq!((found.way, &found.lacking), (name, &vec![]));
+        assert_eq!((found.way, &found.lacking, found.proof), (name, &vec![], Proof::Name));
         for topic in TOPICS {
             let read =
                 found.readings.get(Metric::BytesOut, Attribute::Count, &Scope::Topic(topic.to_owned()));

@@ -11,10 +11,13 @@ use std::sync::OnceLock;
 use std::thread::spawn;
 use std::time::Duration;
 
+use brokerstats::TopicPartition;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use jmx::Connector;
 use kafkastats::jvm::http::{Endpoint, HttpError};
+use kafkastats::jvm::identity::{Held, Proof};
+use kafkastats::jvm::prometheus::{self, Page};
 use kafkastats::jvm::{Attribute, Found, Identity, Metric, Outcome, Readings, Scope, Source, Way};
 
 const CAPTURE: &str = include_str!("fixtures/strimzi101.prom");
@@ -61,6 +64,9 @@ fn identity(broker: i32) -> Identity {
     Identity { cluster: CLUSTER.to_owned(), broker }
 }
 
+/// What a broker holds, where nobody knows.
+const UNKNOWN: Held<'static> = [&[], &[]];
+
 fn endpoint(url: &str) -> Endpoint {
     url.parse().unwrap()
 }
@@ -77,7 +83,7 @@ async fn an_exporter_is_scraped_packed_or_not() {
     for body in [answer("200 OK", "", CAPTURE.as_bytes()), packed] {
         let (url, server) = serve(body);
         let way = Way::Prometheus(endpoint(&url).login("user", "secret"), vec![]);
-        let outcome = Source::new(vec![way]).read(&identity(1)).await;
+        let outcome = Source::new(vec![way]).read(&identity(1), UNKNOWN).await;
         let Found { way, readings, .. } = outcome.found.unwrap();
         assert_eq!((way, leaders(&readings)), ("prometheus", Some(5.0)));
         let asked = server.join().unwrap().to_ascii_lowercase();
@@ -90,7 +96,7 @@ async fn an_exporter_is_scraped_packed_or_not() {
 #[tokio::test]
 async fn jolokia_is_asked_once_for_all() {
     let (url, server) = serve(answer("200 OK", "Content-Type: text/plain\r\n", JOLOKIA.as_bytes()));
-    let outcome = Source::new(vec![Way::Jolokia(endpoint(&url))]).read(&identity(1)).await;
+    let outcome = Source::new(vec![Way::Jolokia(endpoint(&url))]).read(&identity(1), UNKNOWN).await;
     let Found { way, readings, .. } = outcome.found.unwrap();
     assert_eq!((way, leaders(&readings)), ("jolokia", Some(336.0)));
     let asked = server.join().unwrap();
@@ -99,6 +105,57 @@ async fn jolokia_is_asked_once_for_all() {
         asked.contains(r#""mbean":"kafka.server:type=BrokerTopicMetrics,name=BytesOutPerSec,*""#),
         "{asked}"
     );
+}
+
+/// The page, or the words of why it is not taken.
+async fn proof_of(page: &str, held: Held<'_>) -> Result<Proof, String> {
+    let (url, server) = serve(answer("200 OK", "", page.as_bytes()));
+    let way = match page.starts_with('[') {
+        true => Way::Jolokia(endpoint(&url)),
+        false => Way::Prometheus(endpoint(&url), vec![]),
+    };
+    let Outcome { found, problems, was_reached } = Source::new(vec![way]).read(&identity(1), held).await;
+    server.join().unwrap();
+    assert_eq!(found.is_some(), was_reached, "a neighbour is not the broker's answer");
+    found.map(|found| found.proof).ok_or_else(|| problems.join("; "))
+}
+
+#[tokio::test]
+async fn figures_of_a_neighbour_are_not_taken_for_ours() {
+    let named = |id: i32| format!("{CAPTURE}kafka_server_app_info_starttimems{{id=\"{id}\"}} 1.7e12\n");
+    assert_eq!(proof_of(CAPTURE, UNKNOWN).await, Ok(Proof::Nothing));
+    assert_eq!(proof_of(&named(1), UNKNOWN).await, Ok(Proof::Name));
+    let expected = "prometheus: the JVM is broker 2, and broker 1 is meant";
+    assert_eq!(proof_of(&named(2), UNKNOWN).await, Err(expected.to_owned()));
+    // A page that names no broker names logs.
+    let Page { readings, .. } = prometheus::read(CAPTURE, &[]).unwrap();
+    let mut held: Vec<TopicPartition> = readings
+        .logs()
+        .map(|(topic, partition)| TopicPartition { topic: topic.to_owned(), partition })
+        .collect();
+    held.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+    let (leads, follows) = held.split_at(3);
+    assert_eq!(proof_of(CAPTURE, [leads, follows]).await, Ok(Proof::Logs));
+    let words = proof_of(CAPTURE, [leads, &[]]).await.unwrap_err();
+    assert!(words.starts_with("prometheus: the JVM is another broker than 1: of "), "{words}");
+
+    let asked = |mbean: &str, value: &str| {
+        let last = format!(r#"{{"request":{{"mbean":"{mbean}"}},"value":{value},"status":200}}"#);
+        format!("{},{last}]", JOLOKIA.trim_end().strip_suffix(']').unwrap())
+    };
+    let info = |id: i32| {
+        let beans = format!(r#"{{"kafka.server:id={id},type=app-info":{{"Version":"4.2.1"}}}}"#);
+        asked("kafka.server:type=app-info,id=*", &beans)
+    };
+    let of_cluster =
+        |id: &str| asked("kafka.server:type=KafkaServer,name=ClusterId", &format!(r#"{{"Value":"{id}"}}"#));
+    assert_eq!(proof_of(JOLOKIA, UNKNOWN).await, Ok(Proof::Nothing));
+    assert_eq!(proof_of(&info(1), UNKNOWN).await, Ok(Proof::Name));
+    assert_eq!(proof_of(&of_cluster(CLUSTER), UNKNOWN).await, Ok(Proof::Nothing));
+    let words = proof_of(&info(3), UNKNOWN).await.unwrap_err();
+    assert_eq!(words, "jolokia: the JVM is broker 3, and broker 1 is meant");
+    let words = proof_of(&of_cluster("other"), UNKNOWN).await.unwrap_err();
+    assert_eq!(words, format!("jolokia: the JVM is of cluster other, and {CLUSTER} is meant"));
 }
 
 #[tokio::test]
@@ -113,7 +170,7 @@ async fn the_first_way_that_leads_somewhere_is_taken_and_the_others_are_told() {
         Way::Jolokia(endpoint(&refusing)),
         Way::Prometheus(endpoint(&good), vec![]),
     ]);
-    let outcome = source.read(&identity(1)).await;
+    let outcome = source.read(&identity(1), UNKNOWN).await;
     assert!(outcome.found.is_some(), "{:?}", outcome.problems);
     let problems = outcome.problems.join("\n");
     for why in [
@@ -127,7 +184,7 @@ async fn the_first_way_that_leads_somewhere_is_taken_and_the_others_are_told() {
         server.join().unwrap();
     }
     // All servers are gone: every way is told, and the last good one is tried first.
-    let Outcome { found, problems, .. } = source.read(&identity(1)).await;
+    let Outcome { found, problems, .. } = source.read(&identity(1), UNKNOWN).await;
     assert!(found.is_none());
     assert_eq!(problems.len(), 4, "{problems:?}");
     assert!(problems[0].starts_with("prometheus: connecting"), "{problems:?}");
@@ -148,6 +205,8 @@ fn what_is_no_url_is_refused() {
         ("ftp://a/", "write http://"),
         ("http://user:secret@a/", "does not belong into a URL"),
         ("http://", "no URL"),
+        ("http://a:99999/", "no port"),
+        ("http://[::1]:/", "no port"),
     ] {
         let error = text.parse::<Endpoint>().unwrap_err();
         assert!(error.contains(why), "{text}: {error}");
@@ -216,17 +275,15 @@ async fn the_right_broker_of_this_host_is_read() {
     let Some(_two) = FakeBroker::start("102", "5", &LOCAL, &[]) else { return };
     for (broker, topics) in [(101, 3), (102, 5)] {
         let mut source = Source::new(vec![Way::JmxLocal { attach: false }]);
-        let outcome = source.read(&identity(broker)).await;
-        let Found { way, readings, lacking } =
+        let outcome = source.read(&identity(broker), UNKNOWN).await;
+        let Found { way, readings, lacking, .. } =
             outcome.found.unwrap_or_else(|| panic!("{:?}", outcome.problems));
         assert_eq!((way, lacking), ("jmx-local", vec![]));
         assert_eq!(readings.of_topics(Metric::BytesOut, Attribute::Count).count(), topics);
         let t2 = Scope::Topic("t2".to_owned());
         assert_eq!(readings.get(Metric::BytesOut, Attribute::Count, &t2), Some(4.0));
         for (metric, attribute, value) in [
-            (Metric::BytesIn, Attribute::Count, 1000.0),
             (Metric::BytesOut, Attribute::Count, 2000.0),
-            (Metric::BytesOut, Attribute::OneMinuteRate, 1.5),
             (Metric::RequestHandlerIdle, Attribute::Count, 5e8),
             (Metric::RequestHandlerIdle, Attribute::OneMinuteRate, 0.75),
             (Metric::NetworkProcessorIdle, Attribute::Value, 0.5),
@@ -244,12 +301,12 @@ async fn the_right_broker_of_this_host_is_read() {
 async fn another_broker_is_not_taken_for_ours() {
     let Some(_jvm) = FakeBroker::start("103", "0", &LOCAL, &[]) else { return };
     let mut source = Source::new(vec![Way::JmxLocal { attach: false }]);
-    let outcome = source.read(&identity(104)).await;
+    let outcome = source.read(&identity(104), UNKNOWN).await;
     assert!(outcome.found.is_none());
     let problems = outcome.problems.join("\n");
     assert!(problems.contains("the JVM is broker 103, and broker 104 is meant"), "{problems}");
     let other = Identity { cluster: "other".to_owned(), broker: 103 };
-    let problems = source.read(&other).await.problems.join("\n");
+    let problems = source.read(&other, UNKNOWN).await.problems.join("\n");
     assert!(
         problems.contains("the JVM is of cluster MkU3OEVBNTcwNTJENDM2Qk, and other is meant"),
         "{problems}"
@@ -265,17 +322,17 @@ async fn a_broker_without_a_jmx_server_is_read_only_where_attaching_is_switched_
     let properties = directory.path().join("server.properties");
     std::fs::write(&properties, "process.roles=broker\nnode.id=105\n").unwrap();
     let Some(ours) = FakeBroker::start("105", "1", &[], &[properties.to_str().unwrap()]) else { return };
-    let outcome = Source::new(vec![Way::JmxLocal { attach: false }]).read(&identity(105)).await;
+    let outcome = Source::new(vec![Way::JmxLocal { attach: false }]).read(&identity(105), UNKNOWN).await;
     assert!(outcome.found.is_none());
     let problems = outcome.problems.join("\n");
     assert!(problems.contains(&format!("process {}: the JVM has no JMX server", ours.pid())), "{problems}");
-    let outcome = Source::new(vec![Way::JmxLocal { attach: true }]).read(&identity(105)).await;
+    let outcome = Source::new(vec![Way::JmxLocal { attach: true }]).read(&identity(105), UNKNOWN).await;
     assert!(outcome.found.is_some(), "{:?}", outcome.problems);
     let found = jmx::local::find_jvms();
     let jvm = |pid: u32| found.jvms.iter().find(|jvm| jvm.pid == pid).unwrap();
     assert!(jvm(ours.pid()).local_address().is_some());
     assert!(jvm(other.pid()).local_address().is_none(), "what may be another broker is left as it was");
     let address = jvm(ours.pid()).local_address().unwrap().unwrap();
-    let outcome = Source::new(vec![Way::Jmx(Connector::new(address))]).read(&identity(105)).await;
+    let outcome = Source::new(vec![Way::Jmx(Connector::new(address))]).read(&identity(105), UNKNOWN).await;
     assert_eq!(outcome.found.unwrap().way, "jmx");
 }

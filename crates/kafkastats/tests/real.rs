@@ -198,13 +198,16 @@ fn what_is_published_equals_what_lies_on_the_brokers_disks() -> Result<()> {
     Ok(())
 }
 
-/// The agent asks for the offsets of all partitions at once.
+/// The agent asks for the offsets of all partitions that its broker leads at once.
 fn offsets_of_many_are_those_of_each(cluster: &Cluster, midway_ms: i64) -> Result<()> {
     let kafka = client(cluster)?;
     let mut of: Vec<_> = (0..6).map(|number| TopicPartition::new("orders", number)).collect();
     let missing = TopicPartition::new("orders", 6);
     of.push(missing.clone());
     let beyond_the_end = i64::MAX / 2;
+    let broker = parse_bootstrap(&cluster.address(1)?)?.remove(0);
+    let led: BTreeMap<i32, bool> =
+        cluster.partitions_of("orders")?.into_iter().map(|at| (at.partition, at.leader == Some(1))).collect();
     runtime()?.block_on(async {
         let wanted =
             [OffsetAt::Start, OffsetAt::End, OffsetAt::Time(midway_ms), OffsetAt::Time(beyond_the_end)];
@@ -215,6 +218,15 @@ fn offsets_of_many_are_those_of_each(cluster: &Cluster, midway_ms: i64) -> Resul
             for at in &of[..6] {
                 assert_eq!(found[at], kafka.offset(at, which).await, "{at} {which:?}");
                 assert!(found[at].is_ok());
+            }
+            // Of one broker, those that it leads.
+            let told = kafka.offsets_at(&broker, &of, which).await;
+            assert_eq!(told.len(), of.len());
+            for (at, told) in told {
+                match led.get(&at.partition) {
+                    Some(true) => assert_eq!(told, found[&at], "{at} {which:?}"),
+                    _ => assert!(told.is_err(), "{at} {which:?}: {told:?}"),
+                }
             }
         }
         Ok(())

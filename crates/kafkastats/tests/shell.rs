@@ -82,6 +82,17 @@ async fn a_missing_right_costs_what_it_guards_and_no_more() {
 }
 
 #[tokio::test]
+async fn figures_of_a_topic_with_remote_storage_are_no_exact_ones() {
+    let fake = Arc::new(Fake::default());
+    for (is_tiered, quality) in [(false, Quality::Exact), (true, Quality::Estimated)] {
+        fake.is_tiered.store(is_tiered, Ordering::Relaxed);
+        let mut agent = agent(&fake);
+        agent.report().await;
+        assert_eq!(agent.report().await.leader_bytes_in_quality, [quality], "{is_tiered}");
+    }
+}
+
+#[tokio::test]
 async fn a_dead_broker_is_reported_as_a_failure_by_what_is_known_of_it() {
     let fake = Arc::new(Fake::default());
     let mut agent = agent(&fake);

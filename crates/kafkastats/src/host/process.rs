@@ -148,10 +148,11 @@ fn properties(directory: &Path, command: &BrokerCommand) -> Properties {
 }
 
 /// Where a path of a process is found from here.
-pub(super) fn inside(directory: &Path, path: &str) -> PathBuf {
-    match path.strip_prefix('/') {
-        Some(path) => directory.join("root").join(path),
-        None => directory.join("cwd").join(path),
+pub(crate) fn inside(directory: &Path, path: &str) -> PathBuf {
+    // Of a path with two slashes in front, what is left of one would lead to our own files.
+    match path.trim_start_matches('/') {
+        inner if inner.len() < path.len() => directory.join("root").join(inner),
+        relative => directory.join("cwd").join(relative),
     }
 }
 
@@ -186,5 +187,20 @@ impl Candidate {
         let tables = ["net/tcp", "net/tcp6"].map(|table| fs::read_to_string(self.directory.join(table)));
         let all = tables.iter().flatten().flat_map(|table| listeners(table));
         Some(all.filter(|(_, socket)| sockets.contains(socket)).map(|(port, _)| port).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_a_process_stay_in_its_own_file_system() {
+        let directory = Path::new("/proc/7");
+        for (path, expected) in
+            [("/data", "/proc/7/root/data"), ("//data", "/proc/7/root/data"), ("data", "/proc/7/cwd/data")]
+        {
+            assert_eq!(inside(directory, path), Path::new(expected), "{path}");
+        }
     }
 }

@@ -5,6 +5,10 @@
 //! only the count (nanoseconds of idle time of an average thread), its growth over the time that passed. Where one process
 //! is broker and controller, the pool of the broker counts. A broker that runs has no log left to recover: Kafka takes
 //! those MBeans away then.
+//!
+//! Processor time of the process is what it grew by over the time that passed, in percent of the processors that the JVM
+//! may use; where either is not told, what the JVM takes for its present load. What the host says of the process stands before
+//! both.
 
 use std::time::Duration;
 
@@ -19,6 +23,8 @@ pub struct Figures {
     bytes_out: BytesOut,
     /// The nanoseconds for which the request handlers were idle, and when they were read.
     idle: Option<(f64, Duration)>,
+    /// The seconds of processor time of the process, and when they were read.
+    cpu: Option<(f64, Duration)>,
 }
 
 /// The state of a broker that has started and does not stop.
@@ -34,12 +40,14 @@ impl Figures {
 
     fn put_states(&mut self, stats: &mut BrokerStats, readings: &Readings, at: Duration) {
         let value = |metric| readings.of_broker(metric, Attribute::Value);
-        // What the host says of the process is read over the whole interval, and not at one moment.
-        if let Some(load) = value(Metric::ProcessCpuLoad)
+        let processors = value(Metric::Processors).filter(|processors| *processors > 0.0);
+        let limit = processors.or((stats.cpu_limit > 0.0).then_some(stats.cpu_limit));
+        if let Some(load) = self.process_load(readings, at, limit)
             && stats.process_cpu_percent < 0.0
         {
             stats.process_cpu_percent = percent(load);
             stats.cpu_usage = percent(load);
+            stats.cpu_limit = limit.unwrap_or(stats.cpu_limit);
         }
         // Floats convert to integers by saturation.
         if let Some(state) = value(Metric::BrokerState) {
@@ -62,6 +70,20 @@ impl Figures {
         if let Some(idle) = self.handlers_idle(readings, at) {
             stats.request_handler_idle_percent = percent(idle);
         }
+    }
+
+    /// The part of the processors that the process used.
+    fn process_load(&mut self, readings: &Readings, at: Duration, processors: Option<f64>) -> Option<f64> {
+        let seconds = readings.of_broker(Metric::ProcessCpuSeconds, Attribute::Value);
+        let before = std::mem::replace(&mut self.cpu, seconds.map(|seconds| (seconds, at)));
+        let grown = || {
+            let ((before, then), now) = (before?, seconds?);
+            let passed = at.saturating_sub(then).as_secs_f64();
+            // Time that fell is another process's.
+            (now >= before && passed > 0.0).then(|| (now - before) / passed)
+        };
+        let of_interval = grown().zip(processors).map(|(used, processors)| used / processors);
+        of_interval.or_else(|| readings.of_broker(Metric::ProcessCpuLoad, Attribute::Value))
     }
 
     /// The idle part of the request handlers.
@@ -104,6 +126,30 @@ mod tests {
         readings.put(Metric::ProcessCpuLoad, Attribute::Value, Scope::Broker, 0.25).unwrap();
         Figures::default().put(&mut stats, &readings, MINUTE);
         assert_eq!((stats.cpu_usage, stats.process_cpu_percent), (25.0, 25.0));
+    }
+
+    #[test]
+    fn processor_time_is_that_of_the_interval_where_it_is_told() {
+        let mut figures = Figures::default();
+        let mut read = |second, seconds, processors: Option<f64>, limit| {
+            let mut readings = Readings::default();
+            let mut put = |metric, value| {
+                readings.put(metric, Attribute::Value, Scope::Broker, value).unwrap();
+            };
+            put(Metric::ProcessCpuSeconds, seconds);
+            if let Some(processors) = processors {
+                put(Metric::Processors, processors);
+                put(Metric::ProcessCpuLoad, 0.9);
+            }
+            let mut stats = BrokerStats { cpu_limit: limit, ..report() };
+            figures.put(&mut stats, &readings, Duration::from_secs(second));
+            (stats.process_cpu_percent, stats.cpu_usage, stats.cpu_limit)
+        };
+        assert_eq!(read(0, 100.0, Some(4.0), -1.0), (90.0, 90.0, 4.0), "nothing to compare with");
+        assert_eq!(read(10, 120.0, Some(4.0), -1.0), (50.0, 50.0, 4.0));
+        assert_eq!(read(20, 5.0, Some(4.0), -1.0), (90.0, 90.0, 4.0), "another process");
+        assert_eq!(read(30, 6.0, None, 2.0), (5.0, 5.0, 2.0), "the host knows how many there are");
+        assert_eq!(read(40, 7.0, None, -1.0), (-1.0, 0.0, -1.0), "of how many is not known");
     }
 
     /// What a report says of the states after these readings, a second apart.

@@ -96,8 +96,14 @@ impl FromStr for Endpoint {
             (Some("http" | "https"), Some(_)) => {}
             _ => return Err(format!("{text:?} is no URL: write http://host:port/path")),
         }
-        if url.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        let authority = url.authority().map_or("", |authority| authority.as_str());
+        if authority.contains('@') {
             return Err("a user does not belong into a URL, which is logged".to_owned());
+        }
+        // What stands behind the host, or behind the brackets of an address.
+        let (_, port) = authority.rsplit_once(']').unwrap_or(("", authority));
+        if port.contains(':') && url.port_u16().is_none() {
+            return Err(format!("{text:?} has no port that there could be"));
         }
         let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         Ok(Endpoint { url, login: None, tls: config(roots)? })

@@ -1,10 +1,13 @@
 //! Readings through Jolokia: one POST with all questions, one answer for each.
 
+use std::borrow::Cow;
+
 use jmx::ObjectName;
 use serde_json::{Value, json};
 
+use super::identity::{APP_INFO, CLUSTER_ID, Told};
 use super::readings::{
-    Attribute, Conflict, MBEANS, MBean, Metric, OPERATING_SYSTEM, PROCESS_CPU_LOAD, Readings, Scope, meaning,
+    Attribute, Conflict, MBean, OF_SYSTEM, OPERATING_SYSTEM, Readings, Scope, asked, meaning,
 };
 
 /// What belongs to the URL: no stack traces, one failing MBean does not fail a pattern, and names as Kafka writes them.
@@ -33,13 +36,18 @@ pub enum JolokiaError {
 
 /// The questions.
 pub fn request() -> String {
-    let mut questions: Vec<Value> = MBEANS
-        .iter()
-        // Sizes of logs come, exact and for all partitions, from the broker itself.
-        .filter(|bean| bean.metric != Metric::LogSize)
-        .map(|bean| json!({ "type": "read", "mbean": pattern(bean), "attribute": bean.attributes() }))
+    let read =
+        |mbean: &str, attributes: &[&str]| json!({ "type": "read", "mbean": mbean, "attribute": attributes });
+    let mut questions: Vec<Value> = asked()
+        .map(|bean| {
+            let attributes: Vec<&str> = bean.attributes().iter().map(|attribute| attribute.name()).collect();
+            read(&pattern(bean), &attributes)
+        })
         .collect();
-    questions.push(json!({ "type": "read", "mbean": OPERATING_SYSTEM, "attribute": [PROCESS_CPU_LOAD] }));
+    questions.push(read(OPERATING_SYSTEM, &OF_SYSTEM.map(|(attribute, ..)| attribute)));
+    questions.push(read(CLUSTER_ID, &["Value"]));
+    // What counts is its name.
+    questions.push(read(APP_INFO, &["Version"]));
     Value::Array(questions).to_string()
 }
 
@@ -49,21 +57,31 @@ fn pattern(bean: &MBean) -> String {
     format!("{}{more}", bean.object_name())
 }
 
-/// Reads the answers to any questions of the kind `read`. Also tells what Jolokia could not read, in words.
+/// What Jolokia answers.
+#[derive(Debug, Default)]
+pub struct Answers {
+    /// The figures.
+    pub readings: Readings,
+    /// Which broker it is, as far as Jolokia may say it.
+    pub told: Told,
+    /// What Jolokia could not read, in words.
+    pub problems: Vec<String>,
+}
+
+/// Reads the answers to any questions of the kind `read`.
 ///
 /// # Errors
 /// See [`JolokiaError`].
-pub fn read(body: &str) -> Result<(Readings, Vec<String>), JolokiaError> {
+pub fn read(body: &str) -> Result<Answers, JolokiaError> {
     let answer: Value = serde_json::from_str(body)?;
     let Value::Array(answers) = answer else {
         let why = answer["error"].as_str().unwrap_or("no list of answers");
         return Err(JolokiaError::Refused(shorten(why)));
     };
-    let mut readings = Readings::default();
-    let mut problems = Vec::new();
+    let Answers { mut readings, mut told, mut problems } = Answers::default();
     for answer in &answers {
         match answer["status"].as_u64() {
-            Some(200) => take(answer, &mut readings)?,
+            Some(200) => take(answer, &mut readings, &mut told)?,
             // Kafka makes MBeans when they are first needed.
             Some(NOT_FOUND) => {}
             _ => {
@@ -79,7 +97,7 @@ pub fn read(body: &str) -> Result<(Readings, Vec<String>), JolokiaError> {
             None => JolokiaError::NotOfABroker,
         });
     }
-    Ok((readings, problems))
+    Ok(Answers { readings, told, problems })
 }
 
 fn shorten(text: &str) -> String {
@@ -88,35 +106,54 @@ fn shorten(text: &str) -> String {
 
 /// An answer: the attributes by name, and for a pattern that by MBean. For one attribute that was not asked for in a
 /// list it is the bare value.
-fn take(answer: &Value, readings: &mut Readings) -> Result<(), Conflict> {
+fn take(answer: &Value, readings: &mut Readings, told: &mut Told) -> Result<(), Conflict> {
     let asked = answer["request"]["mbean"].as_str().unwrap_or_default();
     let value = &answer["value"];
-    let is_pattern = ObjectName::new(asked).is_ok_and(|name| name.is_pattern());
-    if let (true, Value::Object(beans)) = (is_pattern, value) {
+    let Ok(name) = ObjectName::new(asked) else { return Ok(()) };
+    if let (true, Value::Object(beans)) = (name.is_pattern(), value) {
         for (bean, value) in beans {
-            take_bean(bean, value, &answer["request"]["attribute"], readings)?;
+            let Ok(bean) = ObjectName::new(bean) else { continue };
+            take_bean(&bean, value, &answer["request"]["attribute"], readings, told)?;
         }
         return Ok(());
     }
-    take_bean(asked, value, &answer["request"]["attribute"], readings)
+    take_bean(&name, value, &answer["request"]["attribute"], readings, told)
 }
 
-fn take_bean(bean: &str, value: &Value, asked: &Value, readings: &mut Readings) -> Result<(), Conflict> {
-    let figure = |attribute: &str| match value {
-        Value::Object(attributes) => attributes.get(attribute).and_then(Value::as_f64),
-        bare if asked.as_str() == Some(attribute) => bare.as_f64(),
+fn take_bean(
+    bean: &ObjectName,
+    value: &Value,
+    asked: &Value,
+    readings: &mut Readings,
+    told: &mut Told,
+) -> Result<(), Conflict> {
+    let attribute = |attribute: &str| match value {
+        Value::Object(attributes) => attributes.get(attribute),
+        bare if asked.as_str() == Some(attribute) => Some(bare),
         _ => None,
     };
-    if bean == OPERATING_SYSTEM {
-        return match figure(PROCESS_CPU_LOAD) {
-            Some(load) => readings.put(Metric::ProcessCpuLoad, Attribute::Value, Scope::Broker, load),
-            None => Ok(()),
-        };
-    }
-    let Some((bean, scope)) = ObjectName::new(bean).ok().as_ref().and_then(meaning) else { return Ok(()) };
-    for attribute in Attribute::ALL {
-        if let Some(value) = figure(attribute.name()) {
-            readings.put(bean.metric, attribute, scope.clone(), value)?;
+    let figure = |name: &str| attribute(name).and_then(Value::as_f64);
+    match (bean.domain(), bean.get("type").as_deref(), bean.get("name").as_deref()) {
+        ("java.lang", Some("OperatingSystem"), None) => {
+            for (attribute, metric, unit) in OF_SYSTEM {
+                if let Some(value) = figure(attribute) {
+                    readings.put(metric, Attribute::Value, Scope::Broker, value * unit)?;
+                }
+            }
+        }
+        ("kafka.server", Some("KafkaServer"), Some("ClusterId")) => {
+            told.clusters.extend(attribute("Value").and_then(Value::as_str).map(str::to_owned));
+        }
+        ("kafka.server", Some("app-info"), None) => {
+            told.brokers.extend(bean.get("id").map(Cow::into_owned));
+        }
+        _ => {
+            let Some((bean, scope)) = meaning(bean) else { return Ok(()) };
+            for attribute in Attribute::ALL {
+                if let Some(value) = figure(attribute.name()) {
+                    readings.put(bean.metric, attribute, scope.clone(), value)?;
+                }
+            }
         }
     }
     Ok(())

@@ -6,16 +6,28 @@ use std::time::Duration;
 use jmx::local::{Jvm, find_jvms, start_agent};
 use jmx::{Address, Connector};
 
-use super::over_jmx::{self, Identity, JmxError};
+use super::identity::Identity;
+use super::over_jmx::{self, JmxError};
 use super::source::{Read, WayError, in_words};
+use crate::host::process::inside;
 use crate::host::properties::Properties;
 
 /// How long a JVM may take to start its JMX server.
 const ATTACH_LIMIT: Duration = Duration::from_secs(10);
 
-/// Reads the broker's figures over the JMX server that its JVM has for this host. Brokers say themselves which they are;
-/// with `attach`, one without such a server is told to start one, if its configuration says that it is the broker.
-pub(super) fn read(attach: bool, broker: &Identity) -> Result<Read, WayError> {
+/// Reads the broker's figures over the JMX server that its JVM has for this host; tells the address of that too. Brokers say
+/// themselves which they are; with `attach`, one without such a server is told to start one, if its configuration says that
+/// it is the broker. It is first asked at `known`: looking through all processes of the host costs more than reading.
+pub(super) fn read(
+    attach: bool,
+    broker: &Identity,
+    known: Option<Address>,
+) -> Result<(Read, Address), WayError> {
+    if let Some(address) = known
+        && let Ok(read) = over_jmx::read(&Connector::new(address.clone()), broker)
+    {
+        return Ok((read, address));
+    }
     let found = find_jvms();
     let mut tried: Vec<String> = Vec::new();
     for jvm in found.jvms.iter().filter(|jvm| looks_like_a_broker(jvm)) {
@@ -25,8 +37,8 @@ pub(super) fn read(attach: bool, broker: &Identity) -> Result<Read, WayError> {
             continue;
         }
         let may_attach = attach && id == Some(broker.broker);
-        let read =
-            address(jvm, may_attach).and_then(|address| over_jmx::read(&Connector::new(address), broker));
+        let read = address(jvm, may_attach)
+            .and_then(|address| Ok((over_jmx::read(&Connector::new(address.clone()), broker)?, address)));
         match read {
             Ok(read) => return Ok(read),
             Err(error) => tried.push(format!("process {}: {}", jvm.pid, in_words(&error))),
@@ -53,11 +65,10 @@ fn address(jvm: &Jvm, may_attach: bool) -> Result<Address, JmxError> {
 fn configured_id(jvm: &Jvm) -> Option<i32> {
     let process = PathBuf::from(format!("/proc/{}", jvm.pid));
     let file = jvm.command()?.split(' ').skip(1).find(|word| word.ends_with(".properties"))?;
-    let path = match file.strip_prefix('/') {
-        Some(path) => process.join("root").join(path),
-        None => process.join("cwd").join(file),
-    };
-    Properties::read(&path).ok()?.broker_id().filter(|_| !overrides_id(jvm.command().unwrap_or_default()))
+    Properties::read(&inside(&process, file))
+        .ok()?
+        .broker_id()
+        .filter(|_| !overrides_id(jvm.command().unwrap_or_default()))
 }
 
 /// Whether the command line sets the id itself.

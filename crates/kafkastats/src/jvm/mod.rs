@@ -7,6 +7,7 @@ mod bytes_out;
 pub mod exposition;
 pub mod figures;
 pub mod http;
+pub mod identity;
 pub mod jolokia;
 mod local;
 pub mod names;
@@ -17,6 +18,6 @@ pub mod readings;
 pub mod source;
 
 pub use figures::Figures;
-pub use over_jmx::Identity;
+pub use identity::Identity;
 pub use readings::{Attribute, Metric, Readings, Scope};
 pub use source::{Found, Outcome, Source, Way};

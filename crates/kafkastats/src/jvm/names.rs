@@ -17,11 +17,20 @@
 //! are an attribute, or mean nothing, are taken away: what is left is the metric.
 
 use super::exposition::{Kind, Sample};
+use super::identity::Told;
 use super::readings::{Attribute, MBEANS, MBean, Metric, Scope, scope};
 
 /// The processor time of a process, as all of Prometheus' clients name it.
 const PROCESS_CPU_SECONDS: &str = "process_cpu_seconds_total";
 const PROCESS_CPU_LOAD: &str = "java_lang_operatingsystem_processcpuload";
+const PROCESSORS: &str = "java_lang_operatingsystem_availableprocessors";
+/// How the names begin of what a broker says of itself, and the labels that have its id. Numbers alone are ids: there are
+/// clients in a broker too.
+const APP_INFO: &str = "kafka_server_app_info";
+const BROKER_LABELS: [&str; 3] = ["id", "broker_id", "client_id"];
+/// The same of its cluster's id, which is no number: it is told in a label, by exporters that tell it.
+const CLUSTER_ID: &str = "kafka_server_kafkaserver_clusterid";
+const CLUSTER_LABELS: [&str; 3] = ["clusterid", "cluster_id", "value"];
 /// Words that say that a figure is of all topics.
 const ALL_TOPICS: [&str; 1] = ["alltopics"];
 
@@ -31,6 +40,7 @@ pub fn meaning(sample: &Sample<'_>) -> Option<(Metric, Attribute, Scope)> {
     match name.as_str() {
         PROCESS_CPU_SECONDS => return Some((Metric::ProcessCpuSeconds, Attribute::Value, Scope::Broker)),
         PROCESS_CPU_LOAD => return Some((Metric::ProcessCpuLoad, Attribute::Value, Scope::Broker)),
+        PROCESSORS => return Some((Metric::Processors, Attribute::Value, Scope::Broker)),
         _ => {}
     }
     // A label can be that of another dimension than ours: of a listener, a future replica, a single thread.
@@ -38,6 +48,21 @@ pub fn meaning(sample: &Sample<'_>) -> Option<(Metric, Attribute, Scope)> {
         return None;
     }
     MBEANS.iter().find_map(|bean| of_bean(bean, name.strip_prefix(bean.family.exported)?, sample))
+}
+
+/// Takes note of which broker it is, if `sample` says that.
+pub fn tell(sample: &Sample<'_>, told: &mut Told) {
+    let begins = |prefix: &str| {
+        let start = sample.name.get(..prefix.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    };
+    let labels = |names: [&'static str; 3]| names.into_iter().filter_map(|name| sample.label(name));
+    if begins(APP_INFO) {
+        let ids = labels(BROKER_LABELS).filter(|id| id.parse::<i32>().is_ok());
+        told.brokers.extend(ids.map(str::to_owned));
+    } else if begins(CLUSTER_ID) {
+        told.clusters.extend(labels(CLUSTER_LABELS).map(str::to_owned));
+    }
 }
 
 /// What the figure is, if it is of `bean`; `rest` is its name behind the type.
@@ -149,6 +174,22 @@ kafka_server_replicamanager_total_underreplicatedpartitions_value 1
             UnderReplicated Value Broker
         "#]]
         .assert_eq(&meanings.collect::<String>());
+    }
+
+    #[test]
+    fn a_broker_that_names_itself_is_heard() {
+        let mut told = Told::default();
+        let lines = r#"
+kafka_server_app_info_starttimems{id="3"} 1.7e12
+kafka_server_app_info_starttimems{client_id="raft-client-3"} 1.7e12
+kafka_server_app_info_version{broker_id="4",version="4.1.0"} 1
+kafka_server_KafkaServer_ClusterId_info{ClusterId="MkU3OEVBNTcwNTJENDM2Qk"} 1
+kafka_server_kafkaserver_brokerstate{id="9"} 3
+é 1
+"#;
+        parse(lines, |sample| tell(&sample, &mut told));
+        expect![[r#"Told { clusters: {"MkU3OEVBNTcwNTJENDM2Qk"}, brokers: {"3", "4"} }"#]]
+            .assert_eq(&format!("{told:?}"));
     }
 
     #[test]

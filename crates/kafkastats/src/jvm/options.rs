@@ -68,6 +68,10 @@ pub struct Options {
     /// How one of its metrics is named by rules of your own, as bytes_out=my_out_total{env="prod"}.
     #[arg(long, value_name = "METRIC=NAME", requires = "prometheus")]
     pub metric_name: Vec<Override>,
+    /// How many processors the broker may use, for its part of them: where the exporter does not tell it, and the broker is on
+    /// another host.
+    #[arg(long, value_name = "N", value_parser = parse_processors)]
+    pub processors: Option<f64>,
     /// Jolokia's agent on the broker.
     #[arg(long, value_name = "URL")]
     pub jolokia: Option<Endpoint>,
@@ -110,7 +114,7 @@ impl Options {
                 std::iter::once(local).chain(given.into_iter().flatten()).collect()
             }
         };
-        Ok(Some(Source::new(ways)))
+        Ok(Some(Source::new(ways).with_processors(self.processors)))
     }
 
     /// Whether somebody has asked for these figures: with nothing but the default, a broker whose JVM is out of reach is
@@ -160,6 +164,13 @@ impl Options {
                 .map_err(|why| anyhow!("{} holds no authorities: {why}", file.display())),
             None => Ok(endpoint),
         }
+    }
+}
+
+fn parse_processors(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(count) if count > 0.0 && count.is_finite() => Ok(count),
+        _ => Err("no number above zero".to_owned()),
     }
 }
 
@@ -239,6 +250,8 @@ mod tests {
             ("--prometheus https://h --jvm-ca /nowhere/ca.pem", "reading /nowhere/ca.pem"),
             ("--jolokia http://h --jvm-user u --jvm-password-file /nowhere/p", "reading /nowhere/p"),
             ("--jmx h:1 --jmx-registry-tls", "--jmx-ca"),
+            ("--processors 0", "no number above zero"),
+            ("--processors inf", "no number above zero"),
             ("--jmx h:1 --jmx-ca /nowhere/ca.pem --jmx-cert c.pem", "--jmx-key"),
         ] {
             let told = ways(arguments);

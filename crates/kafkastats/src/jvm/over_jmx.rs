@@ -1,26 +1,22 @@
 //! Readings over JMX: a session for each reading, so that between readings nothing of us is in the broker.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use jmx::{Client, Connector, Error, ObjectName, Value};
 
+use super::identity::{APP_INFO, CLUSTER_ID, Identity, NotIt, Proof, Told};
 use super::readings::{
-    Attribute, MBEANS, MBean, Metric, OPERATING_SYSTEM, PROCESS_CPU_LOAD, Readings, Scope, meaning,
+    Attribute, MBean, Metric, OF_SYSTEM, OPERATING_SYSTEM, Readings, Scope, asked, meaning,
 };
 
-/// How long a whole reading may take. A thousand topics take a third of a second.
+/// How long a whole reading may take. A thousand topics take a tenth of a second.
 const READ_LIMIT: Duration = Duration::from_secs(30);
-/// The MBean that says of which cluster a broker is.
-const CLUSTER_ID: &str = "kafka.server:type=KafkaServer,name=ClusterId";
-
-/// Which broker is meant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// The id of its cluster.
-    pub cluster: String,
-    /// Its own id.
-    pub broker: i32,
-}
+/// Questions between two looks at the time.
+const AT_ONCE: usize = 256;
+/// What fails for each of a thousand topics is told of some.
+const MOST_PROBLEMS: usize = 10;
 
 /// Why there are no readings over JMX.
 #[derive(Debug, thiserror::Error)]
@@ -38,22 +34,9 @@ pub enum JmxError {
     /// The JVM is no broker.
     #[error("the JVM is no Kafka broker, or does not run yet")]
     NoBroker,
-    /// The JVM is another broker.
-    #[error("the JVM is broker {found}, and broker {wanted} is meant")]
-    OtherBroker {
-        /// Which it is.
-        found: String,
-        /// Which is meant.
-        wanted: i32,
-    },
-    /// The broker is of another cluster.
-    #[error("the JVM is of cluster {found}, and {wanted} is meant")]
-    OtherCluster {
-        /// Which it is.
-        found: String,
-        /// Which is meant.
-        wanted: String,
-    },
+    /// The JVM is another broker, or of another cluster.
+    #[error("{0}")]
+    NotIt(#[from] NotIt),
 }
 
 /// Reads a broker's MBeans. Waits as long as the connector's time limits allow: to be called on a thread of its own.
@@ -81,79 +64,91 @@ fn check(client: &mut Client, broker: &Identity) -> Result<(), JmxError> {
         Err(Error::NoSuchMBean { .. }) => return Err(JmxError::NoBroker),
         Err(error) => return Err(error.into()),
     };
-    if cluster != broker.cluster {
-        return Err(JmxError::OtherCluster { found: cluster, wanted: broker.cluster.clone() });
+    let ids = client.names(&ObjectName::new(APP_INFO)?)?;
+    let brokers = ids.iter().filter_map(|name| name.get("id")).map(Cow::into_owned).collect();
+    let told = Told { clusters: BTreeSet::from([cluster]), brokers };
+    match told.check(broker)? {
+        Proof::Name => Ok(()),
+        Proof::Nothing | Proof::Logs => Err(JmxError::NoBroker),
     }
-    let ids = client.names(&ObjectName::new("kafka.server:type=app-info,id=*")?)?;
-    let ids: Vec<_> = ids.iter().filter_map(|name| name.get("id")).collect();
-    if ids.iter().any(|id| *id == broker.broker.to_string()) {
-        return Ok(());
-    }
-    Err(JmxError::OtherBroker { found: ids.join(", "), wanted: broker.broker })
 }
 
 /// Reads all or nothing: half of the topics would look like topics that nobody consumes.
 fn read_all(client: &mut Client, problems: &mut Vec<String>) -> Result<Readings, JmxError> {
     let began = Instant::now();
     let mut readings = Readings::default();
-    // Of topics, only what consumers took: what producers sent is known better from the logs.
-    let wanted = MBEANS.iter().filter(|bean| bean.metric != Metric::LogSize);
-    for bean in wanted {
-        for name in names(client, bean)? {
-            if began.elapsed() > READ_LIMIT {
-                return Err(JmxError::TooSlow);
-            }
-            let Some((_, scope)) = meaning(&name) else { continue };
-            let Some(values) = lenient(client.attributes(&name, bean.attributes()), problems)? else {
-                continue;
-            };
-            for attribute in Attribute::ALL {
-                if let Some(value) = values.get(attribute.name()).and_then(Value::as_f64) {
-                    put(&mut readings, bean.metric, attribute, scope.clone(), value, problems);
+    let (questions, meanings) = questions(client)?;
+    for (questions, meanings) in questions.chunks(AT_ONCE).zip(meanings.chunks(AT_ONCE)) {
+        if began.elapsed() > READ_LIMIT {
+            return Err(JmxError::TooSlow);
+        }
+        let mut failed = None;
+        client.attribute_of_each(questions, |number, answer| {
+            let Some(meaning) = meanings.get(number) else { return };
+            match lenient(answer) {
+                Ok(Some(value)) => put(&mut readings, meaning, &value, problems),
+                Ok(None) => {}
+                Err(Error::Java { .. } | Error::NotAllowed { .. }) if problems.len() >= MOST_PROBLEMS => {}
+                Err(error @ (Error::Java { .. } | Error::NotAllowed { .. })) => {
+                    problems.push(error.to_string());
                 }
+                Err(error) => _ = failed.get_or_insert(error),
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+    }
+    Ok(readings)
+}
+
+/// The attribute of an MBean.
+type Question = (ObjectName, &'static str);
+/// What an answer is, and by what its number is multiplied.
+type Meaning = (Metric, Attribute, Scope, f64);
+
+/// What to ask for, and what each answer is.
+fn questions(client: &mut Client) -> Result<(Vec<Question>, Vec<Meaning>), Error> {
+    let (mut questions, mut meanings) = (Vec::new(), Vec::new());
+    for bean in asked() {
+        for name in names(client, bean)? {
+            let Some((_, scope)) = meaning(&name) else { continue };
+            for attribute in bean.attributes() {
+                questions.push((name.clone(), attribute.name()));
+                meanings.push((bean.metric, *attribute, scope.clone(), 1.0));
             }
         }
     }
     let system = ObjectName::new(OPERATING_SYSTEM)?;
-    if let Some(load) = lenient(client.attribute(&system, PROCESS_CPU_LOAD), problems)?
-        && let Some(load) = load.as_f64()
-    {
-        put(&mut readings, Metric::ProcessCpuLoad, Attribute::Value, Scope::Broker, load, problems);
+    for (attribute, metric, unit) in OF_SYSTEM {
+        questions.push((system.clone(), attribute));
+        meanings.push((metric, Attribute::Value, Scope::Broker, unit));
     }
-    Ok(readings)
+    Ok((questions, meanings))
 }
 
 /// The MBeans to read: the one of the broker, and where there is one for each topic, those too.
 fn names(client: &mut Client, bean: &MBean) -> Result<Vec<ObjectName>, Error> {
     let name = bean.object_name();
-    match bean.metric {
-        Metric::BytesOut | Metric::LogsToRecover => client.names(&ObjectName::new(&format!("{name},*"))?),
-        _ => Ok(vec![ObjectName::new(&name)?]),
+    match bean.is_split {
+        true => client.names(&ObjectName::new(&format!("{name},*"))?),
+        false => Ok(vec![ObjectName::new(&name)?]),
     }
 }
 
-/// What can be done without is left out: an MBean that is not there, or that fails.
-fn lenient<T>(read: Result<T, Error>, problems: &mut Vec<String>) -> Result<Option<T>, Error> {
-    match read {
-        Ok(value) => Ok(Some(value)),
+/// What can be done without is left out: an MBean that is not there, and an attribute that it has not.
+fn lenient(answer: Result<Value, Error>) -> Result<Option<Value>, Error> {
+    match answer {
         Err(Error::NoSuchMBean { .. } | Error::NoSuchAttribute { .. }) => Ok(None),
-        Err(error @ (Error::Java { .. } | Error::NotAllowed { .. })) => {
-            problems.push(error.to_string());
-            Ok(None)
-        }
-        Err(error) => Err(error),
+        answer => answer.map(Some),
     }
 }
 
-fn put(
-    readings: &mut Readings,
-    metric: Metric,
-    attribute: Attribute,
-    scope: Scope,
-    value: f64,
-    problems: &mut Vec<String>,
-) {
-    if let Err(conflict) = readings.put(metric, attribute, scope, value) {
+fn put(readings: &mut Readings, meaning: &Meaning, value: &Value, problems: &mut Vec<String>) {
+    let (metric, attribute, scope, unit) = meaning;
+    if let Some(value) = value.as_f64()
+        && let Err(conflict) = readings.put(*metric, *attribute, scope.clone(), value * unit)
+    {
         problems.push(conflict.to_string());
     }
 }

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use super::exposition::{Kind, Outcome, Sample, labels, parse};
+use super::identity::Told;
 use super::names;
 use super::readings::{Attribute, Conflict, Metric, Readings, Scope};
 
@@ -41,7 +42,7 @@ pub struct Override {
 }
 
 /// The names of metrics in an [`Override`]: those that go into reports. A rule for another would do nothing.
-const METRICS: [(&str, Metric); 7] = [
+const METRICS: [(&str, Metric); 9] = [
     ("bytes_out", Metric::BytesOut),
     ("request_handler_idle", Metric::RequestHandlerIdle),
     ("network_processor_idle", Metric::NetworkProcessorIdle),
@@ -49,6 +50,8 @@ const METRICS: [(&str, Metric); 7] = [
     ("under_replicated", Metric::UnderReplicated),
     ("broker_state", Metric::BrokerState),
     ("process_cpu_load", Metric::ProcessCpuLoad),
+    ("process_cpu_seconds", Metric::ProcessCpuSeconds),
+    ("processors", Metric::Processors),
 ];
 
 impl FromStr for Override {
@@ -101,14 +104,26 @@ impl Override {
     }
 }
 
-/// Reads what is wanted from `text`. Also tells how much of it could be read.
+/// What a page says.
+#[derive(Debug)]
+pub struct Page {
+    /// The figures that are wanted.
+    pub readings: Readings,
+    /// Which broker it is of, as far as it says that.
+    pub told: Told,
+    /// How much of it could be read.
+    pub outcome: Outcome,
+}
+
+/// Reads what is wanted from `text`.
 ///
 /// # Errors
 /// See [`PrometheusError`].
-pub fn read(text: &str, overrides: &[Override]) -> Result<(Readings, Outcome), PrometheusError> {
-    let mut readings = Readings::default();
+pub fn read(text: &str, overrides: &[Override]) -> Result<Page, PrometheusError> {
+    let (mut readings, mut told) = (Readings::default(), Told::default());
     let mut conflict = None;
     let outcome = parse(text, |sample| {
+        names::tell(&sample, &mut told);
         let (metric, attribute, scope) = match overrides.iter().find(|rule| rule.fits(&sample)) {
             Some(rule) => rule.meaning(&sample),
             None => match names::meaning(&sample) {
@@ -126,6 +141,6 @@ pub fn read(text: &str, overrides: &[Override]) -> Result<(Readings, Outcome), P
     match outcome.first_bad.clone() {
         Some(beginning) if outcome.samples == 0 => Err(PrometheusError::NotMetrics { beginning }),
         _ if !readings.are_of_a_broker() => Err(PrometheusError::NotOfABroker { samples: outcome.samples }),
-        _ => Ok((readings, outcome)),
+        _ => Ok(Page { readings, told, outcome }),
     }
 }

@@ -44,6 +44,15 @@ pub enum Metric {
     ProcessCpuLoad,
     /// Processor time of the process since its start, in seconds.
     ProcessCpuSeconds,
+    /// How many processors the process may use: a container's quota, rounded up, or all of the host.
+    Processors,
+}
+
+impl Metric {
+    /// Whether any JVM has it, and not only Kafka's.
+    fn is_of_the_process(self) -> bool {
+        matches!(self, Metric::ProcessCpuLoad | Metric::ProcessCpuSeconds | Metric::Processors)
+    }
 }
 
 /// Which figure of a metric.
@@ -179,16 +188,46 @@ impl MBean {
         format!("{}:type={},name={}", self.family.domain, self.family.kind, self.name)
     }
 
-    /// The attributes that are read of it.
-    pub fn attributes(&self) -> &'static [&'static str] {
-        if self.is_meter { &["Count", "OneMinuteRate"] } else { &["Value"] }
+    /// The attributes that are read of it. Rates over time are made of counts; how idle handlers are right now, of which one
+    /// reading of a count tells nothing, is the one exception.
+    pub fn attributes(&self) -> &'static [Attribute] {
+        match self.metric {
+            Metric::RequestHandlerIdle | Metric::BrokerRequestHandlerIdle => {
+                &[Attribute::Count, Attribute::OneMinuteRate]
+            }
+            _ if self.is_meter => &[Attribute::Count],
+            _ => &[Attribute::Value],
+        }
     }
+}
+
+/// The MBeans of which something goes into reports: those are asked for. The others are known so that nothing else is taken
+/// for them where all is told; what they say is known better from the logs.
+pub fn asked() -> impl Iterator<Item = &'static MBean> {
+    MBEANS.iter().filter(|bean| {
+        matches!(
+            bean.metric,
+            Metric::BytesOut
+                | Metric::RequestHandlerIdle
+                | Metric::BrokerRequestHandlerIdle
+                | Metric::NetworkProcessorIdle
+                | Metric::RequestQueueSize
+                | Metric::UnderReplicated
+                | Metric::BrokerState
+                | Metric::LogsToRecover
+        )
+    })
 }
 
 /// The MBean of a JVM that knows about its process.
 pub const OPERATING_SYSTEM: &str = "java.lang:type=OperatingSystem";
-/// The attribute of [`OPERATING_SYSTEM`] that is [`Metric::ProcessCpuLoad`]: below zero in the JVM's first seconds.
-pub const PROCESS_CPU_LOAD: &str = "ProcessCpuLoad";
+/// Its attributes that are read, what they are, and by what their numbers are multiplied. The load is below zero in the
+/// JVM's first seconds; the time is in nanoseconds.
+pub const OF_SYSTEM: [(&str, Metric, f64); 3] = [
+    ("ProcessCpuLoad", Metric::ProcessCpuLoad, 1.0),
+    ("ProcessCpuTime", Metric::ProcessCpuSeconds, 1e-9),
+    ("AvailableProcessors", Metric::Processors, 1.0),
+];
 
 /// What the MBean of this name measures, and of what; `None` if it is none that is wanted.
 pub fn meaning(name: &ObjectName) -> Option<(&'static MBean, Scope)> {
@@ -253,8 +292,8 @@ impl Readings {
         scope: Scope,
         value: f64,
     ) -> Result<(), Conflict> {
-        // A part of all processors below zero says that it is not known yet.
-        if !value.is_finite() || (metric == Metric::ProcessCpuLoad && value < 0.0) {
+        // Below zero, what a JVM says of its process is not known.
+        if !value.is_finite() || (metric.is_of_the_process() && value < 0.0) {
             return Ok(());
         }
         let known = self.values.entry((metric, attribute, scope.clone()));
@@ -295,6 +334,17 @@ impl Readings {
             })
     }
 
+    /// The partitions of which there is a log's size.
+    pub fn logs(&self) -> impl Iterator<Item = (&str, i32)> {
+        let sizes = self.values.range((Metric::LogSize, Attribute::Value, Scope::Broker)..);
+        sizes.take_while(|((metric, _, _), _)| *metric == Metric::LogSize).filter_map(|((_, _, scope), _)| {
+            match scope {
+                Scope::Partition(topic, partition) => Some((topic.as_str(), *partition)),
+                _ => None,
+            }
+        })
+    }
+
     /// How many figures there are.
     pub fn len(&self) -> usize {
         self.values.len()
@@ -307,8 +357,6 @@ impl Readings {
 
     /// Whether anything in it is Kafka's, and not only of the process.
     pub fn are_of_a_broker(&self) -> bool {
-        self.values
-            .keys()
-            .any(|(metric, _, _)| !matches!(metric, Metric::ProcessCpuLoad | Metric::ProcessCpuSeconds))
+        self.values.keys().any(|(metric, _, _)| !metric.is_of_the_process())
     }
 }

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use jmx::Connector;
+use jmx::{Address, Connector};
 
 use super::http::{Endpoint, HttpError};
-use super::jolokia::{self, JolokiaError};
+use super::identity::{Held, Identity, NotIt, Proof, check_logs};
+use super::jolokia::{self, Answers, JolokiaError};
 use super::local;
-use super::over_jmx::{self, Identity, JmxError};
-use super::prometheus::{self, Override, PrometheusError};
-use super::readings::Readings;
+use super::over_jmx::{self, JmxError};
+use super::prometheus::{self, Override, Page, PrometheusError};
+use super::readings::{Attribute, Metric, Readings, Scope};
 
 /// How long an exporter may take. With 12,000 MBeans, jmx_exporter takes four seconds.
 const SCRAPE_LIMIT: Duration = Duration::from_secs(20);
@@ -61,6 +62,9 @@ pub enum WayError {
     /// What Jolokia says.
     #[error("{0}")]
     Jolokia(#[from] JolokiaError),
+    /// They are somebody else's figures.
+    #[error("{0}")]
+    NotIt(#[from] NotIt),
     /// No JVM of this host is the broker.
     #[error("{}", none_is_it(tried))]
     NoJvm {
@@ -90,7 +94,7 @@ impl WayError {
                     | Error::Unexpected { .. }
             ),
             WayError::Http(error) => matches!(error, HttpError::Status { .. } | HttpError::Answer { .. }),
-            WayError::Jmx(_) | WayError::NoJvm { .. } | WayError::BrokenOff => false,
+            WayError::Jmx(_) | WayError::NotIt(_) | WayError::NoJvm { .. } | WayError::BrokenOff => false,
         }
     }
 }
@@ -122,6 +126,8 @@ pub struct Found {
     pub readings: Readings,
     /// What could not be read, in words.
     pub lacking: Vec<String>,
+    /// By what it is known that they are the broker's.
+    pub proof: Proof,
 }
 
 /// Reads the figures of one broker, by the first way that leads to them.
@@ -130,12 +136,22 @@ pub struct Source {
     ways: Vec<Way>,
     /// The number of the way that led to figures the last time.
     last: usize,
+    /// Where the JVM's server for its own host was the last time.
+    local: Option<Address>,
+    /// How many processors the broker may use, where the figures do not say it.
+    processors: Option<f64>,
 }
 
 impl Source {
     /// One that tries `ways` in their order.
     pub fn new(ways: Vec<Way>) -> Source {
-        Source { ways, last: 0 }
+        Source { ways, last: 0, local: None, processors: None }
+    }
+
+    /// The same for a broker that may use so many processors, which counts where the figures do not say how many they are.
+    #[must_use]
+    pub fn with_processors(self, processors: Option<f64>) -> Source {
+        Source { processors, ..self }
     }
 
     /// The names of the ways, in their order.
@@ -143,19 +159,23 @@ impl Source {
         self.ways.iter().map(Way::name).collect()
     }
 
-    /// Reads the figures of `broker`. First by the way that was the right one the last time, then by the others in
-    /// their order.
-    pub async fn read(&mut self, broker: &Identity) -> Outcome {
+    /// Reads the figures of `broker`, which has the replicas `held`. First by the way that was the right one the last time,
+    /// then by the others in their order.
+    pub async fn read(&mut self, broker: &Identity, held: Held<'_>) -> Outcome {
         let mut problems = Vec::new();
         let mut was_reached = false;
         let mut order: Vec<usize> = (0..self.ways.len()).filter(|way| *way != self.last).collect();
         order.insert(0, self.last);
         for number in order {
             let Some(way) = self.ways.get(number) else { continue };
-            match read_by(way, broker).await {
-                Ok((readings, lacking)) => {
+            match read_by(way, broker, held, &mut self.local).await {
+                Ok(mut found) => {
                     self.last = number;
-                    let found = Found { way: way.name(), readings, lacking };
+                    if let Some(processors) = self.processors {
+                        // What is told already stands.
+                        let (metric, value) = (Metric::Processors, Attribute::Value);
+                        let _ = found.readings.put(metric, value, Scope::Broker, processors);
+                    }
                     return Outcome { found: Some(found), problems, was_reached: true };
                 }
                 Err(error) => {
@@ -187,32 +207,47 @@ pub(super) fn in_words(error: &dyn std::error::Error) -> String {
 /// Figures, and what could not be read.
 pub(super) type Read = (Readings, Vec<String>);
 
-async fn read_by(way: &Way, broker: &Identity) -> Result<Read, WayError> {
+async fn read_by(
+    way: &Way,
+    broker: &Identity,
+    held: Held<'_>,
+    local: &mut Option<Address>,
+) -> Result<Found, WayError> {
+    let found = |(readings, lacking): Read, proof| Found { way: way.name(), readings, lacking, proof };
     match way {
         Way::JmxLocal { attach } => {
-            let (attach, broker) = (*attach, broker.clone());
-            on_a_thread(move || local::read(attach, &broker)).await
+            let (attach, broker, known) = (*attach, broker.clone(), local.take());
+            let (read, address) = on_a_thread(move || local::read(attach, &broker, known)).await?;
+            *local = Some(address);
+            Ok(found(read, Proof::Name))
         }
         Way::Jmx(connector) => {
             let (connector, broker) = (connector.clone(), broker.clone());
-            on_a_thread(move || Ok(over_jmx::read(&connector, &broker)?)).await
+            let read = on_a_thread(move || Ok(over_jmx::read(&connector, &broker)?)).await?;
+            Ok(found(read, Proof::Name))
         }
         Way::Prometheus(endpoint, overrides) => {
             let text = endpoint.get(ACCEPT, SCRAPE_LIMIT).await?;
-            let (readings, outcome) = prometheus::read(&text, overrides)?;
+            let Page { readings, told, outcome } = prometheus::read(&text, overrides)?;
+            let proof = match told.check(broker)? {
+                Proof::Nothing => check_logs(readings.logs(), broker, held)?,
+                proof => proof,
+            };
             let bad = outcome.first_bad.map(|line| format!("{} lines like {line:?}", outcome.bad_lines));
-            Ok((readings, bad.into_iter().collect()))
+            Ok(found((readings, bad.into_iter().collect()), proof))
         }
         Way::Jolokia(endpoint) => {
             let body = endpoint.post(jolokia::QUERY, jolokia::request(), SCRAPE_LIMIT).await?;
-            Ok(jolokia::read(&body)?)
+            let Answers { readings, told, problems } = jolokia::read(&body)?;
+            let proof = told.check(broker)?;
+            Ok(found((readings, problems), proof))
         }
     }
 }
 
 /// JMX is read with blocking calls.
-async fn on_a_thread(
-    read: impl FnOnce() -> Result<Read, WayError> + Send + 'static,
-) -> Result<Read, WayError> {
+async fn on_a_thread<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, WayError> + Send + 'static,
+) -> Result<T, WayError> {
     tokio::task::spawn_blocking(read).await.unwrap_or(Err(WayError::BrokenOff))
 }

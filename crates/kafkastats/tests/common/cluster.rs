@@ -30,6 +30,8 @@ pub(crate) struct Fake {
     pub(crate) is_broker_1_dropped: AtomicBool,
     pub(crate) has_no_rights: AtomicBool,
     pub(crate) has_failed_dir: AtomicBool,
+    /// Whether the topic has remote storage.
+    pub(crate) is_tiered: AtomicBool,
     pub(crate) config_questions: AtomicUsize,
     pub(crate) topic: Mutex<Option<i32>>,
     pub(crate) created: Mutex<Vec<NewTopic>>,
@@ -132,7 +134,10 @@ impl Reader for Fake {
         keys: &'a [&'a str],
     ) -> BoxFuture<'a, BTreeMap<ConfigResource, Result<BTreeMap<String, String>, ClientError>>> {
         self.config_questions.fetch_add(1, Ordering::Relaxed);
-        let values = BTreeMap::from([(keys[0].to_owned(), "delete".to_owned())]);
+        let mut values = BTreeMap::from([(keys[0].to_owned(), "delete".to_owned())]);
+        if self.is_tiered.load(Ordering::Relaxed) {
+            values.insert("remote.storage.enable".to_owned(), "true".to_owned());
+        }
         let read = |of: &ConfigResource| (of.clone(), self.allowed("describing configs", values.clone()));
         let all = resources.iter().map(read).collect();
         Box::pin(async move { all })

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use brokerstats::Codec;
 use cluster::BrokerId;
-use jmx::{Address, Connector};
 use kafkastats::agent::{self, Agent};
 use kafkastats::gather::Gatherer;
 use kafkastats::host::{Choice, HostSource};
@@ -19,33 +18,37 @@ use lab::{Cluster, Heap, Held, wait_for};
 
 use crate::SOON;
 use crate::agents::{client, runtime};
-use crate::broker::LOGIN;
 
-const BROKER: i32 = 1;
 /// The first reports have the JVM load classes, start what then stays, and compile what runs often.
 const FIRST: u64 = 50;
+/// So many objects of a class may come and go in a broker by itself: fewer reports than that tell nothing of its heap.
+const CHANCE: u64 = 100;
 /// As fast as they can be made.
 const INTERVAL: Duration = Duration::from_millis(1);
 
+/// The stats topic on a broker.
+fn topic(broker: i32) -> String {
+    format!("left-in-{broker}")
+}
+
 /// Makes so many complete reports and publishes them to the broker itself.
-async fn report(cluster: &Cluster, count: u64) -> Result<()> {
+async fn report(cluster: &Cluster, broker: i32, way: &Way, count: u64) -> Result<()> {
     let kafka = Arc::new(client(cluster)?);
     let destination = Destination {
         reader: kafka.clone(),
         writer: kafka.clone(),
         logs: kafka.clone(),
         log: kafka.clone(),
-        topic: "stats".to_owned(),
+        topic: topic(broker),
     };
     let outbox = Arc::new(Outbox::new(Codec::new()?, CAPACITY));
     let publisher = Publisher::new(destination, outbox.clone());
-    let port = Connector::new(Address::new("127.0.0.1", cluster.jmx_port(BROKER)?));
-    let source = Source::new(vec![Way::Jmx(port.login(LOGIN.0, LOGIN.1))]);
-    let mut agent = Agent::new(Gatherer::new(kafka.clone(), kafka, BrokerId(BROKER))).with_jvm(source, true);
+    let source = Source::new(vec![way.clone()]);
+    let mut agent = Agent::new(Gatherer::new(kafka.clone(), kafka, BrokerId(broker))).with_jvm(source, true);
     if let Some(host) = HostSource::new(Choice::On, Path::new("/")) {
         agent = agent.with_host(host);
     }
-    let status = Status::new(BROKER, INTERVAL, outbox.clone());
+    let status = Status::new(broker, INTERVAL, outbox.clone());
     let enough = async {
         while outbox.published() < count {
             tokio::time::sleep(INTERVAL).await;
@@ -74,42 +77,43 @@ fn differences<'a>(
 }
 
 /// After `count` reports at the shortest interval the broker has the threads, files and objects that it had before.
-pub(crate) fn nothing_is_left(cluster: &Cluster, count: u64) -> Result<()> {
-    cluster.create_topic_with("stats", &[&[BROKER]], &[])?;
-    runtime()?.block_on(report(cluster, FIRST))?;
+pub(crate) fn nothing_is_left(cluster: &Cluster, broker: i32, way: &Way, count: u64) -> Result<()> {
+    let name = format!("{} of broker {broker}", way.name());
+    cluster.create_topic_with(&topic(broker), &[&[broker]], &[])?;
+    runtime()?.block_on(report(cluster, broker, way, FIRST.min(count)))?;
     // From the first look into the heap on, the JVM listens for such questions.
-    cluster.heap(BROKER)?;
-    let held = cluster.held_at_rest(BROKER, SOON)?;
-    let heap = cluster.heap(BROKER)?;
+    cluster.heap(broker)?;
+    let held = cluster.held_at_rest(broker, SOON)?;
+    let heap = cluster.heap(broker)?;
     let began = Instant::now();
-    runtime()?.block_on(report(cluster, count))?;
+    runtime()?.block_on(report(cluster, broker, way, count))?;
     let took = began.elapsed();
     let mut now = Held::default();
     let waited = wait_for("threads and files are as before", SOON, || {
-        now = cluster.held(BROKER)?;
+        now = cluster.held(broker)?;
         Ok(now == held)
     });
     if let Err(error) = waited {
         let threads = differences(&held.threads, &now.threads);
         let files = differences(&held.files, &now.files);
-        return Err(error.context(format!("before and after: {threads:?} {files:?}")));
+        return Err(error.context(format!("{name}, before and after: {threads:?} {files:?}")));
     }
     let mut after = Heap::default();
     let mut left = Vec::new();
     let waited = wait_for("the heap is as before", SOON, || {
-        after = cluster.heap(BROKER)?;
-        left = more(&heap, &after, count);
+        after = cluster.heap(broker)?;
+        left = more(&heap, &after, count.max(CHANCE));
         Ok(left.is_empty())
     });
     println!(
-        "{count} reports in {took:.1?}: {} threads, {} files; heap {} bytes before, {} after",
+        "{name}: {count} reports in {took:.1?}: {} threads, {} files; heap {} bytes before, {} after",
         sum(&now.threads),
         sum(&now.files),
         heap.bytes(),
         after.bytes()
     );
     if let Err(error) = waited {
-        return Err(error.context(format!("more objects: {left:?}")));
+        return Err(error.context(format!("{name}, more objects: {left:?}")));
     }
     Ok(())
 }

@@ -2,11 +2,13 @@
 //! by `tests/real.rs`; refusals of all kinds, and a stats topic that is away, are made over a fake cluster in
 //! `tests/failures.rs` and `tests/shell.rs`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use brokerstats::{BrokerStats, Quality};
-use cluster::{TopicPartition, Writer};
+use cluster::{BrokerId, TopicPartition, Writer};
+use kafkastats::gather::Gatherer;
 use lab::{Cluster, TrafficConfig, wait_for};
 
 use crate::agents::{Agent, client, now_ms, runtime};
@@ -59,10 +61,52 @@ fn check_since(cluster: &Cluster, agents: &mut [Agent], since: i64, but: Option<
     Ok(())
 }
 
+/// An agent that reads a broker when it is told to.
+struct OnDemand {
+    runtime: tokio::runtime::Runtime,
+    agent: kafkastats::agent::Agent,
+    broker: i32,
+}
+
+impl OnDemand {
+    fn new(cluster: &Cluster, broker: i32) -> Result<OnDemand> {
+        let kafka = Arc::new(client(cluster)?);
+        let gatherer = Gatherer::new(kafka.clone(), kafka, BrokerId(broker));
+        Ok(OnDemand { runtime: runtime()?, agent: kafkastats::agent::Agent::new(gatherer), broker })
+    }
+
+    /// What came to a topic since the last reading, and how well that is known.
+    fn bytes_in(&mut self, topic: &str) -> Result<(Option<i64>, Quality)> {
+        let stats = self.runtime.block_on(self.agent.measure())?;
+        ensure!(stats.failure_detail.is_none(), "{:?}", stats.failure_detail);
+        let mut rows = stats.leaders().filter(|row| row.stat.topic == topic);
+        let row = rows.next().with_context(|| format!("broker {} leads nothing of it", self.broker))?;
+        Ok((row.bytes_in, row.bytes_in_quality))
+    }
+
+    /// Between its last two readings the topic was made anew: what lies in it is not what came in between, and from then on it
+    /// is counted again.
+    fn counts_a_new_topic_from_its_first_sight(&mut self, cluster: &Cluster, topic: &str) -> Result<()> {
+        let found = self.bytes_in(topic)?;
+        ensure!(found == (None, Quality::Unknown), "{found:?}");
+        let of_broker = |cluster| -> Result<i64> {
+            Ok(counts(cluster, &[topic])?[&(self.broker, topic.to_owned())].bytes_in)
+        };
+        let before = of_broker(cluster)?;
+        cluster.fill(topic, 300, 100)?;
+        let grown = of_broker(cluster)? - before;
+        let found = self.bytes_in(topic)?;
+        ensure!(grown > 0 && found == (Some(grown), Quality::Exact), "{grown} and {found:?}");
+        Ok(())
+    }
+}
+
 /// Between two readings a topic goes, and comes again under the same name.
 pub(crate) fn a_topic_is_deleted_and_made_anew(cluster: &Cluster, agents: &mut [Agent]) -> Result<()> {
     let topic = "zstd";
     let since = now_ms()?;
+    let mut on_demand = OnDemand::new(cluster, 1)?;
+    on_demand.bytes_in(topic)?;
     cluster.tool("topics", &["--delete", "--topic", topic])?.success()?;
     wait_for_each(cluster, agents, "the topic is gone", |agent, stats| {
         is_complete(agent, stats) && led(stats, topic) == 0
@@ -84,6 +128,7 @@ pub(crate) fn a_topic_is_deleted_and_made_anew(cluster: &Cluster, agents: &mut [
         let told = sums::bytes_in(&reports, topic)?;
         ensure!(bytes_in > 0 && told == bytes_in, "{}: {bytes_in} in and {told} told", agent.name());
     }
+    on_demand.counts_a_new_topic_from_its_first_sight(cluster, topic)?;
     check_since(cluster, agents, since, None)
 }
 
