@@ -229,6 +229,9 @@ pub struct Maintenance {
     pub cluster: Option<Wish>,
     /// Single brokers: neither healed away from, nor a target.
     pub brokers: BTreeMap<BrokerId, Wish>,
+    /// Brokers that are taken out of service: no target, healed away from when they are gone, and never replaced.
+    #[serde(default)]
+    pub decommissioned: BTreeMap<BrokerId, Wish>,
 }
 impl Attribute for Maintenance {
     const NAME: &'static str = "maintenance";

@@ -59,6 +59,18 @@ pub enum OrderKind {
         /// For what.
         scope: Scope,
     },
+    /// A broker is to be taken out of service: it gets no replicas any more, and its absence is meant.
+    DecommissionOn {
+        /// The broker.
+        broker: BrokerId,
+        /// When it ends by itself.
+        until: Option<Timestamp>,
+    },
+    /// It stays in service after all.
+    DecommissionOff {
+        /// The broker.
+        broker: BrokerId,
+    },
     /// Take the cluster's present `cluster.id` as the right one.
     AcceptIdentity,
 }
@@ -85,6 +97,9 @@ pub struct Wishes {
     pub maintenance: Option<Wish>,
     /// Maintenance of single brokers.
     pub broker_maintenance: BTreeMap<BrokerId, Wish>,
+    /// Brokers that are to be taken out of service, or have been.
+    #[serde(default)]
+    pub decommissioned: BTreeMap<BrokerId, Wish>,
     /// Healing in spite of many dead brokers; goes with the incident.
     pub approved: Option<Wish>,
     /// Those that were absent when it was approved: the approval is for them alone.

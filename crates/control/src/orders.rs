@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use cluster::BrokerId;
+
 use crate::event::{Event, Message, names};
 use crate::execution::{Execution, Work};
 use crate::finding::{Severity, Target};
@@ -47,7 +49,7 @@ fn apply_one(
     order: &Order,
     now: Now,
     applied: &mut Applied,
-) -> (&'static str, Target, String) {
+) -> Taken {
     let wish = |until| Wish { by: order.by.clone(), reason: order.reason.clone(), since: now.wall, until };
     match &order.what {
         OrderKind::Pause => {
@@ -76,38 +78,92 @@ fn apply_one(
             ("cancel", Target::Cluster, result)
         }
         OrderKind::MaintenanceOn { scope, until } => {
-            if let Some(why) = unknown_broker(memory, *scope) {
-                return ("maintenance_on", target_of(*scope), refused(&why));
-            }
-            match scope {
-                Scope::Cluster => wishes.maintenance = Some(wish(*until)),
-                Scope::Broker(broker) => {
-                    wishes.broker_maintenance.insert(*broker, wish(*until));
-                }
-            }
-            applied.events.push(maintenance_notice(target_of(*scope), true, &order.by, &order.reason));
-            ("maintenance_on", target_of(*scope), "maintenance is on".to_owned())
+            maintenance_on(memory, wishes, *scope, wish(*until), applied)
         }
-        OrderKind::MaintenanceOff { scope } => {
-            let was = match scope {
-                Scope::Cluster => wishes.maintenance.take().is_some(),
-                Scope::Broker(broker) => wishes.broker_maintenance.remove(broker).is_some(),
-            };
-            if was {
-                applied.events.push(maintenance_notice(target_of(*scope), false, &order.by, &order.reason));
-            }
-            let result = match unknown_broker(memory, *scope) {
-                _ if was => "maintenance is off".to_owned(),
-                Some(why) => refused(&why),
-                None => "was not under maintenance".to_owned(),
-            };
-            ("maintenance_off", target_of(*scope), result)
+        OrderKind::MaintenanceOff { scope } => maintenance_off(memory, wishes, *scope, order, applied),
+        OrderKind::DecommissionOn { broker, until } => {
+            decommission(memory, wishes, *broker, Some(wish(*until)), order, applied)
         }
+        OrderKind::DecommissionOff { broker } => decommission(memory, wishes, *broker, None, order, applied),
         OrderKind::AcceptIdentity => {
             let result = accept_identity(memory, now);
             ("accept_identity", Target::Cluster, result)
         }
     }
+}
+
+/// The name of an order, what it is about, and what came of it.
+type Taken = (&'static str, Target, String);
+
+fn maintenance_on(
+    memory: &Memory,
+    wishes: &mut Wishes,
+    scope: Scope,
+    wish: Wish,
+    applied: &mut Applied,
+) -> Taken {
+    let (name, target) = ("maintenance_on", target_of(scope));
+    if let Some(why) = unknown_broker(memory, scope) {
+        return (name, target, refused(&why));
+    }
+    applied.events.push(notice("maintenance", target.clone(), true, &wish.by, &wish.reason));
+    match scope {
+        Scope::Cluster => wishes.maintenance = Some(wish),
+        Scope::Broker(broker) => {
+            wishes.broker_maintenance.insert(broker, wish);
+        }
+    }
+    (name, target, "maintenance is on".to_owned())
+}
+
+fn maintenance_off(
+    memory: &Memory,
+    wishes: &mut Wishes,
+    scope: Scope,
+    order: &Order,
+    applied: &mut Applied,
+) -> Taken {
+    let target = target_of(scope);
+    let was = match scope {
+        Scope::Cluster => wishes.maintenance.take().is_some(),
+        Scope::Broker(broker) => wishes.broker_maintenance.remove(&broker).is_some(),
+    };
+    if was {
+        applied.events.push(notice("maintenance", target.clone(), false, &order.by, &order.reason));
+    }
+    let result = match unknown_broker(memory, scope) {
+        _ if was => "maintenance is off".to_owned(),
+        Some(why) => refused(&why),
+        None => "was not under maintenance".to_owned(),
+    };
+    ("maintenance_off", target, result)
+}
+
+/// With a wish the broker is to go; without one it is to stay.
+fn decommission(
+    memory: &Memory,
+    wishes: &mut Wishes,
+    broker: BrokerId,
+    wish: Option<Wish>,
+    order: &Order,
+    applied: &mut Applied,
+) -> Taken {
+    let (target, on) = (Target::Broker(broker), wish.is_some());
+    let (name, result) = match wish {
+        Some(wish) => {
+            if let Some(why) = unknown_broker(memory, Scope::Broker(broker)) {
+                return ("decommission_on", target, refused(&why));
+            }
+            wishes.decommissioned.insert(broker, wish);
+            ("decommission_on", "it is being taken out of service")
+        }
+        None if wishes.decommissioned.remove(&broker).is_none() => {
+            return ("decommission_off", target, "it was not being taken out of service".to_owned());
+        }
+        None => ("decommission_off", "it stays in service"),
+    };
+    applied.events.push(notice("decommission", target.clone(), on, &order.by, &order.reason));
+    (name, target, result.to_owned())
 }
 
 /// An approval is for the brokers that are seen to be absent, and for nobody else.
@@ -248,7 +304,16 @@ fn expire(wishes: &mut Wishes, now: Now, applied: &mut Applied) {
         let why = "its time is over";
         let line = Line::new(RecordKind::Order, CORE, "maintenance_off", &target);
         applied.lines.push(line.because(why).result("maintenance is off"));
-        applied.events.push(maintenance_notice(target, false, CORE, why));
+        applied.events.push(notice("maintenance", target, false, CORE, why));
+    }
+    let ended: Vec<_> =
+        wishes.decommissioned.iter().filter(|(_, wish)| is_over(wish)).map(|(id, _)| *id).collect();
+    for broker in ended {
+        wishes.decommissioned.remove(&broker);
+        let (target, why) = (Target::Broker(broker), "its time is over");
+        let line = Line::new(RecordKind::Order, CORE, "decommission_off", &target);
+        applied.lines.push(line.because(why).result("it stays in service"));
+        applied.events.push(notice("decommission", target, false, CORE, why));
     }
 }
 
@@ -259,10 +324,10 @@ fn target_of(scope: Scope) -> Target {
     }
 }
 
-fn maintenance_notice(target: Target, on: bool, by: &str, reason: &str) -> Event {
+fn notice(of: &str, target: Target, on: bool, by: &str, reason: &str) -> Event {
     let what = if on { "on" } else { "off" };
     let message = Message {
-        subject: format!("maintenance of {target} is {what}"),
+        subject: format!("{of} of {target} is {what}"),
         body: format!("By {by}: {reason}"),
         severity: Severity::Info,
     };
@@ -271,7 +336,7 @@ fn maintenance_notice(target: Target, on: bool, by: &str, reason: &str) -> Event
 
 #[cfg(test)]
 mod tests {
-    use cluster::{BrokerAddress, BrokerId};
+    use cluster::BrokerAddress;
 
     use super::*;
     use crate::memory::KnownBroker;
@@ -303,6 +368,24 @@ mod tests {
             give(&mut memory, OrderKind::AcceptIdentity).starts_with("refused: there is nothing to accept")
         );
         assert_eq!(*memory.wishes, Wishes::default());
+    }
+
+    #[test]
+    fn a_decommission_ends_by_itself_or_when_it_is_taken_back() {
+        let mut memory = Memory::default();
+        let broker = BrokerId(3);
+        let on = |until| OrderKind::DecommissionOn { broker, until };
+        let off = || OrderKind::DecommissionOff { broker };
+        assert_eq!(give(&mut memory, off()), "it was not being taken out of service");
+        assert_eq!(give(&mut memory, on(None)), "it is being taken out of service");
+        assert_eq!(memory.wishes.decommissioned[&broker].by, "ann");
+        assert_eq!(give(&mut memory, off()), "it stays in service");
+        assert_eq!(give(&mut memory, on(Some(Timestamp(5_000)))), "it is being taken out of service");
+        let at = |ms| Now { wall: Timestamp(ms), ..Now::default() };
+        assert!(apply(&mut memory, Vec::new(), at(4_999)).lines.is_empty());
+        let over = apply(&mut memory, Vec::new(), at(5_000));
+        assert_eq!((over.lines.len(), over.events.len()), (1, 1));
+        assert!(memory.wishes.decommissioned.is_empty());
     }
 
     #[test]

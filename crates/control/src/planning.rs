@@ -65,7 +65,9 @@ impl Facts<'_> {
             BrokerState::Absent
         } else if self.maintenance.brokers.contains_key(&id) {
             BrokerState::Maintenance
-        } else if self.to_be_replaced.is_some_and(|them| them.0.contains_key(&id)) {
+        } else if self.maintenance.decommissioned.contains_key(&id)
+            || self.to_be_replaced.is_some_and(|them| them.0.contains_key(&id))
+        {
             BrokerState::Draining
         } else if self.dead.unreachable.contains(&id) || (avoiding && self.avoid.contains(&id)) {
             BrokerState::Excluded

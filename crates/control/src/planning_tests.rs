@@ -61,7 +61,7 @@ impl Case {
         dead.unreachable.extend(self.unreachable.iter().map(|id| BrokerId(*id)));
         let wish = Wish { by: "ann".into(), reason: String::new(), since, until: None };
         let brokers = self.maintenance.iter().map(|id| (BrokerId(*id), wish.clone())).collect();
-        let maintenance = Maintenance { cluster: None, brokers };
+        let maintenance = Maintenance { brokers, ..Maintenance::default() };
         let leaving = self.to_be_replaced.iter().map(|id| (BrokerId(*id), "old".to_owned()));
         let to_be_replaced = ToBeReplaced(leaving.collect());
         let disks = Disks { brokers: self.broker_disks(), sizes: self.text.sizes.clone() };

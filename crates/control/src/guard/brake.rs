@@ -12,6 +12,7 @@ use crate::event::{Event, Message, names};
 use crate::finding::{Finding, Severity, Target};
 use crate::guard::{GuardConfig, brokers_in_maintenance, words};
 use crate::incident::{Incident, IncidentKey};
+use crate::monitors::maintenance;
 use crate::state::State;
 use crate::time::Tick;
 
@@ -65,8 +66,9 @@ pub(crate) fn assess(state: &State, config: &GuardConfig, watch: &mut Watch) -> 
         let kept = state.incidents().get(MASS_FAILURE, &Target::Cluster).map(Incident::unseen);
         return (Brake::Unknown("it is not known which brokers are dead".to_owned()), kept);
     };
-    // A broker that a person has put under maintenance is absent on purpose.
-    let excused = brokers_in_maintenance(state);
+    // A broker that a person has put under maintenance, or takes out of service, is absent on purpose.
+    let mut excused = brokers_in_maintenance(state);
+    excused.extend(maintenance::current(state).decommissioned.into_keys());
     let down = dead.value.dead.keys().chain(dead.value.suspects.keys()).copied();
     let down: BTreeSet<BrokerId> = down.filter(|id| !dead.value.idle.contains(id)).collect();
     let absent: BTreeSet<BrokerId> = down.difference(&excused).copied().collect();

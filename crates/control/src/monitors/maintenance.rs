@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cluster::BrokerId;
 use serde::{Deserialize, Serialize};
 
 use super::kinds;
@@ -46,6 +47,9 @@ impl Monitor for MaintenanceMonitor {
             let effect = "it is neither healed away from nor given replicas";
             state.report(finding(Target::Broker(*broker), wish, now, effect));
         }
+        for (broker, wish) in &maintenance.decommissioned {
+            state.report(decommission(*broker, wish, now));
+        }
         state.put(maintenance, now.tick);
         Flow::Continue
     }
@@ -62,9 +66,11 @@ fn from_wishes(state: &State) -> Maintenance {
     let holds = |wish: &&Wish| wish.until.is_none_or(|until| now < until);
     let wishes = state.wishes();
     let brokers = wishes.broker_maintenance.iter().filter(|(_, wish)| holds(wish));
+    let leaving = wishes.decommissioned.iter().filter(|(_, wish)| holds(wish));
     Maintenance {
         cluster: wishes.maintenance.as_ref().filter(holds).cloned(),
         brokers: brokers.map(|(id, wish)| (*id, wish.clone())).collect(),
+        decommissioned: leaving.map(|(id, wish)| (*id, wish.clone())).collect(),
     }
 }
 
@@ -78,6 +84,22 @@ fn finding(subject: Target, wish: &Wish, now: Now, effect: &str) -> Finding {
         None => "a person to end it".to_owned(),
     };
     Finding::new(kinds::MAINTENANCE, subject, Severity::Info, message).waiting_for(waits_for)
+}
+
+fn decommission(broker: BrokerId, wish: &Wish, now: Now) -> Finding {
+    let mut message = format!(
+        "broker {broker} is taken out of service by {}: it gets no replicas, and may be stopped at any time",
+        wish.by
+    );
+    if !wish.reason.is_empty() {
+        message.push_str(&format!(" ({})", wish.reason));
+    }
+    let waits_for = match wish.until {
+        Some(until) => format!("its end in {}", left(until, now)),
+        None => "a person to take it back, if it is to stay".to_owned(),
+    };
+    let finding = Finding::new(kinds::DECOMMISSIONED, Target::Broker(broker), Severity::Info, message);
+    finding.waiting_for(waits_for)
 }
 
 /// The time until `until` in whole seconds.
@@ -103,7 +125,9 @@ mod tests {
             info maintenance [cluster] cluster is under maintenance by ann: nothing is done to the cluster (new disks) -- waits for a person to end it
         "]]
         .assert_eq(&world.watch(59).text());
+        world.wishes.decommissioned.insert(BrokerId(1), world.wish(Some(60)));
         let cycle = world.watch(1);
+        assert!(cycle.text().contains("broker 1 is taken out of service by ann"), "{}", cycle.text());
         let maintenance = cycle.state.get::<Maintenance>().unwrap().value;
         assert!(maintenance.brokers.is_empty() && maintenance.cluster.is_some());
     }

@@ -16,6 +16,8 @@ mod flapping;
 pub mod kinds {
     /// The cluster or a broker is under maintenance.
     pub const MAINTENANCE: &str = "maintenance";
+    /// A broker is taken out of service.
+    pub const DECOMMISSIONED: &str = "decommissioned";
     /// Who is alive is not known.
     pub const LIVENESS_UNKNOWN: &str = "liveness_unknown";
     /// Kafka has dropped a broker and it does not answer us: the memory of the grace.

@@ -156,7 +156,7 @@ impl Known<'_> {
             return;
         }
         let mut chosen: Option<Event> = None;
-        for (id, dead) in self.dead.dead.iter().filter(|(id, _)| !self.maintenance.brokers.contains_key(id)) {
+        for (id, dead) in self.dead.dead.iter().filter(|(id, _)| !self.is_excused(id)) {
             if !self.concerns(*id, dead) {
                 continue;
             }
@@ -184,6 +184,11 @@ impl Known<'_> {
             ours.flat_map(|e| e.moves()).any(done)
         };
         holds() || healed()
+    }
+
+    /// Whether a person has put it under maintenance, or takes it out of service.
+    fn is_excused(&self, id: &BrokerId) -> bool {
+        self.maintenance.brokers.contains_key(id) || self.maintenance.decommissioned.contains_key(id)
     }
 
     fn partitions(&self) -> impl Iterator<Item = (String, &Partition)> {
@@ -248,7 +253,7 @@ impl Known<'_> {
         let marked = self.state.get::<ToBeReplaced>()?.value;
         let mut chosen = None;
         for (id, why) in &marked.0 {
-            if !self.liveness.live.contains_key(id) || self.maintenance.brokers.contains_key(id) {
+            if !self.liveness.live.contains_key(id) || self.is_excused(id) {
                 continue;
             }
             let reason = format!("the host of broker {id} is marked: {why}");

@@ -157,6 +157,9 @@ fn drk_11_leaves_alone_what_is_under_maintenance_or_was_taken_out_of_service() {
     kept.wishes.broker_maintenance.clear();
     kept.wishes.maintenance = Some(kept.wish(None));
     assert_eq!(about_hosts(&kept.watch(400)), "nothing\n");
+    kept.wishes.maintenance = None;
+    kept.wishes.decommissioned.insert(BrokerId(3), kept.wish(None));
+    assert_eq!(about_hosts(&kept.watch(400)), "nothing\n");
     // It holds nothing, and nothing was moved away from it.
     let mut empty = world("b1\nb2\nb3 dead\nt-0: 1* 2");
     assert_eq!(about_hosts(&empty.watch(400)), "nothing\n");

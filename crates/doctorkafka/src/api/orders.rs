@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{Api, refusal};
 
 /// The body of `POST /v1/clusters/{cluster}/{order}`, where `order` is `pause`, `resume`, `approve`, `cancel`,
-/// `maintenance-on`, `maintenance-off` or `accept-identity`.
+/// `maintenance-on`, `maintenance-off`, `decommission-on`, `decommission-off` or `accept-identity`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OrderBody {
@@ -25,10 +25,10 @@ pub struct OrderBody {
     /// For `cancel`: the execution; all when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution: Option<u64>,
-    /// For maintenance: the broker; the whole cluster when absent.
+    /// For maintenance: the broker; the whole cluster when absent. For decommission: the broker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broker: Option<i32>,
-    /// For `maintenance-on`: for how many seconds; until it is switched off when absent.
+    /// For `maintenance-on` and `decommission-on`: for how many seconds; until it is switched off when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub for_seconds: Option<u64>,
 }
@@ -91,22 +91,24 @@ fn kind(order: &str, body: &OrderBody, now: Timestamp) -> Result<OrderKind, (Sta
     let only = |fits: bool, field: &str| {
         if fits { Ok(()) } else { Err(bad(&format!("`{field}` does not go with {order}"))) }
     };
-    only(maintenance || body.broker.is_none(), "broker")?;
-    only(order == "maintenance-on" || body.for_seconds.is_none(), "for_seconds")?;
+    let decommission = order.starts_with("decommission-");
+    only(maintenance || decommission || body.broker.is_none(), "broker")?;
+    only(order.ends_with("-on") || body.for_seconds.is_none(), "for_seconds")?;
     only(order == "cancel" || body.execution.is_none(), "execution")?;
     if body.for_seconds.is_some_and(|seconds| seconds == 0 || seconds > LONGEST_MAINTENANCE) {
         return Err(bad("`for_seconds` must be more than nothing and at most ten years"));
     }
+    let until = body.for_seconds.map(|seconds| Timestamp(now.0.saturating_add_unsigned(seconds * 1_000)));
+    let broker = || body.broker.map(BrokerId).ok_or_else(|| bad("`broker` must say which broker is meant"));
     Ok(match order {
         "pause" => OrderKind::Pause,
         "resume" => OrderKind::Resume,
         "approve" => OrderKind::Approve,
         "cancel" => OrderKind::Cancel { execution: body.execution },
-        "maintenance-on" => {
-            let end = |seconds| now.0.saturating_add_unsigned(seconds * 1_000);
-            OrderKind::MaintenanceOn { scope, until: body.for_seconds.map(end).map(Timestamp) }
-        }
+        "maintenance-on" => OrderKind::MaintenanceOn { scope, until },
         "maintenance-off" => OrderKind::MaintenanceOff { scope },
+        "decommission-on" => OrderKind::DecommissionOn { broker: broker()?, until },
+        "decommission-off" => OrderKind::DecommissionOff { broker: broker()? },
         "accept-identity" => OrderKind::AcceptIdentity,
         _ => return Err((StatusCode::NOT_FOUND, format!("there is no order {order:?}"))),
     })

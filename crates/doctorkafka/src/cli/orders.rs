@@ -1,4 +1,4 @@
-//! `doctorkafka pause`, `resume`, `approve`, `cancel`, `maintenance`: orders to a running service.
+//! `doctorkafka pause`, `resume`, `approve`, `cancel`, `maintenance`, `decommission`: orders to a running service.
 
 use std::process::ExitCode;
 
@@ -88,6 +88,47 @@ enum Switch {
         #[command(flatten)]
         given: Given,
     },
+}
+
+/// Take a broker out of service: it gets no replicas, and is neither missed nor replaced when it is stopped.
+#[derive(Args, Debug)]
+pub(super) struct Decommission {
+    #[command(subcommand)]
+    switch: Leave,
+}
+
+#[derive(Debug, Subcommand)]
+enum Leave {
+    /// It is to go.
+    On {
+        /// The broker.
+        #[arg(long, value_name = "ID")]
+        broker: i32,
+        /// For how long, such as 30m or 2h; until it is taken back when left out.
+        #[arg(long = "for", value_name = "TIME")]
+        time: Option<HumanDuration>,
+        #[command(flatten)]
+        given: Given,
+    },
+    /// It is to stay.
+    Off {
+        /// The broker.
+        #[arg(long, value_name = "ID")]
+        broker: i32,
+        #[command(flatten)]
+        given: Given,
+    },
+}
+
+impl Decommission {
+    pub(super) fn run(self, registry: &PluginRegistry) -> ExitCode {
+        let (order, broker, time, given) = match self.switch {
+            Leave::On { broker, time, given } => ("decommission-on", broker, time, given),
+            Leave::Off { broker, given } => ("decommission-off", broker, None, given),
+        };
+        let for_seconds = time.map(|time| time.0.as_secs().max(1));
+        give(registry, order, given, OrderBody { broker: Some(broker), for_seconds, ..OrderBody::default() })
+    }
 }
 
 impl Pause {

@@ -270,6 +270,10 @@ fn wishes(out: &mut String, cluster: &ClusterStatus, with_name: &str, zone: &Tim
         let end = format!("end it with: doctorkafka maintenance off --broker {broker}");
         add(wish, &format!("maintenance of broker {broker}"), &end);
     }
+    for (broker, wish) in &wishes.decommissioned {
+        let end = format!("take it back with: doctorkafka decommission off --broker {broker}");
+        add(wish, &format!("decommission of broker {broker}"), &end);
+    }
     if let Some(wish) = &wishes.approved {
         let end = "ends with the mass failure; hold it with: doctorkafka pause";
         add(wish, "healing of many dead brokers approved", end);

@@ -65,6 +65,7 @@ const BUILT_IN_FINDINGS: &[&str] = &[
     "broker_unreachable",
     "cannot_heal",
     "cluster_unreachable",
+    "decommissioned",
     "healing_blind",
     "healing_waits",
     "identity_conflict",

@@ -63,8 +63,7 @@ impl Known<'_> {
     /// Brokers that are absent and not on purpose.
     fn absent(&self) -> BTreeSet<BrokerId> {
         let absent = self.dead.dead.keys().chain(self.dead.suspects.keys());
-        let counts =
-            |id: &&BrokerId| !self.dead.idle.contains(id) && !self.maintenance.brokers.contains_key(id);
+        let counts = |id: &&BrokerId| !self.dead.idle.contains(id) && !self.is_excused(id);
         absent.filter(counts).copied().collect()
     }
 
