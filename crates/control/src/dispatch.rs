@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cluster::BrokerId;
+
 use crate::effect::Effect;
 use crate::event::{Alerted, Event, Message, ReassignPartitions, Repeat, Resolved, names};
 use crate::execution::once;
@@ -12,7 +14,7 @@ use crate::execution::{
     Execution, ExecutionId, ExecutionLimits, Leave, Load, Once, Progressed, Reassign, View, Work, hand_over,
 };
 use crate::execution::{progress, reassign};
-use crate::finding::Severity;
+use crate::finding::{Severity, Target};
 use crate::guard::brake::{Brake, duration_words};
 use crate::guard::{Admission, Check, Guard, GuardConfig, Halt, Held, is_message};
 use crate::incident::{Change, Incident, Incidents};
@@ -33,6 +35,9 @@ pub(crate) struct Emitted {
 
 /// What was said for events without an incident is forgotten when it has not applied for so long.
 const FORGET_SAID: Duration = Duration::from_secs(600);
+
+/// Of a dry run so many moves are said one by one; all of them are in the detail of its record.
+const DRY_MOVES_SAID: usize = 100;
 
 /// No more than so many events are handled in a step: a bound against operators that go mad.
 const MAX_EVENTS: usize = 1_000;
@@ -313,6 +318,14 @@ impl Dispatcher<'_> {
             .dry(true)
             .detail(serde_json::to_value(order).unwrap_or_default());
         self.lines.push(line);
+        for m in order.moves.iter().take(DRY_MOVES_SAID) {
+            let ids = |ids: &[BrokerId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let result = format!("dry run: would move it from {} to {}", ids(&m.from), ids(&m.to));
+            let target = Target::Partition(m.partition.clone());
+            let line = Line::new(RecordKind::Outcome, &slot.name, &event.name, &target);
+            let line = line.because(&m.reason).caused_by(event.cause.as_ref()).result(result).dry(true);
+            self.lines.push(line);
+        }
         let message = Message { subject: result, body: event.reason.clone(), severity: Severity::Warning };
         let mut notice =
             Event::new(names::NOTIFY_REASSIGNMENT, event.target.clone(), &event.reason, &message);
@@ -481,6 +494,28 @@ pub(crate) fn resolved(change: &Change) -> Option<Event> {
         alerts: closed.alerts.clone(),
     };
     Some(Event::new(names::ALERT_RESOLVED, subject.clone(), reason, &message).caused_by(closed.key.clone()))
+}
+
+/// A critical incident has an alert of its own at once, if there is one; after this time the general one goes out.
+const OWN_ALERT_FIRST: Duration = Duration::from_secs(10);
+
+/// Alerts of critical incidents of which nobody was told by another one.
+pub(crate) fn unalerted(incidents: &Incidents, now: Now) -> impl Iterator<Item = Event> {
+    let concerned = move |incident: &&Incident| {
+        let told_otherwise = incident.alerts.iter().any(|alert| alert.event != names::ALERT_INCIDENT);
+        incident.severity == Severity::Critical && !told_otherwise && incident.lasted(now) >= OWN_ALERT_FIRST
+    };
+    incidents.open.values().filter(concerned).map(|incident| {
+        let body = match &incident.waits_for {
+            Some(what) => format!("{}.\nWaiting for: {what}.", incident.message),
+            None => format!("{}.", incident.message),
+        };
+        let message = Message { subject: incident.message.clone(), body, severity: incident.severity };
+        let about = incident.key.subject.clone();
+        Event::new(names::ALERT_INCIDENT, about, incident.message.as_str(), &message)
+            .caused_by(incident.key.clone())
+            .repeated(Repeat::OncePerIncident)
+    })
 }
 
 /// Events of the framework itself: alerts that go with its findings.

@@ -41,6 +41,8 @@ pub mod names {
     pub const ALERT_THROTTLE_LEFT: &str = "alert_throttle_left";
     /// It is not known what became of an act that must not be repeated. Payload: [`super::Message`].
     pub const ALERT_UNKNOWN_OUTCOME: &str = "alert_unknown_outcome";
+    /// A critical incident that no other alert tells of. Payload: [`super::Message`].
+    pub const ALERT_INCIDENT: &str = "alert_incident";
     /// An incident that people were alerted to is over. Payload: [`super::Resolved`].
     pub const ALERT_RESOLVED: &str = "alert_resolved";
     /// Replace the host of a broker. Payload: [`super::ReplaceInstance`].

@@ -56,6 +56,9 @@ pub struct Finding {
     pub message: String,
     /// What is being waited for, where something is.
     pub waits_for: Option<String>,
+    /// How many it concerns (partitions, brokers), where that can grow while it lasts: then it is told anew.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub weight: u64,
     /// Whether it could not be looked for in this cycle: its incident is not over, but this time is not watched.
     #[serde(skip)]
     pub unseen: bool,
@@ -70,8 +73,16 @@ impl Finding {
             severity,
             message: message.into(),
             waits_for: None,
+            weight: 0,
             unseen: false,
         }
+    }
+
+    /// The same finding, concerning so many.
+    #[must_use]
+    pub fn concerning(mut self, many: usize) -> Self {
+        self.weight = many as u64;
+        self
     }
 
     /// The same finding, saying what is being waited for.
@@ -80,4 +91,10 @@ impl Finding {
         self.waits_for = Some(what.into());
         self
     }
+}
+
+// The attribute of serde asks for a reference.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference over")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

@@ -15,7 +15,7 @@ use crate::attributes::{
     LatelyReassigned, Liveness, Maintenance, OngoingReassignments, RecoveryOwner, Topics,
 };
 use crate::event::{Event, PartitionMove, ReassignPartitions, names};
-use crate::execution::{Execution, MovePhase, Work};
+use crate::execution::{CANCELLED_BY_OTHERS, Execution, MovePhase, Work};
 use crate::finding::{Finding, Severity, Target};
 use crate::guard::brake::Brake;
 use crate::order::Wish;
@@ -419,7 +419,9 @@ fn failed<'a>(executions: impl Iterator<Item = &'a Execution>) -> BTreeMap<&'a T
             match &m.phase {
                 MovePhase::Dropped { why } => {
                     let times = failed.get(partition).map_or(0, |before| before.times);
-                    let cancelled_by = reassign.cancelled.as_deref();
+                    // A person who cancels it with Kafka's own tool means the same as one who tells us to.
+                    let others = (why == CANCELLED_BY_OTHERS).then_some("someone else");
+                    let cancelled_by = reassign.cancelled.as_deref().or(others);
                     let times = times.saturating_add(1);
                     failed.insert(partition, Cooling { times, last: *at, cancelled_by, why });
                 }

@@ -48,6 +48,9 @@ pub struct Incident {
     pub message: String,
     /// What is being waited for.
     pub waits_for: Option<String>,
+    /// The most that it has concerned, as it was told last, and when that was.
+    #[serde(default)]
+    pub told: (u64, Timestamp),
     /// When it was first seen, by any process.
     pub first_seen: Timestamp,
     /// When it was last seen.
@@ -151,6 +154,7 @@ impl Incident {
             severity: self.severity,
             message: self.message.clone(),
             waits_for: self.waits_for.clone(),
+            weight: self.told.0,
             unseen: true,
         }
     }
@@ -195,6 +199,8 @@ pub enum Change {
     Opened(IncidentKey),
     /// Its severity has risen from this one.
     Raised(IncidentKey, Severity),
+    /// It concerns more than before.
+    Grown(IncidentKey),
     /// It is over.
     Resolved(ClosedIncident),
 }
@@ -236,7 +242,10 @@ pub fn fold(
         let key = IncidentKey::from(finding);
         if let Some(incident) = incidents.open.get_mut(&key) {
             if let Some(lower) = go_on(incident, finding, now, look, limits) {
+                incident.told = (incident.told.0.max(finding.weight), now.wall);
                 changes.push(Change::Raised(key, lower));
+            } else if has_grown(incident, finding, now) {
+                changes.push(Change::Grown(key));
             }
         } else {
             let incident = open(incidents.next_id, finding, now, look);
@@ -249,6 +258,21 @@ pub fn fold(
     (incidents, changes)
 }
 
+/// What grows step by step, as brokers are found to be dead one after the other, is told at most this often.
+const TOLD_AGAIN: Duration = Duration::from_secs(30);
+
+/// Whether it concerns more than was told. Then whoever was alerted is alerted again.
+fn has_grown(incident: &mut Incident, finding: &Finding, now: Now) -> bool {
+    let (told, at) = incident.told;
+    let damped = at <= now.wall && now.wall.since(at) < TOLD_AGAIN;
+    if finding.unseen || finding.weight <= told || damped || incident.severity < Severity::Warning {
+        return false;
+    }
+    incident.told = (finding.weight, now.wall);
+    incident.done.retain(|mark, _| !mark.starts_with("alert_"));
+    true
+}
+
 fn open(id: u64, finding: &Finding, now: Now, look: Look) -> Incident {
     Incident {
         id,
@@ -256,6 +280,7 @@ fn open(id: u64, finding: &Finding, now: Now, look: Look) -> Incident {
         severity: finding.severity,
         message: finding.message.clone(),
         waits_for: finding.waits_for.clone(),
+        told: (finding.weight, now.wall),
         first_seen: now.wall,
         last_seen: now.wall,
         watched_since: Some(now.tick),

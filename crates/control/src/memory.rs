@@ -337,6 +337,7 @@ fn same_incidents(left: &Arc<Incidents>, right: &Arc<Incidents>, moments: bool) 
         && left.open.values().zip(right.open.values()).all(|(l, r)| {
             l.id == r.id
                 && l.severity == r.severity
+                && l.told == r.told
                 && l.done == r.done
                 && l.alerts == r.alerts
                 && l.snoozed_until == r.snoozed_until

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cluster::BrokerId;
 
 use crate::event::{Event, Message, names};
-use crate::execution::{Execution, Work};
+use crate::execution::{CANCELLED_BY_OTHERS, Execution, MovePhase, MoveState, Work};
 use crate::finding::{Severity, Target};
 use crate::guard::brake::MASS_FAILURE;
 use crate::memory::Memory;
@@ -71,7 +71,7 @@ fn apply_one(
             let count = cancel(memory, *execution, &order.by, now);
             let result = match (count, execution) {
                 (0, Some(id)) => refused(&why_not_cancelled(memory, *id)),
-                (0, None) => "nothing could be cancelled: no moves are under way".to_owned(),
+                (0, None) => refused("nothing could be cancelled: no moves are under way"),
                 (1, _) => format!("1 execution cancelled{AGAIN}"),
                 _ => format!("{count} executions cancelled{AGAIN}"),
             };
@@ -225,10 +225,15 @@ fn cancel(memory: &mut Memory, only: Option<u64>, by: &str, now: Now) -> usize {
     count
 }
 
+/// Whether somebody has cancelled one of the moves past us.
+fn by_others(moves: &[MoveState]) -> bool {
+    moves.iter().any(|m| matches!(&m.phase, MovePhase::Dropped { why } if why == CANCELLED_BY_OTHERS))
+}
+
 /// What was cancelled, or is being cancelled, may be done again.
 fn want_again(memory: &mut Memory) {
     let concerned = |execution: &Execution| match &execution.work {
-        Work::Reassign(work) => work.cancelled.is_some() && !work.wanted_again,
+        Work::Reassign(work) => !work.wanted_again && (work.cancelled.is_some() || by_others(&work.moves)),
         Work::Once(_) => false,
     };
     if !memory.executions.iter().any(|execution| concerned(execution)) {

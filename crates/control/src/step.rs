@@ -9,7 +9,7 @@ use cluster::BrokerId;
 use thiserror::Error;
 
 use crate::attributes::{KnownBrokers, Liveness, MayGiveUp, Topics};
-use crate::dispatch::{Dispatcher, Emitted, own_alerts, resolved};
+use crate::dispatch::{Dispatcher, Emitted, own_alerts, resolved, unalerted};
 use crate::effect::{Contribution, Effect, Inputs, Outcome};
 use crate::event::{Event, names};
 use crate::execution::{ExecutionId, ExecutionLimits, Work, once, progress, reassign};
@@ -126,7 +126,8 @@ impl fmt::Display for ConfigWarning {
 }
 
 /// Events that the framework itself emits.
-pub const OWN_EVENTS: [&str; 9] = [
+pub const OWN_EVENTS: [&str; 10] = [
+    names::ALERT_INCIDENT,
     names::ALERT_MASS_FAILURE,
     names::ALERT_RESOLVED,
     names::ALERT_STUCK_REASSIGNMENT,
@@ -168,6 +169,16 @@ pub struct Stepped {
 
 /// The kind of the finding that the cluster is not the one that is remembered.
 pub const IDENTITY_MISMATCH: &str = "identity_mismatch";
+
+/// What sources say of a cluster. After a restart it holds until they have seen it.
+const UNTIL_SEEN: [&str; 6] = [
+    IDENTITY_MISMATCH,
+    "cluster_unreachable",
+    "identity_conflict",
+    "may_not_reassign",
+    "metadata_unreadable",
+    "security_refused",
+];
 
 /// A broker that has been absent for so long and holds no replica is forgotten: it was taken out of service.
 const FORGET_BROKER: Duration = Duration::from_secs(24 * 3600);
@@ -215,6 +226,12 @@ impl Core {
         );
         state.put(KnownBrokers(Arc::clone(&memory.brokers)), now.tick);
         let halt = self.look(memory, &mut state, inputs.contributions);
+        if state.get::<Liveness>().is_none() {
+            let said: Vec<IncidentKey> = state.findings().iter().map(IncidentKey::from).collect();
+            let open = memory.incidents.unseen(&UNTIL_SEEN);
+            let open = open.filter(|finding| !said.contains(&IncidentKey::from(finding)));
+            open.for_each(|finding| state.report(finding));
+        }
         replacement::follow(&mut memory.replacements, &memory.executions, &state);
         state.insert(NamedValue::of(Arc::clone(&memory.replacements), now.tick));
         state.put(self.guard.recovery_owner(), now.tick);
@@ -246,6 +263,10 @@ impl Core {
             fold(Incidents::clone(&memory.incidents), state.findings(), now, Look::Stopped, &self.fold)
         };
         lines.extend(changes.iter().map(|change| line_of(change, &incidents)));
+        if self.actions.iter().any(|slot| slot.subscribed.iter().any(|event| event == names::ALERT_INCIDENT))
+        {
+            queue.extend(unalerted(&incidents, now).map(own));
+        }
         queue.extend(changes.iter().filter_map(resolved).map(own));
         let mut work = Dispatcher {
             actions: &self.actions,
@@ -472,9 +493,10 @@ fn line_of(change: &Change, incidents: &Incidents) -> Line {
     let line =
         |key: &crate::incident::IncidentKey| Line::new(RecordKind::Incident, CORE, &key.kind, &key.subject);
     match change {
-        Change::Opened(key) | Change::Raised(key, _) => {
+        Change::Opened(key) | Change::Raised(key, _) | Change::Grown(key) => {
             let result = match change {
                 Change::Raised(_, before) => format!("raised from {}", severity_name(*before)),
+                Change::Grown(_) => "has become worse".to_owned(),
                 _ => "opened".to_owned(),
             };
             let incident = incidents.open.get(key);

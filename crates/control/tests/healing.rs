@@ -270,7 +270,9 @@ fn a_dry_run_says_once_what_it_would_do() {
     let before = site.kafka.topics.clone();
     site.kill(3);
     let log = site.run(300);
-    assert_eq!(log.matches("reassign_partitions").count(), 2, "{log}");
+    // Decided, said, and each move named: once.
+    assert_eq!(log.matches("reassign_partitions [cluster]").count(), 2, "{log}");
+    assert_eq!(log.matches("reassign_partitions [partition t-").count(), 3, "{log}");
     let replicas = |topics: &cluster::TopicTable| -> Vec<_> {
         topics.values().flat_map(|t| &t.partitions).map(|p| p.replicas.clone()).collect()
     };

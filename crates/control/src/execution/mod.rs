@@ -24,7 +24,9 @@ pub mod last_look;
 
 pub mod progress;
 
-pub(crate) use observe::{View, brings_copies, is_costly_to_cancel, is_listed_as_ours, waits_for_the_dead};
+pub(crate) use observe::{
+    CANCELLED_BY_OTHERS, View, brings_copies, is_costly_to_cancel, is_listed_as_ours, waits_for_the_dead,
+};
 pub(crate) use throttle::hand_over;
 pub(crate) use wave::Load;
 

@@ -136,10 +136,13 @@ pub(crate) fn observe(m: &mut MoveState, view: &View<'_>, limits: &ExecutionLimi
             MovePhase::Cancelling { why } => MovePhase::Dropped { why: why.clone() },
             MovePhase::Submitting if m.tries < limits.max_tries => MovePhase::Waiting,
             MovePhase::Submitting => MovePhase::Dropped { why: "submitted without effect".to_owned() },
-            _ => MovePhase::Dropped { why: "cancelled by someone else".to_owned() },
+            _ => MovePhase::Dropped { why: CANCELLED_BY_OTHERS.to_owned() },
         };
     }
 }
+
+/// Why a move was dropped that the cluster does not list any more, although it was not done.
+pub(crate) const CANCELLED_BY_OTHERS: &str = "cancelled by someone else";
 
 /// Whether the cluster lists the move as we asked for it.
 pub(crate) fn is_listed_as_ours(m: &MoveState, view: &View<'_>) -> bool {

@@ -96,7 +96,8 @@ pub(crate) fn assess(state: &State, config: &GuardConfig, watch: &mut Watch) -> 
         Brake::Released(why) => format!("{what}; healing goes on: {why}"),
         _ => format!("{what}; healing is held"),
     };
-    let mut finding = Finding::new(MASS_FAILURE, Target::Cluster, Severity::Critical, message);
+    let mut finding =
+        Finding::new(MASS_FAILURE, Target::Cluster, Severity::Critical, message).concerning(absent.len());
     finding.waits_for = waits_for;
     (brake, Some(finding))
 }

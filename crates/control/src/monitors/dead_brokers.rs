@@ -267,6 +267,9 @@ impl<'a> Look<'a> {
             let kind = kinds::BROKER_DOWN_FOR_MAINTENANCE;
             findings
                 .push(Finding::new(kind, subject, Severity::Info, message).waiting_for(waits_for.clone()));
+            if self.is_open(kinds::BROKER_DEAD, &Target::Broker(id)) {
+                findings.push(still_dead(&Target::Broker(id), &waits_for));
+            }
             let since = self.first_seen(kind, id);
             seen.suspects.insert(id, Suspect { since, watched: Duration::ZERO, waits_for });
             return;

@@ -24,6 +24,8 @@ pub mod kinds {
     pub const HEALING_WAITS: &str = "healing_waits";
     /// Moves of ours cannot end while a broker is dead, and nothing better can be done in their place.
     pub const MOVES_HELD_UP: &str = "moves_held_up";
+    /// Moves of ours go on although what they replace is back.
+    pub const MOVES_NEEDLESS: &str = "moves_needless";
     /// What must be known to heal is not, or too old.
     pub const HEALING_BLIND: &str = "healing_blind";
     /// A broker's host is not replaced yet.

@@ -104,6 +104,10 @@ const ABOUT_REPLICAS: [&str; 7] = [
     kinds::PLAN_REFUSED,
 ];
 
+/// What it says of replicas on dead brokers, when it plans for them.
+const ABOUT_THE_DEAD: [&str; 4] =
+    [kinds::PARTITIONS_LOST, kinds::CANNOT_HEAL, kinds::HEALING_WAITS, kinds::PLAN_REFUSED];
+
 /// The operator. Needs the monitors `kafka_metadata`, `broker_probe`, `dead_brokers` and
 /// `under_replicated_partitions`; uses figures of load and disks where there are any.
 #[derive(Clone, Debug)]
@@ -124,6 +128,7 @@ impl Operator for UnderReplicatedPartitionsOperator {
     fn operate(&self, state: &State) -> Verdict {
         let mut verdict = Verdict::default();
         alert_flapping(state, &mut verdict);
+        verdict.findings.extend(findings::needless(state));
         self.alert_undecided(state, &mut verdict);
         match Known::of(state, &self.config) {
             Ok(known) => self.decide(state, &known, &mut verdict),
@@ -174,6 +179,15 @@ impl<'a> Known<'a> {
             |partition: &UnderReplicatedPartition| partition.replicas.iter().any(|id| dead.contains_key(id));
         !dead.is_empty() && self.under_replicated.partitions.values().any(concerned)
     }
+
+    /// Whether replicas are on brokers that are absent and not (yet) held to be dead.
+    fn has_replicas_on_the_absent(&self) -> bool {
+        let absent = &self.dead.suspects;
+        let concerned = |partition: &UnderReplicatedPartition| {
+            partition.replicas.iter().any(|id| absent.contains_key(id))
+        };
+        !absent.is_empty() && self.under_replicated.partitions.values().any(concerned)
+    }
 }
 
 impl UnderReplicatedPartitionsOperator {
@@ -205,6 +219,9 @@ impl UnderReplicatedPartitionsOperator {
         let work = WorkInFlight::of(state);
         if known.has_replicas_on_the_dead() || held_up::is_any(state) {
             self.plan(state, known, loads.as_ref(), &work, verdict);
+        } else if known.has_replicas_on_the_absent() {
+            // As after a restart, when a whole grace must be watched anew: nothing says that it is over.
+            verdict.findings.extend(state.incidents().unseen(&ABOUT_THE_DEAD));
         }
         let returned = returned(state, self.config.catch_up_time.0);
         let signs = Signs {

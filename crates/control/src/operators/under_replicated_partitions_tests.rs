@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::attributes::{BrokerDisks, BrokerReport, DirUse};
-use crate::execution::{Execution, ExecutionId, Reassign, Work};
+use crate::event::PartitionMove;
+use crate::execution::{Execution, ExecutionId, MovePhase, Reassign, Work};
 use crate::testing::{Cycle, World};
 use crate::time::Timestamp;
 
@@ -478,4 +479,47 @@ fn drk_67_a_broker_at_the_edge_of_its_grace_keeps_nothing_of_another_from_being_
     // Broker 3 is dead, broker 4 will be in ten seconds.
     let third = vec![BrokerId(3)];
     assert_eq!(moved(&world.watch(1)), [("t-0".to_owned(), third.clone()), ("t-1".to_owned(), third)]);
+}
+
+#[test]
+fn a_restart_during_an_outage_ends_nothing_of_what_was_said() {
+    let mut world = World::new("b1\nb2\nb3 dead\nlost-0: 3~\nt-0: 1* 2 3~");
+    let before = world.watch(300).names();
+    assert!(before.contains(&"partitions_lost".to_owned()) && before.contains(&"cannot_heal".to_owned()));
+    // As they come from the store: nothing has been watched by this process.
+    world.incidents = serde_json::from_value(serde_json::to_value(&world.incidents).unwrap()).unwrap();
+    for _ in 0..299 {
+        world.watch(1);
+        for kind in ["partitions_lost", "cannot_heal"] {
+            assert!(world.incidents.of_kind(kind).next().is_some(), "{kind} is said to be over");
+        }
+    }
+    world.watch(2);
+    world.becomes("b1\nb2\nb3\nlost-0: 3*\nt-0: 1* 2 3");
+    let after = world.watch(1).names();
+    assert!(!after.contains(&"partitions_lost".to_owned()) && !after.contains(&"cannot_heal".to_owned()));
+}
+
+#[test]
+fn moves_that_are_not_needed_any_more_are_named() {
+    let mut world = World::new("b1\nb2\nb3\nb4\nt-0: 1* 2 3");
+    let order = PartitionMove {
+        partition: TopicPartition::new("t", 0),
+        from: [1, 2, 3].map(BrokerId).to_vec(),
+        to: [1, 2, 4].map(BrokerId).to_vec(),
+        dead: vec![BrokerId(3)],
+        bytes: None,
+        in_sync: 2,
+        reason: String::new(),
+    };
+    let mut work = Reassign::new(ReassignPartitions { moves: vec![order], throttle_bytes_per_second: None });
+    work.moves[0].phase = MovePhase::Copying { since: Timestamp(0) };
+    let event = Event::new(names::REASSIGN_PARTITIONS, Target::Cluster, "", &());
+    let moving = Execution::new(ExecutionId(7), event, "reassign", Timestamp(0), Work::Reassign(work));
+    world.executions = vec![Arc::new(moving)];
+    let text = world.watch(1).text();
+    assert!(text.contains("1 move under way is not needed any more"), "{text}");
+    assert!(text.contains("doctorkafka cancel 7 ends them"), "{text}");
+    world.becomes("b1\nb2\nb3\nb4\nt-0: 1* 2 3~");
+    assert!(!world.watch(1).text().contains("not needed"), "it is not in sync yet");
 }

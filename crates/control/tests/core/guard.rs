@@ -447,13 +447,15 @@ fn says_once_what_a_dry_run_would_do() {
     check(
         shell.turn(),
         expect![[r#"
-        incident doctorkafka under_replicated cluster: opened
-        decision healer reassign_partitions cluster: admitted, for a dry run of reassign (dry run)
-        outcome reassign reassign_partitions cluster: dry run: would move 2 partitions (dry run)
-        decision reassign notify_reassignment cluster: admitted, for mail (dry run)
-        act mail notify_reassignment cluster: started
-        ACT 1.1 mail notify_reassignment cluster
-    "#]],
+            incident doctorkafka under_replicated cluster: opened
+            decision healer reassign_partitions cluster: admitted, for a dry run of reassign (dry run)
+            outcome reassign reassign_partitions cluster: dry run: would move 2 partitions (dry run)
+            outcome reassign reassign_partitions partition t-0: dry run: would move it from 1, 2, 3 to 1, 2, 4 (dry run)
+            outcome reassign reassign_partitions partition t-1: dry run: would move it from 2, 3, 1 to 2, 4, 1 (dry run)
+            decision reassign notify_reassignment cluster: admitted, for mail (dry run)
+            act mail notify_reassignment cluster: started
+            ACT 1.1 mail notify_reassignment cluster
+        "#]],
     );
     shell.turn();
     for _ in 0..100 {

@@ -127,7 +127,8 @@ fn a_dry_run_says_what_it_would_do_once() {
     let mut shell = four(true);
     shell.world.drop_broker(3);
     let story = tell(&mut shell, 100);
-    assert_eq!(story.matches("would move").count(), 1, "{story}");
+    assert_eq!(story.matches("would move 3 partitions").count(), 1, "{story}");
+    assert_eq!(story.matches("would move it").count(), 3, "{story}");
     assert!(!story.contains("ACT"), "{story}");
 }
 

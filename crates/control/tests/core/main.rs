@@ -16,4 +16,5 @@ mod properties;
 mod replacing;
 mod resolved;
 mod throttles;
+mod told;
 mod world;

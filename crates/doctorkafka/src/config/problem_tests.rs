@@ -298,7 +298,7 @@ kafkaclusters: [{name: a, bootstrap_servers: h:1}]
 "#,
         expect![[r#"
             f:5:43: error: nothing can emit the event `alert_prolong_upr`; did you mean `alert_prolong_urp`?
-            f:5:62: error: nothing can emit the event `alert_no_brokerstats_brokers`; the events are `alert_flapping_broker`, `alert_mass_failure`, `alert_prolong_urp`, `alert_resolved`, `alert_stuck_reassignment`, `alert_throttle_left`, `alert_unknown_outcome`, `alert_urp_handling_failure`, `elect_leaders`, `notify_maintenance_mode`, `notify_reassignment`, `reassign_partitions`, `report_operation`
+            f:5:62: error: nothing can emit the event `alert_no_brokerstats_brokers`; the events are `alert_flapping_broker`, `alert_incident`, `alert_mass_failure`, `alert_prolong_urp`, `alert_resolved`, `alert_stuck_reassignment`, `alert_throttle_left`, `alert_unknown_outcome`, `alert_urp_handling_failure`, `elect_leaders`, `notify_maintenance_mode`, `notify_reassignment`, `reassign_partitions`, `report_operation`
             f:5:92: error: the event `alert_mass_failure` stands here twice
             f:5:112: error: the name of an event is a text, but here is a number
         "#]],

@@ -81,6 +81,7 @@ const BUILT_IN_FINDINGS: &[&str] = &[
     "messages_waiting",
     "moves_fail",
     "moves_held_up",
+    "moves_needless",
     "metadata_unreadable",
     "no_broker_stats",
     "no_topics_visible",

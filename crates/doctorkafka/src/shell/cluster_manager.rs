@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::{ClusterId, Reader};
+use control::config::HumanDuration;
 use control::order::OrderKind;
 use control::{
     Action, Contribution, Core, Effect, Finding, Inputs, KnownBrokers, Memory, Now, Order, Outcome,
@@ -184,6 +185,7 @@ impl ClusterManager {
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         self.load_if_due().await;
         self.tell_identity();
+        self.say_what_is_open();
         // Whoever asks before the first cycle sees what is remembered.
         let (memory, trouble) = (self.memory.clone(), self.store_trouble.clone());
         self.publish(Snapshot { memory, trouble, ..Snapshot::default() });
@@ -206,6 +208,15 @@ impl ClusterManager {
             }
         }
         self.end().await;
+    }
+
+    /// Whoever restarts a service to see what is wrong reads what was known to be wrong.
+    fn say_what_is_open(&self) {
+        let now = self.clock.now();
+        for incident in self.memory.incidents.open.values().filter(|it| it.severity > Severity::Info) {
+            let since = HumanDuration::seconds(incident.lasted(now).as_secs());
+            tracing::info!(cluster = %self.looking.name, "not known to be over, for {since}: {}", incident.message);
+        }
     }
 
     /// The sources look at brokers that were known before, also at those that are away, from the first look on.
@@ -479,8 +490,10 @@ impl ClusterManager {
 
     fn keep_for_later(&mut self, effect: Effect, why: &str) {
         if let Effect::Record(record) = effect {
-            // Nobody need wait to read what is wrong.
-            self.shared.audit.take(record);
+            // Nobody need wait to read what is wrong. An act that is not done is none.
+            if record.kind != RecordKind::Act {
+                self.shared.audit.take(record);
+            }
         } else if is_report(&effect) {
             if self.late.len() >= LATE {
                 self.late.pop_front();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::execution::{MovePhase, MoveState};
 use crate::planning::Unhealed;
 
 /// How many partitions a message names.
@@ -32,7 +33,8 @@ impl Group {
         } else {
             Severity::Warning
         };
-        let finding = Finding::new(kinds::UNDER_REPLICATED, Target::Broker(id), severity, message);
+        let finding = Finding::new(kinds::UNDER_REPLICATED, Target::Broker(id), severity, message)
+            .concerning(self.last_copies + self.no_copies);
         match self.waits_for(id, known) {
             Some(waits_for) => finding.waiting_for(waits_for),
             None => finding,
@@ -48,6 +50,34 @@ impl Group {
         }
         self.reasons.contains_key(&Reason::CatchingUp).then(|| "it to catch up".to_owned())
     }
+}
+
+/// Moves that copy although the brokers that they replace are back, with every replica in sync. They go on: what was copied is not
+/// thrown away unless a person says so.
+pub(super) fn needless(state: &State) -> Option<Finding> {
+    let (live, topics) = (&state.get::<Liveness>()?.value.live, &state.get::<Topics>()?.value.0);
+    let is_needless = |m: &MoveState| {
+        let order = &m.order;
+        let number = usize::try_from(order.partition.partition).unwrap_or(usize::MAX);
+        let partition = topics.get(&order.partition.topic).and_then(|topic| topic.partitions.get(number));
+        let in_sync = |p: &cluster::Partition| order.from.iter().all(|id| p.isr.contains(id));
+        matches!(m.phase, MovePhase::Copying { .. })
+            && !order.dead.is_empty()
+            && order.dead.iter().all(|id| live.contains_key(id))
+            && partition.is_some_and(in_sync)
+    };
+    let running = state.executions().iter().filter(|execution| execution.is_running());
+    let counts = running.map(|e| (e.id.0, e.moves().iter().filter(|m| is_needless(m)).count()));
+    let counts: Vec<(u64, usize)> = counts.filter(|(_, count)| *count > 0).collect();
+    let (first, _) = *counts.first()?;
+    let count = counts.iter().map(|(_, count)| count).sum();
+    let message = format!(
+        "{} under way {} not needed any more, as the brokers that they replace are back and in sync; they go on",
+        counted(count, "move"),
+        if count == 1 { "is" } else { "are" }
+    );
+    let finding = Finding::new(kinds::MOVES_NEEDLESS, Target::Cluster, Severity::Info, message);
+    Some(finding.waiting_for(format!("their end; doctorkafka cancel {first} ends them")))
 }
 
 /// Partitions without a leader: lost with their dead brokers, or without an in-sync replica.
@@ -74,6 +104,7 @@ pub(super) fn without_leader(known: &Known<'_>, verdict: &mut Verdict) {
         );
         let kind = kinds::PARTITIONS_LOST;
         let finding = Finding::new(kind, Target::Cluster, Severity::Critical, message);
+        let finding = finding.concerning(lost.len());
         verdict.findings.push(finding.waiting_for("one of their brokers to return"));
     }
     if !without.is_empty() {
@@ -85,7 +116,8 @@ pub(super) fn without_leader(known: &Known<'_>, verdict: &mut Verdict) {
             (Severity::Critical, "an in-sync replica to return; an unclean election is never done")
         };
         let kind = kinds::PARTITIONS_WITHOUT_LEADER;
-        verdict.findings.push(Finding::new(kind, Target::Cluster, severity, message).waiting_for(waits_for));
+        let finding = Finding::new(kind, Target::Cluster, severity, message).concerning(without.len());
+        verdict.findings.push(finding.waiting_for(waits_for));
     }
 }
 
@@ -105,6 +137,7 @@ pub(super) fn unhealed(known: &Known<'_>, unhealed: &[Unhealed], verdict: &mut V
     if !failing.is_empty() {
         let message = format!("replicas on dead brokers cannot be replaced: {}", reasons(&failing));
         let finding = Finding::new(kinds::CANNOT_HEAL, Target::Cluster, Severity::Critical, message);
+        let finding = finding.concerning(failing.values().map(Vec::len).sum());
         verdict.findings.push(finding.waiting_for("a broker to return, or room for their replicas"));
     }
     if !waiting.is_empty() {
