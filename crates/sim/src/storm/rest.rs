@@ -29,7 +29,8 @@ enum Excuse {
     /// replica of its target list is in sync, so that there all dead ones must be replaced at once. A move of ours that a
     /// death has caught brings what it can, and waits.
     NoFurtherBroker,
-    /// Somebody else's reassignment of it waits for a broker that is dead. It is theirs to cancel.
+    /// Somebody else's reassignment of it waits for a broker that is dead, even one that it wants no more: Kafka 4.3 waits for
+    /// what an order before it had begun to add. It is theirs to cancel.
     SomebodyElses,
     /// A reassignment of ours waits for a dead broker: for a new replica, or for one that it keeps, as Kafka before 4.x ends
     /// it no sooner. A new replica is in sync, and to cancel takes it away: it would leave fewer than most in sync, or a
@@ -169,6 +170,7 @@ impl Look<'_> {
             let target = runs.target();
             let waits = target.iter().any(|id| !self.lives(*id));
             if !self.driver.is_ours(at, &target) {
+                let waits = waits || runs.adding.iter().any(|id| !self.lives(*id));
                 return waits.then_some(Excuse::SomebodyElses);
             }
             let stay = it.isr.iter().filter(|id| self.lives(**id) && !runs.adding.contains(id)).count();
@@ -199,5 +201,32 @@ impl Look<'_> {
     fn is_short_of_brokers(&self, replicas: &[BrokerId], dead: usize) -> bool {
         let free = self.up.iter().filter(|id| !replicas.contains(id)).count();
         if self.completes_with_dead { free == 0 } else { free < dead }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{DriverConfig, Settings, World};
+
+    #[test]
+    fn what_somebody_else_reassigns_may_wait_for_a_dead_broker_that_is_wanted_no_more() {
+        let text = "b1\nb2\nb3\nb4\nt-0: 1* 2 3 size=50GiB";
+        let world = World::new(&text.parse().unwrap(), Settings::default());
+        let driver = Driver::new(world, &DriverConfig::default()).unwrap();
+        let before = Before::of(&driver);
+        let faults =
+            "at 1s foreign-reassignment t-0 1 2 4\nat 2s kill b4\nat 30s foreign-reassignment t-0 1 2 3";
+        let unrest = || before.unrest(&driver, false);
+        driver.world().lock().plan(&faults.parse().unwrap());
+        driver.world().lock().advance(Duration::from_secs(60));
+        assert_eq!(unrest(), None);
+        driver.world().lock().plan(&"at 0s calm".parse().unwrap());
+        driver.world().lock().advance(Duration::from_secs(10));
+        assert_eq!(unrest().as_deref(), Some("a reassignment of somebody else is left over: t-0"));
+        driver.world().lock().advance(Duration::from_secs(3600));
+        assert_eq!(unrest(), None);
     }
 }
