@@ -301,9 +301,9 @@ impl Driver {
         self.hands.judge.take_wrongs()
     }
 
-    /// Whether the reassignment of a partition to `target` was asked for by us.
+    /// Whether the reassignment of a partition to `target` that is listed was asked for by us.
     pub fn is_ours(&self, at: &TopicPartition, target: &[BrokerId]) -> bool {
-        self.hands.judge.is_ours(at, target)
+        self.hands.judge.is_ours_still(at, target)
     }
 
     /// From now on the brokers belong to another cluster than the one that is remembered, and nothing may be changed: what
