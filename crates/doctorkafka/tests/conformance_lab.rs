@@ -4,7 +4,7 @@
 
 mod conformance;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,8 +16,8 @@ use conformance::play::{Patience, Stage, play};
 use conformance::script::{self, BROKERS, Script};
 use conformance::simulated::{Simulated, VERSIONS};
 use kafka::{ConnectionConfig, Kafka, Security, parse_bootstrap};
-use lab::{Cluster, Mode, Version};
-use sim::fault::Who;
+use lab::{Cluster, Cut, Mode, Version};
+use sim::fault::{Party, Who};
 use sim::{Fault, Random};
 
 /// How long anything may take on a busy machine.
@@ -56,6 +56,7 @@ fn on(version: &str, scripts: &[Script]) -> Result<Vec<String>> {
         .brokers(BROKERS)
         .property("auto.leader.rebalance.enable", "false")
         .property("replica.fetch.max.bytes", FETCH)
+        .groups(true)
         .start()?;
     println!("{version}: ready after {:.0?}", began.elapsed());
     let cluster = Arc::new(cluster);
@@ -74,6 +75,7 @@ fn on(version: &str, scripts: &[Script]) -> Result<Vec<String>> {
         if let Err(why) = outcome {
             println!("{why}");
             wrong.push(format!("{} on {version}", script.name));
+            stage.cuts().clear();
             clean_up(&cluster)?;
             runtime.block_on(lift_throttles(&stage))?;
         }
@@ -110,6 +112,8 @@ async fn lift_throttles(stage: &Real) -> Result<()> {
 /// A cluster of the lab.
 struct Real {
     cluster: Arc<Cluster>,
+    /// Brokers that do not reach the controller.
+    cuts: Arc<Mutex<Vec<Cut>>>,
     kafka: Kafka,
     runtime: tokio::runtime::Handle,
     began: Instant,
@@ -120,7 +124,11 @@ impl Real {
         let bootstrap = parse_bootstrap(&cluster.bootstrap())?;
         let client_id = "conformance".to_owned();
         let kafka = Kafka::new(ConnectionConfig { bootstrap, security: Security::plaintext(), client_id });
-        Ok(Self { cluster, kafka, runtime, began: Instant::now() })
+        Ok(Self { cluster, cuts: Arc::default(), kafka, runtime, began: Instant::now() })
+    }
+
+    fn cuts(&self) -> MutexGuard<'_, Vec<Cut>> {
+        self.cuts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Creates a script's topics, with as many bytes as it says.
@@ -164,8 +172,11 @@ impl Stage for Real {
     }
 
     fn inflict(&self, faults: Vec<Fault>) -> BoxFuture<'static, Result<()>> {
-        let cluster = Arc::clone(&self.cluster);
-        let all = move || faults.iter().try_for_each(|fault| inflict(&cluster, fault));
+        let (cluster, cuts) = (Arc::clone(&self.cluster), Arc::clone(&self.cuts));
+        let all = move || {
+            let mut cuts = cuts.lock().unwrap_or_else(PoisonError::into_inner);
+            faults.iter().try_for_each(|fault| inflict(&cluster, &mut cuts, fault))
+        };
         let done = self.runtime.spawn_blocking(all);
         Box::pin(async move { done.await? })
     }
@@ -183,8 +194,17 @@ impl Stage for Real {
     }
 }
 
-fn inflict(cluster: &Cluster, fault: &Fault) -> Result<()> {
+fn inflict(cluster: &Cluster, cuts: &mut Vec<Cut>, fault: &Fault) -> Result<()> {
     match fault {
+        Fault::Isolate(Who::Broker(id), Party::Controller) => {
+            cuts.push(cluster.cut_off(id.0)?);
+            Ok(())
+        }
+        Fault::Calm => {
+            cuts.clear();
+            let down = |id: &i32| cluster.pid(*id).is_ok_and(|pid| pid.is_none());
+            cluster.broker_ids().into_iter().filter(down).try_for_each(|id| cluster.start(id))
+        }
         Fault::Kill(Who::Broker(id)) => cluster.kill(id.0),
         Fault::ShutDown(Who::Broker(id)) => {
             ensure!(cluster.stop(id.0)?, "broker {id} did not end by itself");

@@ -170,6 +170,39 @@ fn a_wrong_scenario_is_told_with_its_place_before_anything_begins() {
 }
 
 #[test]
+fn odd_options_are_refused_before_anything_begins() {
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, code, words) in [
+        (["--speed", "0"], 2, "0 is not in 1..=20"),
+        (["--speed", "-1"], 2, "-1 is not in 1..=20"),
+        (["--speed", "nan"], 2, "invalid digit"),
+        (["--brokers", "1000"], 2, "1000 is not in 4..=60"),
+        (["--brokers", "-4"], 2, "-4 is not in 4..=60"),
+        (["--seed", "-1"], 2, "invalid value '-1'"),
+        (["--scenario", "nowhere"], 1, "cannot read nowhere: No such file"),
+        (["--scenario", "."], 1, "cannot read .: Is a directory"),
+        (["--scenario", "/dev/zero"], 1, "cannot read /dev/zero: it has more than 16 MiB"),
+    ] {
+        let output = demo(folder.path(), &arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(code), 0), "{arguments:?}: {said}");
+        assert!(said.contains(words), "{arguments:?}: {said}");
+    }
+    nothing_is_left(folder.path());
+}
+
+#[test]
+fn it_ends_when_nobody_reads_it_any_more_and_nothing_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = demo(folder.path(), &["--speed", "20"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("A simulated Kafka cluster"));
+    drop(lines);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    nothing_is_left(folder.path());
+}
+
+#[test]
 fn a_signal_ends_it_and_nothing_is_left() {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let folder = tempfile::tempdir().unwrap();

@@ -35,6 +35,7 @@ pub struct Builder {
     pub(crate) secured: Vec<(String, Security)>,
     pub(crate) users: Vec<(String, String)>,
     pub(crate) authorizer: bool,
+    pub(crate) groups: bool,
     pub(crate) ready_within: Duration,
 }
 
@@ -58,6 +59,7 @@ impl Default for Builder {
             secured: Vec::new(),
             users: Vec::new(),
             authorizer: false,
+            groups: false,
             ready_within: Duration::from_secs(90),
         }
     }
@@ -177,6 +179,13 @@ impl Builder {
     /// others only what an ACL grants: give rights with `cluster.tool("acls", …)`.
     pub fn authorizer(mut self, authorizer: bool) -> Self {
         self.authorizer = authorizer;
+        self
+    }
+
+    /// Whether each broker runs in a user group of its own, by which a firewall tells its packets from those of others: then it
+    /// can be [cut off](Cluster::cut_off). Needs root.
+    pub fn groups(mut self, groups: bool) -> Self {
+        self.groups = groups;
         self
     }
 

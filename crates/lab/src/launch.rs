@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -31,7 +32,11 @@ impl Cluster {
     }
 
     pub(crate) fn spawn(&self, node: &Node) -> Result<()> {
-        node.spawn(&self.guard, self.command(node)?)
+        let mut command = self.command(node)?;
+        if self.config.groups && node.role.is_broker() {
+            command.gid(group(node));
+        }
+        node.spawn(&self.guard, command)
     }
 
     fn command(&self, node: &Node) -> Result<Command> {
@@ -120,6 +125,11 @@ impl Cluster {
         let voters = nodes.iter().filter(|node| node.ports.controller != 0);
         voters.map(|node| format!("{}@127.0.0.1:{}", node.id, node.ports.controller)).collect()
     }
+}
+
+/// The user group of a broker's process, where it has one of its own. No two brokers of a machine have one port.
+pub(crate) fn group(node: &Node) -> u32 {
+    100_000 + u32::from(node.ports.plain)
 }
 
 /// A random UUID as Kafka writes it: 16 bytes in URL-safe base64 without padding.

@@ -27,6 +27,7 @@
 
 mod builder;
 mod cluster;
+mod cut;
 mod guard;
 mod held;
 mod jars;
@@ -45,6 +46,7 @@ mod view;
 
 pub use builder::Builder;
 pub use cluster::{CONTROLLER, Cluster, ZOOKEEPER};
+pub use cut::Cut;
 pub use held::{Heap, Held};
 pub use jars::{Kit, home};
 pub use krafka::Compression;

@@ -131,6 +131,8 @@ pub enum Act {
     Elect(TopicPartition),
     /// A client writes one record, and asks for the acknowledgement of all in-sync replicas.
     Write(TopicPartition),
+    /// A client asks a broker who is alive.
+    Ask(BrokerId),
     /// A broker takes next to nothing of what it lacks.
     Throttle(BrokerId),
     /// It takes all of it again.
@@ -296,6 +298,7 @@ impl fmt::Display for Act {
             Self::Cancel(at) => write!(f, "cancel {at}"),
             Self::Elect(at) => write!(f, "elect {at}"),
             Self::Write(at) => write!(f, "write {at}"),
+            Self::Ask(id) => write!(f, "ask b{id}"),
             Self::Throttle(id) => write!(f, "throttle b{id}"),
             Self::Unthrottle(id) => write!(f, "unthrottle b{id}"),
             Self::Wait(time) => write!(f, "wait {}", short(*time)),

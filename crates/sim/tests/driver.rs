@@ -93,6 +93,18 @@ fn acts(account: &str) -> usize {
 }
 
 #[test]
+fn an_order_of_which_nothing_was_heard_for_a_crash_is_given_again() {
+    let mut site = Site::new(SIX);
+    site.run("", 20);
+    site.driver.crash_after(0);
+    site.order(OrderKind::MaintenanceOn { scope: Scope::Cluster, until: None });
+    let account = site.run("", 20);
+    let (_, after) = account.split_once("crashed after 0 of").unwrap();
+    assert!(after.contains("order maintenance_on [cluster] maintenance is on"), "{account}");
+    assert!(site.driver.memory().wishes.maintenance.is_some());
+}
+
+#[test]
 fn says_and_does_nothing_while_all_is_well() {
     assert_eq!(Site::new(SIX).run("", 21_600), "");
 }

@@ -1,7 +1,8 @@
 //! `doctorkafka demo`.
 
-use std::io;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -14,6 +15,9 @@ use crate::store::in_words;
 /// Brokers of the usual cluster.
 const BROKERS: u32 = 12;
 
+/// A scenario with a line for each partition of a large cluster is smaller. What is larger may have no end.
+const LARGEST: u64 = 16 << 20;
+
 /// Show the service at work on a simulated cluster: brokers die, a firewall closes, a disk fills, a rack loses power.
 ///
 /// Needs no Kafka, touches nothing and leaves nothing behind. Ends by itself, with the usual story at its usual speed
@@ -21,13 +25,15 @@ const BROKERS: u32 = 12;
 #[derive(Args, Debug)]
 pub(super) struct Demo {
     /// What is left to chance follows from it.
-    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    #[arg(long, default_value_t = 1, value_name = "NUMBER", allow_negative_numbers = true)]
     seed: u64,
     /// How much faster than yours the cluster's time runs.
-    #[arg(long, default_value_t = 5, value_name = "FACTOR", value_parser = clap::value_parser!(u32).range(1..=20))]
+    #[arg(long, default_value_t = 5, value_name = "FACTOR", allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=20))]
     speed: u32,
     /// How many brokers it has, in three racks [default: 12].
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(4..=60))]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(4..=60))]
     brokers: Option<u32>,
     /// What happens, instead of the usual story: lines such as `at 30s kill b3` or `at 1m isolate b1 from us for 20s`, and
     /// a cluster of its own if the file has lines such as `b1 rack=r1` and `t-0: 1* 2 3`.
@@ -42,7 +48,7 @@ impl Demo {
     pub(super) fn run(self, registry: &PluginRegistry) -> ExitCode {
         let (name, file) = match &self.scenario {
             None => ("the story".to_owned(), STORY.as_bytes().to_vec()),
-            Some(path) => match std::fs::read(path) {
+            Some(path) => match read(path) {
                 Ok(file) => (path.display().to_string(), file),
                 Err(error) => return fail(&format!("cannot read {}: {error}", path.display())),
             },
@@ -68,4 +74,15 @@ impl Demo {
             }
         })
     }
+}
+
+/// The bytes of a file, unless there are far too many of them.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST {
+        let why = format!("it has more than {} MiB, as no scenario has", LARGEST >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
+    }
+    Ok(bytes)
 }

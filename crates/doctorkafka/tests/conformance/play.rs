@@ -9,7 +9,7 @@ use cluster::{
     Reader, TopicPartition, Writer,
 };
 use sim::Fault;
-use sim::fault::Who;
+use sim::fault::{Party, Who};
 use sim::scenario::Act;
 
 use super::account::{Account, Scene};
@@ -51,15 +51,17 @@ const LAG: Duration = Duration::from_secs(1);
 /// A record that can be written is acknowledged within this time.
 const WRITE: Duration = Duration::from_secs(4);
 
+/// A broker that is asked who is alive answers within this time.
+const ANSWER: Duration = Duration::from_secs(3);
+
 /// The throttle's rate in bytes per second: less than one record.
 const RATE: &str = "1";
 
 /// Plays `script`. With an account to compare with, a step ends when what it tells has been seen (or after a limit),
 /// else when nothing happens any more.
 pub(crate) async fn play(stage: &dyn Stage, script: &Script, expected: Option<&Account>) -> Result<Account> {
-    let up = (1..=BROKERS as i32).map(BrokerId).collect();
-    let mut player = Player { stage, script, up };
-    let all = player.up.clone();
+    let up: BTreeSet<BrokerId> = (1..=BROKERS as i32).map(BrokerId).collect();
+    let mut player = Player { stage, script, all: BTreeSet::clone(&up), up };
     let opening = Step { text: "at first".to_owned(), acts: Vec::new() };
     let mut account = Account::default();
     for (number, step) in std::iter::once(&opening).chain(&script.steps).enumerate() {
@@ -71,7 +73,7 @@ pub(crate) async fn play(stage: &dyn Stage, script: &Script, expected: Option<&A
             break;
         }
     }
-    if expected.is_none() && player.up != all {
+    if expected.is_none() && player.up != player.all {
         bail!("a script ends with all brokers alive: others are to follow");
     }
     Ok(account)
@@ -80,7 +82,8 @@ pub(crate) async fn play(stage: &dyn Stage, script: &Script, expected: Option<&A
 struct Player<'a> {
     stage: &'a dyn Stage,
     script: &'a Script,
-    /// The brokers that run.
+    all: BTreeSet<BrokerId>,
+    /// The brokers that run, and hear of what the controller does.
     up: BTreeSet<BrokerId>,
 }
 
@@ -93,6 +96,10 @@ impl Player<'_> {
         let mut up = self.up.clone();
         for act in &step.acts {
             match act {
+                Act::Fault(Fault::Calm) => {
+                    up = self.all.clone();
+                    faults.push(Fault::Calm);
+                }
                 Act::Fault(fault) => {
                     let (id, comes_back) = subject(fault)?;
                     self.up.remove(&id);
@@ -203,6 +210,13 @@ impl Player<'_> {
                 let word = if acknowledged { "acknowledged" } else { "not acknowledged" };
                 return Ok(Some(word.to_owned()));
             }
+            Act::Ask(id) => {
+                let answer = self.stage.reader().ask(&self.stage.address(*id)?, ANSWER).await;
+                return Ok(Some(answer.map_or_else(
+                    |why| format!("failed: {why}"),
+                    |answer| Look { live: answer.live.into_keys().collect(), ..Look::default() }.live_line(),
+                )));
+            }
             Act::Throttle(id) => return self.throttle(*id, true).await.map(|()| None),
             Act::Unthrottle(id) => return self.throttle(*id, false).await.map(|()| None),
             Act::Fault(_) | Act::Wait(_) => return Ok(None),
@@ -228,12 +242,13 @@ impl Player<'_> {
     }
 }
 
-/// The broker that a fault is about, and whether it runs when the fault is over.
+/// The broker that a fault is about, and whether it runs, and hears of what the controller does, when the fault is over.
 fn subject(fault: &Fault) -> Result<(BrokerId, bool)> {
     Ok(match fault {
         Fault::Kill(Who::Broker(id)) | Fault::ShutDown(Who::Broker(id)) => (*id, false),
         Fault::Restart(Who::Broker(id)) | Fault::Replace(Who::Broker(id)) => (*id, true),
         Fault::Pause(Who::Broker(id), _) => (*id, true),
+        Fault::Isolate(Who::Broker(id), Party::Controller) => (*id, false),
         other => bail!("{other} cannot be done to a real cluster here"),
     })
 }

@@ -107,7 +107,7 @@ fn of_full_names(script: &str, act: Act) -> Act {
         Act::Cancel(at) => Act::Cancel(partition(at)),
         Act::Elect(at) => Act::Elect(partition(at)),
         Act::Write(at) => Act::Write(partition(at)),
-        Act::Fault(_) | Act::Throttle(_) | Act::Unthrottle(_) | Act::Wait(_) => act,
+        Act::Fault(_) | Act::Ask(_) | Act::Throttle(_) | Act::Unthrottle(_) | Act::Wait(_) => act,
     }
 }
 

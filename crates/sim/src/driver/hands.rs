@@ -49,7 +49,7 @@ impl Hands {
 
     /// Is told that acts may follow from a look that was just made.
     pub(super) fn begin(&mut self) {
-        self.judge.looks(self.world.lock().now());
+        self.judge.looks(&self.world.lock());
         self.left = self.between.pause;
     }
 

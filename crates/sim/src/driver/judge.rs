@@ -50,6 +50,9 @@ pub(super) struct Judge {
     look: Moment,
     /// What we have asked for last, by partition.
     ours: BTreeMap<TopicPartition, Vec<BrokerId>>,
+    /// Those of them that have come to an end since: what is listed for such a partition is somebody else's, although it may want
+    /// just what we have wanted.
+    ended: BTreeSet<TopicPartition>,
     /// What the present act has read, as it was in truth.
     seen: BTreeMap<TopicPartition, Seen>,
     /// How many replicas were in sync before what is sent.
@@ -79,6 +82,7 @@ impl Judge {
             forbidden: dry,
             look: Moment::default(),
             ours: BTreeMap::new(),
+            ended: BTreeSet::new(),
             seen: BTreeMap::new(),
             in_sync: BTreeMap::new(),
             wrongs: Vec::new(),
@@ -90,15 +94,25 @@ impl Judge {
         std::mem::take(&mut self.wrongs)
     }
 
+    /// Whether the reassignment of a partition to `target` that is listed was asked for by us, and none like it has ended since.
+    pub(super) fn is_ours_still(&self, at: &TopicPartition, target: &[BrokerId]) -> bool {
+        self.is_ours(at, target) && !self.ended.contains(at)
+    }
+
     /// Whether the reassignment of a partition to `target` was asked for by us.
-    pub(super) fn is_ours(&self, at: &TopicPartition, target: &[BrokerId]) -> bool {
+    fn is_ours(&self, at: &TopicPartition, target: &[BrokerId]) -> bool {
         self.ours.get(at).is_some_and(|ours| ours == target)
     }
 
     /// Is told that what we are about to ask for is found to be so or under way. Kafka does not tell whose an order was: if
     /// somebody else wants just what we want, it is as good as ours.
     pub(super) fn found(&mut self, at: &TopicPartition, to: &[BrokerId]) {
+        self.asked(at, to);
+    }
+
+    fn asked(&mut self, at: &TopicPartition, to: &[BrokerId]) {
         self.ours.insert(at.clone(), to.to_vec());
+        self.ended.remove(at);
     }
 
     /// What follows from the looks from `since` on may change nothing.
@@ -106,9 +120,12 @@ impl Judge {
         self.forbidden = Some((since, why));
     }
 
-    /// Is told when a look was that may lead to acts.
-    pub(super) fn looks(&mut self, at: Moment) {
-        self.look = at;
+    /// Is told of a look that may lead to acts.
+    pub(super) fn looks(&mut self, world: &World) {
+        self.look = world.now();
+        let ended = self.ours.keys().filter(|at| !self.ended.contains(*at) && !world.is_moving(at));
+        let ended: Vec<TopicPartition> = ended.cloned().collect();
+        self.ended.extend(ended);
     }
 
     /// When the look was that the present acts follow from.
@@ -261,7 +278,7 @@ impl Judge {
                     }
                     self.one_move(world, at, to);
                     self.maintained(memory, at, to);
-                    self.ours.insert(at.clone(), to.clone());
+                    self.asked(at, to);
                 }
             }
         }

@@ -120,7 +120,7 @@ fn a_broker_under_maintenance_neither_loses_nor_gets_a_replica() {
     world.advance(Duration::from_secs(3600));
     let wrongs = |maintained: Option<i32>| {
         let mut judge = Judge::new(&DriverConfig::default());
-        judge.looks(world.now());
+        judge.looks(&world);
         judge.reads(&world, &[order()]);
         let wish = Wish { by: "ann".into(), reason: String::new(), since: NOW.wall, until: None };
         let broker_maintenance = maintained.map(|id| (BrokerId(id), wish)).into_iter().collect();
@@ -146,7 +146,7 @@ fn a_clock_that_jumped_before_a_broker_fell_silent_excuses_nothing() {
         world.plan(&faults.parse().unwrap_or_default());
         world.advance(Duration::from_secs(120));
         let mut judge = Judge::new(&DriverConfig::default());
-        judge.looks(world.now());
+        judge.looks(&world);
         let absence = world.absence(BrokerId(2), world.now(), Duration::ZERO, judge.gap);
         judge.away(&world, BrokerId(2)) - absence.map_or(Duration::ZERO, |absence| absence.lasted)
     };
@@ -165,7 +165,7 @@ fn a_broker_that_died_again_soon_after_its_return_has_been_away_since_either_dea
         world.advance(Duration::from_secs(400));
         let mut judge = Judge::new(&DriverConfig::default());
         judge.gap = Duration::from_secs(5);
-        judge.looks(world.now());
+        judge.looks(&world);
         let absence = world.absence(BrokerId(2), world.now(), Duration::ZERO, judge.gap).unwrap();
         (absence.silent.len(), judge.away(&world, BrokerId(2)) - absence.lasted)
     };
@@ -186,7 +186,7 @@ fn a_copy_that_is_down_is_not_given_up_while_its_broker_stays() {
     assert_eq!(world.partition(&order().partition).map(|it| it.isr.len()), Some(0));
     let gives_up = |to: [i32; 2]| {
         let mut judge = Judge::new(&DriverConfig::default());
-        judge.looks(world.now());
+        judge.looks(&world);
         judge.reads(&world, &[order()]);
         judge.one_move(&world, &order().partition, &to.map(BrokerId));
         judge.take_wrongs().iter().any(|wrong| wrong.starts_with("the last copy"))
@@ -224,7 +224,7 @@ fn a_whole_rack_is_given_up_only_with_leave() {
         world.plan(&kill.parse().unwrap_or_default());
         world.advance(Duration::from_secs(300));
         let mut judge = Judge::new(&DriverConfig::default());
-        judge.looks(world.now());
+        judge.looks(&world);
         let wish = || Wish { by: "ann".into(), reason: String::new(), since: NOW.wall, until: None };
         let broker_maintenance = maintained.iter().map(|id| (BrokerId(*id), wish())).collect();
         let wishes = Wishes { broker_maintenance, ..Wishes::default() };

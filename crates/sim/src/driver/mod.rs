@@ -301,9 +301,9 @@ impl Driver {
         self.hands.judge.take_wrongs()
     }
 
-    /// Whether the reassignment of a partition to `target` was asked for by us.
+    /// Whether the reassignment of a partition to `target` that is listed was asked for by us.
     pub fn is_ours(&self, at: &TopicPartition, target: &[BrokerId]) -> bool {
-        self.hands.judge.is_ours(at, target)
+        self.hands.judge.is_ours_still(at, target)
     }
 
     /// From now on the brokers belong to another cluster than the one that is remembered, and nothing may be changed: what
@@ -360,10 +360,11 @@ impl Driver {
         let tick = Tick(at.0 - self.process.started.0.min(at.0) + 1_000);
         let now = Now { tick, wall: Timestamp(self.world.lock().our_wall_ms()) };
         let contribution = self.process.eyes.look(&mut self.world.lock(), now, at);
+        let orders = std::mem::take(&mut self.orders);
         let inputs = Inputs {
             contributions: BTreeMap::from([(SOURCE.to_owned(), contribution)]),
             outcomes: std::mem::take(&mut self.process.outcomes),
-            orders: std::mem::take(&mut self.orders),
+            orders: orders.clone(),
         };
         self.cycles += 1;
         let Stepped { effects, state, held, moving, .. } =
@@ -380,6 +381,8 @@ impl Driver {
         // Acts may have taken their time.
         let at = self.world.lock().now();
         if let Some(done) = done {
+            // Whoever gave an order and heard nothing of it gives it again.
+            self.orders = orders;
             return self.restart(at, done, all);
         }
         let soon = moving || !self.process.outcomes.is_empty();

@@ -281,7 +281,8 @@ fn wanted(words: &mut Words<'_>) -> Result<Wanted, ScheduleError> {
 fn act(words: &mut Words<'_>) -> Result<Act, ScheduleError> {
     let name = words.first().map_or("", |(_, name)| name);
     let at = "a partition (topic-0)";
-    if !matches!(name, "reassign" | "cancel" | "elect" | "write" | "throttle" | "unthrottle" | "wait") {
+    if !matches!(name, "reassign" | "cancel" | "elect" | "write" | "ask" | "throttle" | "unthrottle" | "wait")
+    {
         return words.fault().map(Act::Fault);
     }
     words.word("a step")?;
@@ -297,6 +298,7 @@ fn act(words: &mut Words<'_>) -> Result<Act, ScheduleError> {
         "cancel" => Act::Cancel(words.next(at, partition)?),
         "elect" => Act::Elect(words.next(at, partition)?),
         "write" => Act::Write(words.next(at, partition)?),
+        "ask" => Act::Ask(words.broker("a broker (b1)")?),
         "throttle" => Act::Throttle(words.broker("a broker (b1)")?),
         "unthrottle" => Act::Unthrottle(words.broker("a broker (b1)")?),
         _ => Act::Wait(words.time()?),

@@ -40,6 +40,7 @@ reassign none-7
 cancel orders-0
 elect orders-0
 write orders-1
+ask b1
 throttle b3
 unthrottle b3
 wait 4s
@@ -201,6 +202,7 @@ fn act() -> impl Strategy<Value = Act> {
                 Act::Cancel(at.clone()),
                 Act::Elect(at.clone()),
                 Act::Write(at),
+                Act::Ask(id),
                 Act::Throttle(id),
                 Act::Unthrottle(id),
                 Act::Wait(time),

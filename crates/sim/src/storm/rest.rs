@@ -29,7 +29,8 @@ enum Excuse {
     /// replica of its target list is in sync, so that there all dead ones must be replaced at once. A move of ours that a
     /// death has caught brings what it can, and waits.
     NoFurtherBroker,
-    /// Somebody else's reassignment of it waits for a broker that is dead. It is theirs to cancel.
+    /// Somebody else's reassignment of it waits for a broker that is dead, even one that it wants no more: Kafka 4.3 waits for
+    /// what an order before it had begun to add. It is theirs to cancel.
     SomebodyElses,
     /// A reassignment of ours waits for a dead broker: for a new replica, or for one that it keeps, as Kafka before 4.x ends
     /// it no sooner. A new replica is in sync, and to cancel takes it away: it would leave fewer than most in sync, or a
@@ -91,11 +92,12 @@ impl Before {
             let is_excused = |runs: &Execution| {
                 runs.moves().iter().any(|m| waits(&m.order.partition)) || look.is_left_to_the_dead(runs)
             };
+            // What waits for a person keeps its throttle and does not end. A single call waits for nobody.
+            let waits = |runs: &Execution| look.braked && matches!(runs.work, Work::Reassign(_));
             let mut running = look.driver.memory().executions.iter().filter(|one| one.is_running());
-            running.any(|runs| !is_excused(runs))
+            running.any(|runs| !is_excused(runs) && !waits(runs))
         };
-        // What waits for a person keeps its throttle and does not end.
-        (!braked && runs(&look)).then(|| "an execution has not ended".to_owned())
+        runs(&look).then(|| "an execution has not ended".to_owned())
     }
 }
 
@@ -169,6 +171,7 @@ impl Look<'_> {
             let target = runs.target();
             let waits = target.iter().any(|id| !self.lives(*id));
             if !self.driver.is_ours(at, &target) {
+                let waits = waits || runs.adding.iter().any(|id| !self.lives(*id));
                 return waits.then_some(Excuse::SomebodyElses);
             }
             let stay = it.isr.iter().filter(|id| self.lives(**id) && !runs.adding.contains(id)).count();
@@ -199,5 +202,76 @@ impl Look<'_> {
     fn is_short_of_brokers(&self, replicas: &[BrokerId], dead: usize) -> bool {
         let free = self.up.iter().filter(|id| !replicas.contains(id)).count();
         if self.completes_with_dead { free == 0 } else { free < dead }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{DriverConfig, Settings, World};
+
+    #[test]
+    fn what_somebody_else_reassigns_may_wait_for_a_dead_broker_that_is_wanted_no_more() {
+        let text = "b1\nb2\nb3\nb4\nt-0: 1* 2 3 size=50GiB";
+        let world = World::new(&text.parse().unwrap(), Settings::default());
+        let driver = Driver::new(world, &DriverConfig::default()).unwrap();
+        let before = Before::of(&driver);
+        let faults =
+            "at 1s foreign-reassignment t-0 1 2 4\nat 2s kill b4\nat 30s foreign-reassignment t-0 1 2 3";
+        let unrest = || before.unrest(&driver, false);
+        driver.world().lock().plan(&faults.parse().unwrap());
+        driver.world().lock().advance(Duration::from_secs(60));
+        assert_eq!(unrest(), None);
+        driver.world().lock().plan(&"at 0s calm".parse().unwrap());
+        driver.world().lock().advance(Duration::from_secs(10));
+        assert_eq!(unrest().as_deref(), Some("a reassignment of somebody else is left over: t-0"));
+        driver.world().lock().advance(Duration::from_secs(3600));
+        assert_eq!(unrest(), None);
+    }
+
+    fn quick() -> DriverConfig {
+        let mut config = DriverConfig::default();
+        config.dead_brokers.grace = control::config::HumanDuration::seconds(10);
+        config
+    }
+
+    #[test]
+    fn what_somebody_else_reassigns_is_theirs_although_we_wanted_the_same_before() {
+        let world = World::new(&"b1\nb2\nb3\nb4\nt-0: 1* 3".parse().unwrap(), Settings::default());
+        let mut driver = Driver::new(world, &quick()).unwrap();
+        let before = Before::of(&driver);
+        let at = TopicPartition::new("t", 0);
+        driver.world().lock().plan(&"at 1s kill b3".parse().unwrap());
+        driver.run(Duration::from_secs(120)).unwrap();
+        let ours = driver.world().lock().partition(&at).unwrap().replicas.to_vec();
+        assert!(!ours.contains(&BrokerId(3)) && !driver.memory().executions.is_empty());
+        // A broker that has none of it is killed, and somebody wants it there, and then no more.
+        let other = [2, 4].map(BrokerId).into_iter().find(|id| !ours.contains(id)).unwrap();
+        let faults = format!(
+            "at 0s kill b{other}\nat 1s foreign-reassignment t-0 1 {other}\nat 3s foreign-reassignment t-0 1 {}",
+            ours[1]
+        );
+        driver.world().lock().plan(&faults.parse().unwrap());
+        driver.run(Duration::from_secs(60)).unwrap();
+        assert!(driver.world().lock().is_moving(&at) && !driver.is_ours(&at, &ours));
+        assert_eq!(before.unrest(&driver, false), None);
+    }
+
+    #[test]
+    fn an_election_that_is_tried_again_is_no_rest_whatever_the_brake_holds() {
+        let world = World::new(&"b1\nb2\nb3\nt-0: 3* 1".parse().unwrap(), Settings::default());
+        let mut config = quick();
+        config.between.lost_permille = 1000;
+        let mut driver = Driver::new(world, &config).unwrap();
+        let before = Before::of(&driver);
+        driver.world().lock().plan(&"at 1s kill b3".parse().unwrap());
+        let elects = |driver: &mut Driver| {
+            let mut running = driver.memory().executions.iter().filter(|one| one.is_running());
+            running.any(|one| one.event.name == control::event::names::ELECT_LEADERS)
+        };
+        assert!(driver.run_until(Duration::from_secs(600), elects).unwrap());
+        assert_eq!(before.unrest(&driver, true).as_deref(), Some("an execution has not ended"));
     }
 }

@@ -192,14 +192,16 @@ impl World {
         let Some(broker) = self.by_address.get(at).copied() else {
             return Err(unreachable("unknown host"));
         };
-        let limit_ms = crate::time::millis(limit);
-        let silent = ClientError::Timeout { at: at.to_string(), limit_ms, doing: "asking a broker" };
+        let silent = || {
+            let limit_ms = crate::time::millis(limit);
+            ClientError::Timeout { at: at.to_string(), limit_ms, doing: "asking a broker" }
+        };
         if client == Client::Us && self.cut.contains(&(broker, Cut::Us)) {
-            return Err(silent);
+            return Err(silent());
         }
         match self.brokers[broker].process {
             Process::Runs => Ok(broker),
-            Process::Stopped => Err(silent),
+            Process::Stopped => Err(silent()),
             Process::Starts | Process::Down => Err(unreachable("connection refused")),
         }
     }

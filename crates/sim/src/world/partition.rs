@@ -84,6 +84,11 @@ impl World {
         ids.iter().filter_map(|id| self.by_id.get(id)).any(|broker| self.partitions[p].trusts(*broker))
     }
 
+    /// Whether a partition is being reassigned.
+    pub fn is_moving(&self, at: &TopicPartition) -> bool {
+        self.find(at).is_some_and(|p| self.partitions[p].is_moving())
+    }
+
     /// A partition as the controller has it.
     pub fn partition(&self, at: &TopicPartition) -> Option<Partition> {
         self.find(at).map(|p| self.public(p))
