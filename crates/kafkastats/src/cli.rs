@@ -299,12 +299,15 @@ fn check_user(is_root: bool, is_allowed: bool) -> Result<()> {
 }
 
 async fn once(args: Once) -> Result<()> {
+    if rustix::process::geteuid().is_root() {
+        tracing::warn!("it runs as root, and needs no right that the broker's user does not have");
+    }
     let kafka = connect(&args.cluster.bootstrap_servers, args.cluster.command_config.as_deref())?;
     let broker = match args.broker_id {
         Some(id) => BrokerId(id),
         // Its properties say which one it is.
         None if args.host.server_properties.is_some() => BrokerId(-1),
-        None => broker_at_bootstrap(&*kafka).await.context("name one with --broker-id")?,
+        None => broker_at_bootstrap(&*kafka).await?,
     };
     let agent = Agent::new(Gatherer::new(kafka.clone(), kafka, broker));
     let mut agent = with_sources(agent, &args.host, &args.jvm)?;

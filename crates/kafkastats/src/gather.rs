@@ -34,9 +34,9 @@ const REMOTE_STORAGE: &str = "remote.storage.enable";
 #[derive(Debug, Error)]
 pub enum GatherError {
     /// No broker of the cluster told where ours is.
-    #[error("looking for broker {broker} in the cluster")]
+    #[error("{}", if broker.0 < 0 { "asking the cluster".to_owned() } else { format!("looking for broker {broker} in the cluster") })]
     Find {
-        /// The broker that was looked for.
+        /// The broker that was looked for; below zero if it is not known which one is meant.
         broker: BrokerId,
         /// What the last address that was tried said.
         source: ClientError,
@@ -88,7 +88,7 @@ pub enum GatherError {
         why: String,
     },
     /// It is not said which broker is meant, and it cannot be told.
-    #[error("which broker is meant? The cluster has {live:?}")]
+    #[error("which broker is meant? The cluster has {live:?}: name one with --broker-id")]
     WhichBroker {
         /// Those that are alive.
         live: Vec<i32>,

@@ -151,14 +151,19 @@ fn grown(before: f64, now: f64) -> f64 {
 
 /// Under which name with underscores the count of a topic with dots is told, where that can be no other topic's.
 fn underscored(stats: &BrokerStats, told: &BTreeMap<String, f64>) -> BTreeMap<String, String> {
-    let here = stats.leader_replicas.iter().chain(&stats.follower_replicas).map(|at| &at.topic);
+    let replicas = stats.leader_replicas.iter().chain(&stats.follower_replicas).map(|at| &at.topic);
     let led = stats.leader_replica_stats.iter().map(|leader| &leader.topic);
-    let mut meant: BTreeMap<String, BTreeSet<&String>> = BTreeMap::new();
-    for topic in here.chain(led) {
-        meant.entry(topic.replace('.', "_")).or_default().insert(topic);
+    let here: BTreeSet<&String> = replicas.chain(led).collect();
+    // Most exporters leave names as they are: then each is a topic's, and no other can be meant.
+    if told.keys().all(|name| here.contains(name)) {
+        return BTreeMap::new();
     }
-    let sole = meant.into_iter().filter_map(|(name, topics)| match topics.len() {
-        1 if told.contains_key(&name) => Some((topics.into_iter().next()?.clone(), name)),
+    let mut meant: BTreeMap<String, Vec<&String>> = BTreeMap::new();
+    for topic in here {
+        meant.entry(topic.replace('.', "_")).or_default().push(topic);
+    }
+    let sole = meant.into_iter().filter_map(|(name, topics)| match topics.as_slice() {
+        [topic] if told.contains_key(&name) => Some(((*topic).clone(), name)),
         _ => None,
     });
     sole.collect()

@@ -113,10 +113,13 @@ fn questions(client: &mut Client) -> Result<(Vec<Question>, Vec<Meaning>), Error
     for bean in asked() {
         for name in names(client, bean)? {
             let Some((_, scope)) = meaning(&name) else { continue };
-            for attribute in bean.attributes() {
+            let [first, more @ ..] = bean.attributes() else { continue };
+            for attribute in more {
                 questions.push((name.clone(), attribute.name()));
                 meanings.push((bean.metric, *attribute, scope.clone(), 1.0));
             }
+            questions.push((name, first.name()));
+            meanings.push((bean.metric, *first, scope, 1.0));
         }
     }
     let system = ObjectName::new(OPERATING_SYSTEM)?;
