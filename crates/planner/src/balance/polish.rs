@@ -3,6 +3,7 @@
 use super::bands::{FIGURES, Figures};
 use super::search::Dice;
 use super::state::{State, add};
+use super::watch::{Stage, tell};
 
 /// So many of the largest moved replicas are exchanged for smaller ones.
 const SHRUNK: usize = 256;
@@ -18,7 +19,8 @@ pub(crate) fn polish(state: &mut State<'_>, dice: &mut Dice) {
             better |= undo(state, *replica);
         }
         let mut foreign = foreigners(state);
-        for replica in &moved {
+        for (at, replica) in moved.iter().enumerate() {
+            tell(state.watch, Stage::Polishing, at, moved.len());
             if foreign[state.home(*replica) as usize] > 0 && exchange(state, dice, *replica) {
                 foreign[state.home(*replica) as usize] -= 1;
                 better = true;
