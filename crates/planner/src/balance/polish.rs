@@ -48,7 +48,7 @@ fn foreigners(state: &State<'_>) -> Vec<u32> {
 fn moved(state: &State<'_>) -> Vec<u32> {
     let all = 0..state.place.len() as u32;
     let mut moved: Vec<u32> = all.filter(|r| state.place[*r as usize] != state.home(*r)).collect();
-    moved.sort_by_key(|r| std::cmp::Reverse(size(state, *r)));
+    moved.sort_by_cached_key(|r| std::cmp::Reverse(size(state, *r)));
     moved
 }
 

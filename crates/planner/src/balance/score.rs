@@ -139,11 +139,14 @@ impl<'a> Meter<'a> {
         for partition in 0..cluster.partitions() {
             meter.weigh_list(partition, 1);
         }
-        for topic in 0..cluster.topics as usize {
-            for broker in 0..n {
+        if policy.goals.contains(&Goal::TopicDistribution) {
+            for (topic, broker) in (0..cluster.topics as usize).flat_map(|t| (0..n).map(move |b| (t, b))) {
                 meter.weigh_topic(topic, broker, 1);
-                meter.weigh_leaders(topic, broker, 1);
             }
+        }
+        let chosen: Vec<usize> = meter.chosen.topics().collect();
+        for (topic, broker) in chosen.into_iter().flat_map(|t| (0..n).map(move |b| (t, b))) {
+            meter.weigh_leaders(topic, broker, 1);
         }
         meter
     }

@@ -176,7 +176,11 @@ impl<'a> State<'a> {
 
     /// The brokers as they stand.
     pub(crate) fn brokers(&self) -> Brokers {
+        let cost = |(bands, sum): (&[Band; FIGURES], &Figures)| {
+            std::array::from_fn(|figure| bands[figure].cost(sum[figure]))
+        };
         Brokers {
+            cost: self.bands.of.iter().zip(&self.sum).map(cost).collect(),
             bands: self.bands.of.clone(),
             sum: self.sum.clone(),
             topic: self.topic.clone(),
@@ -509,6 +513,7 @@ impl<'a> State<'a> {
 /// What brokers carry, and within which bands it should be.
 pub(crate) struct Brokers {
     bands: Vec<[Band; FIGURES]>,
+    cost: Vec<Figures>,
     pub(crate) sum: Vec<Figures>,
     /// Replicas by topic and broker.
     pub(crate) topic: Vec<u32>,
@@ -519,10 +524,9 @@ pub(crate) struct Brokers {
 impl Brokers {
     /// By how much a broker's cost would fall with a change of its figures.
     pub(crate) fn gain(&self, broker: u32, change: &Figures) -> i64 {
-        let (bands, sum) = (&self.bands[broker as usize], &self.sum[broker as usize]);
-        let fall = |figure: usize| {
-            bands[figure].cost(sum[figure]) - bands[figure].cost(sum[figure] + change[figure])
-        };
+        let broker = broker as usize;
+        let (bands, sum, cost) = (&self.bands[broker], &self.sum[broker], &self.cost[broker]);
+        let fall = |figure: usize| cost[figure] - bands[figure].cost(sum[figure] + change[figure]);
         let changed = (0..FIGURES).filter(|figure| change[*figure] != 0);
         changed.map(fall).fold(0, i64::saturating_add)
     }
