@@ -1,13 +1,19 @@
 //! Clusters as one JSON file.
 //!
-//! `{"brokers": [{"id", "rack", "state", "capacity": {"cpu", "nw_in", "nw_out", "disk"}}], "partitions": [{"topic",
-//! "partition", "replicas": [{"broker", "leader", "load": {"cpu", "nw_in", "nw_out", "disk"}}]}]}`. Units and states are those
-//! of the folders; a load is that of the replica's present role. A broker without `rack`, or with `null`, is a rack of its own.
+//! `{"brokers": [{"id", "rack", "host", "state", "capacity": {"cpu", "nw_in", "nw_out", "disk"}}], "partitions": [{"topic",
+//! "partition", "replicas": [{"broker", "leader", "offline", "load": {"cpu", "nw_in", "nw_out", "disk"}}]}]}`. Units and states
+//! are those of the folders; a load is that of the replica's present role. A broker without `rack`, or with `null`, stands in a
+//! rack with those of its `host`, or is one of its own. `offline` says that a replica's log dir has failed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::marker::PhantomData;
 use std::path::Path;
 
 use planner::balance::{Broker, Cluster, ClusterError, Loads, Mark, Partition, Replica};
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use crate::{Named, PlacementError, fixed_point};
@@ -15,94 +21,156 @@ use crate::{Named, PlacementError, fixed_point};
 /// Reads a cluster.
 ///
 /// # Errors
-/// The first thing that is wrong with the file.
+/// The first thing that is wrong with the file, with line and column.
 pub fn read_json(path: &Path) -> Result<Named, PlacementError> {
-    let wrong = |what: String| PlacementError::Json { path: path.to_owned(), what };
     let text =
         std::fs::read(path).map_err(|source| PlacementError::Read { path: path.to_owned(), source })?;
-    let value: Value = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
-    named(&value).map_err(wrong)
+    named(&text).map_err(|what| PlacementError::Json { path: path.to_owned(), what })
 }
 
-fn named(value: &Value) -> Result<Named, String> {
-    let partitions = list(value, "partitions")?;
-    let mut topics: BTreeMap<&str, u32> = BTreeMap::new();
-    let mut names = Vec::new();
-    for partition in partitions {
-        let topic = partition["topic"].as_str().ok_or("a partition has no topic")?;
-        topics.entry(topic).or_insert_with(|| {
-            names.push(topic.to_owned());
-            names.len() as u32 - 1
-        });
-    }
-    let mut builder = Cluster::builder(names.len() as u32);
+#[derive(Deserialize)]
+struct OfTopic {
+    topic: String,
+}
+
+#[derive(Deserialize)]
+struct BrokerRow {
+    id: i32,
+    rack: Option<Value>,
+    host: Option<String>,
+    state: String,
+    capacity: LoadRow,
+}
+
+#[derive(Deserialize)]
+struct PartitionRow {
+    topic: String,
+    partition: i32,
+    replicas: Vec<ReplicaRow>,
+}
+
+#[derive(Deserialize)]
+struct ReplicaRow {
+    broker: i32,
+    #[serde(default)]
+    leader: bool,
+    #[serde(default)]
+    offline: bool,
+    load: LoadRow,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+struct LoadRow {
+    cpu: f64,
+    nw_in: f64,
+    nw_out: f64,
+    disk: f64,
+}
+
+fn named(text: &[u8]) -> Result<Named, String> {
+    let mut numbers: BTreeMap<String, u32> = BTreeMap::new();
+    let mut topics = Vec::new();
+    each(text, "partitions", |partition: OfTopic| {
+        if !numbers.contains_key(&partition.topic) {
+            numbers.insert(partition.topic.clone(), topics.len() as u32);
+            topics.push(partition.topic);
+        }
+        Ok(())
+    })?;
+    let mut builder = Cluster::builder(topics.len() as u32);
     let (mut racks, mut ordinals, mut broker_ids) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-    for broker in list(value, "brokers")? {
-        let id = number(&broker["id"]).ok_or("a broker has no id")?;
-        let refused = |error: ClusterError| format!("broker {id}: {error}");
-        let next = racks.len() as u32;
-        let alive = match broker["state"].as_str() {
-            Some("ALIVE") => true,
-            Some("DEAD") => false,
-            _ => return Err(format!("broker {id}: the state is neither ALIVE nor DEAD")),
-        };
-        let rack = match &broker["rack"] {
-            // No name looks like it: names stand in quotes.
-            Value::Null => format!("of broker {id}"),
-            name => name.to_string(),
-        };
-        let capacity = loads(&broker["capacity"], !alive);
-        let ordinal = builder.add_broker(&Broker {
-            rack: *racks.entry(rack).or_insert(next),
-            set: None,
-            capacity: capacity.map_err(|what| format!("broker {id}: capacity: {what}"))?,
-            alive,
-            takes_replicas: alive,
-            takes_leadership: alive,
-            mark: Mark::None,
-        });
-        if ordinals.insert(id, ordinal.map_err(refused)?).is_some() {
-            return Err(format!("broker {id} was named before"));
-        }
+    each(text, "brokers", |row: BrokerRow| {
+        let id = row.id;
+        let broker = broker(row, &mut racks).map_err(|what| format!("broker {id}: {what}"))?;
+        let ordinal =
+            builder.add_broker(&broker).map_err(|error: ClusterError| format!("broker {id}: {error}"))?;
         broker_ids.push(id);
-    }
-    let mut numbers = Vec::new();
-    let mut seen = BTreeSet::new();
-    for partition in partitions {
-        let topic = partition["topic"].as_str().unwrap_or_default();
-        let number =
-            number(&partition["partition"]).ok_or_else(|| format!("{topic}: no partition number"))?;
-        if !seen.insert((topic, number)) {
-            return Err(format!("{topic}-{number} was named before"));
+        match ordinals.insert(id, ordinal) {
+            None => Ok(()),
+            Some(_) => Err(format!("broker {id} was named before")),
         }
-        let number_of = topics.get(topic).copied().unwrap_or(0);
-        let read = read_partition(partition, number_of, &ordinals);
-        let read = read.and_then(|partition| builder.add_partition(&partition).map_err(|e| e.to_string()));
-        read.map_err(|what| format!("{topic}-{number}: {what}"))?;
-        numbers.push(number);
-    }
-    Ok(Named { cluster: builder.build(), broker_ids, topics: names, partitions: numbers })
+    })?;
+    let mut partitions = Vec::new();
+    let mut seen = BTreeSet::new();
+    each(text, "partitions", |row: PartitionRow| {
+        let topic = numbers.get(&row.topic).copied().unwrap_or(0);
+        let name = format!("{}-{}", row.topic, row.partition);
+        if !seen.insert((topic, row.partition)) {
+            return Err(format!("{name} was named before"));
+        }
+        partitions.push(row.partition);
+        add_partition(&mut builder, &row, topic, &ordinals).map_err(|what| format!("{name}: {what}"))
+    })?;
+    Ok(Named { cluster: builder.build(), broker_ids, topics, partitions })
 }
 
-fn read_partition(value: &Value, topic: u32, ordinals: &BTreeMap<i32, u32>) -> Result<Partition, String> {
-    let replicas = list(value, "replicas")?;
-    let leader = replicas.iter().position(|replica| replica["leader"] == true).ok_or("no replica leads")?;
-    let led = loads(&replicas[leader]["load"], false)?;
-    let follows = as_follower(led);
-    let mut read = Vec::with_capacity(replicas.len());
-    for (position, replica) in replicas.iter().enumerate() {
-        let broker = number(&replica["broker"]).and_then(|id| ordinals.get(&id)).ok_or("unknown broker")?;
-        let load = loads(&replica["load"], false)?;
-        read.push(Replica { broker: *broker, load: if position == leader { follows } else { load } });
+fn broker(row: BrokerRow, racks: &mut BTreeMap<String, u32>) -> Result<Broker, String> {
+    let alive = match row.state.as_str() {
+        "ALIVE" => true,
+        "DEAD" => false,
+        _ => return Err("the state is neither ALIVE nor DEAD".to_owned()),
+    };
+    let rack = match (&row.rack, &row.host) {
+        // No name looks like these: names stand in quotes.
+        (Some(Value::Null) | None, Some(host)) => format!("of host {host}"),
+        (Some(Value::Null) | None, None) => format!("of broker {}", row.id),
+        (Some(name), _) => name.to_string(),
+    };
+    let next = racks.len() as u32;
+    Ok(Broker {
+        rack: *racks.entry(rack).or_insert(next),
+        set: None,
+        capacity: loads(row.capacity, !alive).map_err(|what| format!("capacity: {what}"))?,
+        alive,
+        takes_replicas: alive,
+        takes_leadership: alive,
+        mark: Mark::None,
+    })
+}
+
+fn add_partition(
+    builder: &mut planner::balance::Builder,
+    row: &PartitionRow,
+    topic: u32,
+    ordinals: &BTreeMap<i32, u32>,
+) -> Result<(), String> {
+    let mut leading = (0..).zip(&row.replicas).filter(|(_, replica)| replica.leader);
+    let (leader, led) = leading.next().ok_or("no replica leads")?;
+    if leading.next().is_some() {
+        return Err("several replicas lead".to_owned());
     }
-    Ok(Partition {
+    let led = loads(led.load, false)?;
+    let follows = as_follower(led);
+    let mut replicas = Vec::with_capacity(row.replicas.len());
+    for (position, replica) in (0..).zip(&row.replicas) {
+        let broker =
+            ordinals.get(&replica.broker).ok_or_else(|| format!("there is no broker {}", replica.broker))?;
+        let load = if position == leader { follows } else { loads(replica.load, false)? };
+        replicas.push(Replica { broker: *broker, load });
+    }
+    let partition = Partition {
         topic,
-        replicas: read,
-        leader: leader as u32,
+        replicas,
+        leader,
         leader_cpu: led[0] - follows[0],
         leader_network_out: led[2] - follows[2],
         frozen: false,
-    })
+    };
+    let ordinal = builder.add_partition(&partition).map_err(|error| in_ids(error, row))?;
+    for (position, _) in (0..).zip(&row.replicas).filter(|(_, replica)| replica.offline) {
+        builder.offline(ordinal, position).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// What is wrong with a partition; brokers by their ids.
+fn in_ids(error: ClusterError, row: &PartitionRow) -> String {
+    let ids: Vec<i32> = row.replicas.iter().map(|replica| replica.broker).collect();
+    let twice = ids.iter().enumerate().find(|(at, id)| ids[..*at].contains(id));
+    match (error, twice) {
+        (ClusterError::DuplicateReplica { .. }, Some((_, id))) => format!("broker {id} holds two replicas"),
+        _ => error.to_string(),
+    }
 }
 
 /// What a leader would take if it followed: no outbound network, and CPU by Cruise Control's weights of traffic.
@@ -113,24 +181,119 @@ fn as_follower(led: Loads) -> Loads {
     [cpu.round() as i64, led[1], 0, led[3]]
 }
 
-fn list<'v>(value: &'v Value, name: &str) -> Result<&'v [Value], String> {
-    value[name].as_array().map(Vec::as_slice).ok_or_else(|| format!("no list `{name}`"))
-}
-
-fn number(value: &Value) -> Option<i32> {
-    value.as_i64().and_then(|number| i32::try_from(number).ok())
-}
-
 /// The capacity of a dead broker may be recorded as less than nothing.
-fn loads(value: &Value, of_dead: bool) -> Result<Loads, String> {
+fn loads(row: LoadRow, of_dead: bool) -> Result<Loads, String> {
     let mut loads = [0; 4];
-    for (resource, name) in ["cpu", "nw_in", "nw_out", "disk"].into_iter().enumerate() {
-        let figure = value[name].as_f64().ok_or_else(|| format!("no number `{name}`"))?;
+    let figures = [("cpu", row.cpu), ("nw_in", row.nw_in), ("nw_out", row.nw_out), ("disk", row.disk)];
+    for (resource, (name, figure)) in figures.into_iter().enumerate() {
         let figure = if of_dead { figure.max(0.0) } else { figure };
         loads[resource] =
             fixed_point(resource, figure).ok_or_else(|| format!("`{name}` is out of range: {figure}"))?;
     }
     Ok(loads)
+}
+
+/// Takes one element of a list of the file's object after the other; passes over all else. What is wrong with one is said with
+/// the place where it ends.
+fn each<'de, T: Deserialize<'de>>(
+    text: &'de [u8],
+    name: &'static str,
+    take: impl FnMut(T) -> Result<(), String>,
+) -> Result<(), String> {
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    let field = Field { name, elements: Elements { take, of: PhantomData } };
+    let read = field.deserialize(&mut reader).and_then(|()| reader.end());
+    read.map_err(|error| error.to_string())
+}
+
+struct Field<T, F> {
+    name: &'static str,
+    elements: Elements<T, F>,
+}
+
+impl<'de, T: Deserialize<'de>, F: FnMut(T) -> Result<(), String>> DeserializeSeed<'de> for Field<T, F> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de, T: Deserialize<'de>, F: FnMut(T) -> Result<(), String>> Visitor<'de> for Field<T, F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an object with the lists `brokers` and `partitions`")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut elements = Some(self.elements);
+        while let Some(key) = map.next_key::<String>()? {
+            if key != self.name {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            match elements.take() {
+                Some(elements) => map.next_value_seed(elements)?,
+                None => return Err(A::Error::custom(format!("a second list `{key}`"))),
+            }
+        }
+        if elements.is_some() { Err(A::Error::custom(format!("no list `{}`", self.name))) } else { Ok(()) }
+    }
+}
+
+struct Elements<T, F> {
+    take: F,
+    of: PhantomData<T>,
+}
+
+impl<'de, T: Deserialize<'de>, F: FnMut(T) -> Result<(), String>> DeserializeSeed<'de> for Elements<T, F> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de, T: Deserialize<'de>, F: FnMut(T) -> Result<(), String>> Visitor<'de> for Elements<T, F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
+        while list.next_element_seed(Element { take: &mut self.take, of: PhantomData })?.is_some() {}
+        Ok(())
+    }
+}
+
+/// What is refused within the object is refused where the object ends: the reader has gone on to the next by the time the
+/// list hears of it.
+struct Element<'f, T, F> {
+    take: &'f mut F,
+    of: PhantomData<T>,
+}
+
+impl<'de, T: Deserialize<'de>, F: FnMut(T) -> Result<(), String>> DeserializeSeed<'de> for Element<'_, T, F> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de, T: Deserialize<'de>, F: FnMut(T) -> Result<(), String>> Visitor<'de> for Element<'_, T, F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
+        let element = T::deserialize(MapAccessDeserializer::new(map))?;
+        (self.take)(element).map_err(A::Error::custom)
+    }
 }
 
 #[cfg(test)]
@@ -155,7 +318,7 @@ mod tests {
 
     #[test]
     fn names_loads_and_roles_are_read() {
-        let named = named(&cluster()).unwrap();
+        let named = named(cluster().to_string().as_bytes()).unwrap();
         assert_eq!(
             (named.broker_ids, named.topics, named.partitions),
             (vec![4, 2], vec!["t".into()], vec![7])
@@ -171,13 +334,22 @@ mod tests {
         let refused = |change: fn(&mut Value)| {
             let mut value = cluster();
             change(&mut value);
-            named(&value).unwrap_err()
+            let what = named(value.to_string().as_bytes()).unwrap_err();
+            let (what, at) = what.split_once(" at line 1 column ").expect(&what);
+            assert!(at.parse::<usize>().is_ok(), "{at}");
+            what.to_owned()
         };
-        assert_eq!(refused(|v| v["brokers"] = json!(1)), "no list `brokers`");
+        assert_eq!(refused(|v| v["brokers"] = json!(1)), "invalid type: integer `1`, expected a list");
+        let without = |v: &mut Value| drop(v.as_object_mut().unwrap().remove("brokers"));
+        assert_eq!(refused(without), "no list `brokers`");
+        assert_eq!(
+            refused(|v| *v = json!([])),
+            "invalid type: sequence, expected an object with the lists `brokers` and `partitions`"
+        );
         assert_eq!(refused(|v| v["brokers"][1]["id"] = json!(4)), "broker 4 was named before");
         assert_eq!(
             refused(|v| v["partitions"][0]["replicas"][0]["broker"] = json!(9)),
-            "t-7: unknown broker"
+            "t-7: there is no broker 9"
         );
         assert_eq!(
             refused(|v| v["partitions"][0]["replicas"][1]["leader"] = json!(false)),
@@ -185,7 +357,16 @@ mod tests {
         );
         let state = "broker 4: the state is neither ALIVE nor DEAD";
         assert_eq!(refused(|v| v["brokers"][0]["state"] = json!("alive")), state);
-        assert_eq!(refused(|v| v["brokers"][0]["state"] = Value::Null), state);
+        let null = "invalid type: null, expected a string";
+        assert_eq!(refused(|v| v["brokers"][0]["state"] = Value::Null), null);
+        assert_eq!(
+            refused(|v| v["partitions"][0]["replicas"][0]["leader"] = json!(true)),
+            "t-7: several replicas lead"
+        );
+        let both = |v: &mut Value| {
+            v["partitions"][0]["replicas"][0]["broker"] = json!(4);
+        };
+        assert_eq!(refused(both), "t-7: broker 4 holds two replicas");
         let twice = |v: &mut Value| {
             let again = v["partitions"][0].clone();
             v["partitions"].as_array_mut().unwrap().push(again);
@@ -201,7 +382,7 @@ mod tests {
         );
         assert_eq!(
             refused(|v| v["brokers"][0]["capacity"] = Value::Null),
-            "broker 4: capacity: no number `cpu`"
+            "invalid type: null, expected struct LoadRow"
         );
     }
 
@@ -211,7 +392,41 @@ mod tests {
         for broker in value["brokers"].as_array_mut().unwrap() {
             broker.as_object_mut().unwrap().remove("rack");
         }
-        let read = named(&value).unwrap().cluster;
-        assert_ne!(read.brokers()[0].rack, read.brokers()[1].rack);
+        let racks = |value: &Value| {
+            let read = named(value.to_string().as_bytes()).unwrap().cluster;
+            [0, 1].map(|at| read.brokers()[at].rack)
+        };
+        assert_eq!(racks(&value), [0, 1]);
+        value["brokers"][0]["host"] = json!("h");
+        assert_eq!(racks(&value), [0, 1]);
+        value["brokers"][1]["host"] = json!("h");
+        assert_eq!(racks(&value), [0, 0], "what stands on one host falls with it");
+    }
+
+    #[test]
+    fn lists_come_in_any_order_and_a_second_one_is_refused() {
+        let value = cluster();
+        let (brokers, partitions) = (&value["brokers"], &value["partitions"]);
+        let turned = format!("{{\"partitions\": {partitions}, \"more\": [1], \"brokers\": {brokers}}}");
+        assert_eq!(named(turned.as_bytes()).unwrap().broker_ids, [4, 2]);
+        let twice = format!("{{\n\"brokers\": {brokers},\n\"partitions\": [],\n\"brokers\": []}}");
+        let what = named(twice.as_bytes()).unwrap_err();
+        assert!(what.starts_with("a second list `brokers` at line 4 column "), "{what}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_place() {
+        let row = |number: u32| format!("{{\"topic\": \"t\", \"partition\": {number}, \"replicas\": []}}");
+        let text = format!("{{\"brokers\": [],\n \"partitions\": [\n  {},\n  {}]}}", row(0), row(1));
+        assert_eq!(named(text.as_bytes()).unwrap_err(), "t-0: no replica leads at line 3 column 48");
+        assert_eq!(named(b"{\"brokers\": [}").unwrap_err(), "expected value at line 1 column 14");
+    }
+
+    #[test]
+    fn offline_replicas_are_so() {
+        let mut value = cluster();
+        value["partitions"][0]["replicas"][1]["offline"] = json!(true);
+        let read = named(value.to_string().as_bytes()).unwrap().cluster;
+        assert_eq!([read.offline(0, 0), read.offline(0, 1)], [false, true]);
     }
 }

@@ -35,14 +35,16 @@ pub enum PlacementError {
         source: std::io::Error,
     },
     /// A line is not as described.
-    #[error("{path}, line {line}: {what}")]
+    #[error("{path}, line {line}, column {column}: {what}")]
     Line {
         /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
+        /// The character, from 1, at which the field begins that is wrong.
+        column: usize,
         /// What is wrong with it.
-        what: &'static str,
+        what: String,
     },
     /// A file is not JSON, or not as described.
     #[error("{path}: {what}")]
@@ -53,7 +55,7 @@ pub enum PlacementError {
         what: String,
     },
     /// What a line says is not possible.
-    #[error("{path}, near line {line}")]
+    #[error("{path}, line {line}")]
     Cluster {
         /// The file.
         path: PathBuf,
@@ -87,6 +89,11 @@ pub fn fixed_point(resource: usize, figure: f64) -> Option<i64> {
     (0.0..1e17).contains(&scaled).then_some(scaled as i64)
 }
 
+/// The same back: units of the planner as the files have them.
+pub fn figure(resource: usize, units: i128) -> f64 {
+    units as f64 / SCALE[resource]
+}
+
 struct Lines {
     path: PathBuf,
     line: usize,
@@ -106,43 +113,74 @@ impl Lines {
         Ok(Lines { path, line: 0, reader, text: String::new() })
     }
 
+    /// The next line that is not empty.
     fn next(&mut self) -> Result<bool, PlacementError> {
-        self.text.clear();
-        self.line += 1;
-        let read = self.reader.read_line(&mut self.text);
-        read.map(|read| read > 0).map_err(|source| PlacementError::Read { path: self.path.clone(), source })
+        loop {
+            self.text.clear();
+            self.line += 1;
+            let read = self.reader.read_line(&mut self.text);
+            let read = read.map_err(|source| PlacementError::Read {
+                path: self.path.clone(),
+                source: std::io::Error::new(source.kind(), format!("line {}: {source}", self.line)),
+            })?;
+            if read == 0 || !self.text.trim().is_empty() {
+                return Ok(read > 0);
+            }
+        }
+    }
+
+    /// Reads the first line, which names the columns.
+    fn header(&mut self, columns: &str) -> Result<(), PlacementError> {
+        self.next()?;
+        // Spreadsheets put a mark of the encoding first.
+        let found = self.text.trim_end().trim_start_matches('\u{feff}');
+        if found == columns {
+            Ok(())
+        } else {
+            Err(self.bad_at(1, 1, format!("the columns are not {columns}")))
+        }
     }
 
     fn fields<const N: usize>(&self) -> Result<[&str; N], PlacementError> {
+        let line = self.text.trim_end();
         let mut fields = [""; N];
         let mut found = 0;
-        for field in self.text.trim_end().split(',') {
+        for field in line.split(',') {
             if found < N {
                 fields[found] = field;
             }
             found += 1;
         }
-        if found == N { Ok(fields) } else { Err(self.bad("wrong number of fields")) }
+        if found == N { Ok(fields) } else { Err(self.bad(line, format!("{found} fields instead of {N}"))) }
     }
 
-    fn bad(&self, what: &'static str) -> PlacementError {
-        PlacementError::Line { path: self.path.clone(), line: self.line, what }
+    /// What is wrong with a part of the line.
+    fn bad(&self, field: &str, what: impl Into<String>) -> PlacementError {
+        let start = (field.as_ptr() as usize).wrapping_sub(self.text.as_ptr() as usize);
+        let before = self.text.get(..start).unwrap_or_default();
+        self.bad_at(self.line, before.chars().count() + 1, what)
+    }
+
+    fn bad_at(&self, line: usize, column: usize, what: impl Into<String>) -> PlacementError {
+        PlacementError::Line { path: self.path.clone(), line, column, what: what.into() }
     }
 
     fn number<T: std::str::FromStr>(&self, field: &str) -> Result<T, PlacementError> {
-        field.parse().map_err(|_| self.bad("not a number"))
+        field.parse().map_err(|_| self.bad(field, format!("`{field}` is no number that fits here")))
     }
 
     fn load(&self, resource: usize, field: &str) -> Result<i64, PlacementError> {
-        fixed_point(resource, self.number(field)?).ok_or_else(|| self.bad("a figure is out of range"))
+        let figure = self.number(field)?;
+        fixed_point(resource, figure).ok_or_else(|| self.bad(field, format!("{field} is out of range")))
     }
 
-    fn refused(&self, source: ClusterError) -> PlacementError {
-        PlacementError::Cluster { path: self.path.clone(), line: self.line, source }
+    fn refused(&self, line: usize, source: ClusterError) -> PlacementError {
+        PlacementError::Cluster { path: self.path.clone(), line, source }
     }
 }
 
 struct Row {
+    line: usize,
     key: (u32, i32),
     broker: u32,
     position: usize,
@@ -158,12 +196,39 @@ struct Row {
 /// The first thing that is wrong with a file.
 pub fn read_cluster(folder: &Path) -> Result<Named, PlacementError> {
     let (brokers, broker_ids) = read_brokers(folder)?;
-    let ordinals: BTreeMap<i32, u32> =
-        broker_ids.iter().zip(0..).map(|(id, ordinal)| (*id, ordinal)).collect();
     let zipped = folder.join("replicas.csv.gz");
     let path = if zipped.exists() { zipped } else { folder.join("replicas.csv") };
     let mut lines = Lines::open(path)?;
-    lines.next()?;
+    let (rows, topics) = read_rows(&mut lines, &broker_ids)?;
+    let mut builder = Cluster::builder(topics.len() as u32);
+    for broker in &brokers {
+        builder.add_broker(broker).map_err(|source| lines.refused(1, source))?;
+    }
+    let mut partitions = Vec::new();
+    let mut seen = BTreeSet::new();
+    for group in rows.chunk_by(|one, other| one.key == other.key) {
+        if !seen.insert(group[0].key) {
+            let what = "the partition was named before: its lines stand together";
+            return Err(lines.bad_at(group[0].line, 1, what));
+        }
+        let partition = partition(&lines, group)?;
+        builder.add_partition(&partition).map_err(|source| match source {
+            ClusterError::DuplicateReplica { broker } => {
+                let what = format!("broker {} holds two replicas", broker_ids[broker as usize]);
+                lines.bad_at(group[0].line, 1, what)
+            }
+            _ => lines.refused(group[0].line, source),
+        })?;
+        partitions.push(group[0].key.1);
+    }
+    Ok(Named { cluster: builder.build(), broker_ids, topics, partitions })
+}
+
+/// All replicas, and the names of topics in order of appearance.
+fn read_rows(lines: &mut Lines, broker_ids: &[i32]) -> Result<(Vec<Row>, Vec<String>), PlacementError> {
+    let ordinals: BTreeMap<i32, u32> =
+        broker_ids.iter().zip(0..).map(|(id, ordinal)| (*id, ordinal)).collect();
+    lines.header("topic,partition,position,broker,leader,cpu,nw_in,nw_out,disk,fcpu,fnw_out")?;
     let mut topics: Vec<String> = Vec::new();
     let mut topic_numbers: BTreeMap<String, u32> = BTreeMap::new();
     let mut rows: Vec<Row> = Vec::new();
@@ -179,66 +244,66 @@ pub fn read_cluster(folder: &Path) -> Result<Named, PlacementError> {
                 number
             }
         };
-        let broker = *ordinals.get(&lines.number(broker)?).ok_or_else(|| lines.bad("unknown broker"))?;
+        let known = ordinals.get(&lines.number(broker)?);
+        let broker = *known.ok_or_else(|| lines.bad(broker, format!("there is no broker {broker}")))?;
+        let leads = match leads {
+            "0" => false,
+            "1" => true,
+            _ => return Err(lines.bad(leads, "who leads is told by 1 and 0")),
+        };
         let load = [lines.load(0, fcpu)?, lines.load(1, nw_in)?, lines.load(2, fout)?, lines.load(3, disk)?];
         rows.push(Row {
+            line: lines.line,
             key: (number, lines.number(partition)?),
             broker,
             position: lines.number(position)?,
-            leads: leads == "1",
+            leads,
             load,
             leader_cpu: (lines.load(0, cpu)? - load[0]).max(0),
             leader_out: (lines.load(2, nw_out)? - load[2]).max(0),
         });
     }
-    let mut builder = Cluster::builder(topics.len() as u32);
-    for broker in &brokers {
-        builder.add_broker(broker).map_err(|source| lines.refused(source))?;
+    Ok((rows, topics))
+}
+
+/// The partition of lines that stand together.
+fn partition(lines: &Lines, group: &[Row]) -> Result<Partition, PlacementError> {
+    let bad = |row: &Row, what: &str| Err(lines.bad_at(row.line, 1, what));
+    if let Some((_, row)) = (0..).zip(group).find(|(position, row)| row.position != *position) {
+        return bad(row, "the positions of a partition are not 0, 1, 2 and so on");
     }
-    let mut partitions = Vec::new();
-    lines.line = 1;
-    let mut seen = BTreeSet::new();
-    for group in rows.chunk_by(|one, other| one.key == other.key) {
-        lines.line += group.len();
-        if group.iter().enumerate().any(|(position, row)| row.position != position) {
-            return Err(lines.bad("the positions of a partition are not 0, 1, 2 and so on"));
-        }
-        if !seen.insert(group[0].key) {
-            return Err(lines.bad("the partition was named before: its lines stand together"));
-        }
-        let mut leading = group.iter().filter(|row| row.leads);
-        let (Some(leader), None) = (leading.next(), leading.next()) else {
-            return Err(lines.bad("a partition has no leader, or several"));
-        };
-        let leader = leader.position;
-        let partition = Partition {
-            topic: group[0].key.0,
-            replicas: group.iter().map(|row| Replica { broker: row.broker, load: row.load }).collect(),
-            leader: leader as u32,
-            leader_cpu: group[leader].leader_cpu,
-            leader_network_out: group[leader].leader_out,
-            frozen: false,
-        };
-        builder.add_partition(&partition).map_err(|source| lines.refused(source))?;
-        partitions.push(group[0].key.1);
+    let mut leading = group.iter().filter(|row| row.leads);
+    let Some(leader) = leading.next() else {
+        return bad(&group[0], "no replica of the partition leads");
+    };
+    if let Some(second) = leading.next() {
+        return bad(second, "a second replica of the partition leads");
     }
-    Ok(Named { cluster: builder.build(), broker_ids, topics, partitions })
+    Ok(Partition {
+        topic: group[0].key.0,
+        replicas: group.iter().map(|row| Replica { broker: row.broker, load: row.load }).collect(),
+        leader: leader.position as u32,
+        leader_cpu: leader.leader_cpu,
+        leader_network_out: leader.leader_out,
+        frozen: false,
+    })
 }
 
 fn read_brokers(folder: &Path) -> Result<(Vec<Broker>, Vec<i32>), PlacementError> {
     let mut lines = Lines::open(folder.join("brokers.csv"))?;
     let mut racks: BTreeMap<String, u32> = BTreeMap::new();
     let (mut brokers, mut ids) = (Vec::new(), Vec::new());
-    lines.next()?;
+    let mut sums = Cluster::builder(0);
+    lines.header("id,rack,state,cap_cpu,cap_nw_in,cap_nw_out,cap_disk")?;
     while lines.next()? {
         let [id, rack, state, cpu, nw_in, nw_out, disk] = lines.fields()?;
         let next = racks.len() as u32;
         let alive = match state {
             "ALIVE" => true,
             "DEAD" => false,
-            _ => return Err(lines.bad("the state is neither ALIVE nor DEAD")),
+            _ => return Err(lines.bad(state, "the state is neither ALIVE nor DEAD")),
         };
-        brokers.push(Broker {
+        let broker = Broker {
             rack: *racks.entry(rack.to_owned()).or_insert(next),
             set: None,
             capacity: [
@@ -251,12 +316,15 @@ fn read_brokers(folder: &Path) -> Result<(Vec<Broker>, Vec<i32>), PlacementError
             takes_replicas: alive,
             takes_leadership: alive,
             mark: Mark::None,
-        });
-        let id = lines.number(id)?;
-        if ids.contains(&id) {
-            return Err(lines.bad("the broker was named before"));
+        };
+        // What the cluster will refuse is refused where it stands.
+        sums.add_broker(&broker).map_err(|source| lines.refused(lines.line, source))?;
+        brokers.push(broker);
+        let number = lines.number(id)?;
+        if ids.contains(&number) {
+            return Err(lines.bad(id, "the broker was named before"));
         }
-        ids.push(id);
+        ids.push(number);
     }
     Ok((brokers, ids))
 }

@@ -128,62 +128,95 @@ fn a_folder_without_its_files_is_refused() {
 #[test]
 fn lines_that_cannot_be_are_refused_with_their_number() {
     let broker = |line: &str| format!("{BROKERS}{line}\n");
-    let replica = |line: &str| format!("{REPLICAS}{line}\n");
     check_refused(
         &broker("1,r1,ALIVE,100,1,1"),
         REPLICAS,
-        &expect!["brokers.csv, line 5: wrong number of fields"],
+        &expect!["brokers.csv, line 5, column 1: 6 fields instead of 7"],
     );
     check_refused(
         &broker("1,r1,SLEEPY,1,1,1,1"),
         REPLICAS,
-        &expect!["brokers.csv, line 5: the state is neither ALIVE nor DEAD"],
+        &expect!["brokers.csv, line 5, column 6: the state is neither ALIVE nor DEAD"],
     );
     check_refused(
         &broker("7,r1,ALIVE,1,1,1,1"),
         REPLICAS,
-        &expect!["brokers.csv, line 5: the broker was named before"],
+        &expect!["brokers.csv, line 5, column 1: the broker was named before"],
     );
-    check_refused(&broker("one,r1,ALIVE,1,1,1,1"), REPLICAS, &expect!["brokers.csv, line 5: not a number"]);
+    check_refused(
+        &broker("one,r1,ALIVE,1,1,1,1"),
+        REPLICAS,
+        &expect!["brokers.csv, line 5, column 1: `one` is no number that fits here"],
+    );
     check_refused(
         &broker("1,r1,ALIVE,1,1,1,-1"),
         REPLICAS,
-        &expect!["brokers.csv, line 5: a figure is out of range"],
+        &expect!["brokers.csv, line 5, column 18: -1 is out of range"],
     );
     check_refused(
         &broker("1,r1,ALIVE,1,1,1,nan"),
         REPLICAS,
-        &expect!["brokers.csv, line 5: a figure is out of range"],
+        &expect!["brokers.csv, line 5, column 18: nan is out of range"],
     );
+}
+
+#[test]
+fn replicas_that_cannot_be_are_refused_with_their_number() {
+    let replica = |line: &str| format!("{REPLICAS}{line}\n");
     check_refused(
         BROKERS,
         &replica("c,0,0,9,1,0,0,0,0,0,0"),
-        &expect!["replicas.csv, line 6: unknown broker"],
+        &expect!["replicas.csv, line 6, column 7: there is no broker 9"],
     );
     check_refused(
         BROKERS,
         &replica("c,0,0,7,1,0,1e99,0,0,0,0"),
-        &expect!["replicas.csv, line 6: a figure is out of range"],
+        &expect!["replicas.csv, line 6, column 13: 1e99 is out of range"],
     );
-    check_refused(BROKERS, &replica("c,0,0,7,1,0"), &expect!["replicas.csv, line 6: wrong number of fields"]);
+    check_refused(
+        BROKERS,
+        &replica("c,0,0,7,1,0"),
+        &expect!["replicas.csv, line 6, column 1: 6 fields instead of 11"],
+    );
     check_refused(
         BROKERS,
         &replica("c,0,0,7,0,0,0,0,0,0,0"),
-        &expect!["replicas.csv, line 6: a partition has no leader, or several"],
+        &expect!["replicas.csv, line 6, column 1: no replica of the partition leads"],
     );
     check_refused(
         BROKERS,
         &replica("c,0,0,7,1,0,0,0,0,0,0\nc,0,1,5,1,0,0,0,0,0,0"),
-        &expect!["replicas.csv, line 7: a partition has no leader, or several"],
+        &expect!["replicas.csv, line 7, column 1: a second replica of the partition leads"],
     );
     check_refused(
         BROKERS,
         &replica("c,0,1,7,1,0,0,0,0,0,0"),
-        &expect!["replicas.csv, line 6: the positions of a partition are not 0, 1, 2 and so on"],
+        &expect!["replicas.csv, line 6, column 1: the positions of a partition are not 0, 1, 2 and so on"],
     );
     check_refused(
         BROKERS,
         &replica("c,0,0,7,1,0,0,0,0,0,0\nc,0,1,7,0,0,0,0,0,0,0"),
-        &expect!["replicas.csv, near line 7: broker 0 holds two replicas"],
+        &expect!["replicas.csv, line 6, column 1: broker 7 holds two replicas"],
     );
+    check_refused(
+        BROKERS,
+        &replica("c,0,0,7,yes,0,0,0,0,0,0"),
+        &expect!["replicas.csv, line 6, column 9: who leads is told by 1 and 0"],
+    );
+}
+
+#[test]
+fn files_with_other_columns_are_refused() {
+    let columns = expect![
+        "brokers.csv, line 1, column 1: the columns are not id,rack,state,cap_cpu,cap_nw_in,cap_nw_out,cap_disk"
+    ];
+    check_refused("id,state,rack,cap_cpu,cap_nw_in,cap_nw_out,cap_disk\n", REPLICAS, &columns);
+    check_refused("", REPLICAS, &columns);
+}
+
+#[test]
+fn empty_lines_line_ends_of_windows_and_a_mark_of_the_encoding_are_no_harm() {
+    let brokers = format!("\u{feff}{}\r\n", BROKERS.replace('\n', "\r\n"));
+    let replicas = format!("{REPLICAS}\n\n").replacen("\nb,4", "\n\nb,4", 1);
+    assert_eq!(read(&brokers, &replicas).unwrap().cluster, read(BROKERS, REPLICAS).unwrap().cluster);
 }

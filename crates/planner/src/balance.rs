@@ -27,6 +27,8 @@ mod refine;
 mod order;
 mod reason;
 
+mod watch;
+
 mod audit;
 
 pub use audit::{Violation, audit};
@@ -35,9 +37,10 @@ pub use cluster::{
     Partition, RESOURCES, Replica,
 };
 pub use mode::{Mode, with_replication_factor};
-pub use policy::{DEFAULT_GOALS, Goal, Leaders, MILLION, Moves, Policy, Preference};
+pub use policy::{Counted, DEFAULT_GOALS, Goal, Leaders, MILLION, Moves, Policy, Preference};
 pub use reason::{Purpose, Reason};
 pub use score::{Distance, Score};
-pub use solve::{Budget, Change, Plan, judge, solve};
+pub use solve::{Budget, Change, Plan, judge, solve, solve_watched};
 pub use stuck::{Hindrance, Limited, Stuck};
 pub use unmet::{Obstacle, Unmet};
+pub use watch::{Progress, Stage};

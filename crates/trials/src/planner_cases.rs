@@ -5,6 +5,7 @@
 mod case;
 mod overcome;
 mod sets;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -136,6 +137,7 @@ fn plan(case: &Case) -> Result<Plan, Failed> {
 fn check(spec: &Value, recorded: &Value) -> Result<Verdict, Failed> {
     let case = Case::read(spec, recorded)?;
     let plan = plan(&case)?;
+    verify::verify(spec, recorded, &case, &plan).map_err(Failed::Wrong)?;
     let left = left(&case, &plan);
     match recorded["expect"]["outcome"].as_str().unwrap_or_default() {
         "ok" if !left.is_empty() => Err(Failed::Wrong(format!("expected to succeed: {}", left.join("; ")))),

@@ -117,10 +117,10 @@ impl Question {
         let brokers: Vec<BrokerId> =
             of.live.keys().copied().chain(held).collect::<BTreeSet<BrokerId>>().into_iter().collect();
         let mut builder = Cluster::builder(u32::try_from(of.topics.len()).unwrap_or(u32::MAX));
-        let mut racks = BTreeMap::new();
+        let (mut racks, by_host) = (BTreeMap::new(), has_hosts(of));
         let mut ordinals = BTreeMap::new();
         for id in &brokers {
-            let added = builder.add_broker(&broker(of, *id, &mut racks));
+            let added = builder.add_broker(&broker(of, *id, by_host, &mut racks));
             ordinals.insert(*id, added.map_err(|source| QuestionError::Broker { id: *id, source })?);
         }
         let mut partitions = Vec::new();
@@ -210,12 +210,33 @@ fn condition(
     lock.map_or(Ok(()), |lock| builder.lock(ordinal, lock))
 }
 
-fn broker<'k>(of: &'k Known<'_>, id: BrokerId, racks: &mut BTreeMap<&'k str, u32>) -> balance::Broker {
+/// Whether brokers stand on several hosts, as far as their addresses tell: one host for all is that of a proxy or a trial.
+fn has_hosts(of: &Known<'_>) -> bool {
+    of.live.values().map(|broker| &broker.address.host).collect::<BTreeSet<_>>().len() > 1
+}
+
+/// What fails together: a rack where the broker names one, else a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Site<'k> {
+    Rack(&'k str),
+    Host(&'k str),
+}
+
+fn broker<'k>(
+    of: &'k Known<'_>,
+    id: BrokerId,
+    by_host: bool,
+    racks: &mut BTreeMap<Site<'k>, u32>,
+) -> balance::Broker {
     let live = of.live.get(&id);
     let next = u32::try_from(racks.len()).unwrap_or(u32::MAX);
-    // Where nobody names a rack each broker stands for itself.
-    let rack = match live.and_then(|broker| broker.rack.as_deref()) {
-        Some(rack) => *racks.entry(rack).or_insert(next),
+    let site = live.and_then(|broker| match broker.rack.as_deref() {
+        Some(rack) => Some(Site::Rack(rack)),
+        None => by_host.then_some(Site::Host(&broker.address.host)),
+    });
+    // Where neither is known each broker stands for itself.
+    let rack = match site {
+        Some(site) => *racks.entry(site).or_insert(next),
         None => u32::MAX - id.0.unsigned_abs(),
     };
     let takes = live.is_some() && !of.no_targets.contains(&id);

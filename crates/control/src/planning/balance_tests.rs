@@ -133,3 +133,25 @@ fn a_failed_log_dir_takes_its_room_away_and_no_goal() {
     let question = Question::new(&known).unwrap();
     assert_eq!((question.knows(Goal::DiskCapacity), question.without_disk()), (false, &[BrokerId(3)][..]));
 }
+
+#[test]
+fn brokers_of_one_host_stand_in_one_rack_where_they_name_none() {
+    let state = state("b1\nb2\nb3\nb4 rack=a\nt-0: 1* 2");
+    let mut known = Known::of(&state).unwrap();
+    let racks = |known: &Known<'_>| -> Vec<u32> {
+        Question::new(known).unwrap().cluster.brokers().iter().map(|broker| broker.rack).collect()
+    };
+    let place = |known: &mut Known<'_>, id: i32, host: &str| {
+        known.live.get_mut(&BrokerId(id)).unwrap().address.host = host.into();
+    };
+    place(&mut known, 1, "h");
+    place(&mut known, 2, "h");
+    let found = racks(&known);
+    assert!(found[0] == found[1] && found[1] != found[2] && !found[..3].contains(&found[3]), "{found:?}");
+    // One host for all tells nothing: it is that of a proxy, or all are there for a trial.
+    for id in 1..=4 {
+        place(&mut known, id, "proxy");
+    }
+    let found = racks(&known);
+    assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), 4, "{found:?}");
+}

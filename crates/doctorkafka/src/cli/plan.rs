@@ -1,12 +1,13 @@
 //! `doctorkafka plan` and `doctorkafka explain`.
 
 mod explain;
+mod progress;
 mod render;
 mod source;
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -14,8 +15,9 @@ use clap::{Args, ValueEnum};
 use placement::{Named, Outcome, Reassignment, fixed_point, outcome, write_placement};
 use planner::balance::{
     Budget, Cluster, Goal, MILLION, Mode, NETWORK_IN, NETWORK_OUT, Plan, Policy, Preference, Reason, Score,
-    audit, judge, solve,
+    audit, judge, solve_watched,
 };
+use progress::{Bar, Step};
 
 use super::{fail, print};
 use crate::store::in_words;
@@ -254,8 +256,8 @@ fn write(path: &Path, content: impl FnOnce(&mut BufWriter<File>) -> io::Result<(
 
 impl Question {
     fn answer(&self) -> Result<Answer, String> {
-        let progress = Progress::new();
-        progress.say(1, "reading");
+        let bar = Bar::on_terminal();
+        bar.begins(Step::Reading);
         let source = self.read()?;
         let mut policy = self.policy()?;
         self.refuse_what_cannot_be_judged(&source)?;
@@ -275,9 +277,8 @@ impl Question {
         let (cluster, policy) = self.mode(&named)?.prepare(&named.cluster, &policy);
         let disk = self.max_bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
         let budget = Budget { moves: self.max_moves, disk };
-        progress.say(2, "planning");
-        let plan = solve(&cluster, &policy, &budget);
-        progress.say(3, "auditing");
+        let plan = solve_watched(&cluster, &policy, &budget, &|progress| bar.planning(progress));
+        bar.begins(Step::Auditing);
         audit(&cluster, &policy, &budget, &plan).map_err(|violations| {
             let all: Vec<String> = violations.iter().map(ToString::to_string).collect();
             format!("the plan does not stand up to its audit: {}", all.join("; "))
@@ -307,7 +308,10 @@ impl Question {
                 return Err(format!("{} judges nothing here: no topic can be named for it", goal.name()));
             }
         }
-        let named = |name: &String| Goal::named(name).ok_or_else(|| format!("there is no goal {name}"));
+        if let Some(twice) = twice(&self.goals).or_else(|| twice(self.hard_goals.as_deref().unwrap_or(&[]))) {
+            return Err(format!("{twice} is named twice"));
+        }
+        let named = |name: &String| Goal::named(name).ok_or_else(|| no_goal(name));
         if !self.goals.is_empty() {
             policy.goals = self.goals.iter().map(named).collect::<Result<_, _>>()?;
         }
@@ -401,6 +405,16 @@ impl Question {
     }
 }
 
+fn twice(names: &[String]) -> Option<&String> {
+    names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)).map(|(_, name)| name)
+}
+
+/// What to say of a goal that there is not.
+fn no_goal(name: &str) -> String {
+    let all: Vec<&str> = Goal::all().map(Goal::name).collect();
+    format!("there is no goal {name:?}: the goals are {}", all.join(", "))
+}
+
 fn ordinal(named: &Named, broker: i32) -> Result<u32, String> {
     let ordinal = named.broker_ids.iter().position(|id| *id == broker);
     ordinal.map(|ordinal| ordinal as u32).ok_or_else(|| format!("there is no broker {broker}"))
@@ -413,36 +427,6 @@ fn topics(named: &Named, names: &[String]) -> Result<Vec<u32>, String> {
         number.map(|number| number as u32).ok_or_else(|| format!("there is no topic {name}"))
     };
     names.iter().map(topic).collect()
-}
-
-/// A bar on standard error while something is waited for; nothing where nobody watches.
-struct Progress {
-    watched: bool,
-}
-
-/// Reading, planning, auditing.
-const STEPS: usize = 3;
-
-impl Progress {
-    fn new() -> Progress {
-        Progress { watched: io::stderr().is_terminal() }
-    }
-
-    fn say(&self, step: usize, what: &str) {
-        if self.watched {
-            let bar = render::bar((step - 1) as f64 / STEPS as f64, 20);
-            // Where standard error is closed nobody watches.
-            let _ = write!(io::stderr(), "\r\x1b[K{bar} {what}");
-        }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if self.watched {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use super::cluster::{DISK, Mark, NETWORK_IN};
 use super::policy::{Moves, Preference};
 use super::search::Dice;
 use super::state::State;
+use super::watch::{Stage, tell};
 
 /// Levels of all brokers, weighed so that the product with a replica's parts says how little room there is for it.
 struct Levels {
@@ -86,7 +87,9 @@ pub(crate) fn arrive(state: &mut State<'_>, dice: &mut Dice, mut pool: Vec<u32>)
     pool.sort_by_cached_key(|replica| std::cmp::Reverse(size(&levels, state, *replica)));
     let same_rack = state.policy.prefers(Preference::SameRack);
     let mut open: Vec<(i64, usize)> = Vec::new();
+    let all = pool.len();
     for (at, replica) in pool.into_iter().enumerate() {
+        tell(state.watch, Stage::Arriving, at, all);
         if at % LOOKED_UP == 0 {
             open = (0..state.cost.len()).filter(|b| has_room(state, *b)).map(|b| (0, b)).collect();
             if open.len() > NEAREST {
@@ -141,6 +144,46 @@ fn rescue(state: &mut State<'_>) {
             state.relocate(replica, to);
         }
     }
+}
+
+/// Takes off again what stands on brokers beyond their hard limit of disk, or beyond what they held if that was more: to others that
+/// have room, or back. What a dead broker has nobody has room for stays there.
+pub(crate) fn spill(state: &mut State<'_>) {
+    let full: Vec<u32> = (0..state.cost.len() as u32).filter(|broker| state.lacks_disk(*broker)).collect();
+    if full.is_empty() {
+        return;
+    }
+    let mut held = vec![0; state.cost.len()];
+    for (replica, home) in state.cluster.place.iter().enumerate() {
+        held[*home as usize] += state.cluster.load[replica][DISK];
+    }
+    for broker in full {
+        let mut foreign: Vec<u32> =
+            state.on[broker as usize].iter().copied().filter(|r| state.home(*r) != broker).collect();
+        // Those that live go home first; of each sort the smallest that is enough, or else the largest.
+        foreign.sort_by_key(|r| (state.cluster.homeless(*r), state.cluster.load[*r as usize][DISK], *r));
+        while state.lacks_disk(broker) && state.sum[broker as usize][DISK] > held[broker as usize] {
+            let beyond = state.beyond_disk(broker);
+            let enough = foreign.iter().position(|r| state.cluster.load[*r as usize][DISK] >= beyond);
+            let Some(at) = enough.or(foreign.len().checked_sub(1)) else { break };
+            let replica = foreign.remove(at);
+            if let Some(to) = elsewhere(state, replica) {
+                state.relocate(replica, to);
+            }
+        }
+    }
+}
+
+/// A broker that has disk for a replica where there is one; else the dead one that it comes from.
+fn elsewhere(state: &State<'_>, replica: u32) -> Option<u32> {
+    let figures = state.figures(replica);
+    let takes = |to: &u32| state.may_take(replica, *to) && state.has_disk(replica, *to);
+    let harm = |to: u32| {
+        let cost = state.cost_with(to as usize, &figures, 1) - state.cost[to as usize];
+        (state.crowd(replica, to), cost + state.topic_arrive(replica, to), to)
+    };
+    let least = (0..state.cost.len() as u32).filter(takes).map(harm).min().map(|(.., to)| to);
+    least.or_else(|| state.cluster.homeless(replica).then(|| state.home(replica)))
 }
 
 fn has_room(state: &State<'_>, broker: usize) -> bool {

@@ -1,6 +1,9 @@
 //! Checks a balance plan without trusting the solver: it shares no code with it, only the question and the answer.
 
 mod figures;
+mod limits;
+mod obstacles;
+mod reasons;
 mod scope;
 
 use std::collections::BTreeSet;
@@ -9,7 +12,7 @@ use std::fmt;
 use super::cluster::Cluster;
 use super::policy::{Goal, Policy};
 use super::solve::{Budget, Change, Plan};
-use figures::{Placement, score, stuck};
+use figures::{Placement, score};
 
 /// What is wrong with a balance plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,17 +105,23 @@ pub enum Violation {
     BeforeUntrue,
     /// The claimed score after is not that of the cluster after the changes.
     AfterUntrue,
-    /// The plan's list of what is unmet leaves a goal out, names one that is met, or says untruly how far it is.
+    /// The plan's list of what is unmet leaves a goal out, names one that is met, or says untruly how far it is or what
+    /// stands in its way.
     UnmetUntrue {
         /// The goal.
         goal: Goal,
     },
-    /// The plan's list of partitions that it leaves stuck is not that of the cluster after the changes.
+    /// The plan's list of partitions that it leaves stuck is not that of the cluster after the changes, or the reason is none.
     StuckUntrue,
     /// A partition is said to wait for another budget that changes, or where there is no budget.
     PostponedUntrue,
     /// There is not one reason for each change.
     Reasons,
+    /// A change is not for what is said, or gains more or less for it.
+    ReasonUntrue {
+        /// The partition.
+        partition: u32,
+    },
     /// Not so many of the replicas that move leave their rack as the plan says.
     RacksUntrue,
     /// A plan that meets every goal moves fewer replicas than it says any plan must.
@@ -169,6 +178,9 @@ impl fmt::Display for Violation {
             Violation::StuckUntrue => write!(f, "what is said of partitions that stay as they are is untrue"),
             Violation::PostponedUntrue => write!(f, "what is said to be beyond the budget is not"),
             Violation::Reasons => write!(f, "there is not one reason for each change"),
+            Violation::ReasonUntrue { partition } => {
+                write!(f, "partition {partition} does not change for what is said, or gains another amount")
+            }
             Violation::RacksUntrue => write!(f, "not so many replicas leave their rack as the plan says"),
             Violation::BoundUntrue => write!(f, "the plan moves fewer replicas than it says any must"),
             Violation::Worse => write!(f, "the score after is worse than before"),
@@ -200,9 +212,6 @@ pub fn audit(cluster: &Cluster, policy: &Policy, budget: &Budget, plan: &Plan) -
         for change in &plan.changes {
             check_permissions(cluster, change, &mut found);
             scope::check(cluster, policy, change, &mut found);
-        }
-        if plan.reasons.len() != plan.changes.len() {
-            found.push(Violation::Reasons);
         }
         check_budget(cluster, budget, plan, &mut found);
         check_claims(cluster, policy, plan, &mut found);
@@ -301,26 +310,18 @@ fn check_budget(cluster: &Cluster, budget: &Budget, plan: &Plan, found: &mut Vec
 }
 
 fn check_claims(cluster: &Cluster, policy: &Policy, plan: &Plan, found: &mut Vec<Violation>) {
-    let before = score(&Placement::of(cluster), policy);
-    let placement = Placement::after(cluster, &plan.changes);
-    let after = score(&placement, policy);
-    let said: Vec<(u32, u32)> = plan.stuck.iter().map(|stuck| (stuck.partition, stuck.offline)).collect();
-    if said != stuck(&placement, policy) {
-        found.push(Violation::StuckUntrue);
-    }
+    let was = Placement::of(cluster);
+    let before = score(&was, policy);
+    reasons::check(&was, policy, plan, found);
+    drop(was);
+    let is = Placement::after(cluster, &plan.changes);
+    let after = score(&is, policy);
+    obstacles::check(&is, policy, plan, &after, found);
     if plan.before != before {
         found.push(Violation::BeforeUntrue);
     }
     if plan.after != after {
         found.push(Violation::AfterUntrue);
-    }
-    for distance in &after.goals {
-        let mut said = plan.unmet.iter().filter(|unmet| unmet.goal == distance.goal);
-        let (first, second) = (said.next(), said.next());
-        let silent = first.is_none() && distance.excess > 0;
-        if silent || second.is_some() || first.is_some_and(|unmet| unmet.excess != distance.excess) {
-            found.push(Violation::UnmetUntrue { goal: distance.goal });
-        }
     }
     if after > before {
         found.push(Violation::Worse);

@@ -1,7 +1,8 @@
 //! Where each figure of each broker should lie.
 
-use super::cluster::{CPU, Cluster, DISK, NETWORK_IN, NETWORK_OUT, RESOURCES};
+use super::cluster::{Broker, CPU, Cluster, DISK, NETWORK_IN, NETWORK_OUT, RESOURCES};
 use super::policy::{Goal, MILLION, Policy, reach};
+use super::score::living_racks;
 
 // The figures of a broker that goals speak of start with the four resources.
 /// Index of the number of replicas.
@@ -195,6 +196,39 @@ pub(crate) fn overflow(cluster: &Cluster, policy: &Policy, goal: Goal) -> u128 {
     (sum - room).max(0).unsigned_abs()
 }
 
+/// How far every placement is from a goal at least, with nothing on brokers that do not live.
+pub(crate) fn unavoidable(cluster: &Cluster, policy: &Policy, goal: Goal) -> u128 {
+    let alive = || cluster.brokers.iter().filter(|broker| broker.alive);
+    let beyond = |all: i64, limit: &dyn Fn(&Broker) -> i64| {
+        let room: i128 = alive().map(|broker| i128::from(limit(broker))).sum();
+        (i128::from(all) - room).max(0).unsigned_abs()
+    };
+    let capped =
+        |r: usize| beyond(cluster.total[r], &|broker| scale(broker.capacity[r], policy.capacity[r], MILLION));
+    match goal {
+        Goal::PotentialNetworkOut => overflow(cluster, policy, goal),
+        Goal::DiskCapacity => capped(DISK),
+        Goal::NetworkInCapacity => capped(NETWORK_IN),
+        Goal::NetworkOutCapacity => capped(NETWORK_OUT),
+        Goal::CpuCapacity => capped(CPU),
+        Goal::ReplicaCapacity => beyond(cluster.place.len() as i64, &|_| policy.max_replicas),
+        Goal::RackAware => {
+            let racks = living_racks(cluster) as usize;
+            let thawed = (0..cluster.partitions()).filter(|partition| !cluster.frozen(*partition));
+            thawed.map(|partition| cluster.row(partition).len().saturating_sub(racks) as u128).sum()
+        }
+        _ => 0,
+    }
+}
+
+/// A broker's share of a resource in proportion to capacities, and a hundredth more: somewhere it has to be.
+fn in_proportion(cluster: &Cluster, alive: &[usize], broker: usize, goal: Goal) -> i64 {
+    let Some(resource) = goal.resource() else { return 0 };
+    let all: i64 = alive.iter().map(|b| cluster.brokers[*b].capacity[resource]).sum();
+    let share = scale(cluster.total[resource], cluster.brokers[broker].capacity[resource], all);
+    scale(share, 101, 100)
+}
+
 /// The figure that a goal limits, if it limits one per broker.
 pub(crate) fn figure(goal: Goal) -> Option<usize> {
     match goal {
@@ -222,6 +256,12 @@ impl Bands {
         let mut of = vec![[Band::OPEN; FIGURES]; cluster.brokers.len()];
         let skipped: Vec<Goal> =
             goals.iter().copied().filter(|goal| overflow(cluster, policy, *goal) > 0).collect();
+        // What cannot be met is as near as can be where all share what is too much. Disk that is full takes nothing, all the same.
+        let relaxed: Vec<Goal> = goals
+            .iter()
+            .copied()
+            .filter(|goal| *goal != Goal::DiskCapacity && unavoidable(cluster, policy, *goal) > 0)
+            .collect();
         for broker in &alive {
             for goal in goals {
                 let Some(figure) = figure(*goal) else { continue };
@@ -229,6 +269,9 @@ impl Bands {
                     continue;
                 }
                 let (mut low, mut high, share) = limits(cluster, policy, &alive, *broker, *goal);
+                if relaxed.contains(goal) {
+                    high = high.max(in_proportion(cluster, &alive, *broker, *goal));
+                }
                 if low == -NONE && high == NONE {
                     continue;
                 }

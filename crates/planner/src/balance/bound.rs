@@ -23,7 +23,7 @@ pub(crate) fn fewest_moves(state: &State<'_>) -> u64 {
             false => state.on[broker].iter().filter(|replica| !state.locked(**replica)).count() as u64,
         })
         .collect();
-    departures(state, &leave).max(arrivals(state, &bands, &leave))
+    arrivals(state, &bands, &leave, departures(state, &leave))
 }
 
 /// What must leave a living broker whose log dirs have failed.
@@ -103,7 +103,7 @@ fn from_broker(state: &State<'_>, bands: &Bands, broker: usize) -> u64 {
     let mut values = Vec::with_capacity(on.len());
     for figure in &wanted {
         values.clear();
-        values.extend(on.iter().map(|replica| state.follower(*replica)[*figure]));
+        values.extend(on.iter().map(|replica| state.takes_along(*replica)[*figure]));
         fewest = fewest.max(cover(&mut values, need[*figure]));
     }
     if wanted.len() > 1 {
@@ -113,7 +113,7 @@ fn from_broker(state: &State<'_>, bands: &Bands, broker: usize) -> u64 {
             wanted.iter().map(|figure| (*figure, Parts::of(need[*figure]))).collect();
         values.clear();
         values.extend(on.iter().map(|replica| {
-            let figures = state.follower(*replica);
+            let figures = state.takes_along(*replica);
             parts.iter().map(|(figure, parts)| parts.in_all(figures[*figure]) + 1).sum::<i64>()
         }));
         let all = parts.iter().map(|(figure, parts)| parts.in_all(need[*figure])).sum();
@@ -126,7 +126,7 @@ fn from_broker(state: &State<'_>, bands: &Bands, broker: usize) -> u64 {
 fn too_much(state: &State<'_>, bands: &Bands, broker: usize) -> Figures {
     let mut least = [0; FIGURES];
     for replica in &state.on[broker] {
-        super::state::add(&mut least, &state.follower(*replica), 1);
+        super::state::add(&mut least, &state.takes_along(*replica), 1);
     }
     let mut beyond = [0; FIGURES];
     for figure in (0..FIGURES).filter(|figure| ![LEADERS, LEADER_IN].contains(figure)) {
@@ -157,29 +157,53 @@ fn cover(values: &mut [i64], need: i64) -> u64 {
     taken
 }
 
-/// The fewest replicas that must come to brokers below a floor.
-fn arrivals(state: &State<'_>, bands: &Bands, leave: &[u64]) -> u64 {
-    let alive = state.cluster.brokers.iter().map(|broker| broker.alive);
-    let brokers: Vec<usize> =
-        (0..).zip(alive).filter(|(_, alive)| *alive).map(|(broker, _)| broker).collect();
-    let mut most = 0;
+/// The fewest moves where brokers are below a floor.
+///
+/// What such brokers lack together comes from others: of those, the largest replicas that cover it. Where the brokers then hold
+/// too many, as many leave them. And those others give away what they must.
+fn arrivals(state: &State<'_>, bands: &Bands, leave: &[u64], known: u64) -> u64 {
+    let brokers = &state.cluster.brokers;
+    let mut most = known;
     for figure in RAISED {
-        let lacks = |broker: &usize| {
-            // For each that must leave another must come, where the number is at its floor.
-            let leave = if figure == COUNT { leave[*broker] as i64 } else { 0 };
-            bands.of[*broker][figure].low - state.sum[*broker][figure] + leave
+        let lacks = |broker: usize| match brokers[broker].alive {
+            true => bands.of[broker][figure].low - state.sum[broker][figure],
+            false => 0,
         };
-        let lacking: Vec<i64> = brokers.iter().map(lacks).filter(|lack| *lack > 0).collect();
-        let lacks_most = lacking.iter().copied().max().unwrap_or(0);
-        let largest = if figure == COUNT {
-            1
-        } else {
-            state.cluster.load.iter().map(|load| load[figure]).max().unwrap_or(0).max(1)
-        };
-        if lacks_most > 0 {
-            let each = |lack: i64| (lack.unsigned_abs()).div_ceil(largest.unsigned_abs());
-            most = most.max(lacking.into_iter().map(each).sum());
+        let (short, others): (Vec<usize>, Vec<usize>) =
+            (0..brokers.len()).partition(|broker| lacks(*broker) > 0);
+        let lack: i64 = short.iter().map(|broker| lacks(*broker)).sum();
+        if lack == 0 {
+            continue;
         }
+        let held: i64 = short.iter().map(|broker| state.sum[*broker][COUNT]).sum();
+        let may_hold = short.iter().fold(0, |sum: i64, b| sum.saturating_add(bands.of[*b][COUNT].high));
+        let must = |brokers: &[usize]| brokers.iter().map(|broker| leave[*broker]).sum::<u64>();
+        let fewest = |come: u64| {
+            let too_many = held.saturating_add_unsigned(come).saturating_sub(may_hold).max(0).unsigned_abs();
+            come.max(must(&others)) + too_many.max(must(&short))
+        };
+        let come = if figure == COUNT {
+            // For each that must leave another must come, where the number is at its floor.
+            let more = |broker: usize| (lacks(broker) + leave[broker] as i64).max(0).unsigned_abs();
+            let each = (0..brokers.len()).filter(|broker| brokers[*broker].alive);
+            most = most.max(each.map(more).sum());
+            lack.unsigned_abs()
+        } else {
+            // The largest are at least as large as the mean: where so many would prove nothing new, they need not be sought.
+            let sum = |figure: usize| {
+                others.iter().map(|broker| i128::from(state.sum[*broker][figure])).sum::<i128>()
+            };
+            let at_most = i128::from(lack) * sum(COUNT) / sum(figure).max(1) + 1;
+            let at_most = u64::try_from(at_most).unwrap_or(u64::MAX);
+            if fewest(at_most) <= most {
+                continue;
+            }
+            let held = others.iter().flat_map(|broker| &state.on[*broker]);
+            let mut loads: Vec<i64> =
+                held.map(|replica| state.cluster.load[*replica as usize][figure]).collect();
+            cover(&mut loads, lack)
+        };
+        most = most.max(fewest(come));
     }
     most
 }

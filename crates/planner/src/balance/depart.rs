@@ -4,16 +4,21 @@
 //! what is too much, in every figure at once. They are chosen one by one; what counts is which figure lags behind at the
 //! moment, so that no figure is covered long before the others and then goes on growing.
 
-use super::bands::{COUNT, FIGURES, LEADER_IN, LEADERS, Parts, UNIT};
-use super::cluster::{DISK, Mark, NETWORK_IN};
+use super::bands::{COUNT, FIGURES, LEADER_IN, LEADERS, Parts, UNIT, scale};
+use super::cluster::{CPU, DISK, Mark, NETWORK_IN};
 use super::policy::{Goal, Leaders, Moves};
 use super::search::Dice;
 use super::state::{NOWHERE, State};
+use super::watch::{Progress, Stage};
 
 /// What moving a replica costs, whatever its size.
 const MOVE: i64 = 1 << 6;
 /// A replica that must leave its rack anyway, or another for it, costs so much less to move.
 const ANYWAY: i64 = 4;
+/// What a replica takes along that its broker will lack costs more: so much for a mean load, if all of a fair share is lacking.
+const DEAR: i64 = MOVE * 2;
+/// Figures that leave with a replica whoever leads.
+const BY_REPLICAS: [usize; 3] = [CPU, NETWORK_IN, DISK];
 /// What comes in place of large replicas is expected to be a third of the mean.
 const SMALL: i64 = 3;
 /// The inverse of a cost is in parts of this.
@@ -63,7 +68,8 @@ pub(crate) fn depart(state: &mut State<'_>, dice: &mut Dice) -> Vec<u32> {
     misplaced(state, &mut pool);
     let mut givers: Vec<usize> = (0..n).filter(|b| alive(state, *b)).collect();
     givers.sort_by_key(|b| (std::cmp::Reverse(state.cost[*b]), *b));
-    for broker in givers {
+    for (at, broker) in givers.into_iter().enumerate() {
+        (state.watch)(Progress { stage: Stage::Departing, done: at, of: n });
         for replica in crowded_topics(state, broker) {
             state.detach(replica);
             pool.push(replica);
@@ -224,8 +230,10 @@ fn crowded_topics(state: &State<'_>, broker: usize) -> Vec<u32> {
 /// Replicas that cover a need at little cost; all there are if they do not.
 fn cover(state: &State<'_>, dice: &mut Dice, broker: usize, need: &[i64; FIGURES]) -> Vec<u32> {
     let Some(means) = means(state, broker, need) else { return Vec::new() };
+    // Where the number is what has to fall, which replicas go is free: not those of what will be lacking.
+    let scarce = if means[0].0 == COUNT { scarce(state, broker, need) } else { Scarce::new() };
     let mut need = means.map(|(figure, _)| need[figure]);
-    let mut items = items(state, broker, &means);
+    let mut items = items(state, broker, &means, &scarce);
     let all = items.len();
     let mut chosen = Vec::new();
     let picks = lacking(&need, &means).into_iter().max().unwrap_or(0) >> UNIT;
@@ -280,15 +288,35 @@ fn means(state: &State<'_>, broker: usize, need: &[i64; FIGURES]) -> Option<Mean
     Some(means)
 }
 
+/// Figures that a broker will lack if it gives away what it needs to in replicas of mean load: parts of their means on the broker,
+/// and how much.
+type Scarce = Vec<(usize, Parts, i64)>;
+
+fn scarce(state: &State<'_>, broker: usize, need: &[i64; FIGURES]) -> Scarce {
+    let (sum, bands) = (&state.sum[broker], &state.bands.of[broker]);
+    let count = state.on[broker].len().max(1) as i64;
+    let leaving = (0..FIGURES).map(|figure| Parts::of(sum[figure]).in_all(need[figure])).max().unwrap_or(0);
+    let lack = |figure: usize| {
+        let share = bands[figure].share()?;
+        let stays = sum[figure] - scale(sum[figure], leaving.min(1 << UNIT), 1 << UNIT);
+        let lack =
+            (Parts::of(share).in_all((bands[figure].low - stays).max(0)) * DEAR).min(MOVE << UNIT) >> UNIT;
+        (lack > 0).then(|| (figure, Parts::of(sum[figure] / count), lack))
+    };
+    BY_REPLICAS.into_iter().filter_map(lack).collect()
+}
+
 /// What may leave a broker.
-fn items(state: &State<'_>, broker: usize, means: &Means) -> Vec<Item> {
+fn items(state: &State<'_>, broker: usize, means: &Means, scarce: &Scarce) -> Vec<Item> {
     let movable = state.on[broker].iter().copied().filter(|r| state.movable(*r));
     let size = mean_size(state);
     let item = |replica: u32| {
-        let all = state.follower(replica);
+        let all = state.takes_along(replica);
         let figures = means.map(|(figure, _)| all[figure]);
         let parts = means.map(|(figure, mean)| i32::try_from(mean.in_all(all[figure])).unwrap_or(i32::MAX));
-        Item { replica, figures, parts, thrift: (THRIFT / cost(state, replica, size)) as i32 }
+        let dear = |(figure, mean, lack): &(usize, Parts, i64)| (mean.in_all(all[*figure]) * lack) >> UNIT;
+        let cost = cost(state, replica, size) + scarce.iter().map(dear).sum::<i64>();
+        Item { replica, figures, parts, thrift: (THRIFT / cost).max(1) as i32 }
     };
     movable.map(item).collect()
 }

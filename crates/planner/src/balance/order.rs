@@ -9,6 +9,7 @@ use super::reason::{Purposes, Reason};
 use super::score::{Meter, Score, acceptable};
 use super::solve::{Budget, Change};
 use super::state::{Brokers, add};
+use super::watch::{Stage, Watch, tell};
 
 /// Puts changes in order: what brings replicas off dead brokers, then what mends racks, then by benefit per byte, each
 /// judged as if it were done alone.
@@ -17,11 +18,15 @@ pub(crate) fn order(
     policy: &Policy,
     brokers: &Brokers,
     changes: Vec<Change>,
+    watch: Watch<'_>,
 ) -> (Vec<Change>, Vec<Reason>) {
+    let all = changes.len();
     let purposes = Purposes::new(cluster, policy, brokers);
     let mut ranked: Vec<_> = changes
         .into_iter()
-        .map(|change| {
+        .enumerate()
+        .map(|(at, change)| {
+            tell(watch, Stage::Ordering, at, all);
             let before = cluster.replicas(change.partition);
             let offline = cluster.offline_in(change.partition, before)
                 - cluster.offline_in(change.partition, &change.replicas);

@@ -113,9 +113,14 @@ impl Goal {
         }
     }
 
+    /// All there are: the default ones in their order, then the others.
+    pub fn all() -> impl Iterator<Item = Goal> {
+        DEFAULT_GOALS.into_iter().chain(FURTHER_GOALS)
+    }
+
     /// The goal of a name.
     pub fn named(name: &str) -> Option<Goal> {
-        DEFAULT_GOALS.into_iter().chain(FURTHER_GOALS).find(|goal| goal.name() == name)
+        Goal::all().find(|goal| goal.name() == name)
     }
 
     /// The resource whose loads it judges, by its index in a [`Loads`](super::Loads), if it judges any.
@@ -135,10 +140,33 @@ impl Goal {
         }
     }
 
+    /// What its distance counts, and what a change gains for it.
+    pub fn counts(self) -> Counted {
+        match (self, self.resource()) {
+            (_, Some(resource)) => Counted::Load(resource),
+            (Goal::MinTopicLeaders | Goal::LeaderDistribution, None) => Counted::Leaders,
+            (Goal::PreferredLeader, None) => Counted::Partitions,
+            _ => Counted::Replicas,
+        }
+    }
+
     /// Whether it is hard unless said otherwise.
     pub fn is_hard(self) -> bool {
         self <= Goal::CpuCapacity
     }
+}
+
+/// What a goal counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// A resource by its index in a [`Loads`](super::Loads), in the unit of its loads.
+    Load(usize),
+    /// Replicas.
+    Replicas,
+    /// Leaders.
+    Leaders,
+    /// Partitions.
+    Partitions,
 }
 
 /// What a plan does rather where goals are served as well by it. It never decides how good a placement is.

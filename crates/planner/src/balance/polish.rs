@@ -3,6 +3,7 @@
 use super::bands::{FIGURES, Figures};
 use super::search::Dice;
 use super::state::{State, add};
+use super::watch::{Stage, tell};
 
 /// So many of the largest moved replicas are exchanged for smaller ones.
 const SHRUNK: usize = 256;
@@ -18,7 +19,8 @@ pub(crate) fn polish(state: &mut State<'_>, dice: &mut Dice) {
             better |= undo(state, *replica);
         }
         let mut foreign = foreigners(state);
-        for replica in &moved {
+        for (at, replica) in moved.iter().enumerate() {
+            tell(state.watch, Stage::Polishing, at, moved.len());
             if foreign[state.home(*replica) as usize] > 0 && exchange(state, dice, *replica) {
                 foreign[state.home(*replica) as usize] -= 1;
                 better = true;
@@ -46,7 +48,7 @@ fn foreigners(state: &State<'_>) -> Vec<u32> {
 fn moved(state: &State<'_>) -> Vec<u32> {
     let all = 0..state.place.len() as u32;
     let mut moved: Vec<u32> = all.filter(|r| state.place[*r as usize] != state.home(*r)).collect();
-    moved.sort_by_key(|r| std::cmp::Reverse(size(state, *r)));
+    moved.sort_by_cached_key(|r| std::cmp::Reverse(size(state, *r)));
     moved
 }
 

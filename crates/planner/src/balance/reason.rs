@@ -1,9 +1,9 @@
 //! Why each change is done: which goal it serves, and what it gains for it.
 
-use super::bands::{FIGURES, Figures, figure, leader_in_limit, limits};
+use super::bands::{FIGURES, Figures, figure, leader_in_limit, limits, overflow};
 use super::cluster::{Cluster, Mark};
 use super::policy::{Goal, Leaders, Policy};
-use super::score::{open_racks, uneven};
+use super::score::{Chosen, open_racks, uneven};
 use super::solve::Change;
 use super::state::Brokers;
 
@@ -43,6 +43,8 @@ pub(crate) struct Purposes<'a> {
     open_racks: usize,
     /// For each goal, if it is about a figure.
     limits: Vec<Option<Limits>>,
+    /// Leaders of the topics that must have some on each broker.
+    led: Chosen,
 }
 
 impl<'a> Purposes<'a> {
@@ -51,11 +53,12 @@ impl<'a> Purposes<'a> {
         let alive: Vec<usize> = (0..n).filter(|b| cluster.brokers[*b].alive).collect();
         let led: i64 = alive.iter().map(|b| brokers.sum[*b][super::bands::LEADER_IN]).sum();
         let of = |goal: &Goal| {
-            let figure = figure(*goal)?;
+            // What no placement can meet nothing is done for.
+            let figure = figure(*goal).filter(|_| overflow(cluster, policy, *goal) == 0)?;
             let mean = leader_in_limit(policy, led, alive.len().max(1) as i64);
             let limits = |broker: usize| match goal {
-                _ if !cluster.brokers[broker].alive => (i64::MIN / 4, i64::MAX / 4),
                 Goal::LeaderBytesIn => (i64::MIN / 4, mean),
+                _ if !cluster.brokers[broker].alive => (i64::MIN / 4, i64::MAX / 4),
                 _ => {
                     let (low, high, _) = limits(cluster, policy, &alive, broker, *goal);
                     (low, high)
@@ -64,7 +67,14 @@ impl<'a> Purposes<'a> {
             Some((figure, (0..n).map(limits).collect()))
         };
         let limits = policy.goals.iter().map(of).collect();
-        Purposes { cluster, policy, brokers, open_racks: open_racks(cluster) as usize, limits }
+        let mut led = Chosen::of(cluster);
+        if !led.is_empty() {
+            for partition in 0..cluster.partitions() {
+                let leader = cluster.replicas(partition)[cluster.leader(partition) as usize];
+                led.count(cluster.topic(partition) as usize, leader as usize, 1);
+            }
+        }
+        Purposes { cluster, policy, brokers, open_racks: open_racks(cluster) as usize, limits, led }
     }
 
     /// Why a change is done that changes the figures of brokers so.
@@ -132,9 +142,8 @@ impl<'a> Purposes<'a> {
         match goal {
             Goal::TopicDistribution => self.spread(topic as usize, old, &change.replicas),
             Goal::MinTopicLeaders => {
-                let moved = old[self.cluster.leader(change.partition) as usize]
-                    != change.replicas[change.leader as usize];
-                i64::from(moved && self.cluster.required_leaders(topic) > 0)
+                let leader = self.cluster.leader(change.partition) as usize;
+                self.seated(topic, old[leader], change.replicas[change.leader as usize])
             }
             _ => {
                 let before = wrong(old, self.cluster.leader(change.partition));
@@ -143,15 +152,27 @@ impl<'a> Purposes<'a> {
         }
     }
 
+    /// How many fewer leaders of a topic brokers lack.
+    fn seated(&self, topic: u32, from: u32, to: u32) -> i64 {
+        if from == to {
+            return 0;
+        }
+        let lacks = |broker: u32, more: i32| {
+            i64::from(self.led.missing_with(self.cluster, topic as usize, broker as usize, more))
+        };
+        lacks(from, 0) - lacks(from, -1) + lacks(to, 0) - lacks(to, 1)
+    }
+
     fn spread(&self, topic: usize, old: &[u32], new: &[u32]) -> i64 {
         let (low, high) = self.brokers.topic_limits[topic];
+        let judged = |broker: &&u32| self.cluster.brokers[**broker as usize].alive;
         let held = |broker: &u32| self.brokers.topic[topic * self.cluster.brokers.len() + *broker as usize];
         let out = |held: u32| {
             let under = if held > 0 { low.saturating_sub(held) } else { 0 };
             i64::from(held.saturating_sub(high).max(under))
         };
-        let left = old.iter().filter(|broker| !new.contains(broker)).map(held);
-        let came = new.iter().filter(|broker| !old.contains(broker)).map(held);
+        let left = old.iter().filter(judged).filter(|broker| !new.contains(broker)).map(held);
+        let came = new.iter().filter(judged).filter(|broker| !old.contains(broker)).map(held);
         let gains = left.map(|held| out(held) - out(held.saturating_sub(1)));
         gains.chain(came.map(|held| out(held) - out(held + 1))).sum()
     }

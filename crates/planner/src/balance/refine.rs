@@ -1,5 +1,5 @@
 //! For small clusters: all placements where they are few; else single steps and pairs of steps, judged by the score itself,
-//! until none makes it better.
+//! until none makes it better. For larger ones single steps that are worth it.
 //!
 //! The search follows distances to bands, which is right where there are many replicas. Where there are few, most goals
 //! cannot be met at once, and what counts is which of them are.
@@ -11,6 +11,12 @@ use super::search::Dice;
 
 /// The largest cluster that is refined, in replicas.
 const SMALL: usize = 40;
+/// The largest that is touched up: single steps alone.
+const MEDIUM: usize = 4_000;
+/// Touching up looks at so many placements.
+const TOUCHES: usize = 1 << 16;
+/// A goal that stays unmet is worth a step if that brings it nearer by this part of what is left.
+const WORTH: u128 = 16;
 /// Looks at so many placements.
 const LOOKS: usize = 10_000;
 
@@ -30,7 +36,7 @@ pub(crate) fn refine(
     policy: &Policy,
     found: (Vec<u32>, Vec<u32>),
 ) -> (Vec<u32>, Vec<u32>) {
-    if cluster.replica_count() > SMALL {
+    if cluster.replica_count() > MEDIUM {
         return found;
     }
     let there = Meter::new(cluster, policy, cluster.place.clone(), cluster.leaders());
@@ -39,6 +45,9 @@ pub(crate) fn refine(
     let mut best = meter.score();
     if best >= before || !acceptable(policy, &before, &best) {
         (meter, best) = (there, before.clone());
+    }
+    if cluster.replica_count() > SMALL {
+        return touch_up(cluster, policy, &before, best, meter);
     }
     if let Some(options) = options(cluster, policy, &meter) {
         return exhaust(cluster, policy, &before, meter, &options);
@@ -67,6 +76,48 @@ pub(crate) fn refine(
         }
     }
     meter.placement()
+}
+
+/// Goes round the partitions and takes each step that is worth it, until none is.
+fn touch_up(
+    cluster: &Cluster,
+    policy: &Policy,
+    before: &Score,
+    mut score: Score,
+    mut meter: Meter<'_>,
+) -> (Vec<u32>, Vec<u32>) {
+    let (mut looks, mut idle) = (0, 0);
+    for partition in (0..cluster.partitions()).cycle() {
+        if score.is_clean() || looks >= TOUCHES || idle == cluster.partitions() {
+            break;
+        }
+        idle += 1;
+        for step in steps_of(cluster, policy, &meter, partition) {
+            looks += 1;
+            let undo = take(&mut meter, &step);
+            let after = meter.score();
+            if is_worth(&score, &after) && acceptable(policy, before, &after) {
+                (score, idle) = (after, 0);
+                break;
+            }
+            take(&mut meter, &undo);
+        }
+    }
+    meter.placement()
+}
+
+/// Whether more is met, or what is foremost of the rest comes much nearer.
+fn is_worth(before: &Score, after: &Score) -> bool {
+    let met = |score: &Score| score.goals.iter().map(|goal| goal.excess == 0).collect::<Vec<_>>();
+    if after >= before {
+        return false;
+    }
+    if (before.offline, before.demoted) != (after.offline, after.demoted) || met(before) != met(after) {
+        return true;
+    }
+    let pairs = before.goals.iter().zip(&after.goals);
+    let first = pairs.map(|(old, new)| (old.excess, new.excess)).find(|(old, new)| old != new);
+    first.is_some_and(|(old, new)| old.saturating_sub(new) > old / WORTH)
 }
 
 /// All lists of every partition, its present one first, if all placements can be looked at.

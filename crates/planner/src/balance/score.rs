@@ -6,7 +6,7 @@ use super::bands::{
     COUNT, FIGURES, Figures, LEADER_IN, LEADERS, POTENTIAL, figure, leader_in_limit, limits, overflow,
     topic_limits,
 };
-use super::cluster::{CPU, Cluster, NETWORK_IN, NETWORK_OUT};
+use super::cluster::{Broker, CPU, Cluster, NETWORK_IN, NETWORK_OUT};
 use super::policy::{Goal, Leaders, Policy};
 use super::unmet::Obstacle;
 
@@ -139,11 +139,14 @@ impl<'a> Meter<'a> {
         for partition in 0..cluster.partitions() {
             meter.weigh_list(partition, 1);
         }
-        for topic in 0..cluster.topics as usize {
-            for broker in 0..n {
+        if policy.goals.contains(&Goal::TopicDistribution) {
+            for (topic, broker) in (0..cluster.topics as usize).flat_map(|t| (0..n).map(move |b| (t, b))) {
                 meter.weigh_topic(topic, broker, 1);
-                meter.weigh_leaders(topic, broker, 1);
             }
+        }
+        let chosen: Vec<usize> = meter.chosen.topics().collect();
+        for (topic, broker) in chosen.into_iter().flat_map(|t| (0..n).map(move |b| (t, b))) {
+            meter.weigh_leaders(topic, broker, 1);
         }
         meter
     }
@@ -453,10 +456,16 @@ impl Chosen {
 
     /// How many leaders of a topic a broker lacks.
     pub(crate) fn missing(&self, cluster: &Cluster, topic: usize, broker: usize) -> u32 {
+        self.missing_with(cluster, topic, broker, 0)
+    }
+
+    /// The same if it led so many more, or fewer.
+    pub(crate) fn missing_with(&self, cluster: &Cluster, topic: usize, broker: usize, more: i32) -> u32 {
         let known = &cluster.brokers[broker];
         match self.row[topic] {
             Some(row) if known.alive && known.takes_replicas && known.takes_leadership => {
-                cluster.required_leaders[topic].saturating_sub(self.held[row * self.brokers + broker])
+                let held = self.held[row * self.brokers + broker].saturating_add_signed(more);
+                cluster.required_leaders[topic].saturating_sub(held)
             }
             _ => 0,
         }
@@ -479,8 +488,22 @@ impl Chosen {
 
 /// Racks over which replicas can be spread: those with a broker that may take some.
 pub(crate) fn open_racks(cluster: &Cluster) -> u32 {
-    let takes = cluster.brokers.iter().filter(|broker| broker.alive && broker.takes_replicas);
-    let mut racks: Vec<u32> = takes.map(|broker| broker.rack).collect();
+    racks(cluster.brokers.iter().filter(|broker| broker.alive && broker.takes_replicas))
+}
+
+/// Racks with a broker that lives.
+pub(crate) fn living_racks(cluster: &Cluster) -> u32 {
+    racks(cluster.brokers.iter().filter(|broker| broker.alive))
+}
+
+/// The most replicas of a partition that is not frozen.
+pub(crate) fn widest(cluster: &Cluster) -> u32 {
+    let thawed = (0..cluster.partitions()).filter(|partition| !cluster.frozen(*partition));
+    thawed.map(|partition| cluster.row(partition).len()).max().unwrap_or(0) as u32
+}
+
+fn racks<'a>(brokers: impl Iterator<Item = &'a Broker>) -> u32 {
+    let mut racks: Vec<u32> = brokers.map(|broker| broker.rack).collect();
     racks.sort_unstable();
     racks.dedup();
     racks.len() as u32

@@ -2,6 +2,7 @@
 
 use super::bands::{COUNT, FIGURES, Figures, LEADER_IN, LEADERS, POTENTIAL};
 use super::state::State;
+use super::watch::{Progress, Stage};
 
 /// Replicas looked at before the sample is widened.
 const SAMPLE: usize = 6;
@@ -14,6 +15,8 @@ const PAIRS: usize = 1 << 14;
 
 /// More brokers than this are not all looked at each time.
 const MANY: usize = 256;
+/// How far it is is told after so many steps.
+const TOLD: usize = 1024;
 /// So many brokers are asked for a replica at first.
 const DONORS: usize = 32;
 
@@ -66,7 +69,13 @@ pub(crate) fn mend(state: &mut State<'_>, dice: &mut Dice, steps: usize) -> bool
     let mut offers = Vec::new();
     // A sample that holds everything need not be widened.
     let widest = state.on.iter().map(Vec::len).max().map_or(0, |longest| (16 * longest).clamp(WIDE, WIDEST));
-    for _ in 0..steps {
+    let bad = |state: &State<'_>| (0..n).filter(|broker| is_bad(state, *broker)).count();
+    let all = bad(state);
+    for step in 0..steps {
+        if step.is_multiple_of(TOLD) {
+            let done = all.saturating_sub(bad(state));
+            (state.watch)(Progress { stage: Stage::Mending, done, of: all });
+        }
         let worst = worst(state, &width, widest);
         let Some(worst) = worst else { break };
         match best_step(state, dice, worst, width[worst], &mut offers) {

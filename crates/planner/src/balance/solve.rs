@@ -1,7 +1,7 @@
 //! From a cluster to a plan.
 
-use super::arrive::arrive;
-use super::bands::overflow;
+use super::arrive::{arrive, spill};
+use super::bands::unavoidable;
 use super::bound::fewest_moves;
 use super::cluster::Cluster;
 use super::depart::depart;
@@ -14,9 +14,10 @@ use super::reason::Reason;
 use super::refine::refine;
 use super::score::{Meter, Score, acceptable};
 use super::search::{Dice, mend};
-use super::state::State;
+use super::state::{Brokers, State};
 use super::stuck::{Stuck, stuck};
 use super::unmet::{Unmet, unmet};
+use super::watch::{NOBODY, Progress};
 
 /// How much a plan may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -84,6 +85,11 @@ const ROUNDS: usize = 64;
 
 /// Finds a plan: never worse than what is there, and the same for the same input. A smaller budget gives a prefix.
 pub fn solve(cluster: &Cluster, policy: &Policy, budget: &Budget) -> Plan {
+    solve_watched(cluster, policy, budget, NOBODY)
+}
+
+/// The same, and tells now and then how far it is.
+pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch: &dyn Fn(Progress)) -> Plan {
     let mut best = Meter::new(cluster, policy, cluster.place.clone(), cluster.leaders());
     let before = best.score();
     let mut after = before.clone();
@@ -101,16 +107,19 @@ pub fn solve(cluster: &Cluster, policy: &Policy, budget: &Budget) -> Plan {
             fewest_moves: 0,
         };
     }
-    let start = State::new(cluster, policy, &policy.goals);
+    let start = State::watched(cluster, policy, watch);
     let brokers = start.brokers();
     let fewest_moves = fewest_moves(&start);
     let mut found = next(policy, start);
     for _ in 0..ROUNDS {
         let (place, heirs) = if policy.exchange { found } else { settle(cluster, found.0, found.1) };
-        let meter = Meter::new(cluster, policy, place, heirs);
-        let score = meter.score();
-        let wrong = passes_unasked(cluster, policy, &meter) || passes_to_behind(cluster, &meter);
-        if score >= after || !acceptable(policy, &after, &score) || wrong {
+        let mut meter = Meter::new(cluster, policy, place, heirs);
+        let mut score = meter.score();
+        if score < after && !(acceptable(policy, &after, &score) && keeps_leaders(cluster, policy, &meter)) {
+            meter = part(cluster, policy, &brokers, &before, changes(cluster, &meter));
+            score = meter.score();
+        }
+        if score >= after || !acceptable(policy, &after, &score) {
             break;
         }
         (best, after) = (meter, score);
@@ -118,9 +127,9 @@ pub fn solve(cluster: &Cluster, policy: &Policy, budget: &Budget) -> Plan {
             break;
         }
         let reached = best.cluster();
-        found = next(policy, State::new(&reached, policy, &policy.goals));
+        found = next(policy, State::watched(&reached, policy, watch));
     }
-    let (mut changes, mut reasons) = order(cluster, policy, &brokers, changes(cluster, &best));
+    let (mut changes, mut reasons) = order(cluster, policy, &brokers, changes(cluster, &best), watch);
     let unbounded = best.score();
     let mut postponed = Vec::new();
     if *budget != Budget::default() {
@@ -137,12 +146,12 @@ pub fn solve(cluster: &Cluster, policy: &Policy, budget: &Budget) -> Plan {
 
 /// Searches on from where a state stands.
 fn next(policy: &Policy, start: State<'_>) -> (Vec<u32>, Vec<u32>) {
-    let cluster = start.cluster;
+    let (cluster, watch) = (start.cluster, start.watch);
     if policy.preferences.is_empty() {
         return refine(cluster, policy, attempt(start));
     }
     preferring(cluster, policy, |cluster, policy| {
-        refine(cluster, policy, attempt(State::new(cluster, policy, &policy.goals)))
+        refine(cluster, policy, attempt(State::watched(cluster, policy, watch)))
     })
 }
 
@@ -151,11 +160,14 @@ pub fn judge(cluster: &Cluster, policy: &Policy) -> Score {
     Meter::new(cluster, policy, cluster.place.clone(), cluster.leaders()).score()
 }
 
-/// Whether every goal is met that can be.
+/// Whether every goal is met as far as it can be.
 fn is_settled(cluster: &Cluster, policy: &Policy, score: &Score) -> bool {
     score.offline == 0
         && score.demoted == 0
-        && score.violated().all(|goal| overflow(cluster, policy, goal) > 0)
+        && score
+            .goals
+            .iter()
+            .all(|goal| goal.excess == 0 || goal.excess <= unavoidable(cluster, policy, goal.goal))
 }
 
 /// Searches once: a placement, and the leading replica of each partition.
@@ -174,6 +186,7 @@ fn attempt(mut state: State<'_>) -> (Vec<u32>, Vec<u32>) {
     }
     polish(&mut state, &mut dice);
     keep_racks(&mut state);
+    spill(&mut state);
     prefer_first(&mut state);
     (state.place, state.leader)
 }
@@ -208,36 +221,56 @@ fn settle(cluster: &Cluster, mut place: Vec<u32>, mut leader: Vec<u32>) -> (Vec<
     (place, leader)
 }
 
-/// Whether leadership would pass on where the policy leaves it. Each search keeps to the policy by what it starts from; a
-/// leader that one takes along and another brings to where a follower was has passed on in the end.
-fn passes_unasked(cluster: &Cluster, policy: &Policy, meter: &Meter<'_>) -> bool {
-    if policy.leaders == Leaders::All {
-        return false;
+/// The longest part of what was found that may be done, where not all of it may.
+fn part<'a>(
+    cluster: &'a Cluster,
+    policy: &'a Policy,
+    brokers: &Brokers,
+    before: &Score,
+    mut found: Vec<Change>,
+) -> Meter<'a> {
+    found.retain(|change| {
+        let (partition, new, is) = (change.partition, &change.replicas, change.leader);
+        !passes_unasked(cluster, policy, partition, new, is) && !passes_to_behind(cluster, partition, new, is)
+    });
+    let (found, _) = order(cluster, policy, brokers, found, NOBODY);
+    within(cluster, policy, &Budget::default(), before, found).1
+}
+
+/// Whether leadership passes on only where the policy lets it, and to replicas that are in sync.
+fn keeps_leaders(cluster: &Cluster, policy: &Policy, meter: &Meter<'_>) -> bool {
+    if policy.leaders == Leaders::All && !cluster.any_behind() {
+        return true;
     }
-    (0..cluster.partitions()).any(|partition| {
-        let (old, (new, is)) = (cluster.replicas(partition), meter.list(partition));
-        let (was, leads) = (old[cluster.leader(partition) as usize], new[is as usize]);
-        let led_by = &cluster.brokers[was as usize];
-        let moved = !new.contains(&was);
-        let asked = match policy.leaders {
-            Leaders::ToPlaced => cluster.homeless(cluster.row(partition).start as u32 + is),
-            Leaders::Demoted => !led_by.takes_leadership,
-            Leaders::All | Leaders::Orphaned => false,
-        };
-        let orphan = !led_by.alive || cluster.offline(partition, cluster.leader(partition));
-        was != leads && !orphan && !moved && !asked
+    (0..cluster.partitions()).all(|partition| {
+        let (new, is) = meter.list(partition);
+        !passes_unasked(cluster, policy, partition, new, is) && !passes_to_behind(cluster, partition, new, is)
     })
 }
 
+/// Whether leadership would pass on where the policy leaves it. Each search keeps to the policy by what it starts from; a
+/// leader that one takes along and another brings to where a follower was has passed on in the end.
+fn passes_unasked(cluster: &Cluster, policy: &Policy, partition: u32, new: &[u32], is: u32) -> bool {
+    let old = cluster.replicas(partition);
+    let (was, leads) = (old[cluster.leader(partition) as usize], new[is as usize]);
+    let led_by = &cluster.brokers[was as usize];
+    let moved = !new.contains(&was);
+    let asked = match policy.leaders {
+        Leaders::All => true,
+        Leaders::ToPlaced => cluster.homeless(cluster.row(partition).start as u32 + is),
+        Leaders::Demoted => !led_by.takes_leadership,
+        Leaders::Orphaned => false,
+    };
+    let orphan = !led_by.alive || cluster.offline(partition, cluster.leader(partition));
+    was != leads && !orphan && !moved && !asked
+}
+
 /// Whether leadership would pass to a replica that is not in sync. One that left and came back, round by round, stays for Kafka.
-fn passes_to_behind(cluster: &Cluster, meter: &Meter<'_>) -> bool {
-    cluster.any_behind()
-        && (0..cluster.partitions()).any(|partition| {
-            let (old, (new, is)) = (cluster.replicas(partition), meter.list(partition));
-            let (was, leads) = (old[cluster.leader(partition) as usize], new[is as usize]);
-            let behind = (0..).zip(old).any(|(at, held)| *held == leads && !cluster.in_sync(partition, at));
-            was != leads && behind
-        })
+fn passes_to_behind(cluster: &Cluster, partition: u32, new: &[u32], is: u32) -> bool {
+    let old = cluster.replicas(partition);
+    let (was, leads) = (old[cluster.leader(partition) as usize], new[is as usize]);
+    let behind = |(at, held): (u32, &u32)| *held == leads && !cluster.in_sync(partition, at);
+    was != leads && (0..).zip(old).any(behind)
 }
 
 fn leave_rack(cluster: &Cluster, changes: &[Change]) -> u64 {

@@ -3,7 +3,8 @@
 use super::bands::{Band, Bands, COUNT, FIGURES, Figures, LEADER_IN, LEADERS, POTENTIAL, scale};
 use super::cluster::{CPU, Cluster, DISK, Mark, NETWORK_IN, NETWORK_OUT};
 use super::policy::{Goal, Leaders, MILLION, Moves, Policy, Preference};
-use super::score::{Chosen, open_racks};
+use super::score::{Chosen, living_racks, open_racks, widest};
+use super::watch::Watch;
 
 /// What one topic's replica outside its limits costs: as much as a tenth of a fair share of load.
 const TOPIC: i64 = 1 << 21;
@@ -47,6 +48,8 @@ pub(crate) struct State<'a> {
     leader_in: bool,
     /// Whether replicas rather stay in their racks.
     same_rack: bool,
+    /// Who is told how far the search is.
+    pub(crate) watch: Watch<'a>,
 }
 
 /// How many replicas of a partition may share a rack.
@@ -59,7 +62,9 @@ enum Racks {
 }
 
 impl<'a> State<'a> {
-    pub(crate) fn new(cluster: &'a Cluster, policy: &'a Policy, goals: &[Goal]) -> State<'a> {
+    /// As things stand, for a search of which somebody is told.
+    pub(crate) fn watched(cluster: &'a Cluster, policy: &'a Policy, watch: Watch<'a>) -> State<'a> {
+        let goals = &policy.goals;
         let n = cluster.brokers.len();
         let mut state = State {
             cluster,
@@ -85,10 +90,15 @@ impl<'a> State<'a> {
             on: vec![Vec::new(); n],
             slot: Vec::with_capacity(cluster.place.len()),
             same_rack: policy.prefers(Preference::SameRack),
+            watch,
             leader_in: goals.contains(&Goal::LeaderBytesIn),
             disk_limit: disk_limits(cluster, policy),
             racks: if goals.contains(&Goal::RackAware) {
-                Racks::One
+                match (widest(cluster), living_racks(cluster)) {
+                    // Where racks are too few for the goal, as few as can be share one.
+                    (widest, racks) if widest > racks => Racks::Even(racks.max(1)),
+                    _ => Racks::One,
+                }
             } else if goals.contains(&Goal::RackAwareDistribution) {
                 Racks::Even(open_racks(cluster).max(1))
             } else {
@@ -166,7 +176,11 @@ impl<'a> State<'a> {
 
     /// The brokers as they stand.
     pub(crate) fn brokers(&self) -> Brokers {
+        let cost = |(bands, sum): (&[Band; FIGURES], &Figures)| {
+            std::array::from_fn(|figure| bands[figure].cost(sum[figure]))
+        };
         Brokers {
+            cost: self.bands.of.iter().zip(&self.sum).map(cost).collect(),
             bands: self.bands.of.clone(),
             sum: self.sum.clone(),
             topic: self.topic.clone(),
@@ -235,6 +249,11 @@ impl<'a> State<'a> {
         figures
     }
 
+    /// What leaves a broker with a replica at least. Where leadership may pass on it need not leave with the replica.
+    pub(crate) fn takes_along(&self, replica: u32) -> Figures {
+        if self.policy.leaders == Leaders::Orphaned { self.figures(replica) } else { self.follower(replica) }
+    }
+
     /// What leading adds to a replica's broker.
     pub(crate) fn leadership(&self, replica: u32) -> Figures {
         let partition = self.part[replica as usize] as usize;
@@ -278,11 +297,15 @@ impl<'a> State<'a> {
         if more == 0 {
             return each;
         }
-        let others = row.filter(|other| *other != replica as usize && self.place[*other] != NOWHERE);
-        let mut racks: Vec<u32> = others.map(|other| self.rack(self.place[other])).collect();
-        racks.sort_unstable();
-        let full = racks.chunk_by(|a, b| a == b).filter(|held| held[0] != rack && held.len() as u32 > each);
-        if (full.count() as u32) < more { each + 1 } else { each }
+        let placed = |other: &usize| *other != replica as usize && self.place[*other] != NOWHERE;
+        let in_rack = |other: usize| self.rack(self.place[other]);
+        let others = || row.clone().filter(placed);
+        let held = |rack: u32| others().filter(|other| in_rack(*other) == rack).count() as u32;
+        // Each rack is counted by the first of its replicas.
+        let first =
+            |other: &usize| !others().take_while(|o| o < other).any(|o| in_rack(o) == in_rack(*other));
+        let full = |other: &usize| in_rack(*other) != rack && held(in_rack(*other)) > each;
+        if (others().filter(full).filter(first).count() as u32) < more { each + 1 } else { each }
     }
 
     fn holds(&self, partition: u32, broker: u32) -> bool {
@@ -333,6 +356,16 @@ impl<'a> State<'a> {
     pub(crate) fn has_disk(&self, replica: u32, to: u32) -> bool {
         let load = self.cluster.load[replica as usize][DISK];
         self.sum[to as usize][DISK] + load <= self.disk_limit[to as usize]
+    }
+
+    /// By how much a broker's disk is beyond its hard limit; less than nothing where it has room.
+    pub(crate) fn beyond_disk(&self, broker: u32) -> i64 {
+        self.sum[broker as usize][DISK] - self.disk_limit[broker as usize]
+    }
+
+    /// Whether a living broker's disk is beyond its hard limit.
+    pub(crate) fn lacks_disk(&self, broker: u32) -> bool {
+        self.cluster.brokers[broker as usize].alive && self.beyond_disk(broker) > 0
     }
 
     /// Whether a replica on a living broker may be moved.
@@ -480,6 +513,7 @@ impl<'a> State<'a> {
 /// What brokers carry, and within which bands it should be.
 pub(crate) struct Brokers {
     bands: Vec<[Band; FIGURES]>,
+    cost: Vec<Figures>,
     pub(crate) sum: Vec<Figures>,
     /// Replicas by topic and broker.
     pub(crate) topic: Vec<u32>,
@@ -490,10 +524,9 @@ pub(crate) struct Brokers {
 impl Brokers {
     /// By how much a broker's cost would fall with a change of its figures.
     pub(crate) fn gain(&self, broker: u32, change: &Figures) -> i64 {
-        let (bands, sum) = (&self.bands[broker as usize], &self.sum[broker as usize]);
-        let fall = |figure: usize| {
-            bands[figure].cost(sum[figure]) - bands[figure].cost(sum[figure] + change[figure])
-        };
+        let broker = broker as usize;
+        let (bands, sum, cost) = (&self.bands[broker], &self.sum[broker], &self.cost[broker]);
+        let fall = |figure: usize| cost[figure] - bands[figure].cost(sum[figure] + change[figure]);
         let changed = (0..FIGURES).filter(|figure| change[*figure] != 0);
         changed.map(fall).fold(0, i64::saturating_add)
     }

@@ -130,7 +130,7 @@ fn cluster(recorded: &Value, case: &Value, sets: Option<&Sets>) -> Result<Cluste
             broker: ordinals.get(&replica["broker"].as_i64().unwrap_or(-1)).copied().unwrap_or(u32::MAX),
             load: if position == leader { follows } else { loads(&replica["load"]) },
         };
-        builder.add_partition(&Partition {
+        let ordinal = builder.add_partition(&Partition {
             topic: topics.get(topic).copied().unwrap_or(0),
             replicas: recorded.iter().enumerate().map(replica).collect(),
             leader: leader as u32,
@@ -138,6 +138,9 @@ fn cluster(recorded: &Value, case: &Value, sets: Option<&Sets>) -> Result<Cluste
             leader_network_out: led[2] - follows[2],
             frozen: list(&options["excluded_topics"]).iter().any(|other| other.as_str() == Some(topic)),
         })?;
+        for (position, _) in (0..).zip(recorded).filter(|(_, replica)| replica["offline"] == true) {
+            builder.offline(ordinal, position)?;
+        }
     }
     Ok(builder.build())
 }

@@ -94,7 +94,7 @@ pub(super) fn broker(answer: &Answer, id: i32) -> Result<String, String> {
                 text,
                 "  {} is not met: {}",
                 unmet.goal.name(),
-                obstacle(&answer.named, unmet.obstacle)
+                obstacle(&answer.named, unmet.goal, unmet.obstacle)
             );
         }
     }

@@ -4,14 +4,16 @@ use std::fmt::Write;
 
 use placement::Named;
 use planner::balance::{
-    CPU, Cluster, DISK, Limited, Mark, NETWORK_IN, NETWORK_OUT, Obstacle, Purpose, Reason, Stuck, Unmet,
+    CPU, Cluster, DISK, Goal, Limited, Mark, NETWORK_IN, NETWORK_OUT, Obstacle, Purpose, Reason, Stuck, Unmet,
 };
 use serde_json::{Value, json};
 
 use super::{Answer, Row};
 
+mod amount;
 mod json;
 
+use amount::{amount, bytes, count};
 pub(super) use json::json;
 
 /// Changes that the text shows.
@@ -94,46 +96,40 @@ pub(super) fn share(carried: &Carried, capacity: &[i64; 4], resource: usize) -> 
     (capacity[resource] > 0).then(|| carried.loads[resource] as f64 / capacity[resource] as f64)
 }
 
-fn bytes(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
-    let mut figure = bytes as f64;
-    let mut unit = 0;
-    while figure >= 1000.0 && unit + 1 < UNITS.len() {
-        (figure, unit) = (figure / 1000.0, unit + 1);
-    }
-    if unit == 0 { format!("{bytes} B") } else { format!("{figure:.1} {}", UNITS[unit]) }
-}
-
 /// Why a partition changes.
 pub(super) fn why(row: &Row) -> String {
     let removed = row.removed();
-    let removed = (removed > 0).then(|| format!("{} fewer, as asked for", replicas(removed)));
+    let removed = (removed > 0).then(|| format!("{} fewer, as asked for", count(removed as u128, "replica")));
     removed.into_iter().chain(row.reason.as_ref().map(reason)).collect::<Vec<_>>().join("; ")
-}
-
-fn replicas(count: usize) -> String {
-    format!("{count} replica{}", if count == 1 { "" } else { "s" })
 }
 
 fn reason(reason: &Reason) -> String {
     match reason.purpose {
-        Purpose::Created => {
-            format!("{} more, as asked for", replicas(usize::try_from(reason.gain).unwrap_or(0)))
-        }
+        Purpose::Created => format!("{} more, as asked for", count(gain(reason), "replica")),
         Purpose::Offline => "off a dead or leaving broker".to_owned(),
         Purpose::Demotion => "leadership off a broker that shall not lead".to_owned(),
-        Purpose::Goal(goal) => format!("{}, nearer by {}", goal.name(), reason.gain),
+        Purpose::Goal(goal) => {
+            format!("{}, nearer by {}", goal.name(), amount(goal.counts(), gain(reason)))
+        }
         Purpose::Room => "makes room for other moves".to_owned(),
     }
 }
 
+fn gain(reason: &Reason) -> u128 {
+    u128::from(reason.gain.unsigned_abs())
+}
+
 /// What stands in the way of a goal, by name.
-pub(super) fn obstacle(named: &Named, obstacle: Obstacle) -> String {
+pub(super) fn obstacle(named: &Named, goal: Goal, obstacle: Obstacle) -> String {
     let id = |broker: u32| named.broker_ids.get(broker as usize).copied().unwrap_or(-1);
     let topic = |number: u32| named.topics.get(number as usize).cloned().unwrap_or_default();
     match obstacle {
-        Obstacle::Broker { broker, by } => format!("broker {} stays {by} outside its limits", id(broker)),
+        Obstacle::Broker { broker, by } => {
+            let by = amount(goal.counts(), u128::from(by.unsigned_abs()));
+            format!("broker {} stays {by} outside its limits", id(broker))
+        }
         Obstacle::Topic { topic: number, broker, by } => {
+            let by = amount(goal.counts(), u128::from(by));
             format!("topic {} stays {by} outside its limits on broker {}", topic(number), id(broker))
         }
         Obstacle::Partition { partition } => format!("partition {}", partition_name(named, partition)),
@@ -227,7 +223,13 @@ pub(super) fn text(answer: &Answer) -> String {
         let _ = writeln!(text, "not judged: {}: {why}", goal.name());
     }
     for Unmet { goal, obstacle: why, limited, .. } in &plan.unmet {
-        let _ = writeln!(text, "in the way of {}: {}{}", goal.name(), obstacle(named, *why), kept(*limited));
+        let _ = writeln!(
+            text,
+            "in the way of {}: {}{}",
+            goal.name(),
+            obstacle(named, *goal, *why),
+            kept(*limited)
+        );
     }
     for stuck in plan.stuck.iter().take(SHOWN) {
         let _ = writeln!(text, "{}", stays(named, stuck));

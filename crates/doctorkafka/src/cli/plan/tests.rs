@@ -80,7 +80,7 @@ fn a_plan_is_shown_with_its_goals_brokers_and_changes() {
                3 ░░░░░░░░░░░░░░░░░░░░░░ → ██░░░░░░░░░░░░░░░░░░░░            0 → 1          0 → 1  0/0/0/0 → 2/1/1/10
 
         First what matters most for the bytes it takes:
-          t-2: 1,2 → 3,2, led by 3  (ReplicaDistributionGoal, nearer by 1)
+          t-2: 1,2 → 3,2, led by 3  (ReplicaDistributionGoal, nearer by 1 replica)
     "#]].assert_eq(&plan(&["--goals", "RackAwareGoal,ReplicaDistributionGoal"]).unwrap());
 }
 
@@ -113,7 +113,9 @@ fn questions_that_make_no_sense_are_refused() {
     let own = "relieve has goals of its own: it takes no --goals and no --hard-goals";
     assert_eq!(refused(&["--mode", "relieve", "--goals", "RackAwareGoal"]), own);
     assert_eq!(refused(&["--mode", "replication-factor", "--topics", "x"]), "there is no topic x");
-    assert_eq!(refused(&["--goals", "FancyGoal"]), "there is no goal FancyGoal");
+    let fancy = refused(&["--goals", "FancyGoal"]);
+    assert!(fancy.starts_with("there is no goal \"FancyGoal\": the goals are RackAwareGoal, "), "{fancy}");
+    assert_eq!(refused(&["--goals", "RackAwareGoal,RackAwareGoal"]), "RackAwareGoal is named twice");
     assert_eq!(refused(&["--prefer", "Quickly"]), "there is no preference Quickly");
     assert_eq!(refused(&["--network-in-limit", "0"]), "a limit is more than 0 and below 100 PB/s");
     assert_eq!(
@@ -139,7 +141,7 @@ fn standing_limits_and_preferences_are_chosen_by_name() {
     // Three leaders of 10 KB/s each stand on broker 1: one may stay.
     let limited = json(&["--goals", "RackAwareGoal", "--network-out-limit", "15"]);
     let limit = limited["goals"].as_array().unwrap().iter().find(|g| g["name"] == "NetworkOutboundLimitGoal");
-    assert_eq!(limit.unwrap()["after"], "0", "{limited:#}");
+    assert_eq!(limit.unwrap()["after"], 0.0, "{limited:#}");
     let moves = |arguments: &[&str]| json(arguments)["moves"].as_u64().unwrap();
     assert_eq!(
         moves(&["--goals", "RackAwareGoal", "--network-out-limit", "20", "--prefer", "LeaderElectionFirst"]),
@@ -262,7 +264,7 @@ fn partitions_and_brokers_are_explained() {
 
         t-2 stands on 1 (leads), 2
         it goes to 3, 2, led by 3
-        because: ReplicaDistributionGoal, nearer by 1; it is change 1 of 1
+        because: ReplicaDistributionGoal, nearer by 1 replica; it is change 1 of 1
 
         broker 3
           replicas 0 → 1
@@ -361,7 +363,7 @@ fn a_smaller_replication_factor_is_shown_as_what_it_removes() {
           t-2: 1,2,3 → 1,2  (1 replica fewer, as asked for)
 
         moves 0 created 0 removed 3 before 3
-        {"after":[1,2],"before":[1,2,3],"created":0,"gain":1,"leader":1,"led_by":1,"partition":0,"reason":"removed","removed":1,"topic":"t"}
+        {"after":[1,2],"before":[1,2,3],"created":0,"gain":1.0,"leader":1,"led_by":1,"partition":0,"reason":"removed","removed":1,"topic":"t","unit":"replicas"}
 
         t-0 stands on 1 (leads), 2, 3
         it goes to 1, 2, led by 1
@@ -401,7 +403,7 @@ fn a_larger_replication_factor_is_shown_as_what_it_creates() {
           t-2: 1,2 → 1,2,3  (1 replica more, as asked for)
 
         moves 0 created 3 removed 0 before 0
-        {"after":[1,2,3],"before":[1,2],"created":1,"gain":1,"leader":1,"led_by":1,"partition":0,"reason":"created","removed":0,"topic":"t"}
+        {"after":[1,2,3],"before":[1,2],"created":1,"gain":1.0,"leader":1,"led_by":1,"partition":0,"reason":"created","removed":0,"topic":"t","unit":"replicas"}
 
         t-0 stands on 1 (leads), 2
         it goes to 1, 2, 3, led by 1

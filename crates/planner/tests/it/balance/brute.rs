@@ -90,7 +90,7 @@ fn placements(sketch: &Sketch) -> Vec<Sketch> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_is_better_than_the_plan_and_nothing_moves_fewer_than_the_bound(sketch in sketch(), policy in policy()) {

@@ -1,7 +1,8 @@
 //! Each kind of damage to a plan is seen by the audit, and named.
 
 use planner::balance::{
-    Budget, Change, Cluster, Goal, Leaders, Mark, Moves, Plan, Policy, Violation, audit, solve,
+    Budget, Change, Cluster, Goal, Hindrance, Leaders, Mark, Moves, Obstacle, Plan, Policy, Purpose,
+    Violation, audit, solve,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -39,6 +40,12 @@ impl Patient {
         self.at[1].index(self.cluster.replicas(self.partition()).len())
     }
 
+    /// The place of a change, if there is one.
+    fn a_change(&self) -> Option<usize> {
+        let changes = self.plan.changes.len();
+        (changes > 0).then(|| self.at[0].index(changes))
+    }
+
     /// A broker that holds nothing of the partition, before or after, if one of that sort exists.
     fn other_broker(&mut self, wanted: impl Fn(&Cluster, u32) -> bool) -> Option<u32> {
         let held = self.change().replicas.clone();
@@ -69,7 +76,7 @@ fn takes(cluster: &Cluster, broker: u32) -> bool {
 /// Strikes, and says what must be found; nothing where there is nothing to strike at.
 type Strike = fn(&mut Patient) -> Option<Violation>;
 
-const STRIKES: [(&str, Strike); 21] = [
+const STRIKES: [(&str, Strike); 28] = [
     ("a replica more that leaves its rack", |patient| {
         patient.plan.leave_rack += 1;
         Some(Violation::RacksUntrue)
@@ -220,6 +227,56 @@ const STRIKES: [(&str, Strike); 21] = [
         let silenced = patient.plan.unmet.iter().position(|unmet| unmet.excess > 0)?;
         let goal = patient.plan.unmet.remove(silenced).goal;
         Some(Violation::UnmetUntrue { goal })
+    }),
+    ("a gain too large", |patient| {
+        let at = patient.a_change()?;
+        patient.plan.reasons[at].gain += 1;
+        Some(Violation::ReasonUntrue { partition: patient.plan.changes[at].partition })
+    }),
+    ("another purpose", |patient| {
+        let at = patient.a_change()?;
+        let said = &mut patient.plan.reasons[at].purpose;
+        *said = if *said == Purpose::Room { Purpose::Goal(Goal::RackAware) } else { Purpose::Room };
+        Some(Violation::ReasonUntrue { partition: patient.plan.changes[at].partition })
+    }),
+    ("a change without a reason", |patient| {
+        patient.plan.reasons.pop()?;
+        Some(Violation::Reasons)
+    }),
+    ("an obstacle of another size", |patient| {
+        let at = patient.at[0].index(patient.plan.unmet.len().max(1));
+        let unmet = patient.plan.unmet.get_mut(at)?;
+        match &mut unmet.obstacle {
+            Obstacle::Racks { has, .. } => *has = has.wrapping_sub(1),
+            Obstacle::Brokers { more } => *more += 1,
+            Obstacle::Partitions { needs, .. } => *needs += 1,
+            Obstacle::Broker { by, .. } => *by += 1,
+            Obstacle::Topic { by, .. } => *by += 1,
+            _ => return None,
+        }
+        Some(Violation::UnmetUntrue { goal: unmet.goal })
+    }),
+    ("a proof where there is none", |patient| {
+        let unmet = patient.plan.unmet.iter_mut().find(|unmet| !unmet.obstacle.is_proof())?;
+        let takes = |broker: &planner::balance::Broker| broker.alive && broker.takes_replicas;
+        if !patient.cluster.brokers().iter().any(takes) {
+            return None;
+        }
+        unmet.obstacle = Obstacle::NothingTakesReplicas;
+        Some(Violation::UnmetUntrue { goal: unmet.goal })
+    }),
+    ("a distance that is less", |patient| {
+        let unmet = patient.plan.unmet.iter_mut().find(|unmet| unmet.excess > 0)?;
+        unmet.excess -= 1;
+        Some(Violation::UnmetUntrue { goal: unmet.goal })
+    }),
+    ("a hindrance that is none", |patient| {
+        let stuck = patient.plan.stuck.first_mut()?;
+        stuck.why = match stuck.why {
+            Hindrance::Budget => Hindrance::NoHeir,
+            _ => Hindrance::Budget,
+        };
+        Some(Violation::StuckUntrue)
     }),
     ("a replica forgotten on a dead broker", |patient| {
         patient.plan.after.offline = patient.plan.after.offline.wrapping_sub(1);

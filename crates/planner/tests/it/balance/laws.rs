@@ -1,6 +1,8 @@
+use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::thread;
 
-use planner::balance::{Budget, Cluster, Goal, Plan, Policy, audit, solve};
+use planner::balance::{Budget, Cluster, Goal, Plan, Policy, audit, solve, solve_watched};
 use proptest::prelude::*;
 
 use super::clusters::{Sketch, narrow_policy, policy, sketch};
@@ -51,8 +53,15 @@ proptest! {
     }
 
     #[test]
-    fn equal_clusters_get_equal_plans(sketch in sketch(), policy in narrow_policy()) {
-        prop_assert_eq!(whole(&sketch.cluster(), &policy), whole(&sketch.cluster(), &policy));
+    fn equal_clusters_get_equal_plans_on_every_thread_and_whoever_watches(sketch in sketch(), policy in narrow_policy()) {
+        let (cluster, told) = (sketch.cluster(), Cell::new(0));
+        let alone = solve_watched(&cluster, &policy, &Budget::default(), &|_| told.set(told.get() + 1));
+        let together: Vec<Plan> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..3).map(|_| scope.spawn(|| whole(&cluster, &policy))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        prop_assert!(together.iter().all(|plan| *plan == alone));
+        prop_assert!(alone.changes.is_empty() || told.get() > 0);
     }
 
     #[test]

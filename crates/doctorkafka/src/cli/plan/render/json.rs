@@ -1,5 +1,8 @@
 //! A plan as JSON.
 
+use planner::balance::Counted;
+
+use super::amount::{of_files, unit};
 use super::*;
 
 /// The plan for scripts.
@@ -23,6 +26,7 @@ pub(in crate::cli::plan) fn json(answer: &Answer) -> String {
             .map(|(goal, why)| json!({"goal": goal.name(), "why": why}))
             .collect::<Vec<_>>(),
         "unmet": unmet(answer),
+        "lacks": lacks(answer),
         "demoted_before": plan.before.demoted,
         "demoted_after": plan.after.demoted,
         "stuck": plan
@@ -49,8 +53,9 @@ fn goals(answer: &Answer) -> Vec<Value> {
         json!({
             "name": before.goal.name(),
             "hard": before.hard,
-            "before": before.excess.to_string(),
-            "after": after.excess.to_string(),
+            "before": of_files(before.goal.counts(), before.excess),
+            "after": of_files(after.goal.counts(), after.excess),
+            "unit": unit(before.goal.counts()),
         })
     });
     goals.collect()
@@ -58,23 +63,47 @@ fn goals(answer: &Answer) -> Vec<Value> {
 
 fn unmet(answer: &Answer) -> Vec<Value> {
     let unmet = answer.plan.unmet.iter().map(|unmet| {
+        let counted = unmet.goal.counts();
         json!({
             "goal": unmet.goal.name(),
-            "excess": unmet.excess.to_string(),
-            "obstacle": obstacle(&answer.named, unmet.obstacle),
+            "excess": of_files(counted, unmet.excess),
+            "unit": unit(counted),
+            "obstacle": obstacle(&answer.named, unmet.goal, unmet.obstacle),
             "proven": unmet.obstacle.is_proof(),
+            "by": match unmet.obstacle {
+                Obstacle::Broker { by, .. } => json!(of_files(counted, u128::from(by.unsigned_abs()))),
+                Obstacle::Topic { by, .. } => json!(by),
+                _ => Value::Null,
+            },
             "limited_by": unmet.limited.map(|limited| match limited {
                 Limited::Budget => "budget",
                 Limited::Mode => "mode",
             }),
-            "brokers_more": match unmet.obstacle { Obstacle::Brokers { more } => json!(more), _ => Value::Null },
-            "racks_more": match unmet.obstacle {
-                Obstacle::Racks { has, needs } => json!(needs.saturating_sub(has)),
-                _ => Value::Null,
-            },
+            "brokers_more": more(unmet.obstacle).0,
+            "racks_more": more(unmet.obstacle).1,
+            "partitions_more": more(unmet.obstacle).2,
         })
     });
     unmet.collect()
+}
+
+/// How many brokers, racks and partitions of a topic are wanting, where it can be said.
+fn more(obstacle: Obstacle) -> (Option<u64>, Option<u32>, Option<u64>) {
+    match obstacle {
+        Obstacle::Brokers { more } => (Some(more), None, None),
+        Obstacle::Racks { has, needs } => (None, Some(needs.saturating_sub(has)), None),
+        Obstacle::Partitions { has, needs, .. } => (None, None, Some(needs.saturating_sub(has))),
+        _ => (None, None, None),
+    }
+}
+
+/// What the cluster lacks for all goals together: no more than what the goal lacks that lacks most.
+fn lacks(answer: &Answer) -> Value {
+    let all = || answer.plan.unmet.iter().map(|unmet| more(unmet.obstacle));
+    json!({
+        "brokers": all().filter_map(|more| more.0).max().unwrap_or(0),
+        "racks": all().filter_map(|more| more.1).max().unwrap_or(0),
+    })
 }
 
 fn changes(answer: &Answer) -> Vec<Value> {
@@ -95,12 +124,24 @@ fn changes(answer: &Answer) -> Vec<Value> {
                 Purpose::Goal(goal) => goal.name(),
                 Purpose::Room => "room",
             }),
-            "gain": row.reason.map_or(row.removed() as i64, |why| why.gain),
+            "gain": gained(row).0,
+            "unit": gained(row).1,
             "created": row.created(),
             "removed": row.removed(),
         })
     });
     changes.collect()
+}
+
+/// What a change gains for its reason, and in which unit.
+fn gained(row: &Row) -> (f64, &'static str) {
+    let Some(why) = row.reason else { return (row.removed() as f64, unit(Counted::Replicas)) };
+    let counted = match why.purpose {
+        Purpose::Goal(goal) => goal.counts(),
+        Purpose::Offline | Purpose::Created | Purpose::Room => Counted::Replicas,
+        Purpose::Demotion => Counted::Leaders,
+    };
+    (of_files(counted, u128::from(why.gain.unsigned_abs())), unit(counted))
 }
 
 fn brokers(answer: &Answer) -> Vec<Value> {

@@ -1,0 +1,92 @@
+//! Plans for generated clusters of kinds that go wrong: unequal brokers, dead brokers, a dead rack.
+//! `cargo run --release -p placement --example kinds`.
+#![allow(clippy::unwrap_used, reason = "an example fails by panicking")]
+
+mod common;
+
+use placement::{Shape, generate};
+use planner::balance::{Broker, Budget, Cluster, Mode, Partition, Policy, Replica, audit, solve};
+
+use common::{cpu_seconds, describe};
+
+/// What becomes of the broker of an ordinal.
+type Alter = fn(u32, &mut Broker);
+
+const EVEN: Shape =
+    Shape { brokers: 40, racks: 10, topics: 3_000, replicas: 50_000, factor: 3, skew: 0.0, seed: 21 };
+const KINDS: [(&str, Shape, Alter); 5] = [
+    ("40 brokers, linear skew", Shape { skew: 1.2, seed: 22, ..EVEN }, |_, _| {}),
+    ("40 brokers, 5 dead", EVEN, |at, broker| dies(at.is_multiple_of(8), broker)),
+    (
+        "60 brokers, exponential skew, capacity × 1, 1, 1.5, 0.75",
+        Shape { brokers: 60, racks: 12, topics: 3_600, replicas: 90_000, skew: 2.4, seed: 23, ..EVEN },
+        unequal,
+    ),
+    ("40 brokers, the same, 5 dead", Shape { skew: 2.4, seed: 24, ..EVEN }, |at, broker| {
+        unequal(at, broker);
+        dies(at.is_multiple_of(8), broker);
+    }),
+    (
+        "120 brokers in 3 racks, one rack dead",
+        Shape { brokers: 120, racks: 3, topics: 4_500, replicas: 150_000, seed: 25, ..EVEN },
+        |at, broker| {
+            broker.capacity = broker.capacity.map(|capacity| capacity * 3 / 2);
+            dies(at.is_multiple_of(3), broker);
+        },
+    ),
+];
+
+fn unequal(at: u32, broker: &mut Broker) {
+    let percent = [100, 100, 150, 75][at as usize % 4];
+    broker.capacity = broker.capacity.map(|capacity| capacity * percent / 100);
+}
+
+fn dies(dead: bool, broker: &mut Broker) {
+    if dead {
+        (broker.alive, broker.takes_replicas, broker.takes_leadership) = (false, false, false);
+    }
+}
+
+/// The cluster with other brokers.
+fn altered(cluster: &Cluster, alter: Alter) -> Cluster {
+    let mut builder = Cluster::builder(cluster.topics());
+    for (at, broker) in (0..).zip(cluster.brokers()) {
+        let mut broker = *broker;
+        alter(at, &mut broker);
+        builder.add_broker(&broker).unwrap();
+    }
+    for partition in 0..cluster.partitions() {
+        let share = cluster.leader_share(partition);
+        let replicas = cluster.replicas(partition).iter().zip(cluster.loads(partition));
+        builder
+            .add_partition(&Partition {
+                topic: cluster.topic(partition),
+                replicas: replicas.map(|(broker, load)| Replica { broker: *broker, load: *load }).collect(),
+                leader: cluster.leader(partition),
+                leader_cpu: share[0],
+                leader_network_out: share[2],
+                frozen: false,
+            })
+            .unwrap();
+    }
+    builder.build()
+}
+
+fn main() {
+    for (name, shape, alter) in KINDS {
+        let cluster = altered(&generate(&shape).unwrap(), alter);
+        for mode in [Mode::Balance, Mode::Heal] {
+            let (cluster, policy) = mode.prepare(&cluster, &Policy::default());
+            let start = cpu_seconds();
+            let plan = solve(&cluster, &policy, &Budget::default());
+            let took = cpu_seconds() - start;
+            audit(&cluster, &policy, &Budget::default(), &plan).unwrap();
+            println!(
+                "{name}, {mode:?}: {took:.3} CPU s, {}, offline {} → {}",
+                describe(&cluster, &plan),
+                plan.before.offline,
+                plan.after.offline
+            );
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Within which limits goals want the figures of brokers, as the auditor reads their definitions.
+
+use super::figures::{Carried, Placement};
+use crate::balance::cluster::{CPU, DISK, NETWORK_IN, NETWORK_OUT};
+use crate::balance::policy::{Goal, Policy};
+
+pub(super) const ONE: i128 = 1_000_000;
+
+/// A figure of a broker.
+#[derive(Debug, Clone, Copy)]
+enum Figure {
+    Load(usize),
+    Replicas,
+    Leaders,
+    LedIn,
+    IfItLedAll,
+}
+
+/// What a goal wants of one figure of every broker.
+pub(super) struct Judged {
+    figure: Figure,
+    /// The least and the most, by broker; nothing where the goal does not judge the broker.
+    limits: Vec<Option<(Option<i128>, i128)>>,
+}
+
+impl Judged {
+    /// By how much a broker is outside with what it carries.
+    pub(super) fn outside(&self, broker: usize, carried: &Carried) -> u128 {
+        let Some((least, most)) = self.limits[broker] else { return 0 };
+        let figure = match self.figure {
+            Figure::Load(resource) => carried.loads[resource],
+            Figure::Replicas => carried.replicas,
+            Figure::Leaders => carried.leaders,
+            Figure::LedIn => carried.led_in,
+            Figure::IfItLedAll => carried.if_it_led_all,
+        };
+        over(figure - most) + least.map_or(0, |least| over(least - figure))
+    }
+}
+
+/// What is beyond, if anything is.
+pub(super) fn over(beyond: i128) -> u128 {
+    beyond.max(0).unsigned_abs()
+}
+
+/// Nine tenths of what a threshold is above one, in millionths.
+pub(super) fn margin(threshold: i64) -> i128 {
+    let above = i128::from(threshold) - ONE;
+    if above <= 0 { 0 } else { above * 9 / 10 }
+}
+
+/// What a goal wants, if it is about one figure of brokers. Nothing also where it judges nobody.
+pub(super) fn judged(placement: &Placement<'_>, policy: &Policy, goal: Goal) -> Option<Judged> {
+    let same = |figure, most: i64| each(placement, figure, |_| (None, i128::from(most)));
+    let capped =
+        |figure, resource| each(placement, figure, |b| (None, capped(placement, policy, b, resource)));
+    match goal {
+        Goal::DiskCapacity => Some(capped(Figure::Load(DISK), DISK)),
+        Goal::NetworkInCapacity => Some(capped(Figure::Load(NETWORK_IN), NETWORK_IN)),
+        Goal::NetworkOutCapacity => Some(capped(Figure::Load(NETWORK_OUT), NETWORK_OUT)),
+        Goal::CpuCapacity => Some(capped(Figure::Load(CPU), CPU)),
+        Goal::PotentialNetworkOut => Some(capped(Figure::IfItLedAll, NETWORK_OUT)),
+        Goal::NetworkInLimit => Some(same(Figure::Load(NETWORK_IN), policy.network_limit[0])),
+        Goal::NetworkOutLimit => Some(same(Figure::Load(NETWORK_OUT), policy.network_limit[1])),
+        Goal::ReplicaCapacity => Some(same(Figure::Replicas, policy.max_replicas)),
+        Goal::DiskDistribution => shares(placement, policy, DISK),
+        Goal::NetworkInDistribution => shares(placement, policy, NETWORK_IN),
+        Goal::NetworkOutDistribution => shares(placement, policy, NETWORK_OUT),
+        Goal::CpuDistribution => shares(placement, policy, CPU),
+        Goal::ReplicaDistribution => {
+            let all = placement.lists().map(|(_, (brokers, _))| brokers.len()).sum();
+            counts(placement, Figure::Replicas, all, policy.replica_balance)
+        }
+        Goal::LeaderDistribution => {
+            counts(placement, Figure::Leaders, placement.lists().count(), policy.leader_balance)
+        }
+        Goal::LeaderBytesIn => {
+            let (mut sum, mut brokers) = (0, 0);
+            for broker in placement.alive() {
+                sum += placement.carried(broker).led_in;
+                brokers += 1;
+            }
+            let limit = sum * i128::from(policy.balance[NETWORK_IN]) / (brokers.max(1) * ONE);
+            // This goal alone judges brokers that are not alive, too.
+            let limits = vec![Some((None, limit)); placement.cluster().brokers().len()];
+            Some(Judged { figure: Figure::LedIn, limits })
+        }
+        Goal::BrokerSetAware
+        | Goal::RackAware
+        | Goal::RackAwareDistribution
+        | Goal::MinTopicLeaders
+        | Goal::TopicDistribution
+        | Goal::PreferredLeader => None,
+    }
+}
+
+/// The limits of brokers that are alive.
+fn each(placement: &Placement<'_>, figure: Figure, of: impl Fn(usize) -> (Option<i128>, i128)) -> Judged {
+    let mut limits = vec![None; placement.cluster().brokers().len()];
+    for broker in placement.alive() {
+        limits[broker] = Some(of(broker));
+    }
+    Judged { figure, limits }
+}
+
+/// What a broker may carry of a resource.
+pub(super) fn capped(placement: &Placement<'_>, policy: &Policy, broker: usize, resource: usize) -> i128 {
+    let capacity = i128::from(placement.cluster().brokers()[broker].capacity[resource]);
+    capacity * i128::from(policy.capacity[resource]) / ONE
+}
+
+fn shares(placement: &Placement<'_>, policy: &Policy, resource: usize) -> Option<Judged> {
+    let capacity = |broker: usize| i128::from(placement.cluster().brokers()[broker].capacity[resource]);
+    let all: i128 = placement.alive().map(capacity).sum();
+    let used: i128 = placement.all().map(|carried| carried.loads[resource]).sum();
+    if all == 0 || used * ONE <= all * i128::from(policy.low_utilization[resource]) {
+        return None;
+    }
+    let reach = margin(policy.balance[resource]);
+    Some(each(placement, Figure::Load(resource), |broker| {
+        let fair = capacity(broker) * used / all;
+        (Some(fair * (ONE - reach).max(0) / ONE), fair * (ONE + reach) / ONE)
+    }))
+}
+
+fn counts(placement: &Placement<'_>, figure: Figure, all: usize, threshold: i64) -> Option<Judged> {
+    let (all, brokers) = (all as i128, placement.alive().count() as i128);
+    if brokers == 0 {
+        return None;
+    }
+    let reach = margin(threshold);
+    let low = all * (ONE - reach).max(0) / (brokers * ONE);
+    let high = (all * (ONE + reach) + brokers * ONE - 1) / (brokers * ONE);
+    Some(each(placement, figure, |_| (Some(low), high)))
+}

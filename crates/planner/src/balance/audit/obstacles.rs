@@ -1,0 +1,163 @@
+//! Whether what is said to stand in the way of goals, and of partitions, does.
+
+use std::collections::BTreeSet;
+
+use super::Violation;
+use super::figures::{Placement, Topics, lacks_leaders, led, potential_beyond, stuck, wrong};
+use super::limits::{capped, judged, over};
+use crate::balance::cluster::{Broker, Cluster};
+use crate::balance::policy::{Goal, Moves, Policy};
+use crate::balance::score::Score;
+use crate::balance::solve::Plan;
+use crate::balance::stuck::{Hindrance, Stuck};
+use crate::balance::unmet::{Obstacle, Unmet};
+
+/// Checks what a plan says of goals that it leaves: none is passed over, and what stands in the way is true.
+pub(super) fn check(
+    after: &Placement<'_>,
+    policy: &Policy,
+    plan: &Plan,
+    score: &Score,
+    found: &mut Vec<Violation>,
+) {
+    for distance in &score.goals {
+        let mut said = plan.unmet.iter().filter(|unmet| unmet.goal == distance.goal);
+        let (first, second) = (said.next(), said.next());
+        let silent = first.is_none() && distance.excess > 0;
+        let untrue = |unmet: &Unmet| unmet.excess != distance.excess || !stands(after, policy, unmet);
+        if silent || second.is_some() || first.is_some_and(untrue) {
+            found.push(Violation::UnmetUntrue { goal: distance.goal });
+        }
+    }
+    let said: Vec<(u32, u32)> = plan.stuck.iter().map(|stuck| (stuck.partition, stuck.offline)).collect();
+    let holds = |stuck: &Stuck| hinders(after, policy, plan, stuck);
+    if said != self::stuck(after, policy) || !plan.stuck.iter().all(holds) {
+        found.push(Violation::StuckUntrue);
+    }
+}
+
+fn takers(cluster: &Cluster) -> impl Iterator<Item = &Broker> {
+    cluster.brokers().iter().filter(|broker| broker.alive && broker.takes_replicas)
+}
+
+/// Whether an obstacle is there, and as large as it says.
+fn stands(after: &Placement<'_>, policy: &Policy, unmet: &Unmet) -> bool {
+    let (cluster, goal) = (after.cluster(), unmet.goal);
+    match unmet.obstacle {
+        Obstacle::NothingTakesReplicas => takers(cluster).next().is_none(),
+        Obstacle::NoCapacity => goal.resource().is_some_and(|resource| {
+            after.alive().any(|broker| cluster.brokers()[broker].capacity[resource] == 0)
+        }),
+        Obstacle::Racks { has, needs } => {
+            let racks: BTreeSet<u32> = after.alive().map(|b| cluster.brokers()[b].rack).collect();
+            let thawed = after.lists().filter(|(partition, _)| !cluster.frozen(*partition));
+            let largest = thawed.map(|(_, (list, _))| list.len()).max().unwrap_or(0);
+            goal == Goal::RackAware && (racks.len(), largest) == (has as usize, needs as usize) && needs > has
+        }
+        Obstacle::Brokers { more } => lacks_brokers(after, policy, goal, more),
+        Obstacle::Partitions { topic, has, needs } => {
+            let own = after.lists().filter(|(partition, _)| cluster.topic(*partition) == topic).count();
+            let able = takers(cluster).filter(|broker| broker.takes_leadership).count() as u64;
+            goal == Goal::MinTopicLeaders
+                && (own as u64, able * u64::from(cluster.required_leaders(topic))) == (has, needs)
+                && has < needs
+        }
+        Obstacle::FrozenTopic { topic } => {
+            let own = |partition: &u32| cluster.topic(*partition) == topic;
+            goal == Goal::MinTopicLeaders
+                && cluster.required_leaders(topic) > 0
+                && (0..cluster.partitions()).filter(own).any(|partition| cluster.frozen(partition))
+        }
+        Obstacle::Broker { broker, by } => {
+            let outside = |judged: super::limits::Judged| {
+                judged.outside(broker as usize, after.carried(broker as usize))
+            };
+            by > 0 && judged(after, policy, goal).map(outside) == Some(over(i128::from(by)))
+        }
+        Obstacle::Topic { topic, broker, by } => {
+            let outside = match goal {
+                Goal::TopicDistribution => {
+                    let topics = Topics::of(after, policy);
+                    topics.outside(topic, broker, topics.held(topic, broker))
+                }
+                _ => {
+                    let leads = led(after).get(&(topic, broker)).copied().unwrap_or(0);
+                    lacks_leaders(cluster, topic, broker, leads)
+                }
+            };
+            by > 0 && outside == u128::from(by)
+        }
+        Obstacle::Partition { partition } => {
+            after.lists().nth(partition as usize).is_some_and(|(_, list)| {
+                !cluster.frozen(partition) && wrong(after, goal, partition, &list.0, list.1) > 0
+            })
+        }
+    }
+}
+
+/// Whether so many brokers more would do, and one fewer would not. Which part of a unit was rounded away is left open.
+fn lacks_brokers(after: &Placement<'_>, policy: &Policy, goal: Goal, more: u64) -> bool {
+    let cluster = after.cluster();
+    let count = takers(cluster).count() as i128;
+    let (lacks, each) = match goal {
+        Goal::ReplicaCapacity => {
+            let all: i128 = after.lists().map(|(_, (list, _))| list.len() as i128).sum();
+            let most = i128::from(policy.max_replicas).max(1);
+            (all - count * most, most)
+        }
+        Goal::NetworkInLimit | Goal::NetworkOutLimit => {
+            let at = usize::from(goal == Goal::NetworkOutLimit);
+            let most = i128::from(policy.network_limit[at]).max(1);
+            let resource = goal.resource().unwrap_or(0);
+            let all: i128 = i128::from(cluster.total()[resource]);
+            (all - count * most, most)
+        }
+        _ => {
+            let Some(resource) = goal.resource() else { return false };
+            let living = after.alive().count().max(1) as i128;
+            let room = |broker: usize| capped(after, policy, broker, resource);
+            let lacks = if goal == Goal::PotentialNetworkOut {
+                potential_beyond(after, policy) as i128
+            } else {
+                let open = after.alive().filter(|broker| cluster.brokers()[*broker].takes_replicas);
+                i128::from(cluster.total()[resource]) - open.map(room).sum::<i128>()
+            };
+            (lacks, after.alive().map(room).sum::<i128>() / living)
+        }
+    };
+    let more = i128::from(more);
+    more > 0 && lacks > 0 && lacks <= more * (each + 1) && lacks > (more - 1) * each
+}
+
+/// Whether what is said to keep a partition as it is does so.
+fn hinders(after: &Placement<'_>, policy: &Policy, plan: &Plan, stuck: &Stuck) -> bool {
+    let (cluster, partition) = (after.cluster(), stuck.partition);
+    let Some((_, (list, _))) = after.lists().nth(partition as usize) else { return false };
+    let set = cluster.bound_set(cluster.topic(partition));
+    let free = |(ordinal, broker): (u32, &Broker)| {
+        let belongs = set.is_none() || broker.set == set;
+        let holds = list.contains(&ordinal) || cluster.replicas(partition).contains(&ordinal);
+        broker.alive && broker.takes_replicas && belongs && !holds
+    };
+    let has_place = || (0..).zip(cluster.brokers()).any(free);
+    match stuck.why {
+        Hindrance::Locked(lock) => cluster.lock(partition) == Some(lock),
+        Hindrance::Frozen => cluster.frozen(partition),
+        Hindrance::Budget => plan.postponed.contains(&partition),
+        Hindrance::Mode => policy.moves == Moves::Nothing && stuck.offline > 0,
+        Hindrance::NoBroker => stuck.offline > 0 && !has_place(),
+        Hindrance::NoRoom => stuck.offline > 0 && has_place(),
+        Hindrance::NoHeir => stuck.offline == 0 && !has_heir(cluster, partition, list),
+    }
+}
+
+/// Whether a replica could be given leadership at once. Where a topic must have leaders on some brokers, more than that decides.
+fn has_heir(cluster: &Cluster, partition: u32, list: &[u32]) -> bool {
+    let old = cluster.replicas(partition);
+    let able = |(position, ordinal): (usize, &u32)| {
+        let broker = &cluster.brokers()[*ordinal as usize];
+        let stays = old[position] == *ordinal;
+        broker.alive && broker.takes_leadership && stays && cluster.in_sync(partition, position as u32)
+    };
+    cluster.required_leaders(cluster.topic(partition)) == 0 && list.iter().enumerate().any(able)
+}
