@@ -93,6 +93,19 @@ fn acts(account: &str) -> usize {
 }
 
 #[test]
+fn the_host_of_a_dead_broker_is_replaced_where_that_is_wanted() {
+    let operator = operators::broker_replacement::Config { without_agents: true, ..Default::default() };
+    let mut config = DriverConfig { replacement: Some(operator), ..config() };
+    config.guard.on_dead_broker = control::OnDeadBroker::ReplaceFirst;
+    let mut site = Site::with(SIX, Settings::default(), &config);
+    let before = site.partitions();
+    let account = site.run("at 10s kill b3", 600);
+    assert!(account.contains("replace_instance [broker 3] the host of broker 3 is another"), "{account}");
+    assert!(!account.contains("submitting"), "{account}");
+    assert_eq!((site.driver.take_wrongs(), site.partitions()), (Vec::<String>::new(), before));
+}
+
+#[test]
 fn an_order_of_which_nothing_was_heard_for_a_crash_is_given_again() {
     let mut site = Site::new(SIX);
     site.run("", 20);

@@ -260,6 +260,22 @@ const MUTATIONS: &[Mutation] = &[
         )],
     },
     Mutation {
+        name: "a host is replaced that may hold the last copy",
+        // Nor is one replaced that somebody counts in sync.
+        edits: &[
+            (
+                "operators/broker_replacement/checks.rs",
+                "        (!last.is_empty()).then(|| {",
+                "        (!last.is_empty() && !BUG).then(|| {",
+            ),
+            (
+                "operators/broker_replacement/checks.rs",
+                "self.partitions().find(|(_, p)| counts(p))?;",
+                "self.partitions().find(|(_, p)| counts(p) && !BUG)?;",
+            ),
+        ],
+    },
+    Mutation {
         name: "another cluster is taken for the one remembered",
         edits: &[("step.rs", "    if seen == remembered {", "    if seen == remembered || BUG {")],
     },

@@ -10,8 +10,8 @@ use control::effect::Contribution;
 use control::state::NamedValue;
 use control::votes::{self, View};
 use control::{
-    Disks, Finding, KnownBrokers, Liveness, Now, OngoingReassignments, Probe, Probes, Severity, State,
-    Target, Tick, Topics, is_something_going_on,
+    Disks, Finding, KnownBrokers, Liveness, Now, OngoingReassignments, Probe, Probes, QuorumVoters, Severity,
+    State, Target, Tick, Topics, is_something_going_on,
 };
 
 use super::reports::Reports;
@@ -42,6 +42,8 @@ pub(super) struct Eyes {
     ongoing: Seen<OngoingReassignments>,
     disks: Seen<Disks>,
     probes: Seen<Probes>,
+    /// Nobody: the controllers are processes of their own.
+    voters: Seen<QuorumVoters>,
     reports: Reports,
     topics_due: Moment,
     disks_due: Moment,
@@ -63,6 +65,7 @@ impl Eyes {
             ongoing: None,
             disks: None,
             probes: None,
+            voters: None,
             reports: Reports::default(),
             topics_due: Moment::default(),
             disks_due: Moment::default(),
@@ -95,6 +98,7 @@ impl Eyes {
             seen(self.ongoing.as_ref()),
             seen(self.disks.as_ref()),
             seen(self.probes.as_ref()),
+            seen(self.voters.as_ref()),
             self.reports.attribute(),
         ];
         Contribution { attributes: attributes.into_iter().flatten().collect(), findings }
@@ -196,6 +200,9 @@ impl Eyes {
         let Some((liveness, _)) = &self.liveness else { return };
         let reach = |broker: &Broker| world.reach(Client::Us, &broker.address, LIMIT).ok();
         let reached: Vec<usize> = liveness.live.values().filter_map(reach).collect();
+        if !reached.is_empty() {
+            keep(&mut self.voters, QuorumVoters::default(), tick);
+        }
         keep(&mut self.disks, world.disks_of(&reached), tick);
     }
 

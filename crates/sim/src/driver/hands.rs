@@ -7,14 +7,16 @@ use control::acts::elections::{self, Election};
 use control::acts::moves::{self, Batch, MOST_IN_A_REQUEST};
 use control::acts::throttle::{self, Setting};
 use control::acts::{failed, not_done};
-use control::event::{ElectLeaders, Message, PartitionMove, ReassignResult, ReassignStep, Throttle};
+use control::event::{
+    ElectLeaders, Message, PartitionMove, ReassignResult, ReassignStep, ReplaceInstance, Throttle,
+};
 use control::execution::last_look::WITNESSES;
 use control::{ActError, Done, Event, Memory};
 
 use super::judge::Judge;
 use super::{Between, at_once};
 use crate::access::{Access, SharedWorld, lost};
-use crate::fault::Fault;
+use crate::fault::{Fault, Who};
 use crate::random::Random;
 use crate::time::millis;
 use crate::world::Client;
@@ -23,8 +25,13 @@ use crate::world::Client;
 pub(super) const REASSIGN: &str = "reassign_partitions";
 /// The action that elects leaders.
 pub(super) const ELECT: &str = "elect_leaders";
+/// The action that replaces hosts.
+pub(super) const REPLACE: &str = "replace_instance";
 /// The action that tells people.
 pub(super) const TELL: &str = "tell";
+
+/// How long a broker may take that is asked who lives.
+const ANSWER: Duration = Duration::from_secs(2);
 
 /// Carries acts out.
 pub(super) struct Hands {
@@ -144,6 +151,7 @@ impl Hands {
                     ReassignStep::ClearThrottle(throttle) => self.clear_throttle(throttle),
                 }
             }
+            REPLACE => self.replace(event.payload_as::<ReplaceInstance>().map_err(wrong)?.broker, memory),
             ELECT => self.elect(&event.payload_as::<ElectLeaders>().map_err(wrong)?.partitions),
             _ => Ok(Done { summary: "told".to_owned(), ..Done::default() }),
         }
@@ -223,6 +231,22 @@ impl Hands {
         self.judge.writes();
         let answer = at_once(self.access.elect_preferred(&election.able));
         election.done(&self.answer("electing leaders", answer).map_err(|why| failed(&why))?)
+    }
+
+    /// Another host with empty disks takes the place of a broker's, unless some broker names it among those that live.
+    fn replace(&mut self, id: BrokerId, memory: &Memory) -> Result<Done, ActError> {
+        self.pause();
+        let mut world = self.world.lock();
+        let lives = |at: &cluster::BrokerAddress| {
+            world.live_told_at(Client::Us, at, ANSWER).is_ok_and(|live| live.contains_key(&id))
+        };
+        if world.addresses().iter().any(lives) {
+            let message = format!("broker {id} lives");
+            return Err(ActError { message, maybe_applied: false, retry: false });
+        }
+        self.judge.replaces(&world, memory, id);
+        world.inflict(&Fault::Replace(Who::Broker(id)));
+        Ok(Done { summary: format!("the host of broker {id} is another"), ..Done::default() })
     }
 
     fn set_throttle(&mut self, throttle: &Throttle) -> Result<Done, ActError> {

@@ -152,6 +152,7 @@ impl Judge {
                 }
                 self.step(world, act, &step);
             }
+            (names::REPLACE_INSTANCE, _) => self.begins("a host is replaced", act),
             (names::ELECT_LEADERS, _) => self.begins("leaders are elected", act),
             _ => {}
         }
@@ -292,6 +293,38 @@ impl Judge {
             if before >= least && truth.isr.len() < least {
                 self.wrong(format!("{at} is brought below {least} in-sync replicas: {:?}", truth.isr));
             }
+        }
+    }
+
+    /// Looks at the replacement of a broker's host, which destroys what it has: it must be gone for sure, and others must have
+    /// all of it.
+    pub(super) fn replaces(&mut self, world: &World, memory: &Memory, id: BrokerId) {
+        self.writes();
+        self.brake(world, memory);
+        self.gives_up(world, id, "the host of a broker is replaced");
+        if memory.wishes.broker_maintenance.contains_key(&id) {
+            self.wrong(format!("the host of broker {id} is replaced during its maintenance"));
+        }
+        let others: Vec<BrokerId> = world.live().into_iter().filter(|other| *other != id).collect();
+        let is_last =
+            |at: &TopicPartition| world.is_copy_among(at, &[id]) && !world.is_copy_among(at, &others);
+        if let Some(at) = world.held_by(id).find(is_last) {
+            self.wrong(format!("the last copy of {at} goes with the host of broker {id}"));
+        }
+    }
+
+    /// A broker is given up: it has been away for the grace, and does not answer.
+    fn gives_up(&mut self, world: &World, id: BrokerId, what: &str) {
+        let away = self.away(world, id);
+        if away + METADATA_DELAY < self.grace || away.is_zero() {
+            self.wrong(format!(
+                "{what}: broker {id} was away for {} s of a grace of {} s",
+                away.as_secs(),
+                self.grace.as_secs()
+            ));
+        }
+        if let Some(answers) = world.answers_us_for(id).filter(|time| *time > self.lag) {
+            self.wrong(format!("{what}: broker {id} has answered for {} s", answers.as_secs()));
         }
     }
 

@@ -48,6 +48,8 @@ pub struct DriverConfig {
     pub no_broker_stats: monitors::no_broker_stats::Config,
     /// The operator that heals.
     pub healing: operators::under_replicated_partitions::Config,
+    /// The operator that replaces hosts, where there is one: each host is replaced at once.
+    pub replacement: Option<operators::broker_replacement::Config>,
     /// What the guard allows.
     pub guard: GuardConfig,
     /// Bounds of executions.
@@ -77,6 +79,7 @@ impl Default for DriverConfig {
             dead_brokers: monitors::dead_brokers::Config::default(),
             no_broker_stats: monitors::no_broker_stats::Config::default(),
             healing: operators::under_replicated_partitions::Config::default(),
+            replacement: None,
             guard: GuardConfig::default(),
             limits: ExecutionLimits::default(),
             between: Between::default(),
@@ -189,6 +192,23 @@ fn core(config: &DriverConfig) -> Result<Core, Vec<ConfigProblem>> {
         emits: Vec::new(),
     };
     let deriving = MonitorSlot::Deriving;
+    let mut messages = MESSAGES.to_vec();
+    let mut operators: Vec<Box<dyn control::Operator>> = vec![
+        Box::new(config.healing.build("under_replicated_partitions")),
+        Box::new(operators::no_broker_stats::Config::default().build("no_broker_stats")),
+    ];
+    if let Some(replacement) = &config.replacement {
+        messages.push(names::ALERT_REPLACEMENT_HELD);
+        operators.push(Box::new(replacement.build("broker_replacement")));
+    }
+    let mut actions = vec![
+        slot(hands::REASSIGN, &[names::REASSIGN_PARTITIONS], ActionKind::Reassign, config.dry_run),
+        slot(hands::ELECT, &[names::ELECT_LEADERS], ActionKind::Once, config.dry_run),
+        slot(hands::TELL, &messages, ActionKind::Once, false),
+    ];
+    if config.replacement.is_some() {
+        actions.push(slot(hands::REPLACE, &[names::REPLACE_INSTANCE], ActionKind::Once, config.dry_run));
+    }
     let under = monitors::under_replicated_partitions::Config {}.build("under_replicated_partitions");
     let config = CoreConfig {
         cluster: "sim".to_owned(),
@@ -199,15 +219,8 @@ fn core(config: &DriverConfig) -> Result<Core, Vec<ConfigProblem>> {
             deriving(Box::new(under)),
             deriving(Box::new(config.no_broker_stats.build("no_broker_stats"))),
         ],
-        operators: vec![
-            Box::new(config.healing.build("under_replicated_partitions")),
-            Box::new(operators::no_broker_stats::Config::default().build("no_broker_stats")),
-        ],
-        actions: vec![
-            slot(hands::REASSIGN, &[names::REASSIGN_PARTITIONS], ActionKind::Reassign, config.dry_run),
-            slot(hands::ELECT, &[names::ELECT_LEADERS], ActionKind::Once, config.dry_run),
-            slot(hands::TELL, &MESSAGES, ActionKind::Once, false),
-        ],
+        operators,
+        actions,
         guard: config.guard.clone(),
         limits: config.limits.clone(),
         incidents: FoldLimits::default(),

@@ -106,10 +106,19 @@ fn holds(now: &BTreeMap<String, String>, values: &BTreeMap<String, String>) -> b
     values.iter().all(|(key, value)| now.get(key) == Some(value))
 }
 
-/// Whether some replica is on a broker that is dead, so that there is something to be excused.
+/// Whether some replica is on a broker that is dead, so that there is something to be excused, or a host may yet be replaced
+/// (its agent must have been silent, and the one before it a while ago) or was, and its broker is yet to lead again.
 pub(super) fn is_excused(driver: &Driver) -> bool {
     let mut world = driver.world().lock();
     let (text, up) = (world.text(false), world.up());
+    if driver.config().replacement.is_some() {
+        let incidents = &driver.memory().incidents;
+        let kinds = [control::monitors::kinds::BROKER_DEAD, control::operators::kinds::BROKER_REPLACED];
+        let is_open = kinds.iter().any(|kind| incidents.of_kind(kind).next().is_some());
+        if is_open || up.len() < world.addresses().len() {
+            return true;
+        }
+    }
     partitions(&text).any(|(_, it)| it.replicas.iter().any(|id| !up.contains(id)))
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cluster::{ConfigChange, ConfigResource};
 use control::config::{ByteSize, HumanDuration};
-use control::monitors;
+use control::{OnDeadBroker, monitors, operators};
 
 use crate::driver::{Between, Driver, DriverConfig};
 use crate::random::Random;
@@ -52,6 +52,7 @@ pub(super) fn driver(seed: u64, shape: &Shape, random: &mut Random) -> Result<Dr
     let throttled = config.healing.throttle.is_some();
     let theirs = throttled && random.chance(300);
     config.dry_run = random.chance(30);
+    replacement(seed, settings.agents.is_some(), &mut config);
     let world = World::new(&shape.text(seed), settings);
     let driver = Driver::new(world, &config).map_err(|why| format!("{why:?}"))?;
     if theirs {
@@ -76,6 +77,21 @@ fn config(random: &mut Random) -> DriverConfig {
     config.guard.mass_failure_grace =
         (!random.chance(200)).then(|| Duration::from_secs(random.between(300, 1200)));
     config
+}
+
+/// In a quarter of the incidents hosts are replaced, in half of these before their replicas are moved. It is drawn for itself, so that
+/// the rest of an incident is the same with it and without.
+fn replacement(seed: u64, agents: bool, config: &mut DriverConfig) {
+    let mut random = Random::new(seed ^ 0x7265_706c_6163_6573);
+    if !random.chance(250) {
+        return;
+    }
+    let operator = operators::broker_replacement::Config { without_agents: !agents, ..Default::default() };
+    config.replacement = Some(operator);
+    if random.chance(500) {
+        config.guard.on_dead_broker = OnDeadBroker::ReplaceFirst;
+    }
+    config.guard.replacement_cooldown = Duration::from_secs(random.between(60, 3_600));
 }
 
 /// A person has throttled a broker. That stays as it is.

@@ -89,6 +89,12 @@ impl World {
         self.find(at).is_some_and(|p| self.partitions[p].is_moving())
     }
 
+    /// The partitions of which a broker holds a replica.
+    pub fn held_by(&self, id: BrokerId) -> impl Iterator<Item = TopicPartition> + '_ {
+        let broker = self.by_id.get(&id).map(|broker| &self.brokers[*broker]);
+        broker.into_iter().flat_map(|it| it.partitions.keys()).map(|p| self.name(*p))
+    }
+
     /// A partition as the controller has it.
     pub fn partition(&self, at: &TopicPartition) -> Option<Partition> {
         self.find(at).map(|p| self.public(p))
