@@ -86,15 +86,20 @@ impl Obstacle {
     }
 }
 
+fn plural(count: u64) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Obstacle::NothingTakesReplicas => write!(f, "no living broker may take replicas"),
             Obstacle::NoCapacity => write!(f, "the capacity of a broker is unknown or 0"),
             Obstacle::Racks { has, needs } => {
-                write!(f, "needs {} racks more: {has} live, {needs} replicas", needs.saturating_sub(*has))
+                let more = needs.saturating_sub(*has);
+                write!(f, "needs {more} rack{} more: {has} live, {needs} replicas", plural(u64::from(more)))
             }
-            Obstacle::Brokers { more } => write!(f, "needs {more} brokers more"),
+            Obstacle::Brokers { more } => write!(f, "needs {more} broker{} more", plural(*more)),
             Obstacle::Partitions { topic, has, needs } => {
                 write!(f, "topic {topic} needs {needs} partitions, has {has}")
             }

@@ -112,3 +112,73 @@ fn no_worse_than(case: &Case, plan: &Plan, theirs: &Score) -> Result<(), String>
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Three brokers in racks of their own, and a topic on the first two.
+    fn spec() -> Value {
+        let load = json!({"cpu": 1.0, "nw_in": 1.0, "nw_out": 1.0, "disk": 1.0});
+        let capacity = json!({"cpu": 100.0, "nw_in": 100.0, "nw_out": 100.0, "disk": 100.0});
+        let broker =
+            |id: i64| json!({"id": id, "rack": id.to_string(), "state": "ALIVE", "capacity": capacity});
+        json!({"clusters": {"three": {
+            "brokers": [broker(4), broker(5), broker(6)],
+            "partitions": [{"topic": "T", "partition": 0, "leader": 4, "replicas": [
+                {"broker": 4, "leader": true, "load": load}, {"broker": 5, "leader": false, "load": load},
+            ]}],
+        }}})
+    }
+
+    /// What is found where a plan gives the partition these brokers and this leader.
+    fn found(options: &Value, end: &Value, replicas: [u32; 2], leader: u32) -> Result<(), String> {
+        let recorded = json!({
+            "cluster": "three", "goals": [{"name": "ReplicaCapacityGoal", "hard": true}], "options": options,
+            "constraint": {"max.replicas.per.broker": 0}, "cc": {"final_placement": end},
+        });
+        let case = Case::read(&spec(), &recorded).unwrap();
+        let mut plan = solve(&case.cluster, &case.policy, &Budget::default());
+        plan.changes = vec![Change { partition: 0, replicas: replicas.to_vec(), leader }];
+        verify(&spec(), &recorded, &case, &plan)
+    }
+
+    #[test]
+    fn what_is_excluded_is_seen_where_it_changes() {
+        let none = json!({});
+        assert_eq!(found(&none, &Value::Null, [2, 1], 0), Ok(()));
+        let topic = json!({"excluded_topics": ["T"]});
+        assert_eq!(found(&topic, &Value::Null, [0, 1], 0), Ok(()));
+        let changed = Err("T-0 is of an excluded topic and changes".to_owned());
+        assert_eq!(found(&topic, &Value::Null, [2, 1], 0), changed);
+        assert_eq!(found(&topic, &Value::Null, [0, 1], 1), changed);
+        let target = json!({"excluded_brokers_for_replica_move": [6]});
+        let sent = Err("T-0 goes to broker 6, which is excluded".to_owned());
+        assert_eq!(found(&target, &Value::Null, [2, 1], 0), sent);
+        let leader = json!({"excluded_brokers_for_leadership": [5]});
+        let led = Err("broker 5 is given leadership of T-0 and is excluded from it".to_owned());
+        assert_eq!(found(&leader, &Value::Null, [0, 1], 1), led);
+        assert_eq!(found(&leader, &Value::Null, [2, 1], 0), Ok(()));
+    }
+
+    #[test]
+    fn a_worse_end_than_the_recorded_one_is_seen() {
+        let recorded = json!({
+            "cluster": "three", "goals": [{"name": "ReplicaDistributionGoal", "hard": false}], "options": {},
+            "constraint": {"replica.count.balance.threshold": 1.1},
+            "cc": {"final_placement": {"T-0": [4, [4, 5]]}},
+        });
+        let case = Case::read(&spec(), &recorded).unwrap();
+        let plan = solve(&case.cluster, &case.policy, &Budget::default());
+        assert_eq!(verify(&spec(), &recorded, &case, &plan), Ok(()));
+        let mut worse = plan;
+        worse.after.goals[0].excess += 1;
+        let seen = verify(&spec(), &recorded, &case, &worse).unwrap_err();
+        assert!(
+            seen.starts_with("leaves [\"ReplicaDistributionGoal\"], where Cruise Control leaves []"),
+            "{seen}"
+        );
+    }
+}

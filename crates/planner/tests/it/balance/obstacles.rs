@@ -175,6 +175,35 @@ fn a_lost_rack_is_healed_as_far_as_can_be_and_reported() {
     assert_eq!(racks, Some(Obstacle::Racks { has: 2, needs: 3 }));
 }
 
+#[test]
+fn what_lacks_is_said_in_words() {
+    let text = |obstacle: Obstacle| obstacle.to_string();
+    assert_eq!(text(Obstacle::Racks { has: 2, needs: 3 }), "needs 1 rack more: 2 live, 3 replicas");
+    assert_eq!(text(Obstacle::Racks { has: 1, needs: 3 }), "needs 2 racks more: 1 live, 3 replicas");
+    assert_eq!(
+        [1, 3].map(|more| text(Obstacle::Brokers { more })),
+        ["needs 1 broker more", "needs 3 brokers more"]
+    );
+}
+
+#[test]
+fn where_racks_and_disk_are_too_few_what_fits_is_healed_and_no_disk_is_overfull() {
+    // Eight replicas of 10 are offline. Each of four brokers holds four, and has room for one more below 80 % of 69.
+    let lists = |topic: u32| (0..8).map(move |at: u32| (topic, vec![at % 2, 2 + at % 2, 4 + at % 2]));
+    let brokers = vec![(0, 0), (0, 0), (1, 0), (1, 0), (2, 0), (2, 0)];
+    let shape = Shape { brokers, partitions: lists(0).collect() };
+    let dies = |_: u32, broker: &mut Broker| {
+        broker.alive = broker.rack != 2;
+        broker.capacity[planner::balance::DISK] = 69;
+    };
+    let cluster = shape.cluster(dies, false).build();
+    let plan = planned(&cluster, &Policy::default());
+    assert_eq!((plan.before.offline, plan.after.offline), (8, 4));
+    assert_eq!(obstacle_of(&plan, Goal::RackAware), Some(Obstacle::Racks { has: 2, needs: 3 }));
+    assert_eq!(obstacle_of(&plan, Goal::DiskCapacity), Some(Obstacle::Brokers { more: 1 }));
+    assert!(plan.stuck.len() == 4 && plan.stuck.iter().all(|stuck| stuck.why == Hindrance::NoRoom));
+}
+
 fn obstacle_of(plan: &Plan, goal: Goal) -> Option<Obstacle> {
     plan.unmet.iter().find(|unmet| unmet.goal == goal).map(|unmet| unmet.obstacle)
 }
