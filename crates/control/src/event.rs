@@ -247,6 +247,9 @@ pub enum ReassignStep {
     Cancel {
         /// The moves to be cancelled.
         moves: Vec<PartitionMove>,
+        /// Whether a person wants it, whatever it costs. If not, what a partition has come to rest on is not given up.
+        #[serde(default)]
+        by_order: bool,
     },
     /// Take the throttle away again.
     ClearThrottle(Throttle),

@@ -16,7 +16,7 @@ pub mod throttle;
 pub fn in_words(step: &ReassignStep) -> String {
     match step {
         ReassignStep::Submit { moves } => format!("submit reassignments of {} partitions", moves.len()),
-        ReassignStep::Cancel { moves } => format!("cancel reassignments of {} partitions", moves.len()),
+        ReassignStep::Cancel { moves, .. } => format!("cancel reassignments of {} partitions", moves.len()),
         ReassignStep::SetThrottle(t) => {
             let (brokers, rate) = (t.brokers.len(), t.bytes_per_second);
             format!("throttle replication of {brokers} brokers to {rate} bytes a second")

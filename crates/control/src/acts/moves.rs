@@ -43,11 +43,17 @@ pub fn to_submit(
     batch
 }
 
-/// Those of `moves` that are listed as ours, to be cancelled. What becomes of the others is put into `result`.
-pub fn to_cancel(moves: &[PartitionMove], ongoing: &Reassignments, result: &mut ReassignResult) -> Batch {
+/// Those of `moves` that are listed as ours, and whose new replicas nothing rests on, to be cancelled. What becomes of the others
+/// is put into `result`.
+pub fn to_cancel(
+    moves: &[PartitionMove],
+    ongoing: &Reassignments,
+    witnesses: &[TopicTable],
+    result: &mut ReassignResult,
+) -> Batch {
     let mut batch = Batch::new();
     for order in moves {
-        match keeps_from_cancelling(order, ongoing) {
+        match keeps_from_cancelling(order, ongoing, witnesses) {
             None => {
                 batch.insert(order.partition.clone(), None);
             }

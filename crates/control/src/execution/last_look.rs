@@ -6,10 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use cluster::{BrokerId, Reassignments, TopicPartition, TopicTable};
+use cluster::{BrokerId, Partition, Reassignments, TopicPartition, TopicTable};
 
 use crate::event::PartitionMove;
-use crate::execution::observe::ids;
+use crate::execution::observe::{ids, leaves_too_few};
 
 /// How many brokers are asked for the replicas: as many as are asked who is alive, so that two may be wrong.
 pub const WITNESSES: usize = 5;
@@ -53,20 +53,38 @@ pub fn last_look(order: &PartitionMove, ongoing: &Reassignments, witnesses: &[To
     }
 }
 
-/// Why the reassignment of a move must not be cancelled: only ours ever is, and only while its target is still ours.
-pub fn keeps_from_cancelling(order: &PartitionMove, ongoing: &Reassignments) -> Option<String> {
+/// Why a move is not given up that nobody has ordered to be.
+pub(super) const RESTS_ON_IT: &str = "its new replica is in sync by now, and without it too few would be";
+
+/// Why the reassignment of a move must not be cancelled: only ours ever is, and only while its target is still ours; and not
+/// where at least half of the brokers that were asked say that it would take away a replica on which the partition rests.
+pub fn keeps_from_cancelling(
+    order: &PartitionMove,
+    ongoing: &Reassignments,
+    witnesses: &[TopicTable],
+) -> Option<String> {
     match ongoing.get(&order.partition) {
         None => Some("it is not being reassigned".to_owned()),
         Some(found) if found.target() != order.to => {
             Some(format!("it is being reassigned to {} by somebody else", ids(&found.target())))
         }
-        Some(_) => None,
+        Some(_) => {
+            let rests_on_it = |table: &&TopicTable| {
+                partition(table, &order.partition)
+                    .is_some_and(|partition| leaves_too_few(order, partition, &partition.isr))
+            };
+            let count = witnesses.iter().filter(rests_on_it).count();
+            (count > 0 && count * 2 >= witnesses.len()).then(|| RESTS_ON_IT.to_owned())
+        }
     }
 }
 
+fn partition<'a>(table: &'a TopicTable, at: &TopicPartition) -> Option<&'a Partition> {
+    table.get(&at.topic)?.partitions.get(usize::try_from(at.partition).ok()?)
+}
+
 fn replicas<'a>(table: &'a TopicTable, at: &TopicPartition) -> Option<&'a [BrokerId]> {
-    let partitions = &table.get(&at.topic)?.partitions;
-    partitions.get(usize::try_from(at.partition).ok()?).map(|partition| &*partition.replicas)
+    partition(table, at).map(|partition| &*partition.replicas)
 }
 
 #[cfg(test)]
@@ -99,10 +117,26 @@ mod tests {
 
     #[test]
     fn only_ours_is_cancelled() {
-        let why = |partition| keeps_from_cancelling(&order(), &cluster(partition).reassignments);
+        let why = |partition| keeps_from_cancelling(&order(), &cluster(partition).reassignments, &[]);
         assert_eq!(why("t-0: 1* -2 +3~"), None);
         assert_eq!(why("t-0: 1* -2 +4~").unwrap(), "it is being reassigned to [1, 4] by somebody else");
         assert_eq!(why("t-0: 1* 2").unwrap(), "it is not being reassigned");
+    }
+
+    #[test]
+    fn what_a_partition_rests_on_by_now_is_not_given_up() {
+        let ongoing = cluster("t-0: 1* -2~ +3").reassignments;
+        let why = |witnesses: &[&str]| {
+            let tables: Vec<TopicTable> = witnesses.iter().map(|it| cluster(it).topics).collect();
+            keeps_from_cancelling(&order(), &ongoing, &tables)
+        };
+        let (copying, in_sync, spared) = ("t-0: 1* 2~ 3~", "t-0: 1* 2~ 3", "t-0: 1* 2 3");
+        assert_eq!(why(&[copying, copying]), None);
+        assert_eq!(why(&[spared, spared]), None);
+        assert!(why(&[in_sync, copying]).unwrap().contains("too few would be"));
+        // One broker whose metadata stand still keeps nothing back.
+        assert_eq!(why(&[in_sync, copying, copying]), None);
+        assert!(why(&["t-0: 1~ 2~ 3*"]).is_some(), "nothing that is in sync would be left");
     }
 
     #[test]

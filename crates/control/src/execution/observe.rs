@@ -7,6 +7,7 @@ use std::time::Duration;
 use cluster::{BrokerId, Partition, TopicPartition};
 
 use crate::attributes::{DeadBrokers, Liveness, MayGiveUp, OngoingReassignments, Probes, Topics};
+use crate::event::PartitionMove;
 use crate::execution::{ExecutionLimits, MovePhase, MoveState};
 use crate::guard::{Check, brokers_in_maintenance};
 use crate::reassigned::Arriving;
@@ -174,12 +175,16 @@ pub(crate) fn brings_copies(m: &MoveState, view: &View<'_>) -> bool {
 /// leaves is in sync: Kafka refuses that.
 pub(crate) fn is_costly_to_cancel(m: &MoveState, view: &View<'_>) -> bool {
     let Some(partition) = view.partition(&m.order.partition) else { return false };
-    let is_new = |id: &BrokerId| m.order.added().any(|added| added == *id);
-    let live = || partition.isr.iter().filter(|id| view.is_live(**id));
+    let live: Vec<BrokerId> = partition.isr.iter().copied().filter(|id| view.is_live(*id)).collect();
+    leaves_too_few(&m.order, partition, &live)
+}
+
+/// The same where `live` are those in sync that live.
+pub(super) fn leaves_too_few(order: &PartitionMove, partition: &Partition, live: &[BrokerId]) -> bool {
+    let is_new = |id: &BrokerId| order.added().any(|added| added == *id);
     let keeps_none = partition.isr.iter().all(is_new);
-    let costs =
-        live().any(is_new) && live().filter(|id| !is_new(id)).count() < (m.order.to.len() / 2 + 1).max(2);
-    keeps_none || costs
+    let left = live.iter().filter(|id| !is_new(id)).count();
+    keeps_none || (live.iter().any(is_new) && left < (order.to.len() / 2 + 1).max(2))
 }
 
 /// Why a move that waits must not be submitted, for good.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cluster::TopicPartition;
 
 use crate::event::{ElectLeaders, Event, Message, PartitionMove, ReassignResult, ReassignStep, names};
+use crate::execution::last_look::RESTS_ON_IT;
 use crate::execution::observe::{
     View, brings_copies, is_costly_to_cancel, is_listed_as_ours, not_yet, objection, observe,
     waits_for_the_dead,
@@ -108,7 +109,8 @@ fn next(
     let may_act = view.now.tick >= work.not_before;
     let to_cancel = if may_act { mark_cancelled(work, view, leave, limits) } else { Vec::new() };
     if !to_cancel.is_empty() {
-        return Next::Act(ReassignStep::Cancel { moves: to_cancel });
+        let by_order = work.cancelled.is_some();
+        return Next::Act(ReassignStep::Cancel { moves: to_cancel, by_order });
     }
     if work.moves.iter().all(|m| m.phase.is_final()) {
         return match &work.throttle {
@@ -251,7 +253,7 @@ fn start(execution: &mut Execution, step: ReassignStep, now: Now) -> Progressed 
             )
         }
         ReassignStep::Submit { moves } => (StepKind::Submit, format!("submitting {} moves", moves.len())),
-        ReassignStep::Cancel { moves } => (StepKind::Cancel, format!("cancelling {} moves", moves.len())),
+        ReassignStep::Cancel { moves, .. } => (StepKind::Cancel, format!("cancelling {} moves", moves.len())),
         ReassignStep::ClearThrottle(_) => (StepKind::ClearThrottle, "removing the throttle".to_owned()),
     };
     let detail = serde_json::to_value(&step).unwrap_or_default();
@@ -321,8 +323,16 @@ pub(crate) fn settle(
             accepted = settle_submit(work, answer, &result, now, limits);
         }
         StepKind::Cancel => {
+            let skipped = answer_of(&result).map(|answer| answer.skipped).unwrap_or_default();
+            let kept: BTreeSet<TopicPartition> =
+                skipped.into_iter().filter(|(_, why)| why == RESTS_ON_IT).map(|(at, _)| at).collect();
             for m in work.moves.iter_mut().filter(|m| matches!(m.phase, MovePhase::Cancelling { .. })) {
                 m.look_from = now.tick;
+                // It goes on, and is given up when it costs nothing.
+                if kept.contains(&m.order.partition) {
+                    m.phase = MovePhase::Copying { since: now.wall };
+                    m.tries = 0;
+                }
             }
         }
     }

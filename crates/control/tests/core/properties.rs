@@ -187,7 +187,7 @@ impl Watch {
                     assert_eq!(entry.phase, MovePhase::Submitting);
                 }
             }
-            Ok(ReassignStep::Cancel { moves }) => {
+            Ok(ReassignStep::Cancel { moves, .. }) => {
                 for m in &moves {
                     assert!(!self.foreign.contains_key(&m.partition), "cancels a foreign reassignment");
                 }

@@ -185,7 +185,7 @@ impl World {
                     }
                 }
             }
-            ReassignStep::Cancel { moves } => {
+            ReassignStep::Cancel { moves, .. } => {
                 for m in moves {
                     let listed = self.reassignments.get(&m.partition).cloned();
                     let Some(listed) = listed.filter(|listed| listed.target() == m.to) else {
@@ -544,6 +544,6 @@ fn show_step(step: &ReassignStep) -> String {
         ReassignStep::SetThrottle(t) => format!("throttle {:?} {:?}", t.brokers, t.topics),
         ReassignStep::ClearThrottle(_) => "unthrottle".to_owned(),
         ReassignStep::Submit { moves: list } => format!("submit {}", moves(list)),
-        ReassignStep::Cancel { moves: list } => format!("cancel {}", moves(list)),
+        ReassignStep::Cancel { moves: list, .. } => format!("cancel {}", moves(list)),
     }
 }

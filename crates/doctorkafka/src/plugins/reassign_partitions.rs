@@ -119,7 +119,7 @@ impl Action for ReassignPartitions {
             }
             match &step {
                 ReassignStep::Submit { moves } => self.submit(moves, &step).await,
-                ReassignStep::Cancel { moves } => self.cancel(moves, &step).await,
+                ReassignStep::Cancel { moves, by_order } => self.cancel(moves, *by_order, &step).await,
                 ReassignStep::SetThrottle(throttle) => self.set_throttle(throttle).await,
                 ReassignStep::ClearThrottle(throttle) => Ok(self.clear_throttle(throttle).await),
             }
@@ -150,12 +150,18 @@ impl ReassignPartitions {
         Ok(moves::done(step, &result))
     }
 
-    async fn cancel(&self, all: &[PartitionMove], step: &ReassignStep) -> Result<Done, ActError> {
+    async fn cancel(
+        &self,
+        all: &[PartitionMove],
+        by_order: bool,
+        step: &ReassignStep,
+    ) -> Result<Done, ActError> {
         let mut result = ReassignResult::default();
         for wave in all.chunks(MOST_IN_A_REQUEST) {
-            match self.connection.reader.reassignments().await {
-                Ok(ongoing) => {
-                    let batch = moves::to_cancel(wave, &ongoing, &mut result);
+            match self.look(wave).await {
+                Ok((ongoing, witnesses)) => {
+                    let witnesses = if by_order { &[] } else { &*witnesses };
+                    let batch = moves::to_cancel(wave, &ongoing, witnesses, &mut result);
                     self.send(batch, &mut result).await;
                 }
                 Err(why) if result == ReassignResult::default() => return Err(not_done(&why)),
@@ -242,7 +248,7 @@ mod tests {
         let steps = [
             ReassignStep::SetThrottle(throttle.clone()),
             ReassignStep::Submit { moves: vec![order()] },
-            ReassignStep::Cancel { moves: vec![order()] },
+            ReassignStep::Cancel { moves: vec![order()], by_order: false },
             ReassignStep::ClearThrottle(throttle),
         ];
         let event = |step: &ReassignStep| {

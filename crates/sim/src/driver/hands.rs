@@ -146,7 +146,7 @@ impl Hands {
                 let step = event.payload_as::<ReassignStep>().map_err(wrong)?;
                 match &step {
                     ReassignStep::Submit { moves } => self.submit(moves, &step, memory),
-                    ReassignStep::Cancel { moves } => self.cancel(moves, &step, memory),
+                    ReassignStep::Cancel { moves, by_order } => self.cancel(moves, *by_order, &step, memory),
                     ReassignStep::SetThrottle(throttle) => self.set_throttle(throttle),
                     ReassignStep::ClearThrottle(throttle) => self.clear_throttle(throttle),
                 }
@@ -189,6 +189,7 @@ impl Hands {
     fn cancel(
         &mut self,
         all: &[PartitionMove],
+        by_order: bool,
         step: &ReassignStep,
         memory: &Memory,
     ) -> Result<Done, ActError> {
@@ -196,9 +197,11 @@ impl Hands {
         let mut result = ReassignResult::default();
         for wave in all.chunks(MOST_IN_A_REQUEST) {
             self.judge.reads(&self.world.lock(), wave);
-            match at_once(self.access.reassignments()) {
-                Ok(ongoing) => {
-                    let batch = moves::to_cancel(wave, &ongoing, &mut result);
+            let witnesses = at_once(self.access.witnesses(&moves::topics(wave), WITNESSES));
+            match witnesses.and_then(|seen| Ok((seen, at_once(self.access.reassignments())?))) {
+                Ok((witnesses, ongoing)) => {
+                    let witnesses = if by_order { &[] } else { &*witnesses };
+                    let batch = moves::to_cancel(wave, &ongoing, witnesses, &mut result);
                     self.send(batch, &mut result, memory);
                 }
                 Err(why) if result == ReassignResult::default() => return Err(not_done(&why)),

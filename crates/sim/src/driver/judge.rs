@@ -169,7 +169,7 @@ impl Judge {
             ReassignStep::SetThrottle(_) => self.begins("a throttle is set", act),
             // What a person wants cancelled is, at any time, and by what the list says right before.
             ReassignStep::Cancel { .. } if work.is_some_and(|work| work.cancelled.is_some()) => {}
-            ReassignStep::Cancel { moves } => self.cancels(world, act, moves),
+            ReassignStep::Cancel { moves, .. } => self.cancels(world, act, moves),
             // That is done at any time, but for the moves that it holds.
             ReassignStep::ClearThrottle(throttle) => {
                 if let Some(other) = still_throttled(act, throttle) {

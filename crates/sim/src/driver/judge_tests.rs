@@ -82,7 +82,7 @@ fn what_begins_something_needs_fresh_facts_and_nobody_who_wants_nothing_begun() 
         elect,
         step(&ReassignStep::Submit { moves: moves() }),
         step(&ReassignStep::SetThrottle(Throttle::default())),
-        step(&ReassignStep::Cancel { moves: moves() }),
+        step(&ReassignStep::Cancel { moves: moves(), by_order: false }),
     ];
     for event in &events {
         let found = |age, paused| wrongs(event, Duration::from_secs(age), paused, moving());
@@ -99,7 +99,7 @@ fn what_begins_something_needs_fresh_facts_and_nobody_who_wants_nothing_begun() 
 #[test]
 fn a_person_may_have_moves_cancelled_at_any_time() {
     let cancelled = Reassign { cancelled: Some("ann".to_owned()), ..moving() };
-    let cancel = step(&ReassignStep::Cancel { moves: vec![order()] });
+    let cancel = step(&ReassignStep::Cancel { moves: vec![order()], by_order: false });
     assert_eq!(wrongs(&cancel, Duration::from_secs(900), true, cancelled), Vec::<String>::new());
 }
 
