@@ -17,13 +17,14 @@
 //! |---|---|
 //! | `b1 rack=r1`, `t-0: 1* 2` | brokers and partitions, in the notation of [`cluster::notation`] |
 //! | `at 30s kill b3`, `within 10m flap any` | a fault, in the notation of [`fault`](crate::fault) |
-//! | `at 5m order approve` | what a person orders: `approve`, `pause`, `resume`, `cancel`, `maintenance-on`, `maintenance-on b3`, `maintenance-off` |
+//! | `at 5m order approve` | what a person orders: `approve`, `pause`, `resume`, `cancel`, `maintenance-on`, `maintenance-on b3`, `maintenance-off`, `decommission-on b3`, `decommission-off b3` |
 //! | `kafka 4.3`, `kafka 3.9`, `kafka zookeeper` | the version of Kafka (3.9 with ZooKeeper); 4.3 where nothing is said |
 //! | `grace 1m` | how long a broker has to be away until it is dead |
 //! | `min-insync 2` | `min.insync.replicas` of all topics |
 //! | `dry-run` | nothing is done, it is said what would be |
 //! | `throttle 50MB/s` | moves are throttled, to so many bytes a second and broker |
 //! | `agents` | the brokers' agents report |
+//! | `replace-hosts` | the host of a dead broker is replaced, before its replicas are moved |
 //! | `run 20m` | how long it goes on; in the demo: at the latest until then |
 //! | `kill b2, kill b3` | a step: what happens at once, when all is calm after the step before |
 //!
@@ -64,6 +65,8 @@ pub struct Scenario {
     pub throttle: Option<u64>,
     /// Whether there are agents that report.
     pub agents: bool,
+    /// Whether the hosts of dead brokers are replaced, before their replicas are moved.
+    pub replace_hosts: bool,
     /// How long it goes on, where it is said.
     pub run: Option<Duration>,
     /// The cluster; empty where the usual one of the [`Player`] is meant.
@@ -103,6 +106,10 @@ pub enum Wanted {
     MaintenanceOn(Scope),
     /// It ends.
     MaintenanceOff(Scope),
+    /// A broker is taken out of service.
+    DecommissionOn(BrokerId),
+    /// It stays in service.
+    DecommissionOff(BrokerId),
 }
 
 /// An order with its moment.
@@ -152,6 +159,8 @@ pub struct Player {
     pub plays_steps: bool,
     /// Whether DoctorKafka's own process can be killed.
     pub plays_crashes: bool,
+    /// Whether hosts can be replaced.
+    pub replaces_hosts: bool,
 }
 
 /// Where a text is not a scenario, and why.
@@ -174,7 +183,7 @@ pub enum ScenarioProblem {
     NotText,
     /// A line begins like none.
     #[error(
-        "expected a moment (at 30s, within 10m), a setting (kafka, grace, min-insync, dry-run, throttle 1MB/s, agents, run), a broker (b1), a \
+        "expected a moment (at 30s, within 10m), a setting (kafka, grace, min-insync, dry-run, throttle 1MB/s, agents, replace-hosts, run), a broker (b1), a \
          partition (topic-0:) or a step such as kill b3, found \"{found}\""
     )]
     Line {
@@ -266,6 +275,8 @@ impl Wanted {
             Self::Cancel => OrderKind::Cancel { execution: None },
             Self::MaintenanceOn(scope) => OrderKind::MaintenanceOn { scope, until: None },
             Self::MaintenanceOff(scope) => OrderKind::MaintenanceOff { scope },
+            Self::DecommissionOn(broker) => OrderKind::DecommissionOn { broker, until: None },
+            Self::DecommissionOff(broker) => OrderKind::DecommissionOff { broker },
         }
     }
 }
@@ -279,6 +290,8 @@ impl fmt::Display for Wanted {
             Self::Cancel => ("cancel", Scope::Cluster),
             Self::MaintenanceOn(scope) => ("maintenance-on", *scope),
             Self::MaintenanceOff(scope) => ("maintenance-off", *scope),
+            Self::DecommissionOn(broker) => ("decommission-on", Scope::Broker(*broker)),
+            Self::DecommissionOff(broker) => ("decommission-off", Scope::Broker(*broker)),
         };
         match scope {
             Scope::Cluster => f.write_str(word),
@@ -335,6 +348,9 @@ impl fmt::Display for Scenario {
         }
         if self.agents {
             writeln!(f, "agents")?;
+        }
+        if self.replace_hosts {
+            writeln!(f, "replace-hosts")?;
         }
         write!(f, "{}{}", self.cluster, self.faults)?;
         for PlannedOrder { at, what } in &self.orders {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use cluster::notation::ClusterText;
 use control::config::{ByteSize, HumanDuration};
-use control::{Order, monitors, operators};
+use control::{OnDeadBroker, Order, monitors, operators};
 use sim::fault::Fault;
 use sim::scenario::{PlannedOrder, Player, Scenario};
 use sim::settings::{Agents, Traffic};
@@ -29,7 +29,8 @@ const GRACE: Duration = Duration::from_secs(60);
 const RUN: Duration = Duration::from_secs(600);
 
 fn read(path: &Path) -> Scenario {
-    let player = Player { plays_moments: true, plays_crashes: true, ..Player::default() };
+    let player =
+        Player { plays_moments: true, plays_crashes: true, replaces_hosts: true, ..Player::default() };
     let scenario = Scenario::read(&std::fs::read(path).unwrap(), &player);
     scenario.unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
@@ -44,13 +45,19 @@ fn account(scenario: &Scenario) -> String {
     let settings = Settings { retention_bytes: 1 << 40, agents, traffic, ..Settings::default() };
     let grace = HumanDuration(scenario.grace.unwrap_or(GRACE));
     let throttle = scenario.throttle.map(ByteSize);
-    let config = DriverConfig {
+    let replacement =
+        operators::broker_replacement::Config { without_agents: !scenario.agents, ..Default::default() };
+    let mut config = DriverConfig {
+        replacement: scenario.replace_hosts.then_some(replacement),
         interval: Duration::from_secs(5),
         dry_run: scenario.dry_run,
         healing: operators::under_replicated_partitions::Config { throttle, ..Default::default() },
         dead_brokers: monitors::dead_brokers::Config { grace, ..Default::default() },
         ..DriverConfig::default()
     };
+    if scenario.replace_hosts {
+        config.guard.on_dead_broker = OnDeadBroker::ReplaceFirst;
+    }
     let world = World::new(&scenario.cluster, scenario.settings(settings));
     let mut driver = Driver::new(world, &config).unwrap();
     driver.world().lock().plan(&scenario.faults);

@@ -7,6 +7,7 @@ use super::{Check, Guard};
 use crate::attributes::DeadBrokers;
 use crate::event::names;
 use crate::finding::Target;
+use crate::monitors::maintenance;
 use crate::operators::kinds;
 use crate::replacement::{OnDeadBroker, Replaced, Replacement, Replacements};
 use crate::time::{Now, Timestamp};
@@ -42,6 +43,9 @@ impl Guard<'_> {
         }
         let fact = self.state.get::<DeadBrokers>()?.value;
         let dead = fact.dead.get(&broker)?;
+        if maintenance::current(self.state).decommissioned.contains_key(&broker) {
+            return None;
+        }
         let now = self.state.now();
         let limit = fact.grace.saturating_add(self.config.replace_timeout);
         let left = limit.checked_sub(now.wall.since(dead.since)).filter(|left| !left.is_zero())?;

@@ -238,7 +238,9 @@ impl Judge {
         };
         away.retain(counts);
         let down = away.clone();
-        away.retain(|id| !wishes.broker_maintenance.contains_key(id));
+        away.retain(|id| {
+            !wishes.broker_maintenance.contains_key(id) && !wishes.decommissioned.contains_key(id)
+        });
         let rack = whole_rack(world, &down, &away, self.lag);
         let most = (world.addresses().len() / 10).max(1);
         let approved = wishes.approved.is_some()

@@ -77,7 +77,7 @@ impl<'a> Reader<'a> {
         }
         match first {
             "at" | "within" => self.moment(words, column)?,
-            "kafka" | "grace" | "min-insync" | "dry-run" | "agents" | "run" => {
+            "kafka" | "grace" | "min-insync" | "dry-run" | "agents" | "replace-hosts" | "run" => {
                 self.setting(words, column, first)?;
             }
             // A throttle of a client's is one of a broker.
@@ -123,6 +123,10 @@ impl<'a> Reader<'a> {
         if !self.set.insert(name) {
             return refuse(words.line(), column, ScenarioProblem::Twice { what: name.to_owned() });
         }
+        if name == "replace-hosts" && !self.player.replaces_hosts {
+            let (what, instead) = ("a replacement of hosts", "");
+            return refuse(words.line(), column, ScenarioProblem::NotPlayed { what, instead });
+        }
         words.word("a setting")?;
         let scenario = &mut self.scenario;
         match name {
@@ -146,6 +150,7 @@ impl<'a> Reader<'a> {
                 scenario.throttle = Some(words.next("a rate of at least 1B/s such as 10MB/s", some)?);
             }
             "agents" => scenario.agents = true,
+            "replace-hosts" => scenario.replace_hosts = true,
             _ => scenario.run = Some(words.time()?),
         }
         Ok(words.end()?)
@@ -262,10 +267,12 @@ fn list<'a>(what: &str, names: impl Iterator<Item = &'a str>) -> String {
 }
 
 fn wanted(words: &mut Words<'_>) -> Result<Wanted, ScheduleError> {
-    let expected = "an order: approve, pause, resume, cancel, maintenance-on or maintenance-off";
+    let expected = "an order: approve, pause, resume, cancel, maintenance-on, maintenance-off, decommission-on or decommission-off";
     let scoped: fn(Scope) -> Wanted = match words.next(expected, Some)? {
         "maintenance-on" => Wanted::MaintenanceOn,
         "maintenance-off" => Wanted::MaintenanceOff,
+        "decommission-on" => return words.broker("a broker (b1)").map(Wanted::DecommissionOn),
+        "decommission-off" => return words.broker("a broker (b1)").map(Wanted::DecommissionOff),
         "approve" => return Ok(Wanted::Approve),
         "pause" => return Ok(Wanted::Pause),
         "resume" => return Ok(Wanted::Resume),

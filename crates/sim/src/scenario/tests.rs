@@ -12,7 +12,13 @@ orders-1: 2* 1
 ";
 
 fn player() -> Player {
-    Player { usual: ClusterText::default(), plays_moments: true, plays_steps: true, plays_crashes: true }
+    Player {
+        usual: ClusterText::default(),
+        plays_moments: true,
+        plays_steps: true,
+        plays_crashes: true,
+        replaces_hosts: true,
+    }
 }
 
 fn with_cluster(rest: &str) -> Result<Scenario, ScenarioError> {
@@ -26,13 +32,15 @@ fn check(rest: &str, expected: Expect) {
 
 #[test]
 fn prints_every_kind_of_line_as_it_was_written() {
-    let before = "kafka zookeeper\ngrace 1m30s\nmin-insync 2\nagents\n";
+    let before = "kafka zookeeper\ngrace 1m30s\nmin-insync 2\nagents\nreplace-hosts\n";
     let after = "\
 at 30s kill b3
 within 10m flap any
 at 1m isolate b1 from b2 for 20s
 at 5m order approve
 at 6m order maintenance-on b1
+at 6m order decommission-on b1
+at 7m order decommission-off b1
 at 7m order maintenance-off
 kill b2, kill b3
 reassign orders-0 1 -1 1
@@ -119,7 +127,7 @@ fn says_where_a_text_is_wrong_and_why() {
     check(
         "explode b3",
         expect![[
-            r#"line 6, column 1: expected a moment (at 30s, within 10m), a setting (kafka, grace, min-insync, dry-run, throttle 1MB/s, agents, run), a broker (b1), a partition (topic-0:) or a step such as kill b3, found "explode""#
+            r#"line 6, column 1: expected a moment (at 30s, within 10m), a setting (kafka, grace, min-insync, dry-run, throttle 1MB/s, agents, replace-hosts, run), a broker (b1), a partition (topic-0:) or a step such as kill b3, found "explode""#
         ]],
     );
     check(
@@ -144,7 +152,7 @@ fn says_where_a_text_is_wrong_and_why() {
     check(
         "at 5s order fire",
         expect![[
-            r#"line 6, column 13: expected an order: approve, pause, resume, cancel, maintenance-on or maintenance-off, found "fire""#
+            r#"line 6, column 13: expected an order: approve, pause, resume, cancel, maintenance-on, maintenance-off, decommission-on or decommission-off, found "fire""#
         ]],
     );
     check("at 5s order pause b1", expect![[r#"line 6, column 19: "b1" is too much"#]]);
@@ -248,7 +256,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         prop::sample::select(Version::ALL.to_vec()),
         prop::option::of(time().prop_map(|time| time + Duration::from_secs(1))),
         prop::option::of(1..9_usize),
-        (any::<bool>(), any::<bool>(), prop::option::of(1..5_000_000_000_u64)),
+        (any::<bool>(), any::<bool>(), any::<bool>(), prop::option::of(1..5_000_000_000_u64)),
         prop::option::of(time()),
     );
     let step = prop::collection::vec(act(), 1..4).prop_map(Step);
@@ -258,13 +266,17 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         prop::collection::vec(step, 0..4),
     );
     (settings, lines).prop_map(
-        |((kafka, grace, min_in_sync, (agents, dry_run, throttle), run), (faults, orders, steps))| Scenario {
+        |(
+            (kafka, grace, min_in_sync, (agents, replace_hosts, dry_run, throttle), run),
+            (faults, orders, steps),
+        )| Scenario {
             kafka,
             grace,
             min_in_sync,
             dry_run,
             throttle,
             agents,
+            replace_hosts,
             run,
             cluster: CLUSTER.parse().unwrap(),
             faults: Schedule(faults),
