@@ -223,7 +223,7 @@ impl Guard<'_> {
             return self.admit_moves(event);
         }
         if event.name == names::REPLACE_INSTANCE
-            && let Some((check, reason)) = self.objects_to_replacing()
+            && let Some((check, reason)) = self.objects_to_replacing(event)
         {
             return hold(check, reason);
         }

@@ -5,7 +5,7 @@ use cluster::BrokerId;
 use super::brake::duration_words;
 use super::{Check, Guard};
 use crate::attributes::DeadBrokers;
-use crate::event::names;
+use crate::event::{Event, ReplaceInstance, names};
 use crate::finding::Target;
 use crate::monitors::maintenance;
 use crate::operators::kinds;
@@ -23,8 +23,12 @@ pub(crate) fn cools(last: &Replacement, until: Timestamp, now: Now) -> String {
 }
 
 impl Guard<'_> {
-    /// One at a time, and none for a while after the last one was begun, whatever came of it.
-    pub(super) fn objects_to_replacing(&self) -> Option<(Check, String)> {
+    /// One at a time, and none for a while after the last one was begun, whatever came of it. What cannot be read could not be
+    /// remembered.
+    pub(super) fn objects_to_replacing(&self, event: &Event) -> Option<(Check, String)> {
+        if let Err(error) = event.payload_as::<ReplaceInstance>() {
+            return Some((Check::Facts, format!("its payload cannot be read: {error}")));
+        }
         let is_one = |name: &str| name == names::REPLACE_INSTANCE;
         let mut running = self.executions.iter().filter(|e| e.is_running() && !e.event.dry_run);
         if let Some(running) = running.find(|e| is_one(&e.event.name)) {

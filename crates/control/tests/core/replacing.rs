@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use control::event::names;
-use control::{ActError, Done, Effect, GuardConfig, OnDeadBroker, Outcome, Replaced};
+use control::{
+    ActError, ActionKind, Done, Effect, Event, GuardConfig, OnDeadBroker, Outcome, Replaced, Target,
+};
 
-use crate::world::{Setup, Shell, setup, show};
+use crate::world::{Setup, Shell, setup, show, slot};
 
 /// Brokers 3 and 4 may die; replacing goes first.
 fn cluster() -> Setup {
@@ -174,4 +176,22 @@ fn a_wall_clock_that_is_set_ahead_does_not_end_the_cooldown() {
     assert_eq!(left(at(hour, 20 * hour)), Some(Duration::from_secs(11 * 3_600)));
     assert_eq!(left(at(11 * hour, -hour)), Some(Duration::from_secs(12 * 3_600)));
     assert_eq!(left(at(12 * hour, 12 * hour)), None);
+}
+
+#[test]
+fn an_order_that_could_not_be_remembered_is_held() {
+    let mut setup = cluster();
+    setup.actions.push(slot("other", "asks", ActionKind::Once));
+    setup.actions[2].emits = vec![names::REPLACE_INSTANCE.to_owned(), "asks".to_owned()];
+    let mut shell = setup.start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    until(&mut shell, "ACT 1.1 host");
+    // What an action from outside asks for: without a host.
+    let payload = serde_json::json!({"broker": 4});
+    let next = Event::new(names::REPLACE_INSTANCE, Target::Broker(cluster::BrokerId(4)), "odd", &payload);
+    answer(&mut shell, Ok(Done { summary: "done".to_owned(), follow_ups: vec![next], ..Done::default() }));
+    let text = shell.step();
+    assert!(text.contains("replace_instance broker 4: held: its payload cannot be read"), "{text}");
+    assert!(!begins(&text), "{text}");
 }
