@@ -149,11 +149,8 @@ impl Replacer {
             return Ok(self.done(event, &order, summary));
         }
         look::once_more(&self.context, &order).await.map_err(not_done)?;
-        let running = |what| *self.running.lock().unwrap_or_else(PoisonError::into_inner) = what;
-        running(Some((order.clone(), Instant::now())));
-        let outcome = self.run(event, &order).await;
-        running(None);
-        outcome
+        let _running = Running::begin(&self.running, &order);
+        self.run(event, &order).await
     }
 
     async fn run(&self, event: &Event, order: &ReplaceInstance) -> Result<Done, ActError> {
@@ -213,6 +210,22 @@ impl Replacer {
         let mut notice = Event::new(names::NOTIFY_REPLACEMENT, target, summary.as_str(), &message);
         notice.cause.clone_from(&event.cause);
         Done { summary, detail: serde_json::Value::Null, follow_ups: vec![notice] }
+    }
+}
+
+/// That a replacement runs: until this is dropped, also where nobody waits for its end any more.
+struct Running<'a>(&'a Mutex<Option<(ReplaceInstance, Instant)>>);
+
+impl<'a> Running<'a> {
+    fn begin(of: &'a Mutex<Option<(ReplaceInstance, Instant)>>, order: &ReplaceInstance) -> Self {
+        *of.lock().unwrap_or_else(PoisonError::into_inner) = Some((order.clone(), Instant::now()));
+        Self(of)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 

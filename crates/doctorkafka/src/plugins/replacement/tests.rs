@@ -159,6 +159,13 @@ async fn drk_35_a_slow_replacement_is_said_while_it_runs() {
     std::fs::write(&go_on, "").unwrap();
     assert!(running.await.unwrap().is_ok());
     assert_eq!(action.findings(), []);
+
+    // Whoever waited for it has given up.
+    std::fs::remove_file(&go_on).unwrap();
+    let execution = event();
+    let given_up = tokio::time::timeout(Duration::from_millis(300), action.execute(&execution, false)).await;
+    assert!(given_up.is_err());
+    assert_eq!(action.findings(), []);
 }
 
 #[test]
