@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
-use crate::store::StateStore;
+use crate::store::{StateStore, Tenure};
 
 /// A Kafka cluster and how to log in to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,8 +98,11 @@ pub struct BuildContext {
     pub dry_run: bool,
     /// A folder of this cluster for spools and the like, inside the state dir; it exists.
     pub folder: PathBuf,
-    /// The state store, for what a plugin remembers over a restart, under keys of its own.
+    /// A store of this service alone, for what a plugin would rather not gather anew after a restart, under keys of its own.
     pub store: Arc<dyn StateStore>,
+    /// Whether this service may act on the cluster at a moment. The connection's writer sends nothing when it may not; an
+    /// action that changes something else looks here right before.
+    pub tenure: Arc<Tenure>,
 }
 
 /// A source monitor: collects in a task of its own, and hands over its newest view in each cycle.

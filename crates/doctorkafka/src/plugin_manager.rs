@@ -15,8 +15,9 @@ use thiserror::Error;
 
 use crate::config::resolved::{ActionEntry, ClusterConfig};
 use crate::plugin::{BuildContext, Clock, Connect, MonitorPlugin, Source, Wake};
+use crate::shell::gate::Gated;
 use crate::shell::panics::{GuardedMonitor, GuardedOperator};
-use crate::store::StateStore;
+use crate::store::{StateStore, Tenure};
 
 /// The plugins of one cluster, as its ClusterManager runs them.
 pub struct ClusterPlugins {
@@ -87,16 +88,22 @@ impl PluginManager {
         self.state_dir.join("clusters").join(cluster)
     }
 
-    /// Makes the plugins of `cluster`. Source monitors begin to collect: this runs within a tokio runtime.
+    /// Makes the plugins of `cluster`, which change it as long as `tenure` lets them. Source monitors begin to collect: this runs within a tokio runtime.
     ///
     /// # Errors
     /// The first plugin that cannot be made; those made before it have ended then.
-    pub fn build(&self, cluster: &ClusterConfig, wake: &Wake) -> Result<ClusterPlugins, PluginError> {
+    pub fn build(
+        &self,
+        cluster: &ClusterConfig,
+        wake: &Wake,
+        tenure: &Arc<Tenure>,
+    ) -> Result<ClusterPlugins, PluginError> {
         let name = &cluster.name;
-        let connection = self
+        let mut connection = self
             .connect
             .connect(&cluster.endpoint)
             .map_err(|cause| PluginError::Connect { cluster: Arc::clone(name), cause })?;
+        connection.writer = Arc::new(Gated::new(connection.writer, Arc::clone(tenure)));
         let folder = self.folder(name);
         // Only for ourselves, as the state dir is.
         DirBuilder::new()
@@ -116,6 +123,7 @@ impl PluginManager {
             dry_run,
             folder: folder.clone(),
             store: Arc::clone(&self.store),
+            tenure: Arc::clone(tenure),
         };
         let failed = |kind, plugin: &str, cause| PluginError::Build {
             cluster: Arc::clone(name),
@@ -200,7 +208,7 @@ mod tests {
         let config = loaded.config.unwrap_or_else(|| panic!("{}", loaded.report));
         let connect = Arc::new(RealConnect::default());
         PluginManager::new(connect, Arc::new(RealClock::new()), Arc::new(MemoryStore::default()), state_dir)
-            .build(&config.clusters[0], &Wake::default())
+            .build(&config.clusters[0], &Wake::default(), &crate::plugins::fakes::acting())
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`config`] (whom to talk to, and as whom), [`client_properties`] (the security settings as Kafka's
 //! own tools take them; `oauth` gets their tokens), then [`Kafka`] and, inside, `link` (one kept connection to one broker), `directory` (which
-//! broker a call goes to), `read`, `write`, `log_write`, `log_read` (the four traits) and `fail` (what an error means).
+//! broker a call goes to), `read`, `write`, `log_write`, `log_read` (the four traits), `fenced` (a log with one writer at a time) and `fail` (what an error means).
 //!
 //! Reading and changing a cluster goes over connections of our own choosing, one per broker and lane: the answer of
 //! *this* broker is what the caller wants to know, a dead broker must cost no more than the caller's limit, and the
@@ -13,6 +13,7 @@ pub mod client_properties;
 pub mod config;
 mod directory;
 mod fail;
+mod fenced;
 mod jaas;
 mod kafka;
 mod link;
@@ -27,6 +28,7 @@ mod speaks;
 mod write;
 
 pub use config::{BootstrapError, ConnectionConfig, parse_bootstrap};
+pub use fenced::{CommitError, Committed, Fenced};
 pub use kafka::Kafka;
 pub use security::Security;
 

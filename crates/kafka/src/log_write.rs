@@ -141,7 +141,8 @@ impl Appender {
     }
 }
 
-async fn start(shared: &Shared) -> Result<Writing, Trouble> {
+/// A client of its own, which leads to our cluster.
+pub(crate) async fn client(shared: &Shared, request_limit: Duration) -> Result<krafka::Kafka, Trouble> {
     if let Some(tokens) = &shared.config.security.tokens {
         tokens.get().await?;
     }
@@ -150,7 +151,7 @@ async fn start(shared: &Shared) -> Result<Writing, Trouble> {
     let mut builder = krafka::Kafka::builder(bootstrap.join(","))
         .client_id(shared.config.client_id.clone())
         .connect_timeout(CONNECT_TIMEOUT)
-        .request_timeout(REQUEST_TIMEOUT)
+        .request_timeout(request_limit)
         .max_response_size(MAX_RESPONSE_BYTES)
         // Together with the response size this stays below the client's own bound of 1 GiB.
         .max_in_flight_requests(2)
@@ -160,6 +161,11 @@ async fn start(shared: &Shared) -> Result<Writing, Trouble> {
     }
     let kafka = builder.connect().await?;
     leads_to_ours(shared, &kafka)?;
+    Ok(kafka)
+}
+
+async fn start(shared: &Shared) -> Result<Writing, Trouble> {
+    let kafka = client(shared, REQUEST_TIMEOUT).await?;
     let producer = kafka
         .producer()
         .compression(Compression::Lz4)

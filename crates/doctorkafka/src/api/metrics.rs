@@ -31,6 +31,7 @@ fn of_cluster(page: &mut Page, handle: &ClusterHandle, last: &Snapshot, now: Now
     page.gauge("doctorkafka_cycle_duration_seconds", &one, last.took.as_secs_f64());
     page.counter("doctorkafka_cycles_total", &one, last.cycles);
     page.gauge("doctorkafka_trouble", &one, u8::from(last.trouble.is_some()));
+    page.gauge("doctorkafka_looks_on", &one, u8::from(last.looks_on.is_some()));
     page.gauge("doctorkafka_paused", &one, u8::from(last.memory.wishes.paused.is_some()));
     page.gauge("doctorkafka_acts_under_way", &one, last.acts);
     let mut held = BTreeMap::<&str, u64>::new();

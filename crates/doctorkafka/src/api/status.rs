@@ -43,6 +43,9 @@ pub struct ClusterStatus {
     pub dry_run: Vec<String>,
     /// Why nothing can be done although it might have to.
     pub trouble: Option<String>,
+    /// Who acts on the cluster instead, where this service only looks on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looks_on: Option<String>,
     /// Whether a monitor stopped the last cycle, so that nothing was decided.
     pub stopped: bool,
     /// The brokers, as far as they are known.
@@ -210,6 +213,7 @@ impl ClusterStatus {
             evaluation_interval: millis(interval),
             dry_run: Vec::new(),
             trouble: last.trouble.clone(),
+            looks_on: last.looks_on.clone(),
             stopped: last.stopped,
             brokers: state.and_then(|state| brokers(state, now)),
             partitions: state.and_then(|state| partitions(state, now)),

@@ -78,6 +78,9 @@ fn of_cluster(cluster: &ClusterStatus, several: bool, zone: &TimeZone) -> String
     if let Some(trouble) = &cluster.trouble {
         let _ = writeln!(out, "  NOTHING CAN BE DONE: {trouble}");
     }
+    if let Some(who) = &cluster.looks_on {
+        let _ = writeln!(out, "  THIS SERVICE LOOKS ON: {who}");
+    }
     if !cluster.dry_run.is_empty() {
         let _ =
             writeln!(out, "  dry run     these only say what they would do: {}", cluster.dry_run.join(", "));

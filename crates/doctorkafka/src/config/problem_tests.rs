@@ -52,7 +52,7 @@ doctorkafka: {<<: *a}
         expect![[r#"
             f:1:1: error: unknown key `a`; the keys are `doctorkafka`, `monitors`, `operators`, `actions`, `kafkaclusters`
             f:2:15: error: merge keys (`<<`) are not read: write the keys out
-            f:2:15: error: unknown key `<<`; the keys are `state_dir`, `listen`, `evaluation_interval`, `guard`, `execution`
+            f:2:15: error: unknown key `<<`; the keys are `state_dir`, `listen`, `state_store`, `evaluation_interval`, `guard`, `execution`
             f: error: there is no cluster under `kafkaclusters`; write `kafkaclusters: [{name: NAME, bootstrap_servers: HOST:PORT}]`
         "#]],
     );

@@ -67,7 +67,11 @@ pub(super) fn resolve(root: &Node, registry: &PluginRegistry, problems: &mut Vec
     let globals = Globals { plugins, complete, care };
     let (clusters, disabled) = clusters(root, &globals, &types, registry, problems);
     let service = service?;
-    Some(Config::new(Service { state_dir: service.state_dir, listen: service.listen }, clusters, disabled))
+    Some(Config::new(
+        Service { state_dir: service.state_dir, listen: service.listen, state_store: service.state_store },
+        clusters,
+        disabled,
+    ))
 }
 
 /// Reports keys that are neither in `known` nor in `silent`.
@@ -261,6 +265,9 @@ pub(super) fn settings_files(root: &Node, registry: &PluginRegistry) -> Vec<Sett
     // What cannot be read here is told when the configuration is resolved.
     let mut told = Vec::new();
     let mut files = Vec::new();
+    let section = root.get("doctorkafka").or_else(|| root.get("doctork"));
+    let store = section.and_then(|section| section.node.get("state_store"));
+    files.extend(store.and_then(|store| store.node.get("command_config")).and_then(settings_file));
     for item in root.get("kafkaclusters").and_then(|entry| entry.node.items()).unwrap_or_default() {
         if item.get("enabled").and_then(|entry| flag(entry, &mut told)) == Some(false) {
             continue;

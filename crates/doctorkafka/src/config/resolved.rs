@@ -12,6 +12,7 @@ use super::secrets::Secrets;
 pub use super::settings::{Care, ExecutionSettings, GuardSettings};
 use crate::client_settings::Holds;
 use crate::plugin::{Endpoint, MonitorPlugin, Prepared};
+use crate::store::StoreConfig;
 
 /// A whole configuration without a mistake.
 pub struct Config {
@@ -31,6 +32,8 @@ pub struct Service {
     pub state_dir: PathBuf,
     /// Where `/metrics` and `/health` are served, as `host:port`; `None` for nowhere.
     pub listen: Option<String>,
+    /// Where what must outlive the process is kept.
+    pub state_store: StoreConfig,
 }
 
 /// One managed cluster.
@@ -89,6 +92,9 @@ impl Config {
         service.insert("state_dir".to_owned(), self.service.state_dir.to_string_lossy().into());
         if let Some(listen) = &self.service.listen {
             service.insert("listen".to_owned(), listen.clone().into());
+        }
+        if let Ok(store) = serde_json::to_value(&self.service.state_store) {
+            service.insert("state_store".to_owned(), store);
         }
         let mut json = json!({
             "doctorkafka": service,

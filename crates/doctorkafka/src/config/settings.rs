@@ -11,6 +11,7 @@ use super::node::{Entry, Node, Value};
 use super::problem::Problem;
 use super::section;
 use crate::plugin::ConfigProblem;
+use crate::store::StoreConfig;
 
 /// The section `doctorkafka`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -18,11 +19,12 @@ use crate::plugin::ConfigProblem;
 pub(super) struct ServiceSection {
     pub(super) state_dir: PathBuf,
     pub(super) listen: Option<String>,
+    pub(super) state_store: StoreConfig,
 }
 
 impl Default for ServiceSection {
     fn default() -> Self {
-        Self { state_dir: PathBuf::from("doctorkafka-state"), listen: None }
+        Self { state_dir: PathBuf::from("doctorkafka-state"), listen: None, state_store: StoreConfig::File }
     }
 }
 
@@ -37,6 +39,7 @@ impl ServiceSection {
         {
             problems.push(problem("listen", "must be of the form HOST:PORT"));
         }
+        problems.extend(self.state_store.check());
         problems
     }
 }

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::plugin::{BuildContext, Clock, Connection, Endpoint, Wake};
 use crate::shell::connect::RealConnect;
 use crate::store::memory::MemoryStore;
+use crate::store::{Alone, Tenure, Term};
 
 /// Its brokers swallow every probe, but for those with an answer; its topics are those given; it has one log, of one partition.
 #[derive(Default)]
@@ -287,6 +288,13 @@ impl Clock for Virtual {
     }
 }
 
+/// Nobody else can act.
+pub(crate) fn acting() -> Arc<Tenure> {
+    let tenure = Tenure::new(Arc::new(Alone));
+    tenure.act_in(Some(Term(1)));
+    tenure
+}
+
 /// What a plugin of the cluster `test` is given, with `fake` behind every connection.
 pub(crate) fn context(fake: &Arc<Fake>) -> BuildContext {
     BuildContext {
@@ -306,6 +314,7 @@ pub(crate) fn context(fake: &Arc<Fake>) -> BuildContext {
         dry_run: false,
         folder: std::path::PathBuf::new(),
         store: Arc::new(MemoryStore::default()),
+        tenure: acting(),
     }
 }
 

@@ -3,14 +3,15 @@
 //! Every act ends in exactly one [`Outcome`] within bounded time, whatever the action does: it may fail, hang, or
 //! panic.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use control::{ActError, Action, Deliveries, Done, Effect, Event, Finding, Outcome};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::AbortHandle;
 
 /// Bounds of the acts of one cluster.
 #[derive(Clone, Copy, Debug)]
@@ -37,8 +38,12 @@ pub struct Acts {
     actions: BTreeMap<String, Slot>,
     outcomes: mpsc::UnboundedSender<Outcome>,
     under_way: Arc<AtomicUsize>,
+    running: Running,
     limits: ActLimits,
 }
+
+/// The acts that may still be doing something, by the name of their action.
+type Running = Arc<Mutex<Vec<(String, AbortHandle)>>>;
 
 struct Slot {
     action: Arc<dyn Action>,
@@ -64,7 +69,8 @@ impl Acts {
             (action.name().to_owned(), Slot { action, turns })
         };
         let actions = actions.into_iter().map(slot).collect();
-        (Self { actions, outcomes, under_way: Arc::default(), limits }, received)
+        let acts = Self { actions, outcomes, under_way: Arc::default(), running: Running::default(), limits };
+        (acts, received)
     }
 
     /// What the actions say is wrong with themselves. One that panics says nothing.
@@ -102,12 +108,29 @@ impl Acts {
         let counted = Counted(Arc::clone(&self.under_way));
         let limit = action.time_limit().unwrap_or(self.limits.time);
         let outcomes = self.outcomes.clone();
+        let running = Arc::clone(&self.running);
         tokio::spawn(async move {
-            let result = in_turn(action, turns, event, dry_run, limit).await;
+            let result = in_turn(action, turns, event, dry_run, limit, &running).await;
             // Nobody listens any more when the loop has ended: the journal says that the act was under way.
             let _ = outcomes.send(Outcome { execution, sequence, result });
             drop(counted);
         });
+    }
+
+    /// Nobody here waits any more for what comes of the acts under way: another service may act. They are dropped where they
+    /// stand, but for those of `at_most_once`, which would not be done again: half of one is worse than the whole. What
+    /// comes of later acts can be received from the other end.
+    pub fn abandon(&mut self, at_most_once: &BTreeSet<String>) -> mpsc::UnboundedReceiver<Outcome> {
+        let running = std::mem::take(&mut *self.running.lock().unwrap_or_else(PoisonError::into_inner));
+        for (action, abort) in running {
+            if !at_most_once.contains(&action) {
+                abort.abort();
+            }
+        }
+        let (outcomes, received) = mpsc::unbounded_channel();
+        self.outcomes = outcomes;
+        self.under_way = Arc::default();
+        received
     }
 
     /// Answers an act that is not carried out.
@@ -124,12 +147,18 @@ async fn in_turn(
     event: Event,
     dry_run: bool,
     limit: Duration,
+    running: &Running,
 ) -> Result<Done, ActError> {
     let _turn = turns.acquire_owned().await;
     let name = action.name().to_owned();
     // A task of its own, so that a panic ends there.
     let work = tokio::spawn(async move { action.execute(&event, dry_run).await });
     let abort = work.abort_handle();
+    {
+        let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.retain(|(_, act)| !act.is_finished());
+        running.push((name.clone(), abort.clone()));
+    }
     match tokio::time::timeout(limit, work).await {
         Ok(Ok(result)) => result,
         Ok(Err(ended)) => {
@@ -181,6 +210,33 @@ mod tests {
         let (execution, action) = (ExecutionId(1), "slow".to_owned());
         acts.start(Effect::Act { execution, sequence: 1, action, event, dry_run: false });
         outcomes.recv().await.unwrap().result
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_act_that_is_abandoned_does_nothing_more_and_answers_to_nobody() {
+        let limits = ActLimits { time: Duration::from_secs(60), ..ActLimits::default() };
+        let slow = Arc::new(Slow(None));
+        let (mut acts, mut before) = Acts::new(vec![Arc::clone(&slow) as Arc<dyn Action>], limits);
+        let start = |acts: &Acts| {
+            let event = Event::new("anything", Target::Cluster, "why not", &());
+            let (execution, action) = (ExecutionId(1), "slow".to_owned());
+            acts.start(Effect::Act { execution, sequence: 1, action, event, dry_run: false });
+        };
+        start(&acts);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let mut outcomes = acts.abandon(&BTreeSet::new());
+        assert_eq!(acts.under_way(), 0);
+        let left = before.recv().await.map(|outcome| outcome.result.unwrap_err().message);
+        assert_eq!(left.as_deref(), Some("the action slow was cancelled"));
+        assert!(before.recv().await.is_none());
+        start(&acts);
+        assert!(outcomes.recv().await.unwrap().result.is_ok());
+
+        // What must not be done twice comes to its end.
+        start(&acts);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let _later = acts.abandon(&BTreeSet::from(["slow".to_owned()]));
+        assert!(outcomes.recv().await.unwrap().result.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

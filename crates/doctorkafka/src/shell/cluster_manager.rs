@@ -4,7 +4,7 @@
 //! and deciding run on a thread where they may take long. So neither a slow step nor a hanging action disturbs another
 //! cluster, and a panic in any of them is an outcome or a failed cycle, never the end.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,11 +20,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::acts::{ActLimits, Acts};
-use super::journal::{Journal, JournalError};
+use super::journal::Journal;
 use super::panics::{panic_words, panicked};
 use super::snapshot::{ClusterHandle, OrderRequest, Shared, Snapshot};
 use crate::plugin::{Clock, Source, Wake};
-use crate::store::in_words;
+use crate::store::{Standing, Tenure, Term, in_words};
+
+pub use self::ground::LOOKS_ON;
 
 /// The name under which the shell puts its own findings into a cycle. The core must have a source of this name in
 /// its pipeline.
@@ -47,6 +49,8 @@ pub struct ClusterSetup {
     pub reader: Arc<dyn Reader>,
     /// The cluster's part of the state store.
     pub journal: Journal,
+    /// Whether it may act.
+    pub tenure: Arc<Tenure>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Wakes this loop.
@@ -114,11 +118,15 @@ pub struct ClusterManager {
     outcomes: mpsc::UnboundedReceiver<Outcome>,
     orders: mpsc::Receiver<OrderRequest>,
     shared: Arc<Shared>,
+    tenure: Arc<Tenure>,
+    /// The actions whose acts are not done twice.
+    at_most_once: BTreeSet<String>,
     memory: Memory,
-    /// Whether `memory` is what the store says. If not, it is a memory to look with: nothing is done with it.
-    loaded: bool,
+    /// The term in which `memory` was read from the store. Without one it is a memory to look with: nothing is done with it.
+    term: Option<Term>,
     load_at: Option<Instant>,
     store_trouble: Option<String>,
+    looks_on: Option<String>,
     pending: Pending,
     /// What is told once the store can be written again.
     late: VecDeque<Effect>,
@@ -150,6 +158,8 @@ impl ClusterManager {
         let (orders_in, orders) = mpsc::channel(ORDERS_WAITING);
         let shared = Arc::new(Shared::default());
         let dry = setup.core.actions().iter().filter(|action| action.dry_run);
+        let once = setup.core.actions().iter().filter(|action| action.at_most_once);
+        let at_most_once = once.map(|action| action.name.clone()).collect();
         let handle = ClusterHandle {
             name: Arc::clone(&setup.name),
             evaluation_interval: setup.limits.evaluation_interval,
@@ -169,10 +179,13 @@ impl ClusterManager {
             outcomes,
             orders,
             shared,
+            tenure: setup.tenure,
+            at_most_once,
             memory: Memory::default(),
-            loaded: false,
+            term: None,
             load_at: None,
             store_trouble: None,
+            looks_on: None,
             pending: Pending::default(),
             late: VecDeque::new(),
             refused: Vec::new(),
@@ -188,7 +201,8 @@ impl ClusterManager {
         self.say_what_is_open();
         // Whoever asks before the first cycle sees what is remembered.
         let (memory, trouble) = (self.memory.clone(), self.store_trouble.clone());
-        self.publish(Snapshot { memory, trouble, ..Snapshot::default() });
+        let looks_on = self.looks_on.clone();
+        self.publish(Snapshot { memory, trouble, looks_on, ..Snapshot::default() });
         self.tell_what_is_remembered();
         self.wait_for_first_look(&mut stop).await;
         while !*stop.borrow_and_update() {
@@ -358,6 +372,7 @@ impl ClusterManager {
             took: began.elapsed(),
             cycles: self.cycles,
             memory: self.memory.clone(),
+            looks_on: self.looks_on.clone(),
             acts: self.acts.under_way(),
             deliveries: self.acts.deliveries(),
             ..Snapshot::default()
@@ -366,72 +381,6 @@ impl ClusterManager {
 
     fn publish(&self, snapshot: Snapshot) {
         self.shared.publish(snapshot);
-    }
-
-    fn own_findings(&self) -> Vec<Finding> {
-        let finding = |why: &String| {
-            Finding::new(STORE_TROUBLE, Target::Cluster, Severity::Critical, why.clone())
-                .waiting_for("the state store to be usable; until then nothing is done, and looking goes on")
-        };
-        self.store_trouble.iter().map(finding).chain(self.acts.findings()).collect()
-    }
-
-    /// Reads the memory from the store. Until that has succeeded there is a memory to look with, which has a pause in
-    /// it: the guard holds everything, and says why.
-    async fn load_if_due(&mut self) {
-        if self.loaded || self.load_at.is_some_and(|at| Instant::now() < at) {
-            return;
-        }
-        match self.journal.load().await {
-            Ok(memory) => {
-                self.memory = memory;
-                self.loaded = true;
-                // What came in so far belongs to the memory to look with: its executions have the numbers of others.
-                while self.outcomes.try_recv().is_ok() {}
-                self.pending.outcomes.clear();
-                self.pending.orders.retain(|request| request.order.by != SHELL_SOURCE);
-                if self.store_trouble.take().is_some() {
-                    tracing::info!(cluster = %self.looking.name, "the state store can be read again");
-                }
-            }
-            Err(error) => self.look_without_store(&error),
-        }
-    }
-
-    /// What is not known cannot be changed: an order would be applied to a memory that is thrown away, and a person would
-    /// count on it.
-    fn refuse_orders_without_store(&mut self) {
-        if self.loaded {
-            return;
-        }
-        let trouble = self.store_trouble.clone().unwrap_or_default();
-        let (own, others) = std::mem::take(&mut self.pending.orders)
-            .into_iter()
-            .partition(|request| request.order.by == SHELL_SOURCE);
-        self.pending.orders = own;
-        for request in others {
-            let why = format!(
-                "not carried out: the state store cannot be read, and nothing is done until it can be. \
-                Please repeat it then: {trouble}"
-            );
-            // Whoever asked may have gone.
-            let _ = request.answer.send(Err(why));
-        }
-    }
-
-    fn look_without_store(&mut self, error: &JournalError) {
-        let why = in_words(error);
-        if self.store_trouble.as_ref() != Some(&why) {
-            tracing::warn!(cluster = %self.looking.name, error = %why,
-                "the state store cannot be read, nothing is done until it can be");
-        }
-        if self.store_trouble.is_none() {
-            let (answer, _nobody) = oneshot::channel();
-            let order = Order { by: SHELL_SOURCE.to_owned(), reason: why.clone(), what: OrderKind::Pause };
-            self.pending.orders.push(OrderRequest { order, answer });
-        }
-        self.store_trouble = Some(why);
-        self.load_at = Some(Instant::now() + self.limits.load_again);
     }
 
     /// Pairs the orders of this step with what the core says of them.
@@ -447,10 +396,10 @@ impl ClusterManager {
 
     /// Carries the effects out in their order. Returns why what had to be durable is not.
     async fn carry_out(&mut self, effects: Vec<Effect>, last: bool) -> Result<(), String> {
-        if !self.loaded {
+        if self.term.is_none() {
             return self.only_tell(effects);
         }
-        let mut written = Ok(());
+        let mut written = self.may_still_act();
         for effect in effects {
             match (effect, &written) {
                 (Effect::Persist { key, value }, Ok(())) => {
@@ -458,10 +407,16 @@ impl ClusterManager {
                     written = persisted.map_err(|error| in_words(&error));
                 }
                 (Effect::Persist { .. }, Err(_)) => {}
-                (effect, Ok(())) => {
-                    self.tell_what_is_late();
-                    self.tell_or_do(effect, last);
-                }
+                (effect, Ok(())) => match self.may_still_act() {
+                    Ok(()) => {
+                        self.tell_what_is_late();
+                        self.tell_or_do(effect, last);
+                    }
+                    Err(why) => {
+                        self.keep_for_later(effect, &why);
+                        written = Err(why);
+                    }
+                },
                 (effect, Err(why)) => self.keep_for_later(effect, why),
             }
         }
@@ -476,7 +431,7 @@ impl ClusterManager {
                 self.shared.audit.take(record);
             }
         }
-        Err(self.store_trouble.clone().unwrap_or_default())
+        Err(self.looks_on.clone().or_else(|| self.store_trouble.clone()).unwrap_or_default())
     }
 
     fn tell_or_do(&self, effect: Effect, last: bool) {
@@ -589,6 +544,8 @@ impl Looking {
         }
     }
 }
+
+mod ground;
 
 #[cfg(test)]
 mod tests;

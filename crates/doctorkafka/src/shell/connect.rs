@@ -46,7 +46,11 @@ impl Connect for RealConnect {
     }
 }
 
-fn connect(endpoint: &Endpoint) -> Result<Connection, String> {
+/// A client of the cluster at `endpoint`.
+///
+/// # Errors
+/// What is wrong with the security settings, in words.
+pub(crate) fn client(endpoint: &Endpoint) -> Result<Kafka, String> {
     let security = match &endpoint.command_config {
         None => Security::plaintext(),
         Some(path) => client_settings::read(path).map_err(|problems| problems.join("; "))?,
@@ -56,8 +60,11 @@ fn connect(endpoint: &Endpoint) -> Result<Connection, String> {
         tracing::warn!(file = %file.display(), %warning, "odd security settings");
     }
     let bootstrap = endpoint.bootstrap.clone();
-    let kafka =
-        Arc::new(Kafka::new(ConnectionConfig { bootstrap, security, client_id: CLIENT_ID.to_owned() }));
+    Ok(Kafka::new(ConnectionConfig { bootstrap, security, client_id: CLIENT_ID.to_owned() }))
+}
+
+fn connect(endpoint: &Endpoint) -> Result<Connection, String> {
+    let kafka = Arc::new(client(endpoint)?);
     Ok(Connection {
         reader: kafka.clone(),
         writer: kafka.clone(),

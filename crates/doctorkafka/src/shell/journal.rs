@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use control::{Memory, RestoreError};
-use serde_json::Value;
+use serde_json::{Value, json};
 use thiserror::Error;
 
-use crate::store::{StateStore, StoreError};
+use crate::store::{ClusterStore, StateStore, StoreError};
+
+/// The version of the values. It grows when an older service could not understand, or would misunderstand, what is written.
+pub(crate) const SCHEMA: u64 = 1;
 
 /// What the keys of all clusters' journals begin with.
 pub(crate) const JOURNALS: &str = "clusters/";
@@ -33,15 +36,30 @@ pub enum JournalError {
         /// The cause.
         source: serde_json::Error,
     },
+    /// A stored value was written by a newer version of this service.
+    #[error(
+        "the stored state {key:?} has schema {found}, this version reads up to {SCHEMA}: it was written by a newer one"
+    )]
+    Newer {
+        /// The key in the store.
+        key: String,
+        /// Its schema.
+        found: u64,
+    },
     /// What is stored does not make a memory.
     #[error("the stored state cannot be used")]
     Restore(#[from] RestoreError),
 }
 
 impl Journal {
-    /// The journal of the cluster with the configured name `cluster`.
+    /// The journal of the cluster with the configured name `cluster`, in a store that others have part of.
     pub fn new(store: Arc<dyn StateStore>, cluster: &str) -> Self {
         Self { store, prefix: format!("{JOURNALS}{cluster}/") }
+    }
+
+    /// The journal in a cluster's part of a store.
+    pub(crate) fn of(store: &ClusterStore) -> Self {
+        Self { store: Arc::clone(&store.store), prefix: store.prefix.clone() }
     }
 
     /// The configured name of the cluster to whose journal `key` belongs.
@@ -60,6 +78,7 @@ impl Journal {
             let Some(found) = self.store.get(&key).await? else { continue };
             let value: Value = serde_json::from_slice(&found.value)
                 .map_err(|source| JournalError::NotJson { key: key.clone(), source })?;
+            let value = unwrapped(&key, value)?;
             stored.insert(key[self.prefix.len()..].to_owned(), value);
         }
         Ok(Memory::restore(stored)?)
@@ -73,10 +92,45 @@ impl Journal {
         let key = format!("{}{key}", self.prefix);
         match value {
             Some(value) => {
-                self.store.put(&key, value.to_string().into_bytes()).await?;
+                let written = json!({ "schema": SCHEMA, "value": value });
+                self.store.put(&key, written.to_string().into_bytes()).await?;
             }
             None => self.store.delete(&key).await?,
         }
         Ok(())
+    }
+}
+
+/// The value without its version. Values from before there was one stand alone.
+fn unwrapped(key: &str, stored: Value) -> Result<Value, JournalError> {
+    match stored {
+        Value::Object(mut parts) if parts.len() == 2 && parts.contains_key("schema") => {
+            let found = parts.get("schema").and_then(Value::as_u64).unwrap_or(u64::MAX);
+            if found > SCHEMA {
+                return Err(JournalError::Newer { key: key.to_owned(), found });
+            }
+            Ok(parts.remove("value").unwrap_or_default())
+        }
+        alone => Ok(alone),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::memory::MemoryStore;
+
+    #[tokio::test]
+    async fn values_have_a_version_older_ones_are_read_and_newer_ones_refused() {
+        let store = Arc::new(MemoryStore::default());
+        let journal = Journal::new(Arc::clone(&store) as Arc<dyn StateStore>, "test");
+        journal.persist("next_id", Some(&json!(7))).await.unwrap();
+        let written = store.get("clusters/test/next_id").await.unwrap().unwrap().value;
+        assert_eq!(String::from_utf8(written).unwrap(), r#"{"schema":1,"value":7}"#);
+        assert_eq!(unwrapped("k", json!({"schema": 1, "value": [1]})).unwrap(), json!([1]));
+        assert_eq!(unwrapped("k", json!({"a": 1, "value": 2})).unwrap(), json!({"a": 1, "value": 2}));
+        store.put("clusters/test/next_id", br#"{"schema":2,"value":{}}"#.to_vec()).await.unwrap();
+        let error = journal.load().await.map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("has schema 2") && error.contains("newer"), "{error}");
     }
 }

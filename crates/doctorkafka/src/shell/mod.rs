@@ -20,6 +20,8 @@ pub mod cluster_manager;
 
 pub mod connect;
 
+pub(crate) mod gate;
+
 pub mod log;
 
 pub mod neighbours;

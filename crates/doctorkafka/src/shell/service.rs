@@ -27,7 +27,7 @@ use crate::config::resolved::ClusterConfig;
 use crate::plugin::{Clock, Connect, Endpoint, Wake};
 use crate::plugin_manager::{PluginError, PluginManager};
 use crate::plugins::report_operation::ReportOperationConfig;
-use crate::store::{FileStore, StateStore, StoreError, in_words};
+use crate::store::{ClusterStore, FileStore, Lease, StateStore, StoreError, Tenure, in_words};
 
 /// The `type` of the action that writes the audit to a topic.
 const REPORT_TYPE: &str = "report_operation";
@@ -37,6 +37,8 @@ const INSTANCE_KEY: &str = "instance";
 const END_LIMIT: Duration = Duration::from_secs(3);
 /// How long records on their way to Kafka are waited for at the end.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+/// How long giving the leases up may take at the end.
+const RELEASE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Why the service could not be started, or what was wrong when it ended.
 #[derive(Debug, Error)]
@@ -100,6 +102,7 @@ pub async fn run(config: Config) -> Result<(), ServiceError> {
 pub(crate) struct Service {
     state_dir: PathBuf,
     handles: Vec<ClusterHandle>,
+    leases: Vec<Arc<dyn Lease>>,
     connect: Arc<dyn Connect>,
     stop: watch::Sender<bool>,
     loops: JoinSet<()>,
@@ -119,7 +122,8 @@ impl Service {
         let state_dir = config.service.state_dir.clone();
         make_dir(&state_dir)?;
         // Its lock is what keeps a second service out of this state dir.
-        let store: Arc<dyn StateStore> = Arc::new(FileStore::open(&state_dir.join("store"))?);
+        let local = FileStore::open(&state_dir.join("store"))?;
+        let store: Arc<dyn StateStore> = Arc::new(local.clone());
         let control = bind_control_socket(&state_dir).await?;
         let public = match &config.service.listen {
             Some(address) => Some(bind_tcp(address).await?),
@@ -129,14 +133,15 @@ impl Service {
             PluginManager::new(Arc::clone(&connect), Arc::clone(&clock), Arc::clone(&store), &state_dir);
         let instance = instance(&*store).await;
         tell_whose_state_is_left(&*store, &config).await;
-        let parts =
-            Parts { store, plugins, connect: Arc::clone(&connect), clock: Arc::clone(&clock), instance };
-        let mut managers = Vec::new();
-        let mut handles = Vec::new();
-        for cluster in &config.clusters {
-            let (manager, handle) = parts.build(cluster)?;
+        let stores = stores(&config, &connect, &local, instance.as_deref())?;
+        let instance = instance.map(|own| config.service.state_store.known_as().unwrap_or(own));
+        let parts = Parts { plugins, connect: Arc::clone(&connect), clock: Arc::clone(&clock), instance };
+        let (mut managers, mut handles, mut leases) = (Vec::new(), Vec::new(), Vec::new());
+        for (cluster, store) in config.clusters.iter().zip(stores) {
+            let (manager, handle) = parts.build(cluster, &store)?;
             managers.push(manager);
             handles.push(handle);
+            leases.push(store.lease);
         }
         let mut sockets = JoinSet::new();
         let api = Api::new(handles.clone(), clock);
@@ -153,7 +158,7 @@ impl Service {
             state_dir = %state_dir.display(), clusters = config.clusters.len(), pid = std::process::id(),
             "started"
         );
-        Ok(Self { state_dir, handles, connect, stop, loops, sockets })
+        Ok(Self { state_dir, handles, leases, connect, stop, loops, sockets })
     }
 
     /// Its clusters.
@@ -168,6 +173,8 @@ impl Service {
         let all = async { while self.loops.join_next().await.is_some() {} };
         if tokio::time::timeout(END_LIMIT, all).await.is_err() {
             tracing::warn!("the loops did not end in time");
+        } else {
+            self.release_leases().await;
         }
         self.connect.flush(FLUSH_LIMIT).await;
         self.sockets.shutdown().await;
@@ -175,6 +182,45 @@ impl Service {
         let _ = std::fs::remove_file(self.state_dir.join(CONTROL_SOCKET));
         tracing::info!("ended");
     }
+}
+
+impl Service {
+    /// Nothing is under way any more: other services need not wait for the end of the leases.
+    async fn release_leases(&self) {
+        let all = async {
+            for lease in &self.leases {
+                lease.release().await;
+            }
+        };
+        if tokio::time::timeout(RELEASE_LIMIT, all).await.is_err() {
+            tracing::warn!("the leases could not be given up; another service waits until they are over");
+        }
+    }
+}
+
+/// What each cluster has of the state store, in the order of the clusters.
+fn stores(
+    config: &Config,
+    connect: &Arc<dyn Connect>,
+    local: &FileStore,
+    instance: Option<&str>,
+) -> Result<Vec<ClusterStore>, ServiceError> {
+    let store = &config.service.state_store;
+    let mut managed = Vec::new();
+    for cluster in config.clusters.iter().filter(|_| store.is_shared()) {
+        let failed = |why| ServiceError::Build { cluster: Arc::clone(&cluster.name), why };
+        let connection = connect.connect(&cluster.endpoint).map_err(failed)?;
+        managed.push((Arc::clone(&cluster.name), connection.reader));
+    }
+    let of_one = |cluster: &ClusterConfig| {
+        let failed = |why| ServiceError::Build { cluster: Arc::clone(&cluster.name), why };
+        // Who acts must be told from others, also after a restart.
+        if store.is_shared() && instance.is_none() {
+            return Err(failed("the number of this service cannot be kept in its state dir".to_owned()));
+        }
+        store.open(&cluster.name, local, instance.unwrap_or_default(), &managed).map_err(failed)
+    };
+    config.clusters.iter().map(of_one).collect()
 }
 
 async fn serve_public(listening: Listening, api: Api) {
@@ -204,7 +250,6 @@ impl Signals {
 
 /// What all clusters share.
 struct Parts {
-    store: Arc<dyn StateStore>,
     plugins: PluginManager,
     connect: Arc<dyn Connect>,
     clock: Arc<dyn Clock>,
@@ -213,9 +258,14 @@ struct Parts {
 }
 
 impl Parts {
-    fn build(&self, cluster: &ClusterConfig) -> Result<(ClusterManager, ClusterHandle), ServiceError> {
+    fn build(
+        &self,
+        cluster: &ClusterConfig,
+        store: &ClusterStore,
+    ) -> Result<(ClusterManager, ClusterHandle), ServiceError> {
         let wake = Wake::default();
-        let plugins = self.plugins.build(cluster, &wake)?;
+        let tenure = Tenure::new(Arc::clone(&store.lease));
+        let plugins = self.plugins.build(cluster, &wake, &tenure)?;
         let mut config = plugins.core;
         // The shell's own findings come first, whatever a monitor says later.
         config.monitors.insert(0, MonitorSlot::Source(SHELL_SOURCE.to_owned()));
@@ -232,7 +282,8 @@ impl Parts {
             sources,
             actions: plugins.actions,
             reader: plugins.reader,
-            journal: Journal::new(Arc::clone(&self.store), &cluster.name),
+            journal: Journal::of(store),
+            tenure,
             clock: Arc::clone(&self.clock),
             wake,
             limits: LoopLimits::every(cluster.care.evaluation_interval.0),
@@ -272,8 +323,8 @@ impl Parts {
 async fn tell_whose_state_is_left(store: &dyn StateStore, config: &Config) {
     // A store that cannot be read is told by each cluster that needs it.
     let Ok(keys) = store.list(JOURNALS).await else { return };
-    let known = config.clusters.iter().map(|cluster| &*cluster.name);
-    let known: BTreeSet<&str> = known.chain(config.disabled.iter().map(|name| &**name)).collect();
+    let enabled = config.clusters.iter().map(|cluster| &*cluster.name);
+    let known: BTreeSet<&str> = enabled.chain(config.disabled.iter().map(|name| &**name)).collect();
     let stored: BTreeSet<&str> = keys.iter().filter_map(|key| Journal::cluster_of(key)).collect();
     let left: Vec<&str> = stored.difference(&known).copied().collect();
     if !left.is_empty() {

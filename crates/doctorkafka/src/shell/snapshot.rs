@@ -29,6 +29,8 @@ pub struct Snapshot {
     /// Why nothing can be done although it might have to: the state store cannot be read or written, or the cycle
     /// failed.
     pub trouble: Option<String>,
+    /// Who acts instead, where this service only looks on.
+    pub looks_on: Option<String>,
     /// How many acts are under way.
     pub acts: usize,
     /// How messages get out, by the name of the action that sends them.

@@ -7,6 +7,10 @@
 //! What cannot be read is an error and never an empty answer: who cannot read the journal must not act.
 
 mod file;
+mod holder;
+pub(crate) mod kafka;
+mod lease;
+mod open;
 
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -15,11 +19,16 @@ pub(crate) mod memory;
 
 use std::error::Error;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use cluster::BoxFuture;
 use thiserror::Error as ThisError;
 
 pub use file::FileStore;
+pub use kafka::KafkaStoreConfig;
+pub(crate) use lease::uptime;
+pub use lease::{Alone, Lease, Standing, Tenure, Term};
+pub use open::{ClusterStore, StoreConfig};
 
 /// The version of a value. Versions of one store only grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +66,33 @@ pub trait StateStore: Send + Sync {
 
     /// Removes `key`. Removing what is not there is no error.
     fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<(), StoreError>>;
+}
+
+impl<S: StateStore + ?Sized> StateStore for Arc<S> {
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Versioned>, StoreError>> {
+        (**self).get(key)
+    }
+
+    fn put<'a>(&'a self, key: &'a str, value: Vec<u8>) -> BoxFuture<'a, Result<Version, StoreError>> {
+        (**self).put(key, value)
+    }
+
+    fn compare_and_set<'a>(
+        &'a self,
+        key: &'a str,
+        expected: Option<Version>,
+        value: Vec<u8>,
+    ) -> BoxFuture<'a, Result<Version, StoreError>> {
+        (**self).compare_and_set(key, expected, value)
+    }
+
+    fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
+        (**self).list(prefix)
+    }
+
+    fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
+        (**self).delete(key)
+    }
 }
 
 /// What can go wrong with the state store.
@@ -123,6 +159,12 @@ pub enum StoreError {
         key: String,
         /// What is wrong with it.
         why: &'static str,
+    },
+    /// Another service may have become the one that writes: nothing was written.
+    #[error("this service does not hold the lease: {why}")]
+    NotTheHolder {
+        /// What is known of it.
+        why: String,
     },
     /// The process is ending.
     #[error("the store is closed")]

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use self::run::Ran;
 use crate::plugin::{ActionConfig, BuildContext, ConfigProblem};
+use crate::store::Term;
 
 /// `type: script_instance_replacement`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,14 +149,16 @@ impl Replacer {
             let summary = format!("would replace the host of broker {} by {program}", order.broker);
             return Ok(self.done(event, &order, summary));
         }
+        let term = self.context.tenure.term().ok_or_else(no_lease)?;
         look::once_more(&self.context, &order).await.map_err(not_done)?;
         let _running = Running::begin(&self.running, &order);
-        self.run(event, &order).await
+        self.run(event, &order, term).await
     }
 
-    async fn run(&self, event: &Event, order: &ReplaceInstance) -> Result<Done, ActError> {
+    async fn run(&self, event: &Event, order: &ReplaceInstance, term: Term) -> Result<Done, ActError> {
         let (context, broker) = (&self.context, order.broker);
         if let Some(restart) = self.config.restart.as_ref().filter(|_| !order.live) {
+            self.still_in(term)?;
             let ran = self.start(restart, event, order).await;
             let well = matches!(ran, Ran::Well { .. });
             if well && look::comes_back(context, order, self.config.restart_wait.0).await {
@@ -167,6 +170,7 @@ impl Replacer {
         }
         let began = Instant::now();
         let program = self.config.command.first().map(String::as_str).unwrap_or_default();
+        self.still_in(term)?;
         let ran = self.start(&self.config.command, event, order).await;
         let took = format!("{:.0} s", began.elapsed().as_secs_f64());
         match ran {
@@ -186,6 +190,11 @@ impl Replacer {
                 Err(ActError { message, maybe_applied: true, retry: false })
             }
         }
+    }
+
+    /// Another service may have taken over while this one looked, or was stopped.
+    fn still_in(&self, term: Term) -> Result<(), ActError> {
+        if self.context.tenure.term() == Some(term) { Ok(()) } else { Err(no_lease()) }
     }
 
     async fn start(&self, command: &[String], event: &Event, order: &ReplaceInstance) -> Ran {
@@ -227,6 +236,10 @@ impl Drop for Running<'_> {
     fn drop(&mut self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
+}
+
+fn no_lease() -> ActError {
+    not_done("this service does not hold the cluster's lease any more; no script was started".to_owned())
 }
 
 /// Nothing was replaced, or the script said that it was not.
