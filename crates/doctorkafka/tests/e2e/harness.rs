@@ -212,6 +212,11 @@ impl Doctor {
         Ok(())
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Resident memory in bytes and CPU time used, from `/proc`.
     pub(crate) fn usage(&self) -> Result<(u64, Duration)> {
         let id = self.child.id();

@@ -4,13 +4,21 @@
 //! they are meant to run one at a time (`--test-threads=1`, as `cargo xtask test` does).
 
 mod agents;
+// The suite that every store must pass.
+#[path = "../../src/store/conformance.rs"]
+mod conformance;
 mod crash;
 mod harness;
 mod heal;
+mod instances;
 mod mass_failure;
 mod no_act;
 mod others;
 mod plan;
 mod plugins;
 mod replace;
+mod stores;
 mod wrong_start;
+
+// For the suite.
+use doctorkafka::store::{StateStore, StoreError, Version};
