@@ -148,6 +148,14 @@ fn an_order_outlives_kill_9() {
     second.until("started");
     let words = status_with(dir_name, "paused by kim");
     assert!(words.contains("(upgrade)"), "{words}");
+    let state = |words: &[&str]| run(&[&["state"], words, &["--state-dir", dir_name]].concat());
+    let listed = state(&["list"]);
+    assert!(text(&listed.stdout).lines().any(|line| line.starts_with("wishes ")), "{}", text(&listed.stderr));
+    let stored: serde_json::Value = serde_json::from_slice(&state(&["get", "wishes"]).stdout).unwrap();
+    assert_eq!(stored["value"]["paused"]["reason"], "upgrade", "{stored:#}");
+    let missing = state(&["get", "a key/with ?&#"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(text(&missing.stderr).contains("there is no \"a key/with ?&#\""), "{}", text(&missing.stderr));
     let resume = run(&["resume", "--state-dir", dir_name]);
     assert!(text(&resume.stdout).contains("resumed"), "{}", text(&resume.stderr));
     let json = run(&["status", "--state-dir", dir_name, "--json"]);

@@ -7,6 +7,7 @@ mod health;
 mod metrics;
 mod orders;
 mod serve;
+mod state;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use crate::shell::snapshot::ClusterHandle;
 pub use health::{ClusterHealth, Health};
 pub use orders::{Answer, OrderBody};
 pub use serve::{CONTROL_SOCKET, ListenError, Listening, bind_control_socket, bind_tcp};
+pub use state::{StoredKey, StoredValue};
 
 /// The largest body that is read, in bytes. An order is some hundreds.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -43,10 +45,20 @@ impl Api {
         Self { clusters: Arc::new(clusters), clock, started }
     }
 
+    /// The cluster with this name, or the answer that there is none.
+    fn cluster(&self, name: &str) -> Result<&ClusterHandle, Response> {
+        self.clusters.iter().find(|handle| *handle.name == *name).ok_or_else(|| {
+            let known: Vec<&str> = self.clusters.iter().map(|handle| &*handle.name).collect();
+            let why = format!("there is no cluster {name:?} here, only: {}", known.join(", "));
+            refusal(StatusCode::NOT_FOUND, &why)
+        })
+    }
+
     /// What the control socket offers: everything. Who can open the socket may give orders.
     pub fn control_router(&self) -> Router {
         Router::new()
             .route("/v1/status", get(status))
+            .route("/v1/clusters/{cluster}/state", get(state::show))
             .route("/v1/clusters/{cluster}/{order}", post(orders::take))
             .merge(self.routes_for_all())
             .fallback(nothing_here)

@@ -50,10 +50,9 @@ pub(super) async fn take(
     Path((cluster, order)): Path<(String, String)>,
     body: Result<Json<OrderBody>, JsonRejection>,
 ) -> Response {
-    let Some(handle) = api.clusters.iter().find(|handle| *handle.name == *cluster) else {
-        let known: Vec<&str> = api.clusters.iter().map(|handle| &*handle.name).collect();
-        let why = format!("there is no cluster {cluster:?} here, only: {}", known.join(", "));
-        return refusal(StatusCode::NOT_FOUND, &why);
+    let handle = match api.cluster(&cluster) {
+        Ok(handle) => handle,
+        Err(refused) => return refused,
     };
     let body = match body {
         Ok(Json(body)) => body,

@@ -11,7 +11,9 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::cli::client::{Client, ClientError};
+use crate::shell::journal::Journal;
 use crate::shell::snapshot::{OrderRequest, Shared, Snapshot};
+use crate::store::memory::MemoryStore;
 
 const NOW: Now = Now { tick: Tick(100_000), wall: Timestamp(1_700_000_000_000) };
 
@@ -40,6 +42,7 @@ async fn serve() -> Served {
         evaluation_interval: Duration::from_secs(1),
         dry_run: ["reassign_partitions".to_owned()].into(),
         shared: Arc::clone(&shared),
+        journal: Journal::new(Arc::new(MemoryStore::default()), "test"),
         orders: orders_in,
     };
     let api = Api::new(vec![handle], Arc::new(Still));

@@ -79,7 +79,7 @@ impl Client {
     }
 
     pub(crate) async fn status(&self) -> Result<Status, ClientError> {
-        self.call::<(), _>(Method::GET, "/v1/status", None).await
+        self.get("/v1/status").await
     }
 
     /// The name of the cluster that is meant.
@@ -91,6 +91,10 @@ impl Client {
             (None, [only]) => Ok(only.clone()),
             (None, _) => Err(ClientError::WhichCluster { names }),
         }
+    }
+
+    pub(crate) async fn get<A: DeserializeOwned>(&self, path: &str) -> Result<A, ClientError> {
+        self.call::<(), A>(Method::GET, path, None).await
     }
 
     pub(crate) async fn post<B: Serialize, A: DeserializeOwned>(

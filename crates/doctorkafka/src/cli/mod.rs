@@ -8,6 +8,7 @@ mod init;
 mod orders;
 mod plan;
 mod run;
+mod state;
 mod stats;
 mod status;
 mod words;
@@ -46,6 +47,7 @@ enum Command {
     AcceptIdentity(orders::AcceptIdentity),
     Actions(actions::Actions),
     Stats(stats::Stats),
+    State(state::StateCommand),
     Plan(plan::PlanCommand),
     Explain(plan::Explain),
     CheckConfig(check_config::CheckConfig),
@@ -75,6 +77,7 @@ pub fn main(registry: PluginRegistry) -> ExitCode {
         Command::AcceptIdentity(command) => command.run(&registry),
         Command::Actions(command) => command.run(),
         Command::Stats(command) => command.run(),
+        Command::State(command) => command.run(&registry),
         Command::Plan(command) => command.run(),
         Command::Explain(command) => command.run(),
         Command::CheckConfig(command) => command.run(&registry),

@@ -143,6 +143,38 @@ kafkaclusters: [{name: a, bootstrap_servers: h:1}]
 }
 
 #[test]
+fn a_store_that_cannot_be_is_told() {
+    check(
+        r#"doctorkafka: {state_store: {type: kafka, bootstrap_servers: 'h', topic: 'a b', replication_factor: 0, lease: 1s}}
+kafkaclusters: [{name: a, bootstrap_servers: h:1}]
+"#,
+        expect![[r#"
+            f:1:61: error: `bootstrap_servers`: bootstrap server "h": the port is missing (HOST:PORT)
+            f:1:73: error: `topic`: is not the name of a topic
+            f:1:100: error: `replication_factor`: must be at least 1; at least 3 on a cluster that is looked after
+            f:1:110: error: `lease`: must be between 15s and 2m: a broker that dies must not cost it
+        "#]],
+    );
+    check(
+        r#"doctorkafka: {state_store: {type: kafka, topics: x}}
+kafkaclusters: [{name: a, bootstrap_servers: h:1}]
+"#,
+        expect![[r#"
+            f:1:15: error: the key `bootstrap_servers` is missing
+            f:1:42: error: unknown key `topics`; did you mean `topic`?
+        "#]],
+    );
+    check(
+        r#"doctorkafka: {state_store: {type: etcd}}
+kafkaclusters: [{name: a, bootstrap_servers: h:1}]
+"#,
+        expect![[r#"
+            f:1:35: error: `type`: unknown variant `etcd`, expected `file` or `kafka`
+        "#]],
+    );
+}
+
+#[test]
 fn unknown_types_are_told_what_there_is() {
     check(
         r#"monitors: [{type: dead_broker}, {type: reassign_partitions}, {type: 7}, {}, dead_brokers]

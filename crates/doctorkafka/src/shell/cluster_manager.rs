@@ -165,6 +165,7 @@ impl ClusterManager {
             evaluation_interval: setup.limits.evaluation_interval,
             dry_run: dry.map(|action| action.name.clone()).collect(),
             shared: Arc::clone(&shared),
+            journal: setup.journal.clone(),
             orders: orders_in,
         };
         let manager = Self {

@@ -7,7 +7,7 @@ use control::{Memory, RestoreError};
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use crate::store::{ClusterStore, StateStore, StoreError};
+use crate::store::{ClusterStore, StateStore, StoreError, Versioned};
 
 /// The version of the values. It grows when an older service could not understand, or would misunderstand, what is written.
 pub(crate) const SCHEMA: u64 = 1;
@@ -82,6 +82,23 @@ impl Journal {
             stored.insert(key[self.prefix.len()..].to_owned(), value);
         }
         Ok(Memory::restore(stored)?)
+    }
+
+    /// The keys that begin with `prefix`, within the cluster's part.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let keys = self.store.list(&format!("{}{prefix}", self.prefix)).await?;
+        Ok(keys.into_iter().map(|key| key[self.prefix.len()..].to_owned()).collect())
+    }
+
+    /// What is stored under a key of the cluster's part.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    pub async fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
+        self.store.get(&format!("{}{key}", self.prefix)).await
     }
 
     /// Makes one change durable.

@@ -8,6 +8,7 @@ use control::{Deliveries, Held, Memory, Now, State};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::shell::audit::Audit;
+use crate::shell::journal::Journal;
 
 /// What a cycle left behind.
 #[derive(Clone, Default)]
@@ -77,6 +78,8 @@ pub struct ClusterHandle {
     pub dry_run: Arc<[String]>,
     /// What can be seen of it.
     pub shared: Arc<Shared>,
+    /// What is stored of it.
+    pub(crate) journal: Journal,
     pub(crate) orders: mpsc::Sender<OrderRequest>,
 }
 
