@@ -46,11 +46,11 @@ impl Api {
     }
 
     /// The cluster with this name, or the answer that there is none.
-    fn cluster(&self, name: &str) -> Result<&ClusterHandle, Response> {
+    fn cluster(&self, name: &str) -> Result<&ClusterHandle, Box<Response>> {
         self.clusters.iter().find(|handle| *handle.name == *name).ok_or_else(|| {
             let known: Vec<&str> = self.clusters.iter().map(|handle| &*handle.name).collect();
             let why = format!("there is no cluster {name:?} here, only: {}", known.join(", "));
-            refusal(StatusCode::NOT_FOUND, &why)
+            Box::new(refusal(StatusCode::NOT_FOUND, &why))
         })
     }
 

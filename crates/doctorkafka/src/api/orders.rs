@@ -52,7 +52,7 @@ pub(super) async fn take(
 ) -> Response {
     let handle = match api.cluster(&cluster) {
         Ok(handle) => handle,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     let body = match body {
         Ok(Json(body)) => body,

@@ -42,7 +42,7 @@ pub(super) async fn show(
 ) -> Response {
     let handle = match api.cluster(&cluster) {
         Ok(handle) => handle,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     let result = match query.get("key") {
         Some(key) => value(handle, key).await,
