@@ -5,6 +5,7 @@
 
 mod agents;
 // The suite that every store must pass.
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panic")]
 #[path = "../../src/store/conformance.rs"]
 mod conformance;
 mod crash;
