@@ -369,7 +369,7 @@ fn nothing_is_changed_in_another_cluster_than_the_one_remembered() {
 /// Whatever somebody else orders between our look and our act is neither cancelled nor overridden.
 #[test]
 fn an_order_of_somebody_else_between_look_and_act_is_left_alone() {
-    let between = Between { pause: Duration::from_secs(2), meddled_permille: 1000, lost_permille: 0 };
+    let between = Between { pause: Duration::from_secs(2), meddled_permille: 1000, ..Between::default() };
     let mut overtaken = 0;
     for seed in 0..8 {
         let settings = Settings { seed, ..Settings::default() };

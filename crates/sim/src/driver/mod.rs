@@ -68,6 +68,8 @@ pub struct Between {
     pub meddled_permille: u64,
     /// Of so many of 1,000 orders that were carried out the answer is lost.
     pub lost_permille: u64,
+    /// After so many of 1,000 crashes it is another service that goes on, with the same store: after the lease of the first is over.
+    pub taken_over_permille: u64,
 }
 
 impl Default for DriverConfig {
@@ -161,6 +163,8 @@ pub enum Told {
 const SOURCE: &str = "kafka_metadata";
 /// A killed process is started again after this time.
 const RESTART: Duration = Duration::from_secs(5);
+/// Another service takes over after this time: a lease, and what two clocks may differ in.
+const TAKEOVER: Duration = Duration::from_secs(28);
 /// How long a crash waits for an act to happen amid.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The key under which the store has the cluster's identity.
@@ -427,7 +431,9 @@ impl Driver {
     fn restart(&mut self, at: Moment, done: usize, of: usize) -> Result<(), RestoreError> {
         self.crash = Crash::No;
         self.account.push(Entry { at, what: Told::Crashed { done, of } });
-        let started = at.plus(RESTART);
+        let permille = self.config.between.taken_over_permille;
+        let taken_over = permille > 0 && self.random.chance(permille);
+        let started = at.plus(if taken_over { TAKEOVER } else { RESTART });
         self.process = Process::new(started, Memory::restore(self.store.clone())?, &self.world);
         self.next_look = started;
         Ok(())

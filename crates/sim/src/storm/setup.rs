@@ -72,6 +72,7 @@ fn config(random: &mut Random) -> DriverConfig {
         let pause = Duration::from_millis(random.between(1, 8_000));
         config.between = Between { pause, meddled_permille, ..Between::default() };
     }
+    config.between.taken_over_permille = 500;
     config.between.lost_permille = if random.chance(300) { 200 } else { 0 };
     // Three times as long as the default would have the incident last an hour longer, and bring nothing else.
     config.guard.mass_failure_grace =
