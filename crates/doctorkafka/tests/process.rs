@@ -156,6 +156,8 @@ fn an_order_outlives_kill_9() {
     let missing = state(&["get", "a key/with ?&#"]);
     assert_eq!(missing.status.code(), Some(1));
     assert!(text(&missing.stderr).contains("there is no \"a key/with ?&#\""), "{}", text(&missing.stderr));
+    let no_time = run(&["maintenance", "on", "--for", "0s", "--state-dir", dir_name]);
+    assert!(text(&no_time.stderr).contains("more than nothing"), "{}", text(&no_time.stderr));
     let resume = run(&["resume", "--state-dir", dir_name]);
     assert!(text(&resume.stdout).contains("resumed"), "{}", text(&resume.stderr));
     let json = run(&["status", "--state-dir", dir_name, "--json"]);

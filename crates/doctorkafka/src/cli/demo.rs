@@ -27,11 +27,11 @@ pub(super) struct Demo {
     /// What is left to chance follows from it.
     #[arg(long, default_value_t = 1, value_name = "NUMBER", allow_negative_numbers = true)]
     seed: u64,
-    /// How much faster than yours the cluster's time runs.
+    /// How much faster than yours the cluster's time runs: 1 to 20 times.
     #[arg(long, default_value_t = 5, value_name = "FACTOR", allow_negative_numbers = true)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=20))]
     speed: u32,
-    /// How many brokers it has, in three racks [default: 12].
+    /// How many brokers it has, in three racks: 4 to 60 [default: 12].
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     #[arg(value_parser = clap::value_parser!(u32).range(4..=60))]
     brokers: Option<u32>,

@@ -126,7 +126,7 @@ impl Decommission {
             Leave::On { broker, time, given } => ("decommission-on", broker, time, given),
             Leave::Off { broker, given } => ("decommission-off", broker, None, given),
         };
-        let for_seconds = time.map(|time| time.0.as_secs().max(1));
+        let for_seconds = time.map(seconds);
         give(registry, order, given, OrderBody { broker: Some(broker), for_seconds, ..OrderBody::default() })
     }
 }
@@ -165,7 +165,7 @@ impl Maintenance {
     pub(super) fn run(self, registry: &PluginRegistry) -> ExitCode {
         match self.switch {
             Switch::On { broker, time, given } => {
-                let for_seconds = time.map(|time| time.0.as_secs().max(1));
+                let for_seconds = time.map(seconds);
                 give(
                     registry,
                     "maintenance-on",
@@ -205,4 +205,9 @@ fn give(registry: &PluginRegistry, order: &'static str, given: Given, body: Orde
             Err(error) => super::refused(&error),
         }
     })
+}
+
+/// Whole seconds, at least one of any time that is one: no time at all is left for the service to refuse.
+fn seconds(time: HumanDuration) -> u64 {
+    if time.0.is_zero() { 0 } else { time.0.as_secs().max(1) }
 }

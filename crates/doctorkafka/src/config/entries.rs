@@ -260,7 +260,11 @@ fn renamed(entry: &Entry, kind: Kind) -> Entry {
 pub(super) fn text(entry: &Entry, problems: &mut Vec<Problem>) -> Option<(String, Span)> {
     match entry.node.text() {
         Some(text) if !text.is_empty() => Some((text.to_owned(), entry.node.span.clone())),
-        _ => {
+        Some(_) => {
+            problems.push(Problem::error(entry.node.span.clone(), format!("`{}` is empty", entry.key)));
+            None
+        }
+        None => {
             problems.push(wrong_kind(entry, "a text"));
             None
         }

@@ -24,7 +24,7 @@ use std::path::Path;
 
 use crate::client_settings::{self, Holds, Trouble};
 use crate::plugin::PluginRegistry;
-use node::Node;
+use node::{Node, Span};
 use problem::Problem;
 pub use problem::{Level, Line, Report};
 pub use quick::{Quick, quick};
@@ -64,8 +64,10 @@ fn read(
     let Some(mut tree) = tree else {
         return Loaded { config: None, report: Report::new(file, secrets::blot_out(text), problems) };
     };
+    let before = problems.len();
     let secrets = Secrets::substitute(&mut tree, variable, &mut problems);
-    finish(Read { file, text, tree, secrets, problems }, registry, settings_problems)
+    let unfilled = problems[before..].iter().map(|problem| problem.span.clone()).collect();
+    finish(Read { file, text, tree, secrets, problems, unfilled }, registry, settings_problems)
 }
 
 /// Reads the configuration file at `path`, with the environment of this process, and the files that
@@ -100,12 +102,21 @@ struct Read<'a> {
     tree: Node,
     secrets: Secrets,
     problems: Vec<Problem>,
+    /// The places of values whose environment variables are not set.
+    unfilled: Vec<Span>,
 }
 
 /// Resolves the tree, and keeps secrets out of the report.
 fn finish(read: Read<'_>, registry: &PluginRegistry, settings_problems: SettingsProblems<'_>) -> Loaded {
-    let Read { file, text, tree, secrets, mut problems } = read;
+    let Read { file, text, tree, secrets, mut problems, unfilled } = read;
+    let before = problems.len();
     let config = resolve::resolve(&tree, registry, &mut problems);
+    // What is said of a value that could not be filled in is not the file's: it is wrong already.
+    let mut place = 0;
+    problems.retain(|problem| {
+        place += 1;
+        place <= before || problem.span.is_none() || !unfilled.contains(&problem.span)
+    });
     // A file that cannot be used is found when the configuration is read: found at the start of its cluster, it would
     // end a service that looks after others, too.
     for named in resolve::settings_files(&tree, registry) {

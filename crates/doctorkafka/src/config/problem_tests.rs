@@ -143,6 +143,24 @@ kafkaclusters: [{name: a, bootstrap_servers: h:1}]
 }
 
 #[test]
+fn each_fault_of_a_list_of_servers_is_told_and_an_empty_name_is() {
+    check(
+        r#"kafkaclusters:
+- {name: '', bootstrap_servers: 'a,b:x,c:1'}
+- {name: b, bootstrap_servers: '${NOWHERE}'}
+- {name: c, bootstrap_servers: ' , '}
+"#,
+        expect![[r#"
+            f:2:10: error: `name` is empty
+            f:2:33: error: bootstrap server "a": the port is missing (HOST:PORT)
+            f:2:33: error: bootstrap server "b:x": the port is not a number from 1 to 65535
+            f:3:32: error: the environment variable `NOWHERE` is not set
+            f:4:32: error: no bootstrap server is given (expected HOST:PORT, several separated by commas)
+        "#]],
+    );
+}
+
+#[test]
 fn a_store_that_cannot_be_is_told() {
     check(
         r#"doctorkafka: {state_store: {type: kafka, bootstrap_servers: 'h', topic: 'a b', replication_factor: 0, lease: 1s}}
@@ -398,7 +416,6 @@ kafkaclusters: [{name: a, bootstrap_servers: h:1}]
         expect![[r#"
             f:1:26: error: the environment variable `NOWHERE` is not set
             f:1:50: error: `${` begins the name of an environment variable that does not end with `}`; write `$${` for the characters themselves
-            f:1:50: error: `listen`: must be of the form HOST:PORT
         "#]],
     );
 }

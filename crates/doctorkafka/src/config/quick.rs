@@ -64,7 +64,9 @@ pub(super) fn quick_with(
         .map(|name| json!({"name": name, "dry_run": !quick.execute}));
     cluster.insert("actions".to_owned(), acts.to_vec().into());
     let tree = Node::from_json(&json!({"doctorkafka": service, "kafkaclusters": [Json::from(cluster)]}));
-    let read = Read { file: "arguments", text: "", tree, secrets: Secrets::default(), problems: Vec::new() };
+    let secrets = Secrets::default();
+    let read =
+        Read { file: "arguments", text: "", tree, secrets, problems: Vec::new(), unfilled: Vec::new() };
     let mut loaded = super::finish(read, registry, settings_problems);
     // Warnings are about the default plugins, which the person at the keyboard has not chosen.
     loaded.report.keep_errors();

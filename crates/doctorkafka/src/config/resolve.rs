@@ -381,29 +381,39 @@ fn endpoint(item: &Node, first: &Span, problems: &mut Vec<Problem>) -> Option<En
 
 /// The addresses: a text with commas, or a list.
 fn bootstrap(entry: &Entry, problems: &mut Vec<Problem>) -> Option<Vec<BrokerAddress>> {
-    let one = |node: &Node| match node.text() {
-        Some(text) => {
-            kafka::parse_bootstrap(text).map_err(|error| Problem::error(node.span.clone(), error.to_string()))
-        }
-        None => {
+    let one = |node: &Node| -> Vec<Result<Vec<BrokerAddress>, Problem>> {
+        let Some(text) = node.text() else {
             let message = format!("an address is a text HOST:PORT, but here is {}", node.kind());
-            Err(Problem::error(node.span.clone().or_else(|| entry.key_span.clone()), message))
-        }
+            return vec![Err(Problem::error(node.span.clone().or_else(|| entry.key_span.clone()), message))];
+        };
+        let read = |part: &str| {
+            kafka::parse_bootstrap(part).map_err(|error| Problem::error(node.span.clone(), error.to_string()))
+        };
+        let parts: Vec<&str> = text.split(',').filter(|part| !part.trim().is_empty()).collect();
+        // Where there is nothing, that is what is wrong.
+        if parts.is_empty() { vec![read(text)] } else { parts.into_iter().map(read).collect() }
     };
     let found: Vec<Result<Vec<BrokerAddress>, Problem>> = match &entry.node.value {
-        Value::Sequence(items) if !items.is_empty() => items.iter().map(one).collect(),
+        Value::Sequence(items) if !items.is_empty() => items.iter().flat_map(one).collect(),
         Value::Sequence(_) => {
             let span = entry.node.span.clone();
             vec![Err(Problem::error(span, "`bootstrap_servers` is empty"))]
         }
         Value::Mapping(_) => vec![Err(wrong_kind(entry, "one or more addresses HOST:PORT"))],
-        _ => vec![one(&entry.node)],
+        _ => one(&entry.node),
     };
     let mut addresses = Vec::new();
     let mut fine = true;
     for result in found {
         match result {
-            Ok(more) => addresses.extend(more),
+            // One that is named twice is asked once.
+            Ok(more) => {
+                for address in more {
+                    if !addresses.contains(&address) {
+                        addresses.push(address);
+                    }
+                }
+            }
             Err(problem) => {
                 fine = false;
                 problems.push(problem);

@@ -42,6 +42,8 @@ pub(super) fn read(file: &[u8], player: &Player) -> Read<Scenario> {
             return refuse(line, column, ScenarioProblem::NotText);
         }
     };
+    // Some editors put a byte order mark first, which nobody sees.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader =
         Reader { player, scenario: Scenario::default(), mentions: Vec::new(), set: BTreeSet::new() };
     let mut cluster = String::new();

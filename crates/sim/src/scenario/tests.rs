@@ -305,3 +305,9 @@ proptest! {
         let _ = Scenario::read(text.as_bytes(), &player());
     }
 }
+
+#[test]
+fn a_byte_order_mark_is_no_line() {
+    let marked = Scenario::read("\u{feff}run 5s".as_bytes(), &player()).unwrap();
+    assert_eq!(marked, Scenario::read(b"run 5s", &player()).unwrap());
+}
