@@ -278,12 +278,11 @@ fn loads(text: &ClusterText) -> Loads {
     let report = |outbound, partition: Option<u64>| BrokerReport {
         made: Timestamp::default(),
         age: Duration::ZERO,
-        failure: None,
-        leaders_bytes_in_per_second: None,
         leaders_bytes_out_per_second: Some(outbound),
         partitions_bytes_in_per_second: Arc::new(
             partition.map(|rate| (TopicPartition::new("t", 0), rate)).into_iter().collect(),
         ),
+        ..BrokerReport::default()
     };
     let brokers = [(BrokerId(201), report(85_000_000, None)), (BrokerId(203), report(0, Some(10_000_000)))];
     let reports = BrokerReports { brokers: brokers.into(), unreadable: 0, caught_up: true };

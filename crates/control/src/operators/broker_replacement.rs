@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 
 use super::kinds;
 use crate::attributes::{
-    BrokerReports, DeadBroker, DeadBrokers, KnownBrokers, Liveness, Maintenance, OngoingReassignments,
-    QuorumVoters, ToBeReplaced, Topics,
+    BrokerReports, DeadBroker, DeadBrokers, Degraded, DegradedBrokers, KnownBrokers, Liveness, Maintenance,
+    OngoingReassignments, QuorumVoters, ToBeReplaced, Topics,
 };
 use crate::config::HumanDuration;
 use crate::event::{ElectLeaders, Event, Message, Repeat, ReplaceInstance, names};
@@ -47,6 +47,8 @@ pub struct Config {
     pub without_agents: bool,
     /// Whether live brokers are replaced that a plugin has marked (`to_be_replaced`). Default: yes.
     pub replace_marked: bool,
+    /// Whether live brokers are replaced that are degraded (monitor `degraded_brokers`), where nothing is lost by it. Default: not.
+    pub replace_degraded: bool,
     /// How old the knowledge of who is alive may be. Default 10 s.
     pub max_liveness_age: HumanDuration,
     /// How old topics and reassignments may be. Default 90 s.
@@ -64,6 +66,7 @@ impl Default for Config {
             agent_silent_after: HumanDuration::seconds(180),
             without_agents: false,
             replace_marked: true,
+            replace_degraded: false,
             max_liveness_age: HumanDuration::seconds(10),
             max_metadata_age: HumanDuration::seconds(90),
             max_voters_age: HumanDuration::seconds(900),
@@ -92,6 +95,11 @@ pub struct BrokerReplacementOperator {
     name: String,
     config: Config,
 }
+
+/// Why a host may be to be replaced, for the middle of a sentence.
+const DEAD: &str = "which is dead";
+const MARKED: &str = "whose host is marked";
+const DEGRADED: &str = "which is degraded";
 
 /// What is known, and fresh enough to decide on.
 struct Known<'a> {
@@ -161,13 +169,16 @@ impl Known<'_> {
                 continue;
             }
             match self.objects_to_dead(*id, dead) {
-                Some(objection) => self.say(*id, true, &objection, verdict),
+                Some(objection) => self.say(*id, DEAD, &objection, verdict),
                 None if chosen.is_none() => chosen = Some(self.order_for_dead(*id, dead)),
                 None => {}
             }
         }
         if chosen.is_none() && self.config.replace_marked {
             chosen = self.marked(verdict);
+        }
+        if chosen.is_none() && self.config.replace_degraded {
+            chosen = self.degraded(verdict);
         }
         verdict.events.extend(chosen);
     }
@@ -212,18 +223,17 @@ impl Known<'_> {
     }
 
     /// Says why nothing is done, and tells people where that is their business.
-    fn say(&self, id: BrokerId, is_dead: bool, objection: &Objection, verdict: &mut Verdict) {
+    fn say(&self, id: BrokerId, what: &str, objection: &Objection, verdict: &mut Verdict) {
         let subject = Target::Broker(id);
-        let what = if is_dead { "which is dead, " } else { "whose host is marked, " };
         let (finding, tells) = match objection {
             Objection::Waits(why, what_for) => {
-                let message = format!("broker {id}, {what}is not replaced yet: {why}");
+                let message = format!("broker {id}, {what}, is not replaced yet: {why}");
                 let finding =
                     Finding::new(kinds::REPLACEMENT_WAITS, subject.clone(), Severity::Warning, message);
                 (finding.waiting_for(what_for), false)
             }
             Objection::Refused(why) => {
-                let message = format!("broker {id}, {what}is not replaced: {why}");
+                let message = format!("broker {id}, {what}, is not replaced: {why}");
                 let finding =
                     Finding::new(kinds::REPLACEMENT_REFUSED, subject.clone(), Severity::Critical, message);
                 (finding.waiting_for("a person"), true)
@@ -262,12 +272,38 @@ impl Known<'_> {
                 continue;
             }
             match self.objects_to_marked(*id) {
-                Some(objection) => self.say(*id, false, &objection, verdict),
+                Some(objection) => self.say(*id, MARKED, &objection, verdict),
                 None if chosen.is_none() => chosen = Some(self.order(*id, reason, true)),
                 None => {}
             }
         }
         chosen
+    }
+
+    /// A live broker that is degraded: only where every other broker can do without it.
+    fn degraded(&self, verdict: &mut Verdict) -> Option<Event> {
+        let degraded = self.state.fresh::<DegradedBrokers>(self.config.max_liveness_age.0).ok()?;
+        let mut chosen = None;
+        for (id, what) in &degraded.brokers {
+            if !self.liveness.live.contains_key(id) || self.is_excused(id) {
+                continue;
+            }
+            match self.objects_to_degraded(*id, what, degraded) {
+                Some(objection) => self.say(*id, DEGRADED, &objection, verdict),
+                None if chosen.is_none() => chosen = Some(self.order_for_degraded(*id, what)),
+                None => {}
+            }
+        }
+        chosen
+    }
+
+    fn order_for_degraded(&self, id: BrokerId, what: &Degraded) -> Event {
+        let reasons: Vec<&str> = what.reasons.iter().map(|reason| reason.message.as_str()).collect();
+        let order = self.order(id, format!("broker {id} is degraded: {}", reasons.join("; ")), true);
+        match what.reasons.first() {
+            Some(first) => order.caused_by(IncidentKey::new(&first.kind, Target::Broker(id))),
+            None => order,
+        }
     }
 
     /// Waits until the broker that was replaced last is whole, and lets it lead again.

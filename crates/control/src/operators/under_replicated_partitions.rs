@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use super::kinds;
 use super::out_of_sync::{Reason, Signs};
 use crate::attributes::{
-    BrokerReports, DeadBrokers, Disks, Liveness, Maintenance, NoBrokerStats, OngoingReassignments,
-    PartitionLoads, ToBeReplaced, Topics, UnderReplicatedPartition, UnderReplicatedPartitions,
+    BrokerReports, DeadBrokers, DegradedBrokers, Disks, Liveness, Maintenance, NoBrokerStats,
+    OngoingReassignments, PartitionLoads, ToBeReplaced, Topics, UnderReplicatedPartition,
+    UnderReplicatedPartitions,
 };
 use crate::config::{ByteSize, HumanDuration};
 use crate::event::{Event, Message, ReassignPartitions, Repeat, names};
@@ -460,7 +461,7 @@ impl WorkInFlight {
 }
 
 /// Live brokers that are worse targets than others: with a failed log dir, with log dirs that cannot be read while those of
-/// others can (nobody knows how full they are), going and coming, or with a silent agent.
+/// others can (nobody knows how full they are), going and coming, degraded, or with a silent agent.
 fn to_avoid(state: &State, liveness: &Liveness, disks: Option<&Disks>) -> BTreeSet<BrokerId> {
     let mut avoid = BTreeSet::new();
     for (id, disks) in disks.iter().flat_map(|disks| &disks.brokers) {
@@ -476,6 +477,9 @@ fn to_avoid(state: &State, liveness: &Liveness, disks: Option<&Disks>) -> BTreeS
         if let Target::Broker(id) = incident.key.subject {
             avoid.insert(id);
         }
+    }
+    if let Some(degraded) = state.get::<DegradedBrokers>() {
+        avoid.extend(degraded.value.brokers.keys());
     }
     if let Some(silent) = state.get::<NoBrokerStats>() {
         avoid.extend(silent.value.brokers.keys());

@@ -20,12 +20,92 @@ impl Known<'_> {
             .or_else(|| self.cools(id))
     }
 
-    /// The first thing that speaks against replacing the host of a live broker.
-    pub(super) fn objects_to_marked(&self, id: BrokerId) -> Option<Objection> {
+    /// The first thing that speaks against replacing the host of a live broker that is degraded.
+    pub(super) fn objects_to_degraded(
+        &self,
+        id: BrokerId,
+        what: &Degraded,
+        all: &DegradedBrokers,
+    ) -> Option<Objection> {
+        self.replaced_in_vain(id, what)
+            .or_else(|| self.too_many_degraded(all))
+            .or_else(|| self.somebody_is_absent())
+            .or_else(|| self.others_need(id))
+            .or_else(|| self.something_moves())
+            .or_else(|| self.votes(id))
+            .or_else(|| self.cools(id))
+    }
+
+    /// Since it has been degraded it has been tried.
+    fn replaced_in_vain(&self, id: BrokerId, what: &Degraded) -> Option<Objection> {
+        let last = self.replacements.of(id, what.since)?;
+        let ago = duration_words(self.state.now().wall.since(last.begun));
+        Some(match &last.ended {
+            None => Objection::Waits(format!("that was begun {ago} ago"), "the script to end".to_owned()),
+            Some((_, Replaced::Done(_))) => {
+                Objection::Refused(format!("its host was replaced, begun {ago} ago, and it still is"))
+            }
+            Some((_, Replaced::Failed(why) | Replaced::Unknown(why))) => {
+                Objection::Refused(format!("that was tried {ago} ago ({why})"))
+            }
+        })
+    }
+
+    /// What many brokers have at once has another cause than their hosts.
+    fn too_many_degraded(&self, all: &DegradedBrokers) -> Option<Objection> {
+        let ids: Vec<&BrokerId> = all.brokers.keys().filter(|id| !self.is_excused(id)).collect();
+        let most = self.config.max_unhealthy_brokers;
+        (ids.len() > most).then(|| {
+            let named: Vec<String> = ids.iter().take(20).map(ToString::to_string).collect();
+            Objection::Refused(format!(
+                "{} brokers are degraded at once ({}), more than max_unhealthy_brokers ({most}): the cause is likely to be \
+                 another than their hosts",
+                ids.len(),
+                named.join(", ")
+            ))
+        })
+    }
+
+    /// Whether the others can do without a live broker: each partition of the cluster has all its other replicas in sync, and each
+    /// of those that it holds two of them at least, so that nothing is down to its last copy meanwhile, nor below a
+    /// `min.insync.replicas` of two.
+    fn others_need(&self, id: BrokerId) -> Option<Objection> {
+        let live = &self.liveness.live;
+        for (name, p) in self.partitions() {
+            let is_out = |other: &&BrokerId| !p.isr.contains(other) || !live.contains_key(other);
+            let others: Vec<&BrokerId> = p.replicas.iter().filter(|other| **other != id).collect();
+            let holds = others.len() < p.replicas.len();
+            if holds && others.is_empty() {
+                return Some(Objection::Refused(format!("it has the only replica of {name}")));
+            }
+            if let Some(out) = others.iter().find(|other| is_out(other)) {
+                let why = format!("the replica of {name} on broker {out} is not in sync");
+                return Some(Objection::Waits(why, "every replica of the others to be in sync".to_owned()));
+            }
+            if holds && others.len() < 2 {
+                return Some(Objection::Refused(format!("one copy of {name} alone would be left meanwhile")));
+            }
+        }
+        None
+    }
+
+    fn somebody_is_absent(&self) -> Option<Objection> {
         let absent = self.absent();
-        if let Some(first) = absent.first() {
-            let waits_for = format!("broker {first} to be back, or to be taken out of service");
-            return Some(Objection::Waits(format!("broker {first} is absent"), waits_for));
+        let first = absent.first()?;
+        let waits_for = format!("broker {first} to be back, or to be taken out of service");
+        Some(Objection::Waits(format!("broker {first} is absent"), waits_for))
+    }
+
+    fn something_moves(&self) -> Option<Objection> {
+        let waits_for = "the reassignments to end".to_owned();
+        let moving = !self.reassignments.0.is_empty();
+        moving.then(|| Objection::Waits("partitions are being reassigned".to_owned(), waits_for))
+    }
+
+    /// The first thing that speaks against replacing the host of a live broker that somebody has marked.
+    pub(super) fn objects_to_marked(&self, id: BrokerId) -> Option<Objection> {
+        if let Some(absent) = self.somebody_is_absent() {
+            return Some(absent);
         }
         let out = self.partitions().find(|(_, p)| p.is_under_replicated());
         if let Some((partition, _)) = out {
@@ -35,11 +115,7 @@ impl Known<'_> {
         if let Some((partition, _)) = self.partitions().find(|(_, p)| *p.replicas == [id]) {
             return Some(Objection::Refused(format!("it has the only replica of {partition}")));
         }
-        if !self.reassignments.0.is_empty() {
-            let waits_for = "the reassignments to end".to_owned();
-            return Some(Objection::Waits("partitions are being reassigned".to_owned(), waits_for));
-        }
-        self.votes(id).or_else(|| self.cools(id))
+        self.something_moves().or_else(|| self.votes(id)).or_else(|| self.cools(id))
     }
 
     /// Since this death it has been tried.
