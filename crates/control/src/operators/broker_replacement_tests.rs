@@ -339,7 +339,11 @@ fn a_degraded_host_is_never_replaced_when_it_votes_or_much_is_wrong() {
     let done = replacement(&again, 3, 10, Some(Replaced::Done("done".to_owned())));
     again.replacements.last.push(Replacement { whole: Some(done.begun), ..done });
     assert!(
+        text(&mut again).contains("its host was replaced, begun 5 min ago -- waits for it to be well again")
+    );
+    again.watch(7_000);
+    assert!(
         text(&mut again)
-            .contains("its host was replaced, begun 5 min ago, and it still is -- waits for a person")
+            .contains("its host was replaced, begun 2 h ago, and it still is -- waits for a person")
     );
 }

@@ -315,6 +315,28 @@ impl Judge {
         }
     }
 
+    /// Looks at the replacement of a live broker's host: no partition is down to its last copy meanwhile.
+    pub(super) fn replaces_living(&mut self, world: &World, memory: &Memory, id: BrokerId) {
+        self.writes();
+        self.brake(world, memory);
+        if memory.wishes.broker_maintenance.contains_key(&id)
+            || memory.wishes.decommissioned.contains_key(&id)
+        {
+            self.wrong(format!("the host of live broker {id} is replaced though a person takes care of it"));
+        }
+        for at in world.held_by(id) {
+            let live = world.live();
+            let others = world.partition(&at).map_or(0, |truth| {
+                truth.isr.iter().filter(|other| **other != id && live.contains(other)).count()
+            });
+            if others < 2 {
+                self.wrong(format!(
+                    "{at} has {others} copies while the host of live broker {id} is replaced"
+                ));
+            }
+        }
+    }
+
     /// A broker is given up: it has been away for the grace, and does not answer.
     fn gives_up(&mut self, world: &World, id: BrokerId, what: &str) {
         let away = self.away(world, id);

@@ -77,7 +77,8 @@ impl<'a> Reader<'a> {
         }
         match first {
             "at" | "within" => self.moment(words, column)?,
-            "kafka" | "grace" | "min-insync" | "dry-run" | "agents" | "replace-hosts" | "run" => {
+            "kafka" | "grace" | "min-insync" | "log-dirs" | "dry-run" | "agents" | "replace-hosts"
+            | "run" => {
                 self.setting(words, column, first)?;
             }
             // A throttle of a client's is one of a broker.
@@ -142,6 +143,10 @@ impl<'a> Reader<'a> {
             "min-insync" => {
                 let least = words.next("a number from 1", |word| number(word).filter(|least| *least > 0))?;
                 scenario.min_in_sync = Some(least);
+            }
+            "log-dirs" => {
+                let some = |word: &str| word.parse::<u8>().ok().filter(|dirs| *dirs > 0);
+                scenario.log_dirs = Some(words.next("a number from 1 to 255", some)?);
             }
             "dry-run" => scenario.dry_run = true,
             "throttle" => {

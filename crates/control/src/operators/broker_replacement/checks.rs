@@ -42,6 +42,13 @@ impl Known<'_> {
         let ago = duration_words(self.state.now().wall.since(last.begun));
         Some(match &last.ended {
             None => Objection::Waits(format!("that was begun {ago} ago"), "the script to end".to_owned()),
+            // What was wrong is seen to be gone after a while only.
+            Some((at, Replaced::Done(_)))
+                if self.state.now().wall.since(*at) < self.config.alert_not_whole_after.0 =>
+            {
+                let waits_for = "it to be well again".to_owned();
+                Objection::Waits(format!("its host was replaced, begun {ago} ago"), waits_for)
+            }
             Some((_, Replaced::Done(_))) => {
                 Objection::Refused(format!("its host was replaced, begun {ago} ago, and it still is"))
             }
