@@ -77,6 +77,7 @@ impl Case {
             busy: &self.busy.iter().cloned().collect(),
             arriving: &self.arriving.iter().map(|(id, bytes)| (BrokerId(*id), *bytes)).collect(),
             avoid: &self.avoid.iter().map(|id| BrokerId(*id)).collect(),
+            leaving: &BTreeSet::new(),
         };
         plan(&facts, &self.limits)
     }
@@ -420,6 +421,7 @@ fn a_move_that_contradicts_the_facts_is_never_used() {
         busy: &BTreeSet::new(),
         arriving: &BTreeMap::new(),
         avoid: &BTreeSet::new(),
+        leaving: &BTreeSet::new(),
     };
     assert_eq!(super::check(&facts, &order(&[1, 3])), Ok(()));
     for wrong in [&[1, 4][..], &[1, 1], &[3, 2], &[1], &[3, 3], &[1, 99]] {
