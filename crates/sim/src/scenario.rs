@@ -17,7 +17,7 @@
 //! |---|---|
 //! | `b1 rack=r1`, `t-0: 1* 2` | brokers and partitions, in the notation of [`cluster::notation`] |
 //! | `at 30s kill b3`, `within 10m flap any` | a fault, in the notation of [`fault`](crate::fault) |
-//! | `at 5m order approve` | what a person orders: `approve`, `pause`, `resume`, `cancel`, `maintenance-on`, `maintenance-on b3`, `maintenance-off`, `decommission-on b3`, `decommission-off b3` |
+//! | `at 5m order approve` | what a person orders: `approve`, `pause`, `resume`, `cancel`, `maintenance-on`, `maintenance-on b3`, `maintenance-off`, `decommission-on b3`, `decommission-off b3`, `replace b3` |
 //! | `kafka 4.3`, `kafka 3.9`, `kafka zookeeper` | the version of Kafka (3.9 with ZooKeeper); 4.3 where nothing is said |
 //! | `grace 1m` | how long a broker has to be away until it is dead |
 //! | `min-insync 2` | `min.insync.replicas` of all topics |
@@ -113,6 +113,8 @@ pub enum Wanted {
     DecommissionOn(BrokerId),
     /// It stays in service.
     DecommissionOff(BrokerId),
+    /// The host of a broker is replaced, if nothing holds it back.
+    Replace(BrokerId),
 }
 
 /// An order with its moment.
@@ -282,6 +284,7 @@ impl Wanted {
             Self::MaintenanceOff(scope) => OrderKind::MaintenanceOff { scope },
             Self::DecommissionOn(broker) => OrderKind::DecommissionOn { broker, until: None },
             Self::DecommissionOff(broker) => OrderKind::DecommissionOff { broker },
+            Self::Replace(broker) => OrderKind::Replace { broker, accept_data_loss: false, only_ask: false },
         }
     }
 }
@@ -297,6 +300,7 @@ impl fmt::Display for Wanted {
             Self::MaintenanceOff(scope) => ("maintenance-off", *scope),
             Self::DecommissionOn(broker) => ("decommission-on", Scope::Broker(*broker)),
             Self::DecommissionOff(broker) => ("decommission-off", Scope::Broker(*broker)),
+            Self::Replace(broker) => ("replace", Scope::Broker(*broker)),
         };
         match scope {
             Scope::Cluster => f.write_str(word),

@@ -22,6 +22,7 @@ use crate::attributes::{
     BrokerReports, DeadBroker, DeadBrokers, Degraded, DegradedBrokers, KnownBrokers, Liveness, Maintenance,
     OngoingReassignments, QuorumVoters, ToBeReplaced, Topics,
 };
+use crate::by_hand::ByHand;
 use crate::config::HumanDuration;
 use crate::event::{ElectLeaders, Event, Message, Repeat, ReplaceInstance, names};
 use crate::execution::MovePhase;
@@ -33,6 +34,7 @@ use crate::plugin::{Operator, Verdict};
 use crate::replacement::{OnDeadBroker, Replaced, Replacement, Replacements};
 use crate::state::{State, Unknown};
 
+mod by_hand;
 mod checks;
 
 /// Configuration of the operator.
@@ -139,6 +141,13 @@ impl Operator for BrokerReplacementOperator {
         }
         verdict
     }
+
+    fn by_hand(&self, state: &State, wanted: &ByHand) -> Option<Result<Event, Vec<String>>> {
+        Some(match self.known(state) {
+            Ok(known) => known.by_hand(wanted),
+            Err(why) => Err(vec![format!("what must be known is not: {why}")]),
+        })
+    }
 }
 
 impl BrokerReplacementOperator {
@@ -214,11 +223,15 @@ impl Known<'_> {
     }
 
     fn order(&self, id: BrokerId, reason: String, live: bool) -> Event {
+        self.order_by(id, reason, live, false)
+    }
+
+    fn order_by(&self, id: BrokerId, reason: String, live: bool, accept_data_loss: bool) -> Event {
         let known = self.state.get::<KnownBrokers>().and_then(|fact| fact.value.0.get(&id));
         let address = known.map(|known| known.broker.address.clone());
         let rack = known.and_then(|known| known.broker.rack.as_ref().map(ToString::to_string));
         let host = address.as_ref().map(|at| at.host.to_string()).unwrap_or_default();
-        let order = ReplaceInstance { broker: id, host, address, rack, live };
+        let order = ReplaceInstance { broker: id, host, address, rack, live, accept_data_loss };
         Event::new(names::REPLACE_INSTANCE, Target::Broker(id), reason, &order)
     }
 

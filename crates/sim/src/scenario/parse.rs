@@ -272,12 +272,13 @@ fn list<'a>(what: &str, names: impl Iterator<Item = &'a str>) -> String {
 }
 
 fn wanted(words: &mut Words<'_>) -> Result<Wanted, ScheduleError> {
-    let expected = "an order: approve, pause, resume, cancel, maintenance-on, maintenance-off, decommission-on or decommission-off";
+    let expected = "an order: approve, pause, resume, cancel, maintenance-on, maintenance-off, decommission-on, decommission-off or replace";
     let scoped: fn(Scope) -> Wanted = match words.next(expected, Some)? {
         "maintenance-on" => Wanted::MaintenanceOn,
         "maintenance-off" => Wanted::MaintenanceOff,
         "decommission-on" => return words.broker("a broker (b1)").map(Wanted::DecommissionOn),
         "decommission-off" => return words.broker("a broker (b1)").map(Wanted::DecommissionOff),
+        "replace" => return words.broker("a broker (b1)").map(Wanted::Replace),
         "approve" => return Ok(Wanted::Approve),
         "pause" => return Ok(Wanted::Pause),
         "resume" => return Ok(Wanted::Resume),

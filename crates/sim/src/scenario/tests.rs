@@ -41,6 +41,7 @@ at 5m order approve
 at 6m order maintenance-on b1
 at 6m order decommission-on b1
 at 7m order decommission-off b1
+at 7m order replace b1
 at 7m order maintenance-off
 kill b2, kill b3
 reassign orders-0 1 -1 1
@@ -152,7 +153,7 @@ fn says_where_a_text_is_wrong_and_why() {
     check(
         "at 5s order fire",
         expect![[
-            r#"line 6, column 13: expected an order: approve, pause, resume, cancel, maintenance-on, maintenance-off, decommission-on or decommission-off, found "fire""#
+            r#"line 6, column 13: expected an order: approve, pause, resume, cancel, maintenance-on, maintenance-off, decommission-on, decommission-off or replace, found "fire""#
         ]],
     );
     check("at 5s order pause b1", expect![[r#"line 6, column 19: "b1" is too much"#]]);
