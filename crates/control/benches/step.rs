@@ -72,7 +72,7 @@ fn views(down: bool) -> Views {
     let probes = (0..BROKERS).map(|id| {
         let failure = is_down(BrokerId(id)).then(|| "connection refused".to_owned());
         let took = Duration::from_millis(1);
-        (BrokerId(id), Probe { address: broker(id).address, failure, took })
+        (BrokerId(id), Probe { address: broker(id).address, failure, took, usual: None })
     });
     Views {
         liveness: Arc::new(Liveness {

@@ -158,6 +158,9 @@ pub struct Probe {
     pub failure: Option<String>,
     /// How long the answer took, or how long we waited.
     pub took: Duration,
+    /// How long answers usually take: the median of the last ones; `None` where there are too few.
+    #[serde(default)]
+    pub usual: Option<Duration>,
 }
 
 /// What our own probes brought, by broker: of every broker that is known, alive or not. Written by `broker_probe`.
@@ -168,7 +171,7 @@ impl Attribute for Probes {
 }
 
 /// The newest report of one broker's agent. Part of [`BrokerReports`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BrokerReport {
     /// When the agent made it, by its own clock.
     pub made: Timestamp,
@@ -176,6 +179,18 @@ pub struct BrokerReport {
     pub age: Duration,
     /// What the agent could not do.
     pub failure: Option<String>,
+    /// Why, or what a report with figures lacks or has found: a name of `failureReason`.
+    #[serde(default)]
+    pub failure_reason: Option<String>,
+    /// The same in words.
+    #[serde(default)]
+    pub failure_detail: Option<String>,
+    /// Log directories that have failed.
+    #[serde(default)]
+    pub failed_log_dirs: Vec<String>,
+    /// The idle part of the threads that handle requests, in thousandths, where the agent knows it.
+    #[serde(default)]
+    pub request_handlers_idle_permille: Option<u32>,
     /// Bytes per second in, of the partitions that it leads.
     pub leaders_bytes_in_per_second: Option<u64>,
     /// Bytes per second out to consumers, of the partitions that it leads.
@@ -343,6 +358,36 @@ pub struct NoBrokerStats {
 }
 impl Attribute for NoBrokerStats {
     const NAME: &'static str = "no_broker_stats";
+}
+
+/// A live broker that does not do what it should. Part of [`DegradedBrokers`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Degraded {
+    /// Since when: that of the oldest reason.
+    pub since: Timestamp,
+    /// Why, the weightiest first.
+    pub reasons: Vec<DegradedReason>,
+}
+
+/// One thing that is wrong with a degraded broker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DegradedReason {
+    /// The kind of the finding that says it.
+    pub kind: String,
+    /// When it was first seen.
+    pub since: Timestamp,
+    /// What was seen, in a sentence.
+    pub message: String,
+}
+
+/// Live brokers that do not do what they should, each for long enough. Written by `degraded_brokers`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DegradedBrokers {
+    /// The brokers.
+    pub brokers: BTreeMap<BrokerId, Degraded>,
+}
+impl Attribute for DegradedBrokers {
+    const NAME: &'static str = "degraded_brokers";
 }
 
 /// The brokers, or controllers, that vote in the metadata quorum of KRaft. Written by `kafka_metadata`, in KRaft mode alone.

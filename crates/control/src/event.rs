@@ -227,9 +227,12 @@ pub struct ReplaceInstance {
     /// Its rack, if it has one.
     #[serde(default)]
     pub rack: Option<String>,
-    /// Whether it lives, and is replaced because somebody has marked its host.
+    /// Whether it lives, and is replaced because somebody has marked its host, it is degraded, or a person wants it.
     #[serde(default)]
     pub live: bool,
+    /// Whether a person accepts that the last copy of a partition may go with it.
+    #[serde(default)]
+    pub accept_data_loss: bool,
 }
 
 /// What the `reassign_partitions` action is told to do in one step of an execution.

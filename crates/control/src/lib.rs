@@ -55,6 +55,7 @@ pub mod guard;
 
 pub mod step;
 
+mod by_hand;
 mod dispatch;
 mod holders;
 mod orders;
@@ -65,6 +66,7 @@ pub mod replacement;
 
 pub use attention::is_something_going_on;
 pub use attributes::*;
+pub use by_hand::ByHand;
 pub use effect::{Contribution, Effect, Inputs, Outcome};
 pub use event::{Event, Repeat};
 pub use execution::progress::Progress;

@@ -71,6 +71,15 @@ pub enum OrderKind {
         /// The broker.
         broker: BrokerId,
     },
+    /// Replace the host of a broker at once, if nothing holds it back: the same must be true as for the operator's own choice.
+    Replace {
+        /// The broker.
+        broker: BrokerId,
+        /// Whether the last copy of a partition may go with it.
+        accept_data_loss: bool,
+        /// Whether it is only asked what holds it back.
+        only_ask: bool,
+    },
     /// Take the cluster's present `cluster.id` as the right one.
     AcceptIdentity,
 }

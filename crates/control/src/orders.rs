@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use cluster::BrokerId;
 
+use crate::by_hand::ByHand;
 use crate::event::{Event, Message, names};
 use crate::execution::{CANCELLED_BY_OTHERS, Execution, MovePhase, MoveState, Work};
 use crate::finding::{Severity, Target};
@@ -24,6 +25,8 @@ const LISTED: usize = 50;
 pub(crate) struct Applied {
     pub(crate) lines: Vec<Line>,
     pub(crate) events: Vec<Event>,
+    /// Replacements that people ask for, with the places of their lines: what comes of them is known once the cluster was looked at.
+    pub(crate) by_hand: Vec<(usize, ByHand)>,
 }
 
 /// Applies the orders, and ends wishes that were given a time.
@@ -31,7 +34,8 @@ pub(crate) fn apply(memory: &mut Memory, orders: Vec<Order>, now: Now) -> Applie
     let mut applied = Applied::default();
     let mut wishes = Wishes::clone(&memory.wishes);
     for order in orders {
-        let (name, target, result) = apply_one(memory, &mut wishes, &order, now, &mut applied);
+        let place = applied.lines.len();
+        let (name, target, result) = apply_one(memory, &mut wishes, &order, now, place, &mut applied);
         let line =
             Line::new(RecordKind::Order, &order.by, name, &target).because(&order.reason).result(result);
         applied.lines.push(line);
@@ -48,6 +52,7 @@ fn apply_one(
     wishes: &mut Wishes,
     order: &Order,
     now: Now,
+    place: usize,
     applied: &mut Applied,
 ) -> Taken {
     let wish = |until| Wish { by: order.by.clone(), reason: order.reason.clone(), since: now.wall, until };
@@ -85,6 +90,21 @@ fn apply_one(
             decommission(memory, wishes, *broker, Some(wish(*until)), order, applied)
         }
         OrderKind::DecommissionOff { broker } => decommission(memory, wishes, *broker, None, order, applied),
+        OrderKind::Replace { broker, accept_data_loss, only_ask } => {
+            let target = Target::Broker(*broker);
+            if let Some(why) = unknown_broker(memory, Scope::Broker(*broker)) {
+                return ("replace", target, refused(&why));
+            }
+            let wanted = ByHand {
+                broker: *broker,
+                by: order.by.clone(),
+                reason: order.reason.clone(),
+                accept_data_loss: *accept_data_loss,
+                only_ask: *only_ask,
+            };
+            applied.by_hand.push((place, wanted));
+            ("replace", target, String::new())
+        }
         OrderKind::AcceptIdentity => {
             let result = accept_identity(memory, now);
             ("accept_identity", Target::Cluster, result)
@@ -249,7 +269,7 @@ fn want_again(memory: &mut Memory) {
 }
 
 /// The result of an order that is not carried out.
-fn refused(why: &str) -> String {
+pub(crate) fn refused(why: &str) -> String {
     format!("{REFUSED}{why}")
 }
 

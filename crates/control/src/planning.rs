@@ -10,7 +10,7 @@ use planner::{BrokerState, Limits, Plan, Problem, ProblemError, RackOutcome, Why
 use thiserror::Error;
 
 use crate::attributes::{
-    DeadBroker, DeadBrokers, Disks, Liveness, Maintenance, OngoingReassignments, ToBeReplaced, Topics,
+    DeadBrokers, Disks, Liveness, Maintenance, OngoingReassignments, ToBeReplaced, Topics,
 };
 use crate::event::PartitionMove;
 use crate::holders::Holders;
@@ -45,9 +45,22 @@ pub struct Facts<'a> {
     pub arriving: &'a BTreeMap<BrokerId, u64>,
     /// Live brokers that get no replicas as long as there is a choice.
     pub avoid: &'a BTreeSet<BrokerId>,
+    /// Live brokers that are to be emptied: their replicas get new places as those on dead brokers do, but are copied from until then.
+    /// They must be such that get no replicas.
+    pub leaving: &'a BTreeSet<BrokerId>,
 }
 
 impl Facts<'_> {
+    /// Whether a replica on this broker is to get a new place.
+    fn is_to_go(&self, id: &BrokerId) -> bool {
+        self.dead.dead.contains_key(id) || self.is_leaving(id)
+    }
+
+    /// Whether it lives, and is to be emptied.
+    fn is_leaving(&self, id: &BrokerId) -> bool {
+        self.leaving.contains(id) && self.liveness.live.contains_key(id)
+    }
+
     /// Whether a broker may get new replicas, whatever choice there is.
     pub fn may_take(&self, id: BrokerId) -> bool {
         self.broker_state(id, false) == BrokerState::Alive
@@ -183,7 +196,7 @@ pub enum PlanningError {
     },
 }
 
-/// Plans new replicas for those on dead brokers. Brokers to be avoided are targets only if more can be healed so.
+/// Plans new replicas for those on dead and leaving brokers. Brokers to be avoided are targets only if more can be healed so.
 ///
 /// # Errors
 /// The plan was refused by the auditor or contradicts the facts: an error in this program. Nothing of it may be used.
@@ -201,24 +214,30 @@ pub fn heal(facts: &Facts<'_>, limits: &Limits) -> Result<Healing, PlanningError
     Ok(if fewer { with_all } else { avoiding })
 }
 
-/// Who is dead. Mostly that is one broker or a few, for which a list answers sooner than a map, and each replica is asked for.
-enum Dead<'a> {
+/// Whose replicas get new places. Mostly that is one broker or a few, for which a list answers sooner than a map, and each replica
+/// is asked for.
+enum Going {
     Few(Vec<BrokerId>),
-    Many(&'a BTreeMap<BrokerId, DeadBroker>),
+    Many(BTreeSet<BrokerId>),
 }
 
-impl<'a> Dead<'a> {
+impl Going {
     const FEW: usize = 8;
 
-    fn of(facts: &Facts<'a>) -> Self {
-        let dead = &facts.dead.dead;
-        if dead.len() <= Self::FEW { Self::Few(dead.keys().copied().collect()) } else { Self::Many(dead) }
+    fn of(facts: &Facts<'_>) -> Self {
+        let dead = facts.dead.dead.keys();
+        let all = dead.chain(facts.leaving.iter().filter(|id| facts.is_leaving(id))).copied();
+        if facts.dead.dead.len() + facts.leaving.len() <= Self::FEW {
+            Self::Few(all.collect())
+        } else {
+            Self::Many(all.collect())
+        }
     }
 
     fn contains(&self, id: &BrokerId) -> bool {
         match self {
             Self::Few(few) => few.contains(id),
-            Self::Many(many) => many.contains_key(id),
+            Self::Many(many) => many.contains(id),
         }
     }
 }
@@ -229,11 +248,11 @@ const USUAL_REPLICAS: usize = 32;
 /// What a plan brings where each replica on a dead broker is of a partition that is being moved, as it is in each look while moves
 /// are under way: nothing. That need not be reckoned from all partitions.
 fn all_busy(facts: &Facts<'_>) -> Option<Healing> {
-    let (is_dead, mut unhealed) = (Dead::of(facts), Vec::new());
+    let (going, mut unhealed) = (Going::of(facts), Vec::new());
     for (name, topic) in &facts.topics.0 {
         for (number, partition) in (0..).zip(&topic.partitions) {
             let replicas = &partition.replicas;
-            let mut dead = replicas.iter().filter(|id| is_dead.contains(id)).peekable();
+            let mut dead = replicas.iter().filter(|id| going.contains(id)).peekable();
             if dead.peek().is_none() {
                 continue;
             }
@@ -325,16 +344,16 @@ impl<'a> Described<'a> {
         }
         let mut partitions = Vec::with_capacity(topics.0.values().map(|topic| topic.partitions.len()).sum());
         let mut refused = Vec::new();
-        let (dead, mut description) = (Dead::of(facts), planner::Partition::default());
+        let (going, mut description) = (Going::of(facts), planner::Partition::default());
         for (topic_ordinal, (name, topic)) in (0..).zip(&topics.0) {
             description.topic = topic_ordinal;
             for (number, partition) in (0..).zip(&topic.partitions) {
-                describe_partition(facts, (&brokers, &dead), (name, number), partition, &mut description);
+                describe_partition(facts, (&brokers, &going), (name, number), partition, &mut description);
                 match builder.add_partition(&description) {
                     Ok(_) => partitions.push((name, number, partition)),
                     Err(why) => {
-                        let dead = partition.replicas.iter().filter(|id| facts.dead.dead.contains_key(id));
-                        refused.extend(dead.map(|id| Unhealed {
+                        let concerned = partition.replicas.iter().filter(|id| going.contains(id));
+                        refused.extend(concerned.map(|id| Unhealed {
                             partition: TopicPartition::new(name.clone(), number),
                             broker: *id,
                             why: Unhealable::NotUnderstood(refusal(&why)),
@@ -377,7 +396,11 @@ impl<'a> Described<'a> {
                 partition: self.key(first.partition),
                 from: partition.replicas.to_vec(),
                 to,
-                dead: of_partition.iter().map(|step| self.broker(step.from)).collect(),
+                dead: of_partition
+                    .iter()
+                    .map(|step| self.broker(step.from))
+                    .filter(|id| facts.dead.dead.contains_key(id))
+                    .collect(),
                 bytes: first.bytes,
                 in_sync: u32::try_from(partition.isr.iter().filter(alive).count()).unwrap_or(u32::MAX),
                 reason: reasons.join("; "),
@@ -409,7 +432,8 @@ impl<'a> Described<'a> {
         let disk = step.after.disk_permille.map_or_else(String::new, |permille| {
             format!(", its fullest log dir at most {}.{} % full", permille / 10, permille % 10)
         });
-        format!("broker {from} is dead: broker {to}{rack} takes its place{racks}{disk}")
+        let why = if facts.is_leaving(&from) { "is taken out of service" } else { "is dead" };
+        format!("broker {from} {why}: broker {to}{rack} takes its place{racks}{disk}")
     }
 
     fn why_not(&self, why: &WhyNot) -> Unhealable {
@@ -482,7 +506,7 @@ fn describe_broker(
 /// Describes a partition whose topic is described already.
 fn describe_partition(
     facts: &Facts<'_>,
-    (brokers, dead): (&Ordinals, &Dead<'_>),
+    (brokers, going): (&Ordinals, &Going),
     (name, number): (&TopicName, i32),
     partition: &Partition,
     description: &mut planner::Partition,
@@ -491,7 +515,7 @@ fn describe_partition(
     description.replicas.extend(partition.replicas.iter().map(|id| planner::Replica {
         broker: brokers.of(*id),
         in_sync: partition.isr.contains(id),
-        replace: dead.contains(id),
+        replace: going.contains(id),
     }));
     let leader = partition.leader.filter(|id| partition.replicas.contains(id));
     description.leader = leader.map(|id| brokers.of(id));
@@ -524,10 +548,14 @@ fn check(facts: &Facts<'_>, order: &PartitionMove) -> Result<(), &'static str> {
         return Err("a target may not take replicas");
     }
     let mut removed = order.from.iter().filter(|id| !order.to.contains(id));
-    if !removed.all(|id| facts.dead.dead.contains_key(id) && order.dead.contains(id)) {
-        return Err("a replica is removed from a broker that is not dead");
+    let may_go = |id: &BrokerId| facts.is_to_go(id) && (facts.is_leaving(id) || order.dead.contains(id));
+    if !removed.all(may_go) {
+        return Err("a replica is removed from a broker that is neither dead nor leaving");
     }
-    let keeps_copy = |id: &BrokerId| order.to.contains(id) && facts.liveness.live.contains_key(id);
+    // Kafka keeps what is on a live broker until the new replicas are in sync.
+    let keeps_copy = |id: &BrokerId| {
+        facts.is_leaving(id) || (order.to.contains(id) && facts.liveness.live.contains_key(id))
+    };
     if !partition.isr.iter().any(keeps_copy) {
         return Err("no live in-sync replica is kept");
     }

@@ -77,6 +77,7 @@ impl Case {
             busy: &self.busy.iter().cloned().collect(),
             arriving: &self.arriving.iter().map(|(id, bytes)| (BrokerId(*id), *bytes)).collect(),
             avoid: &self.avoid.iter().map(|id| BrokerId(*id)).collect(),
+            leaving: &BTreeSet::new(),
         };
         plan(&facts, &self.limits)
     }
@@ -278,12 +279,11 @@ fn loads(text: &ClusterText) -> Loads {
     let report = |outbound, partition: Option<u64>| BrokerReport {
         made: Timestamp::default(),
         age: Duration::ZERO,
-        failure: None,
-        leaders_bytes_in_per_second: None,
         leaders_bytes_out_per_second: Some(outbound),
         partitions_bytes_in_per_second: Arc::new(
             partition.map(|rate| (TopicPartition::new("t", 0), rate)).into_iter().collect(),
         ),
+        ..BrokerReport::default()
     };
     let brokers = [(BrokerId(201), report(85_000_000, None)), (BrokerId(203), report(0, Some(10_000_000)))];
     let reports = BrokerReports { brokers: brokers.into(), unreadable: 0, caught_up: true };
@@ -421,6 +421,7 @@ fn a_move_that_contradicts_the_facts_is_never_used() {
         busy: &BTreeSet::new(),
         arriving: &BTreeMap::new(),
         avoid: &BTreeSet::new(),
+        leaving: &BTreeSet::new(),
     };
     assert_eq!(super::check(&facts, &order(&[1, 3])), Ok(()));
     for wrong in [&[1, 4][..], &[1, 1], &[3, 2], &[1], &[3, 3], &[1, 99]] {

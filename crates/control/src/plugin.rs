@@ -6,6 +6,7 @@ use std::time::Duration;
 use cluster::{BoxFuture, TopicPartition};
 use serde::{Deserialize, Serialize};
 
+use crate::by_hand::ByHand;
 use crate::event::Event;
 use crate::finding::Finding;
 use crate::state::State;
@@ -48,6 +49,11 @@ pub trait Operator: Send + Sync {
     fn emits(&self) -> Vec<String>;
     /// Decides.
     fn operate(&self, state: &State) -> Verdict;
+    /// What an operator that has hosts replaced says to a person who wants one to be: the order, or all that speaks against it.
+    /// `None` for any other operator.
+    fn by_hand(&self, _state: &State, _wanted: &ByHand) -> Option<Result<Event, Vec<String>>> {
+        None
+    }
 }
 
 /// What an action did.

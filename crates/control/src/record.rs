@@ -122,6 +122,10 @@ impl Line {
         self
     }
 
+    pub(crate) fn set_result(&mut self, result: String) {
+        self.result = result;
+    }
+
     pub(crate) fn severity(mut self, severity: Severity) -> Self {
         self.severity = severity;
         self

@@ -15,6 +15,9 @@ use crate::execution::{End, Execution, Work};
 use crate::state::State;
 use crate::time::{Now, Tick, Timestamp};
 
+/// For so long after its host has gone Kafka may still count a live broker as it was: its session lasts 9 s, or 18 s with ZooKeeper.
+const STILL_COUNTED: Duration = Duration::from_secs(20);
+
 /// How many are remembered.
 const KEPT: usize = 50;
 
@@ -155,7 +158,6 @@ fn is_whole(it: &Replacement, state: &State) -> bool {
         .values()
         .flat_map(|topic| &topic.partitions)
         .all(|p| !p.replicas.contains(&it.broker) || p.isr.contains(&it.broker));
-    // What was read before it ended says nothing.
-    let ended = it.ended.as_ref().is_some_and(|(at, _)| state.now().wall > *at);
+    let ended = it.ended.as_ref().is_some_and(|(at, _)| state.now().wall.since(*at) >= STILL_COUNTED);
     ended && !absent && liveness.value.live.contains_key(&it.broker) && in_sync
 }

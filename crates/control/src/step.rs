@@ -9,13 +9,14 @@ use cluster::BrokerId;
 use thiserror::Error;
 
 use crate::attributes::{KnownBrokers, Liveness, MayGiveUp, Topics};
+use crate::by_hand;
 use crate::dispatch::{Dispatcher, Emitted, own_alerts, resolved, unalerted};
 use crate::effect::{Contribution, Effect, Inputs, Outcome};
 use crate::event::{Event, names};
 use crate::execution::{ExecutionId, ExecutionLimits, Work, once, progress, reassign};
 use crate::finding::{Finding, Severity, Target};
 use crate::guard::brake::{self, MASS_FAILURE};
-use crate::guard::{GuardConfig, Halt, Held, failing};
+use crate::guard::{Guard, GuardConfig, Halt, Held, failing};
 use crate::incident::{Change, FoldLimits, IncidentKey, Incidents, Look, fold};
 use crate::memory::{KnownBroker, Memory};
 use crate::orders;
@@ -214,35 +215,11 @@ impl Core {
     /// [`Memory::forget_what_is_saved`].
     pub fn step(&self, memory: &mut Memory, inputs: Inputs, now: Now) -> Stepped {
         let applied = orders::apply(memory, inputs.orders, now);
+        let (by_hand, first_new) = (applied.by_hand, memory.next_execution);
         let mut lines = applied.lines;
         let mut queue: VecDeque<Emitted> = applied.events.into_iter().map(own).collect();
         self.settle(memory, inputs.outcomes, now, &mut lines, &mut queue);
-        let mut state = State::new(
-            Arc::clone(&self.cluster),
-            now,
-            Arc::clone(&memory.incidents),
-            Arc::clone(&memory.executions),
-            Arc::clone(&memory.wishes),
-        );
-        state.put(KnownBrokers(Arc::clone(&memory.brokers)), now.tick);
-        let halt = self.look(memory, &mut state, inputs.contributions);
-        if state.get::<Liveness>().is_none() {
-            let said: Vec<IncidentKey> = state.findings().iter().map(IncidentKey::from).collect();
-            let open = memory.incidents.unseen(&UNTIL_SEEN);
-            let open = open.filter(|finding| !said.contains(&IncidentKey::from(finding)));
-            open.for_each(|finding| state.report(finding));
-        }
-        replacement::follow(&mut memory.replacements, &memory.executions, &state);
-        state.insert(NamedValue::of(Arc::clone(&memory.replacements), now.tick));
-        state.put(self.guard.recovery_owner(), now.tick);
-        let running = memory.executions.iter().map(|execution| &**execution);
-        for finding in progress::findings(running, now.wall, &self.limits) {
-            state.report(finding);
-        }
-        let executions = memory.executions.iter().map(|execution| &**execution);
-        if let Some(finding) = failing(executions, now.wall, &self.guard) {
-            state.report(finding);
-        }
+        let (mut state, halt) = self.picture(memory, inputs.contributions, now);
         let (brake, mass_failure) = brake::assess(&state, &self.guard, &mut memory.brake);
         if let (true, Some(finding)) = (memory.brake.holds_again, &mass_failure) {
             // Whoever was told that healing goes on must hear that it does not any more.
@@ -262,6 +239,14 @@ impl Core {
         } else {
             fold(Incidents::clone(&memory.incidents), state.findings(), now, Look::Stopped, &self.fold)
         };
+        let guard = Guard {
+            halt: &halt,
+            config: &self.guard,
+            state: &state,
+            brake: &brake,
+            executions: &memory.executions,
+        };
+        let begun = by_hand::decide(by_hand, &self.operators, &self.actions, &guard, &mut queue, &mut lines);
         lines.extend(changes.iter().map(|change| line_of(change, &incidents)));
         if self.actions.iter().any(|slot| slot.subscribed.iter().any(|event| event == names::ALERT_INCIDENT))
         {
@@ -282,8 +267,45 @@ impl Core {
             queue,
         };
         work.run(&state, &brake);
+        by_hand::answer(&begun, &work.memory.executions, first_new, &mut work.lines);
         work.forget_ended();
         self.finish(work, state)
+    }
+
+    /// The picture of the cluster, and what is remembered of it; and whether nothing may be decided on it.
+    fn picture(
+        &self,
+        memory: &mut Memory,
+        contributions: BTreeMap<String, Contribution>,
+        now: Now,
+    ) -> (State, Halt) {
+        let mut state = State::new(
+            Arc::clone(&self.cluster),
+            now,
+            Arc::clone(&memory.incidents),
+            Arc::clone(&memory.executions),
+            Arc::clone(&memory.wishes),
+        );
+        state.put(KnownBrokers(Arc::clone(&memory.brokers)), now.tick);
+        let halt = self.look(memory, &mut state, contributions);
+        if state.get::<Liveness>().is_none() {
+            let said: Vec<IncidentKey> = state.findings().iter().map(IncidentKey::from).collect();
+            let open = memory.incidents.unseen(&UNTIL_SEEN);
+            let open = open.filter(|finding| !said.contains(&IncidentKey::from(finding)));
+            open.for_each(|finding| state.report(finding));
+        }
+        replacement::follow(&mut memory.replacements, &memory.executions, &state);
+        state.insert(NamedValue::of(Arc::clone(&memory.replacements), now.tick));
+        state.put(self.guard.recovery_owner(), now.tick);
+        let running = memory.executions.iter().map(|execution| &**execution);
+        for finding in progress::findings(running, now.wall, &self.limits) {
+            state.report(finding);
+        }
+        let executions = memory.executions.iter().map(|execution| &**execution);
+        if let Some(finding) = failing(executions, now.wall, &self.guard) {
+            state.report(finding);
+        }
+        (state, halt)
     }
 
     /// Takes in what came of earlier acts.

@@ -34,6 +34,8 @@ pub(crate) struct World {
     pub(crate) known: BTreeMap<BrokerId, KnownBroker>,
     /// Brokers whose probe does not bring what is expected: a live one fails, a dropped one answers.
     pub(crate) odd_probes: BTreeSet<BrokerId>,
+    /// How long brokers usually take to answer the probe.
+    pub(crate) usual: BTreeMap<BrokerId, Duration>,
     /// How old the views are.
     pub(crate) liveness_age: Duration,
     pub(crate) probes_age: Duration,
@@ -48,6 +50,7 @@ pub(crate) struct World {
     pub(crate) dead_brokers: monitors::dead_brokers::Config,
     pub(crate) healing: operators::under_replicated_partitions::Config,
     pub(crate) agents: operators::no_broker_stats::Config,
+    pub(crate) degraded: monitors::degraded_brokers::Config,
     /// Hosts are replaced, too.
     pub(crate) replacing: Option<operators::broker_replacement::Config>,
     pub(crate) voters: Option<QuorumVoters>,
@@ -82,6 +85,7 @@ impl World {
             executions: Vec::new(),
             wishes: Wishes::default(),
             odd_probes: BTreeSet::new(),
+            usual: BTreeMap::new(),
             liveness_age: Duration::ZERO,
             probes_age: Duration::ZERO,
             topics_age: Duration::ZERO,
@@ -94,6 +98,7 @@ impl World {
             dead_brokers: monitors::dead_brokers::Config::default(),
             healing: operators::under_replicated_partitions::Config::default(),
             agents: operators::no_broker_stats::Config::default(),
+            degraded: monitors::degraded_brokers::Config::default(),
             replacing: None,
             voters: None,
             replacements: Replacements::default(),
@@ -150,7 +155,15 @@ impl World {
             let fails = live.contains_key(id) == self.odd_probes.contains(id);
             let failure = fails.then(|| "connection refused".to_owned());
             let address = known.broker.address.clone();
-            (*id, Probe { address, failure, took: Duration::from_millis(1) })
+            (
+                *id,
+                Probe {
+                    address,
+                    failure,
+                    took: Duration::from_millis(1),
+                    usual: self.usual.get(id).copied(),
+                },
+            )
         });
         state.put(Probes(probes.collect()), ago(self.probes_age));
         let liveness = Liveness {
@@ -191,11 +204,12 @@ impl World {
     pub(crate) fn look(&mut self) -> Cycle {
         let mut state = self.sources();
         self.reassigned.see(&mut state);
-        let monitors: [Box<dyn Monitor>; 4] = [
+        let monitors: [Box<dyn Monitor>; 5] = [
             Box::new(monitors::maintenance::Config::default().build("maintenance")),
             Box::new(self.dead_brokers.build("dead_brokers")),
             Box::new(monitors::under_replicated_partitions::Config::default().build("urp")),
             Box::new(monitors::no_broker_stats::Config::default().build("no_broker_stats")),
+            Box::new(self.degraded.build("degraded_brokers")),
         ];
         for monitor in monitors {
             let _ = monitor.observe(&mut state);

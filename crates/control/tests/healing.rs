@@ -111,7 +111,7 @@ impl Site {
         let live = self.kafka.standing(Standing::Alive);
         let probes = self.addresses.iter().map(|(id, address)| {
             let failure = (!live.contains_key(id)).then(|| "connection refused".to_owned());
-            (*id, Probe { address: address.clone(), failure, took: Duration::from_millis(1) })
+            (*id, Probe { address: address.clone(), failure, took: Duration::from_millis(1), usual: None })
         });
         let liveness = Liveness {
             cluster_id: ClusterId("id".into()),

@@ -236,7 +236,16 @@ kafkaclusters:
                 MonitorSlot::Deriving(monitor) => monitor.name(),
             })
             .collect();
-        assert_eq!(slots, ["kafka_metadata", "maintenance", "dead_brokers", "under_replicated_partitions"]);
+        assert_eq!(
+            slots,
+            [
+                "kafka_metadata",
+                "maintenance",
+                "dead_brokers",
+                "under_replicated_partitions",
+                "degraded_brokers"
+            ]
+        );
         assert_eq!(
             plugins.sources.iter().map(|source| source.name()).collect::<Vec<_>>(),
             ["kafka_metadata"]

@@ -56,6 +56,23 @@ async fn disk_failure() {
 }
 
 #[tokio::test]
+async fn disk_failure_of_a_file_system_that_is_read_only() {
+    let (fake, host) = (Arc::new(Fake::default()), FakeHost::new());
+    host.broker(8, "node.id=1\n");
+    let mut agent = agent(&fake).with_host(on(&host));
+    let mounts = |options: &str| {
+        host.put("proc/8/mounts", &format!("/dev/a / ext4 rw 0 0\n/dev/b /d ext4 {options} 0 0\n"));
+    };
+    mounts("rw,errors=remount-ro");
+    let (failure, reason, _, _) = outcome(&mut agent, &fake).await;
+    assert_eq!((failure, reason), (false, None));
+    mounts("ro,errors=remount-ro");
+    let (failure, reason, replicas, words) = outcome(&mut agent, &fake).await;
+    assert_eq!((failure, reason, replicas), (false, Some(BrokerError::DiskFailure), 1));
+    assert!(words.contains("log directory /d: its file system is mounted read-only"), "{words}");
+}
+
+#[tokio::test]
 async fn jmx_connection_failure() {
     let fake = Arc::new(Fake::default());
     // The JVM was asked for, and nobody is there.

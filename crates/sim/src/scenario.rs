@@ -17,10 +17,11 @@
 //! |---|---|
 //! | `b1 rack=r1`, `t-0: 1* 2` | brokers and partitions, in the notation of [`cluster::notation`] |
 //! | `at 30s kill b3`, `within 10m flap any` | a fault, in the notation of [`fault`](crate::fault) |
-//! | `at 5m order approve` | what a person orders: `approve`, `pause`, `resume`, `cancel`, `maintenance-on`, `maintenance-on b3`, `maintenance-off`, `decommission-on b3`, `decommission-off b3` |
+//! | `at 5m order approve` | what a person orders: `approve`, `pause`, `resume`, `cancel`, `maintenance-on`, `maintenance-on b3`, `maintenance-off`, `decommission-on b3`, `decommission-off b3`, `replace b3` |
 //! | `kafka 4.3`, `kafka 3.9`, `kafka zookeeper` | the version of Kafka (3.9 with ZooKeeper); 4.3 where nothing is said |
 //! | `grace 1m` | how long a broker has to be away until it is dead |
 //! | `min-insync 2` | `min.insync.replicas` of all topics |
+//! | `log-dirs 2` | how many log directories each broker has; one where nothing is said |
 //! | `dry-run` | nothing is done, it is said what would be |
 //! | `throttle 50MB/s` | moves are throttled, to so many bytes a second and broker |
 //! | `agents` | the brokers' agents report |
@@ -59,6 +60,8 @@ pub struct Scenario {
     pub grace: Option<Duration>,
     /// `min.insync.replicas` of all topics, where it is said.
     pub min_in_sync: Option<usize>,
+    /// How many log directories each broker has, where it is said.
+    pub log_dirs: Option<u8>,
     /// Whether nothing is done, and only said what would be.
     pub dry_run: bool,
     /// The throttle of moves in bytes a second and broker, where there is one.
@@ -110,6 +113,8 @@ pub enum Wanted {
     DecommissionOn(BrokerId),
     /// It stays in service.
     DecommissionOff(BrokerId),
+    /// The host of a broker is replaced, if nothing holds it back.
+    Replace(BrokerId),
 }
 
 /// An order with its moment.
@@ -183,7 +188,7 @@ pub enum ScenarioProblem {
     NotText,
     /// A line begins like none.
     #[error(
-        "expected a moment (at 30s, within 10m), a setting (kafka, grace, min-insync, dry-run, throttle 1MB/s, agents, replace-hosts, run), a broker (b1), a \
+        "expected a moment (at 30s, within 10m), a setting (kafka, grace, min-insync, log-dirs, dry-run, throttle 1MB/s, agents, replace-hosts, run), a broker (b1), a \
          partition (topic-0:) or a step such as kill b3, found \"{found}\""
     )]
     Line {
@@ -232,7 +237,9 @@ impl Scenario {
     /// The settings of a world for it, as far as it says something; the rest is that of `base`.
     pub fn settings(&self, base: Settings) -> Settings {
         let min_in_sync = self.min_in_sync.unwrap_or(base.min_in_sync);
-        Settings { rules: self.kafka.rules(), min_in_sync, ..base }
+        let mut hardware = base.hardware.clone();
+        hardware.dirs = self.log_dirs.unwrap_or(hardware.dirs);
+        Settings { rules: self.kafka.rules(), min_in_sync, hardware, ..base }
     }
 
     /// When the last fault is over and the last order given, counted from the beginning.
@@ -277,6 +284,7 @@ impl Wanted {
             Self::MaintenanceOff(scope) => OrderKind::MaintenanceOff { scope },
             Self::DecommissionOn(broker) => OrderKind::DecommissionOn { broker, until: None },
             Self::DecommissionOff(broker) => OrderKind::DecommissionOff { broker },
+            Self::Replace(broker) => OrderKind::Replace { broker, accept_data_loss: false, only_ask: false },
         }
     }
 }
@@ -292,6 +300,7 @@ impl fmt::Display for Wanted {
             Self::MaintenanceOff(scope) => ("maintenance-off", *scope),
             Self::DecommissionOn(broker) => ("decommission-on", Scope::Broker(*broker)),
             Self::DecommissionOff(broker) => ("decommission-off", Scope::Broker(*broker)),
+            Self::Replace(broker) => ("replace", Scope::Broker(*broker)),
         };
         match scope {
             Scope::Cluster => f.write_str(word),
@@ -339,6 +348,9 @@ impl fmt::Display for Scenario {
         }
         if let Some(least) = self.min_in_sync {
             writeln!(f, "min-insync {least}")?;
+        }
+        if let Some(dirs) = self.log_dirs {
+            writeln!(f, "log-dirs {dirs}")?;
         }
         if self.dry_run {
             writeln!(f, "dry-run")?;

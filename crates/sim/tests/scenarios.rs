@@ -45,8 +45,11 @@ fn account(scenario: &Scenario) -> String {
     let settings = Settings { retention_bytes: 1 << 40, agents, traffic, ..Settings::default() };
     let grace = HumanDuration(scenario.grace.unwrap_or(GRACE));
     let throttle = scenario.throttle.map(ByteSize);
-    let replacement =
-        operators::broker_replacement::Config { without_agents: !scenario.agents, ..Default::default() };
+    let replacement = operators::broker_replacement::Config {
+        without_agents: !scenario.agents,
+        replace_degraded: true,
+        ..Default::default()
+    };
     let mut config = DriverConfig {
         replacement: scenario.replace_hosts.then_some(replacement),
         interval: Duration::from_secs(5),

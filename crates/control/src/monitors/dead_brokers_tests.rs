@@ -521,10 +521,8 @@ impl From<BrokerReportsOf<'_>> for crate::BrokerReports {
         let report = crate::BrokerReport {
             made: Timestamp::default(),
             age: Duration::from_secs(30),
-            failure: None,
-            leaders_bytes_in_per_second: None,
-            leaders_bytes_out_per_second: None,
             partitions_bytes_in_per_second: std::sync::Arc::default(),
+            ..crate::BrokerReport::default()
         };
         let brokers = of.0.iter().map(|id| (BrokerId(*id), report.clone()));
         Self { brokers: brokers.collect(), unreadable: 0, caught_up: true }

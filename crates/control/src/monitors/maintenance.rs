@@ -6,7 +6,7 @@ use cluster::BrokerId;
 use serde::{Deserialize, Serialize};
 
 use super::kinds;
-use crate::attributes::Maintenance;
+use crate::attributes::{Maintenance, Topics};
 use crate::config::HumanDuration;
 use crate::finding::{Finding, Severity, Target};
 use crate::order::Wish;
@@ -48,7 +48,8 @@ impl Monitor for MaintenanceMonitor {
             state.report(finding(Target::Broker(*broker), wish, now, effect));
         }
         for (broker, wish) in &maintenance.decommissioned {
-            state.report(decommission(*broker, wish, now));
+            let held = held_by(*broker, state);
+            state.report(decommission(*broker, wish, held, now));
         }
         state.put(maintenance, now.tick);
         Flow::Continue
@@ -86,11 +87,29 @@ fn finding(subject: Target, wish: &Wish, now: Now, effect: &str) -> Finding {
     Finding::new(kinds::MAINTENANCE, subject, Severity::Info, message).waiting_for(waits_for)
 }
 
-fn decommission(broker: BrokerId, wish: &Wish, now: Now) -> Finding {
-    let mut message = format!(
-        "broker {broker} is taken out of service by {}: it gets no replicas, and may be stopped at any time",
-        wish.by
-    );
+/// How many replicas a broker has, and how many of them are the only ones of their partitions. `None` if that is not known.
+fn held_by(broker: BrokerId, state: &State) -> Option<(usize, usize)> {
+    let topics = state.get::<Topics>()?.value;
+    let mut held = (0, 0);
+    for partition in topics.0.values().flat_map(|topic| &topic.partitions) {
+        if partition.replicas.contains(&broker) {
+            held.0 += 1;
+            held.1 += usize::from(partition.isr.iter().all(|id| *id == broker));
+        }
+    }
+    Some(held)
+}
+
+fn decommission(broker: BrokerId, wish: &Wish, held: Option<(usize, usize)>, now: Now) -> Finding {
+    let then = match held {
+        Some((0, _)) => "it is empty, and may be stopped".to_owned(),
+        Some((all, 0)) => format!("it gets no replicas, and has {all}"),
+        Some((all, only)) => {
+            format!("it gets no replicas, and has {all}, of which {only} have no other copy in sync")
+        }
+        None => "it gets no replicas".to_owned(),
+    };
+    let mut message = format!("broker {broker} is taken out of service by {}: {then}", wish.by);
     if !wish.reason.is_empty() {
         message.push_str(&format!(" ({})", wish.reason));
     }

@@ -10,6 +10,8 @@ pub mod under_replicated_partitions;
 
 pub mod no_broker_stats;
 
+pub mod degraded_brokers;
+
 mod flapping;
 
 /// Kinds of the findings of the deriving monitors. Public names: `docs/schema.md` says what each means.
@@ -36,6 +38,16 @@ pub mod kinds {
     pub const BROKER_DOWN_FOR_MAINTENANCE: &str = "broker_down_for_maintenance";
     /// A broker is gone and nothing refers to it.
     pub const BROKER_GONE: &str = "broker_gone";
+    /// A log directory of a live broker has failed.
+    pub const LOG_DIR_FAILED: &str = "log_dir_failed";
+    /// A log directory of a live broker cannot be written.
+    pub const LOG_DIR_READ_ONLY: &str = "log_dir_read_only";
+    /// The threads of a live broker that handle requests are hardly ever idle.
+    pub const REQUEST_HANDLERS_SATURATED: &str = "request_handlers_saturated";
+    /// A live broker's agent reports that it has failed.
+    pub const AGENT_REPORTS_FAILURE: &str = "agent_reports_failure";
+    /// A live broker answers much later than the others.
+    pub const BROKER_SLOW: &str = "broker_slow";
     /// A live broker's agent is silent.
     pub const NO_BROKER_STATS: &str = "no_broker_stats";
 }

@@ -229,10 +229,7 @@ mod tests {
             let report = |reported: u64| BrokerReport {
                 made: Timestamp::default(),
                 age: Duration::from_secs(read_at - reported),
-                failure: None,
-                leaders_bytes_in_per_second: None,
-                leaders_bytes_out_per_second: None,
-                partitions_bytes_in_per_second: Arc::default(),
+                ..BrokerReport::default()
             };
             let brokers = (1..).map(BrokerId).zip(reported.map(report)).collect();
             state.put(BrokerReports { brokers, unreadable: 0, caught_up: true }, tick(read_at));

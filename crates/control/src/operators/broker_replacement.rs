@@ -19,9 +19,10 @@ use serde::{Deserialize, Serialize};
 
 use super::kinds;
 use crate::attributes::{
-    BrokerReports, DeadBroker, DeadBrokers, KnownBrokers, Liveness, Maintenance, OngoingReassignments,
-    QuorumVoters, ToBeReplaced, Topics,
+    BrokerReports, DeadBroker, DeadBrokers, Degraded, DegradedBrokers, KnownBrokers, Liveness, Maintenance,
+    OngoingReassignments, QuorumVoters, ToBeReplaced, Topics,
 };
+use crate::by_hand::ByHand;
 use crate::config::HumanDuration;
 use crate::event::{ElectLeaders, Event, Message, Repeat, ReplaceInstance, names};
 use crate::execution::MovePhase;
@@ -33,6 +34,7 @@ use crate::plugin::{Operator, Verdict};
 use crate::replacement::{OnDeadBroker, Replaced, Replacement, Replacements};
 use crate::state::{State, Unknown};
 
+mod by_hand;
 mod checks;
 
 /// Configuration of the operator.
@@ -47,6 +49,8 @@ pub struct Config {
     pub without_agents: bool,
     /// Whether live brokers are replaced that a plugin has marked (`to_be_replaced`). Default: yes.
     pub replace_marked: bool,
+    /// Whether live brokers are replaced that are degraded (monitor `degraded_brokers`), where nothing is lost by it. Default: not.
+    pub replace_degraded: bool,
     /// How old the knowledge of who is alive may be. Default 10 s.
     pub max_liveness_age: HumanDuration,
     /// How old topics and reassignments may be. Default 90 s.
@@ -64,6 +68,7 @@ impl Default for Config {
             agent_silent_after: HumanDuration::seconds(180),
             without_agents: false,
             replace_marked: true,
+            replace_degraded: false,
             max_liveness_age: HumanDuration::seconds(10),
             max_metadata_age: HumanDuration::seconds(90),
             max_voters_age: HumanDuration::seconds(900),
@@ -92,6 +97,11 @@ pub struct BrokerReplacementOperator {
     name: String,
     config: Config,
 }
+
+/// Why a host may be to be replaced, for the middle of a sentence.
+const DEAD: &str = "which is dead";
+const MARKED: &str = "whose host is marked";
+const DEGRADED: &str = "which is degraded";
 
 /// What is known, and fresh enough to decide on.
 struct Known<'a> {
@@ -131,6 +141,13 @@ impl Operator for BrokerReplacementOperator {
         }
         verdict
     }
+
+    fn by_hand(&self, state: &State, wanted: &ByHand) -> Option<Result<Event, Vec<String>>> {
+        Some(match self.known(state) {
+            Ok(known) => known.by_hand(wanted),
+            Err(why) => Err(vec![format!("what must be known is not: {why}")]),
+        })
+    }
 }
 
 impl BrokerReplacementOperator {
@@ -161,13 +178,16 @@ impl Known<'_> {
                 continue;
             }
             match self.objects_to_dead(*id, dead) {
-                Some(objection) => self.say(*id, true, &objection, verdict),
+                Some(objection) => self.say(*id, DEAD, &objection, verdict),
                 None if chosen.is_none() => chosen = Some(self.order_for_dead(*id, dead)),
                 None => {}
             }
         }
         if chosen.is_none() && self.config.replace_marked {
             chosen = self.marked(verdict);
+        }
+        if chosen.is_none() && self.config.replace_degraded {
+            chosen = self.degraded(verdict);
         }
         verdict.events.extend(chosen);
     }
@@ -203,27 +223,30 @@ impl Known<'_> {
     }
 
     fn order(&self, id: BrokerId, reason: String, live: bool) -> Event {
+        self.order_by(id, reason, live, false)
+    }
+
+    fn order_by(&self, id: BrokerId, reason: String, live: bool, accept_data_loss: bool) -> Event {
         let known = self.state.get::<KnownBrokers>().and_then(|fact| fact.value.0.get(&id));
         let address = known.map(|known| known.broker.address.clone());
         let rack = known.and_then(|known| known.broker.rack.as_ref().map(ToString::to_string));
         let host = address.as_ref().map(|at| at.host.to_string()).unwrap_or_default();
-        let order = ReplaceInstance { broker: id, host, address, rack, live };
+        let order = ReplaceInstance { broker: id, host, address, rack, live, accept_data_loss };
         Event::new(names::REPLACE_INSTANCE, Target::Broker(id), reason, &order)
     }
 
     /// Says why nothing is done, and tells people where that is their business.
-    fn say(&self, id: BrokerId, is_dead: bool, objection: &Objection, verdict: &mut Verdict) {
+    fn say(&self, id: BrokerId, what: &str, objection: &Objection, verdict: &mut Verdict) {
         let subject = Target::Broker(id);
-        let what = if is_dead { "which is dead, " } else { "whose host is marked, " };
         let (finding, tells) = match objection {
             Objection::Waits(why, what_for) => {
-                let message = format!("broker {id}, {what}is not replaced yet: {why}");
+                let message = format!("broker {id}, {what}, is not replaced yet: {why}");
                 let finding =
                     Finding::new(kinds::REPLACEMENT_WAITS, subject.clone(), Severity::Warning, message);
                 (finding.waiting_for(what_for), false)
             }
             Objection::Refused(why) => {
-                let message = format!("broker {id}, {what}is not replaced: {why}");
+                let message = format!("broker {id}, {what}, is not replaced: {why}");
                 let finding =
                     Finding::new(kinds::REPLACEMENT_REFUSED, subject.clone(), Severity::Critical, message);
                 (finding.waiting_for("a person"), true)
@@ -262,12 +285,38 @@ impl Known<'_> {
                 continue;
             }
             match self.objects_to_marked(*id) {
-                Some(objection) => self.say(*id, false, &objection, verdict),
+                Some(objection) => self.say(*id, MARKED, &objection, verdict),
                 None if chosen.is_none() => chosen = Some(self.order(*id, reason, true)),
                 None => {}
             }
         }
         chosen
+    }
+
+    /// A live broker that is degraded: only where every other broker can do without it.
+    fn degraded(&self, verdict: &mut Verdict) -> Option<Event> {
+        let degraded = self.state.fresh::<DegradedBrokers>(self.config.max_liveness_age.0).ok()?;
+        let mut chosen = None;
+        for (id, what) in &degraded.brokers {
+            if !self.liveness.live.contains_key(id) || self.is_excused(id) {
+                continue;
+            }
+            match self.objects_to_degraded(*id, what, degraded) {
+                Some(objection) => self.say(*id, DEGRADED, &objection, verdict),
+                None if chosen.is_none() => chosen = Some(self.order_for_degraded(*id, what)),
+                None => {}
+            }
+        }
+        chosen
+    }
+
+    fn order_for_degraded(&self, id: BrokerId, what: &Degraded) -> Event {
+        let reasons: Vec<&str> = what.reasons.iter().map(|reason| reason.message.as_str()).collect();
+        let order = self.order(id, format!("broker {id} is degraded: {}", reasons.join("; ")), true);
+        match what.reasons.first() {
+            Some(first) => order.caused_by(IncidentKey::new(&first.kind, Target::Broker(id))),
+            None => order,
+        }
     }
 
     /// Waits until the broker that was replaced last is whole, and lets it lead again.

@@ -1,4 +1,3 @@
-use std::sync::Arc;
 use std::time::Duration;
 
 use expect_test::{Expect, expect};
@@ -18,14 +17,7 @@ const CLUSTER: &str = "
 ";
 
 fn report(age: u64) -> BrokerReport {
-    BrokerReport {
-        made: Timestamp(0),
-        age: Duration::from_secs(age),
-        failure: None,
-        leaders_bytes_in_per_second: None,
-        leaders_bytes_out_per_second: None,
-        partitions_bytes_in_per_second: Arc::default(),
-    }
+    BrokerReport { age: Duration::from_secs(age), ..BrokerReport::default() }
 }
 
 /// A broker is dead, replacing goes first, and every sign agrees.
@@ -276,4 +268,82 @@ fn a_marked_host_is_replaced_only_while_everything_else_is_well() {
     world.replacements.last.push(done);
     world.recovery.replacement_cooldown = Duration::from_secs(1);
     assert_eq!(about_hosts(&world.watch(300)), "nothing\n");
+}
+
+/// Broker 3 lives, and one of its log dirs has failed: its replicas are out of sync.
+fn degraded(text: &str) -> World {
+    let mut world = world(text);
+    let report = world.reports.as_mut().unwrap().brokers.get_mut(&BrokerId(3)).unwrap();
+    (report.age, report.failed_log_dirs) = (Duration::from_secs(20), vec!["/d".to_owned()]);
+    world.replacing = Some(Config { replace_degraded: true, ..Config::default() });
+    world
+}
+
+const FAILED_DIR: &str = "b1\nb2\nb3\nb4\nt-0: 1* 2 3~\nt-1: 2* 4 1";
+
+#[test]
+fn a_degraded_host_is_replaced_only_if_the_configuration_says_so() {
+    let mut world = degraded(FAILED_DIR);
+    says(
+        &mut world,
+        expect![[r#"
+            => replace_instance [broker 3] broker 3 is degraded: a log dir of broker 3 has failed (/d) (cause: log_dir_failed of broker 3)
+        "#]],
+    );
+    let cycle = world.watch(1);
+    let event = cycle.events.iter().find(|event| event.name == names::REPLACE_INSTANCE).unwrap();
+    assert!(event.payload_as::<ReplaceInstance>().unwrap().live);
+    world.replacing = Some(Config::default());
+    assert_eq!(about_hosts(&world.watch(300)), "nothing\n");
+}
+
+#[test]
+fn a_degraded_host_is_never_replaced_while_others_need_it() {
+    for (cluster, why) in [
+        ("single-0: 3*", "it has the only replica of single-0 -- waits for a person"),
+        ("pair-0: 3* 1", "one copy of pair-0 alone would be left meanwhile -- waits for a person"),
+        ("sole-0: 3* 1~ 2~", "the replica of sole-0 on broker 1 is not in sync -- waits for every"),
+        ("else-0: 1* 2~ 4", "the replica of else-0 on broker 2 is not in sync -- waits for every"),
+        ("moved-0: 1* 2 -4 +3", "partitions are being reassigned -- waits for the reassignments to end"),
+    ] {
+        let mut world = degraded(&format!("{FAILED_DIR}\n{cluster}"));
+        let text = world.watch(300).text();
+        assert!(text.contains(why) && !text.contains("=> replace_instance"), "{cluster}: {text}");
+    }
+}
+
+#[test]
+fn a_degraded_host_is_never_replaced_when_it_votes_or_much_is_wrong() {
+    let text = |world: &mut World| {
+        let text = about_hosts(&world.watch(300));
+        assert!(!text.contains("=> replace_instance"), "{text}");
+        text
+    };
+    let mut voter = degraded(FAILED_DIR);
+    voter.voters = Some(QuorumVoters { voters: [BrokerId(3)].into() });
+    assert!(text(&mut voter).contains("it is a voter of the metadata quorum"));
+    let mut absent = degraded("b1\nb2\nb3\nb4\nb5 dead\nt-0: 1* 2 3~");
+    assert!(text(&mut absent).contains("broker 5 is absent -- waits for broker 5 to be back"));
+    let mut two = degraded(FAILED_DIR);
+    let reports = &mut two.reports.as_mut().unwrap().brokers;
+    reports.get_mut(&BrokerId(2)).unwrap().failed_log_dirs = vec!["/d".to_owned()];
+    assert!(
+        text(&mut two).contains("2 brokers are degraded at once (2, 3), more than max_unhealthy_brokers (1)")
+    );
+    let mut kept = degraded(FAILED_DIR);
+    kept.wishes.decommissioned.insert(BrokerId(3), kept.wish(None));
+    assert_eq!(text(&mut kept), "nothing\n");
+    let mut again = degraded(FAILED_DIR);
+    again.watch(100);
+    again.recovery.replacement_cooldown = Duration::from_secs(1);
+    let done = replacement(&again, 3, 10, Some(Replaced::Done("done".to_owned())));
+    again.replacements.last.push(Replacement { whole: Some(done.begun), ..done });
+    assert!(
+        text(&mut again).contains("its host was replaced, begun 5 min ago -- waits for it to be well again")
+    );
+    again.watch(7_000);
+    assert!(
+        text(&mut again)
+            .contains("its host was replaced, begun 2 h ago, and it still is -- waits for a person")
+    );
 }

@@ -34,6 +34,10 @@ pub mod kinds {
     pub const REPLACEMENT_REFUSED: &str = "replacement_refused";
     /// A broker whose host was replaced is not whole yet.
     pub const BROKER_REPLACED: &str = "broker_replaced";
+    /// A live broker that is taken out of service is being emptied.
+    pub const DRAINING: &str = "draining";
+    /// Replicas of such a broker have nowhere to go.
+    pub const CANNOT_DRAIN: &str = "cannot_drain";
     /// A plan was found to be wrong, and was not used.
     pub const PLAN_REFUSED: &str = "plan_refused";
 }

@@ -14,10 +14,8 @@ fn world(ages: &[(i32, u64)]) -> World {
     let report = |age| BrokerReport {
         made: Timestamp::default(),
         age: Duration::from_secs(age),
-        failure: None,
-        leaders_bytes_in_per_second: None,
-        leaders_bytes_out_per_second: None,
         partitions_bytes_in_per_second: std::sync::Arc::default(),
+        ..BrokerReport::default()
     };
     let brokers = ages.iter().map(|(id, age)| (BrokerId(*id), report(*age))).collect();
     world.reports = Some(BrokerReports { brokers, unreadable: 0, caught_up: true });

@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use super::kinds;
 use super::out_of_sync::{Reason, Signs};
 use crate::attributes::{
-    BrokerReports, DeadBrokers, Disks, Liveness, Maintenance, NoBrokerStats, OngoingReassignments,
-    PartitionLoads, ToBeReplaced, Topics, UnderReplicatedPartition, UnderReplicatedPartitions,
+    BrokerReports, DeadBrokers, DegradedBrokers, Disks, Liveness, Maintenance, NoBrokerStats,
+    OngoingReassignments, PartitionLoads, ToBeReplaced, Topics, UnderReplicatedPartition,
+    UnderReplicatedPartitions,
 };
 use crate::config::{ByteSize, HumanDuration};
 use crate::event::{Event, Message, ReassignPartitions, Repeat, names};
@@ -27,6 +28,7 @@ use crate::planning::{Facts, Healing, PlanningError, Unhealable, heal};
 use crate::plugin::{Operator, Verdict};
 use crate::state::{State, Unknown};
 
+mod drain;
 mod findings;
 mod held_up;
 
@@ -51,6 +53,8 @@ pub struct Config {
     pub network_headroom_percent: u8,
     /// How full, in percent, the fullest log dir of a target may become. Default 85.
     pub disk_watermark_percent: u8,
+    /// Whether brokers that are taken out of service are emptied while they live. Default: yes.
+    pub drain_decommissioned: bool,
     /// Throttle of the moves, in bytes per second and broker. Default: none.
     pub throttle: Option<ByteSize>,
     /// How many replicas one event may move; the rest follows. Default 10,000.
@@ -70,6 +74,7 @@ impl Default for Config {
             network_bandwidth_max_mb: None,
             network_headroom_percent: 10,
             disk_watermark_percent: 85,
+            drain_decommissioned: true,
             throttle: None,
             max_moves: 10_000,
             max_liveness_age: HumanDuration::seconds(10),
@@ -94,7 +99,7 @@ pub const EMITS: [&str; 4] = [
 ];
 
 /// What the operator says while it knows enough.
-const ABOUT_REPLICAS: [&str; 7] = [
+const ABOUT_REPLICAS: [&str; 9] = [
     kinds::UNDER_REPLICATED,
     kinds::PARTITIONS_WITHOUT_LEADER,
     kinds::PARTITIONS_LOST,
@@ -102,6 +107,8 @@ const ABOUT_REPLICAS: [&str; 7] = [
     kinds::HEALING_WAITS,
     kinds::MOVES_HELD_UP,
     kinds::PLAN_REFUSED,
+    kinds::DRAINING,
+    kinds::CANNOT_DRAIN,
 ];
 
 /// What it says of replicas on dead brokers, when it plans for them.
@@ -131,7 +138,10 @@ impl Operator for UnderReplicatedPartitionsOperator {
         verdict.findings.extend(findings::needless(state));
         self.alert_undecided(state, &mut verdict);
         match Known::of(state, &self.config) {
-            Ok(known) => self.decide(state, &known, &mut verdict),
+            Ok(known) => {
+                self.decide(state, &known, &mut verdict);
+                self.drain(state, &known, &mut verdict);
+            }
             Err(why) => {
                 // At the start nothing is there yet; what was there and has grown old needs eyes.
                 let severity = match why {
@@ -269,18 +279,14 @@ impl UnderReplicatedPartitionsOperator {
             busy: &work.moving,
             arriving: &arriving,
             avoid: &avoid,
+            leaving: &BTreeSet::new(),
         };
         let limits = self.limits(known);
         let healing = best(&facts, loads, &limits);
         held_up::judge(state, &facts, healing.as_ref().ok(), |facts| best(facts, loads, &limits), verdict);
         match healing {
             Ok(healing) => self.emit(state, known, &healing, verdict),
-            Err(error) => {
-                let message = format!("the plan to heal is not used: {error}");
-                let finding = Finding::new(kinds::PLAN_REFUSED, Target::Cluster, Severity::Critical, message);
-                verdict.findings.push(finding.waiting_for("a person: this is an error in DoctorKafka"));
-                alert_cause(state, verdict, names::ALERT_URP_HANDLING_FAILURE, kinds::PLAN_REFUSED);
-            }
+            Err(error) => refused(state, &error, verdict),
         }
     }
 
@@ -373,6 +379,14 @@ fn best(
     if now.as_ref().ok().zip(healing.as_ref().ok()).is_some_and(fewer) { now } else { healing }
 }
 
+/// Says that a plan is wrong.
+fn refused(state: &State, error: &PlanningError, verdict: &mut Verdict) {
+    let message = format!("the plan to heal is not used: {error}");
+    let finding = Finding::new(kinds::PLAN_REFUSED, Target::Cluster, Severity::Critical, message);
+    verdict.findings.push(finding.waiting_for("a person: this is an error in DoctorKafka"));
+    alert_cause(state, verdict, names::ALERT_URP_HANDLING_FAILURE, kinds::PLAN_REFUSED);
+}
+
 /// What is out of sync on one broker.
 #[derive(Debug, Default)]
 struct Group {
@@ -460,7 +474,7 @@ impl WorkInFlight {
 }
 
 /// Live brokers that are worse targets than others: with a failed log dir, with log dirs that cannot be read while those of
-/// others can (nobody knows how full they are), going and coming, or with a silent agent.
+/// others can (nobody knows how full they are), going and coming, degraded, or with a silent agent.
 fn to_avoid(state: &State, liveness: &Liveness, disks: Option<&Disks>) -> BTreeSet<BrokerId> {
     let mut avoid = BTreeSet::new();
     for (id, disks) in disks.iter().flat_map(|disks| &disks.brokers) {
@@ -476,6 +490,9 @@ fn to_avoid(state: &State, liveness: &Liveness, disks: Option<&Disks>) -> BTreeS
         if let Target::Broker(id) = incident.key.subject {
             avoid.insert(id);
         }
+    }
+    if let Some(degraded) = state.get::<DegradedBrokers>() {
+        avoid.extend(degraded.value.brokers.keys());
     }
     if let Some(silent) = state.get::<NoBrokerStats>() {
         avoid.extend(silent.value.brokers.keys());

@@ -365,10 +365,9 @@ fn reports(of: &[(i32, u64, Option<u64>)]) -> BrokerReports {
         let report = BrokerReport {
             made: Timestamp::default(),
             age: Duration::ZERO,
-            failure: None,
-            leaders_bytes_in_per_second: None,
             leaders_bytes_out_per_second: Some(*out),
             partitions_bytes_in_per_second: Arc::new(partitions.into_iter().collect()),
+            ..BrokerReport::default()
         };
         (BrokerId(*id), report)
     });

@@ -138,7 +138,7 @@ fn a_second_host_waits_for_the_cooldown_also_after_a_crash_and_with_a_clock_that
     until(&mut shell, "ACT 1.1 host");
     answer(&mut shell, Ok(Done { summary: "replaced".to_owned(), ..Done::default() }));
     shell.world.come_back(3);
-    shell.quiet(5);
+    shell.quiet(25);
     assert!(shell.memory.replacements.last[0].whole.is_some());
     shell.world.kill(4);
     for round in 0..3 {

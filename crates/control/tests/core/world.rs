@@ -377,6 +377,7 @@ impl Shell {
             address: BrokerAddress { host: format!("host{id}").into(), port: 9092 },
             failure: failure(id),
             took: Duration::from_millis(1),
+            usual: None,
         };
         Probes(world.racks.keys().map(|id| (*id, probe(id))).collect())
     }

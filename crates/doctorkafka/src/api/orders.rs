@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{Api, refusal};
 
 /// The body of `POST /v1/clusters/{cluster}/{order}`, where `order` is `pause`, `resume`, `approve`, `cancel`,
-/// `maintenance-on`, `maintenance-off`, `decommission-on`, `decommission-off` or `accept-identity`.
+/// `maintenance-on`, `maintenance-off`, `decommission-on`, `decommission-off`, `replace` or `accept-identity`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OrderBody {
@@ -25,12 +25,24 @@ pub struct OrderBody {
     /// For `cancel`: the execution; all when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution: Option<u64>,
-    /// For maintenance: the broker; the whole cluster when absent. For decommission: the broker.
+    /// For maintenance: the broker; the whole cluster when absent. For decommission and replace: the broker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broker: Option<i32>,
     /// For `maintenance-on` and `decommission-on`: for how many seconds; until it is switched off when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub for_seconds: Option<u64>,
+    /// For `replace`: whether the last copy of a partition may go with it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub accept_data_loss: bool,
+    /// For `replace`: whether it is only asked what holds it back.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub only_ask: bool,
+}
+
+// The attribute of serde asks for a reference.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference over")]
+fn is_false(it: &bool) -> bool {
+    !*it
 }
 
 /// The answer to an order.
@@ -91,7 +103,9 @@ fn kind(order: &str, body: &OrderBody, now: Timestamp) -> Result<OrderKind, (Sta
         if fits { Ok(()) } else { Err(bad(&format!("`{field}` does not go with {order}"))) }
     };
     let decommission = order.starts_with("decommission-");
-    only(maintenance || decommission || body.broker.is_none(), "broker")?;
+    only(maintenance || decommission || order == "replace" || body.broker.is_none(), "broker")?;
+    only(order == "replace" || !body.accept_data_loss, "accept_data_loss")?;
+    only(order == "replace" || !body.only_ask, "only_ask")?;
     only(order.ends_with("-on") || body.for_seconds.is_none(), "for_seconds")?;
     only(order == "cancel" || body.execution.is_none(), "execution")?;
     if body.for_seconds.is_some_and(|seconds| seconds == 0 || seconds > LONGEST_MAINTENANCE) {
@@ -108,6 +122,11 @@ fn kind(order: &str, body: &OrderBody, now: Timestamp) -> Result<OrderKind, (Sta
         "maintenance-off" => OrderKind::MaintenanceOff { scope },
         "decommission-on" => OrderKind::DecommissionOn { broker: broker()?, until },
         "decommission-off" => OrderKind::DecommissionOff { broker: broker()? },
+        "replace" => OrderKind::Replace {
+            broker: broker()?,
+            accept_data_loss: body.accept_data_loss,
+            only_ask: body.only_ask,
+        },
         "accept-identity" => OrderKind::AcceptIdentity,
         _ => return Err((StatusCode::NOT_FOUND, format!("there is no order {order:?}"))),
     })

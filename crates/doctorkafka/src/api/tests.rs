@@ -126,6 +126,9 @@ async fn says_what_is_wrong_with_a_bad_order() {
         ("test/maintenance-on", r#"{"by":"kim","broker":-1}"#, "422", "negative"),
         ("test/maintenance-on", r#"{"by":"kim","for_seconds":0}"#, "422", "more than nothing"),
         ("test/maintenance-on", r#"{"by":"kim","for_seconds":99999999999}"#, "422", "ten years"),
+        ("test/replace", r#"{"by":"kim"}"#, "422", "`broker` must say"),
+        ("test/pause", r#"{"by":"kim","only_ask":true}"#, "422", "`only_ask` does not go with pause"),
+        ("test/pause", r#"{"by":"kim","accept_data_loss":true}"#, "422", "does not go with pause"),
         ("test/dance", r#"{"by":"kim"}"#, "404", "no order"),
         ("prod/pause", r#"{"by":"kim"}"#, "404", "no cluster"),
     ];

@@ -7,6 +7,7 @@ mod demo;
 mod init;
 mod orders;
 mod plan;
+mod replace;
 mod run;
 mod state;
 mod stats;
@@ -44,6 +45,7 @@ enum Command {
     Cancel(orders::Cancel),
     Maintenance(orders::Maintenance),
     Decommission(orders::Decommission),
+    Replace(replace::Replace),
     AcceptIdentity(orders::AcceptIdentity),
     Actions(actions::Actions),
     Stats(stats::Stats),
@@ -74,6 +76,7 @@ pub fn main(registry: PluginRegistry) -> ExitCode {
         Command::Cancel(command) => command.run(&registry),
         Command::Maintenance(command) => command.run(&registry),
         Command::Decommission(command) => command.run(&registry),
+        Command::Replace(command) => command.run(&registry),
         Command::AcceptIdentity(command) => command.run(&registry),
         Command::Actions(command) => command.run(),
         Command::Stats(command) => command.run(),

@@ -12,15 +12,15 @@ use crate::plugin::PluginRegistry;
 
 /// What every order has.
 #[derive(Args, Debug)]
-struct Given {
+pub(super) struct Given {
     #[command(flatten)]
-    whom: Whom,
+    pub(super) whom: Whom,
     /// Why, for the audit.
     #[arg(long, default_value = "", value_name = "TEXT")]
-    reason: String,
+    pub(super) reason: String,
     /// Who gives the order, for the audit; this user when left out.
     #[arg(long, value_name = "NAME")]
-    by: Option<String>,
+    pub(super) by: Option<String>,
 }
 
 /// Allow no new acts; looking goes on. Survives a restart.
@@ -181,7 +181,7 @@ impl Maintenance {
 }
 
 /// The login name, or the number of a user who has none.
-fn this_user() -> String {
+pub(super) fn this_user() -> String {
     let named = ["USER", "LOGNAME"].iter().filter_map(|name| std::env::var(name).ok());
     let mut named = named.filter(|name| !name.trim().is_empty());
     named.next().unwrap_or_else(|| format!("user {}", rustix::process::getuid().as_raw()))

@@ -5,8 +5,14 @@ use super::entries::{Kind, Plugin, Types};
 use super::node::{Node, Value};
 
 /// In the order in which they run: what reads comes before what derives from it.
-const MONITORS: [&str; 5] =
-    ["kafka_metadata", "broker_probe", "maintenance", "dead_brokers", "under_replicated_partitions"];
+const MONITORS: [&str; 6] = [
+    "kafka_metadata",
+    "broker_probe",
+    "maintenance",
+    "dead_brokers",
+    "under_replicated_partitions",
+    "degraded_brokers",
+];
 const OPERATORS: [&str; 1] = ["under_replicated_partitions"];
 const ACTIONS: [&str; 3] = ["reassign_partitions", "elect_leaders", "report_operation"];
 

@@ -203,7 +203,7 @@ kafkaclusters: [{name: a, bootstrap_servers: h:1}]
             f:1:19: error: no monitor has the type `dead_broker`; did you mean `dead_brokers`?
             f:1:40: error: no monitor has the type `reassign_partitions`; `reassign_partitions` is an action: it belongs under `actions`
             f:1:69: error: `type` is a text, but here is a number
-            f:1:73: error: this monitor has no `type`; the types are `broker_probe`, `broker_stats`, `dead_brokers`, `kafka_metadata`, `maintenance`, `no_broker_stats`, `script`, `under_replicated_partitions`
+            f:1:73: error: this monitor has no `type`; the types are `broker_probe`, `broker_stats`, `dead_brokers`, `degraded_brokers`, `kafka_metadata`, `maintenance`, `no_broker_stats`, `script`, `under_replicated_partitions`
             f:1:77: error: an entry of `monitors` is a mapping, but here is a text; write `- type: dead_brokers`
             f:2:12: error: `operators` is a list of entries with a `type`, but here is a mapping
         "#]],

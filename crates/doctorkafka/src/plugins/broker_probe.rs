@@ -5,8 +5,9 @@
 //! and it looks at nothing but whether an answer comes, and from a broker of this cluster: the address of a dead one may
 //! have gone over to another cluster. A failing probe alone makes no broker dead.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use cluster::{BrokerAddress, BrokerId, ClientError, ClusterId};
 use control::config::HumanDuration;
@@ -49,7 +50,7 @@ impl MonitorConfig for BrokerProbeConfig {
             problem("parallel", "at least one broker must be probed at once");
         }
         for (path, duration) in [("interval", self.interval), ("timeout", self.timeout)] {
-            if duration.0 < std::time::Duration::from_millis(100) {
+            if duration.0 < Duration::from_millis(100) {
                 problem(path, "must be at least 100ms: the brokers have other work");
             }
         }
@@ -65,6 +66,7 @@ impl MonitorConfig for BrokerProbeConfig {
             targets: told,
             shared: Arc::clone(&newest),
             results: BTreeMap::new(),
+            answers: BTreeMap::new(),
             in_flight: BTreeSet::new(),
             jobs: JoinSet::new(),
         };
@@ -118,6 +120,8 @@ struct Prober {
     targets: watch::Receiver<Targets>,
     shared: Shared,
     results: BTreeMap<BrokerId, (Probe, Tick)>,
+    /// How long the last answers took.
+    answers: BTreeMap<BrokerId, VecDeque<Duration>>,
     in_flight: BTreeSet<BrokerId>,
     jobs: JoinSet<(BrokerId, Tick, Probe)>,
 }
@@ -152,6 +156,7 @@ impl Prober {
     fn probe_all(&mut self) {
         let targets = self.targets.borrow_and_update().clone();
         self.results.retain(|id, (probe, _)| targets.get(id) == Some(&probe.address));
+        self.answers.retain(|id, _| self.results.contains_key(id));
         let now = self.context.clock.now().tick;
         let mut due: Vec<(Option<Tick>, BrokerId, BrokerAddress)> = targets
             .into_iter()
@@ -171,14 +176,20 @@ impl Prober {
                 };
                 let failure = failure.map(|why| why.to_string());
                 let took = clock.now().tick.since(now);
-                (id, now, Probe { address: at, failure, took })
+                (id, now, Probe { address: at, failure, took, usual: None })
             });
         }
         self.show();
     }
 
-    fn take(&mut self, id: BrokerId, asked: Tick, probe: Probe) {
+    fn take(&mut self, id: BrokerId, asked: Tick, mut probe: Probe) {
         self.in_flight.remove(&id);
+        let answers = self.answers.entry(id).or_default();
+        if probe.failure.is_none() {
+            answers.push_back(probe.took);
+            answers.drain(..answers.len().saturating_sub(REMEMBERED));
+        }
+        probe.usual = usual(answers);
         let before = self.results.insert(id, (probe, asked));
         let failed = |result: Option<&(Probe, Tick)>| result.map(|(probe, _)| probe.failure.is_some());
         let changed = failed(before.as_ref()) != failed(self.results.get(&id));
@@ -196,6 +207,17 @@ impl Prober {
     }
 }
 
+/// So many answers of a broker are remembered: those of half a minute, at one a second. The median of fewer than half of them says
+/// nothing yet.
+const REMEMBERED: usize = 31;
+
+/// The median of the last answers, where they are enough.
+fn usual(answers: &VecDeque<Duration>) -> Option<Duration> {
+    let mut sorted: Vec<Duration> = answers.iter().copied().collect();
+    sorted.sort_unstable();
+    sorted.get(sorted.len() / 2).copied().filter(|_| sorted.len() > REMEMBERED / 2)
+}
+
 /// What is wrong with an answer for this cluster, if another one is expected there.
 fn is_of_another(expected: Option<ClusterId>, at: &BrokerAddress, id: ClusterId) -> Option<ClientError> {
     expected.filter(|expected| *expected != id).map(|_| ClientError::OtherCluster { at: at.to_string(), id })
@@ -203,8 +225,6 @@ fn is_of_another(expected: Option<ClusterId>, at: &BrokerAddress, id: ClusterId)
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use cluster::{Broker, Reader as _};
     use control::memory::KnownBroker;
     use control::{Attribute, Timestamp};
@@ -239,6 +259,15 @@ mod tests {
         // Where nobody has said which cluster it is, an answer is an answer.
         fake.expect_cluster(None);
         self::probes(&context, |probe| probe.failure.is_none()).await;
+    }
+
+    #[test]
+    fn the_usual_time_is_the_median_of_enough_answers() {
+        let mut answers: VecDeque<Duration> = (1..=15).map(Duration::from_millis).collect();
+        assert_eq!(usual(&answers), None);
+        // One that took long changes nothing.
+        answers.push_front(Duration::from_secs(2));
+        assert_eq!(usual(&answers), Some(Duration::from_millis(9)));
     }
 
     fn address(id: i32) -> BrokerAddress {

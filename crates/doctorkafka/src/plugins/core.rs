@@ -16,6 +16,7 @@ pub fn register(registry: &mut PluginRegistry) {
         .monitor::<monitors::dead_brokers::Config>("dead_brokers")
         .monitor::<monitors::under_replicated_partitions::Config>("under_replicated_partitions")
         .monitor::<monitors::no_broker_stats::Config>("no_broker_stats")
+        .monitor::<monitors::degraded_brokers::Config>("degraded_brokers")
         .operator::<operators::under_replicated_partitions::Config>("under_replicated_partitions")
         .operator::<operators::broker_replacement::Config>("broker_replacement")
         .operator::<operators::no_broker_stats::Config>("no_broker_stats");
@@ -59,6 +60,38 @@ impl MonitorConfig for monitors::no_broker_stats::Config {
             ("max_stats_age", self.max_stats_age),
             ("max_liveness_age", self.max_liveness_age),
         ])
+    }
+
+    fn build(&self, context: &BuildContext) -> Result<MonitorPlugin, String> {
+        Ok(MonitorPlugin::Deriving(Box::new(self.build(&context.name))))
+    }
+}
+
+impl MonitorConfig for monitors::degraded_brokers::Config {
+    fn check(&self) -> Vec<ConfigProblem> {
+        let mut problems = too_short(&[
+            ("slow_after", self.slow_after),
+            ("recovered_after", self.recovered_after),
+            ("max_report_age", self.max_report_age),
+            ("max_disks_age", self.max_disks_age),
+            ("max_liveness_age", self.max_liveness_age),
+        ]);
+        if self.well_above_idle_percent < self.saturated_below_idle_percent {
+            let message = "must not be less than saturated_below_idle_percent: a broker would be both";
+            problems.push(problem("well_above_idle_percent", message));
+        }
+        if self.well_above_idle_percent > 99 {
+            problems
+                .push(problem("well_above_idle_percent", "must be at most 99: no broker is ever that idle"));
+        }
+        if self.slow_factor < 2 {
+            problems
+                .push(problem("slow_factor", "half of all brokers are slower than the median: at least 2"));
+        }
+        if self.slow_peers < 2 {
+            problems.push(problem("slow_peers", "of two brokers nobody knows which is slow: at least 2"));
+        }
+        problems
     }
 
     fn build(&self, context: &BuildContext) -> Result<MonitorPlugin, String> {
@@ -155,6 +188,7 @@ mod tests {
     fn every_default_is_sound() {
         assert_eq!(monitors::dead_brokers::Config::default().check(), []);
         assert_eq!(monitors::no_broker_stats::Config::default().check(), []);
+        assert_eq!(monitors::degraded_brokers::Config::default().check(), []);
         assert_eq!(operators::under_replicated_partitions::Config::default().check(), []);
     }
 

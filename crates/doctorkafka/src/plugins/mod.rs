@@ -29,7 +29,7 @@ pub const STATS_TOPIC: &str = "brokerstats";
 pub const ACTIONS_TOPIC: &str = "doctorkafka_actions";
 
 /// Attributes that only built-in monitors write.
-const BUILT_IN_ATTRIBUTES: [&str; 18] = [
+const BUILT_IN_ATTRIBUTES: [&str; 19] = [
     control::Liveness::NAME,
     control::Topics::NAME,
     control::OngoingReassignments::NAME,
@@ -44,6 +44,7 @@ const BUILT_IN_ATTRIBUTES: [&str; 18] = [
     control::DeadBrokers::NAME,
     control::UnderReplicatedPartitions::NAME,
     control::NoBrokerStats::NAME,
+    control::DegradedBrokers::NAME,
     control::QuorumVoters::NAME,
     control::RecoveryOwner::NAME,
     control::Replacements::NAME,
@@ -52,6 +53,7 @@ const BUILT_IN_ATTRIBUTES: [&str; 18] = [
 
 /// Kinds of findings that the framework and built-in plugins make: no script may pretend to be one of them.
 const BUILT_IN_FINDINGS: &[&str] = &[
+    "agent_reports_failure",
     "another_service",
     "audit_spooled",
     "broker_absent",
@@ -61,17 +63,22 @@ const BUILT_IN_FINDINGS: &[&str] = &[
     "broker_flapping",
     "broker_gone",
     "broker_replaced",
+    "broker_slow",
     "broker_unjudged",
     "broker_unreachable",
+    "cannot_drain",
     "cannot_heal",
     "cluster_unreachable",
     "decommissioned",
+    "draining",
     "healing_blind",
     "healing_waits",
     "identity_conflict",
     "identity_mismatch",
     "liveness_undecided",
     "liveness_unknown",
+    "log_dir_failed",
+    "log_dir_read_only",
     "log_dirs_unreadable",
     "maintenance",
     "mass_failure",
@@ -93,6 +100,7 @@ const BUILT_IN_FINDINGS: &[&str] = &[
     "replacement_refused",
     "replacement_slow",
     "replacement_waits",
+    "request_handlers_saturated",
     "script_failed",
     "security_refused",
     "state_store_unusable",

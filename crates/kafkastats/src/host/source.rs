@@ -11,6 +11,7 @@ use cluster::BrokerAddress;
 
 use super::addresses;
 use super::figures::HostFigures;
+use super::mounts;
 use super::process::{BrokerProcess, Search, Wanted, is_there, networks, search};
 use super::sample::{Roots, Sample};
 
@@ -163,9 +164,26 @@ impl Looking {
         {
             return Answer::NotHere(why);
         }
-        let problem = self.find(question);
+        let found = self.find(question);
+        // A disk is the weightier reason.
+        let mut problems = self.read_only(question);
+        problems.extend(found);
         let sample = Sample::read(&self.roots, self.process.as_ref(), &question.dirs);
-        Answer::Here(sample, problem.into_iter().collect())
+        Answer::Here(sample, problems)
+    }
+
+    /// Log directories that cannot be written, as the broker's process sees them. Kafka finds that out only when it writes.
+    fn read_only(&self, question: &Question) -> Vec<Problem> {
+        let Some(process) = &self.process else { return Vec::new() };
+        let table = self.roots.proc.join(process.pid.to_string()).join("mounts");
+        // Who may not read it does not know.
+        let table = std::fs::read_to_string(table).unwrap_or_default();
+        let found = mounts::read_only(&table, &question.dirs).into_iter();
+        let problem = |dir: &str| {
+            let words = format!("log directory {dir}: its file system is mounted read-only");
+            (Some(BrokerError::DiskFailure), words)
+        };
+        found.map(problem).collect()
     }
 
     /// Whether the address is this host's, or that of a container on it that runs a broker.

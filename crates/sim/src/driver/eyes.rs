@@ -218,7 +218,7 @@ impl Eyes {
         let probe = |(id, at): (&BrokerId, &BrokerAddress)| {
             let failure = world.reach(Client::Us, at, LIMIT).err().map(|why| why.to_string());
             let took = if failure.is_some() { LIMIT } else { Duration::from_millis(1) };
-            (*id, Probe { address: at.clone(), failure, took })
+            (*id, Probe { address: at.clone(), failure, took, usual: None })
         };
         let probes = self.known.iter().map(probe);
         let is_same = |old: &Probes| {

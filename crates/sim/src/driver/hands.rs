@@ -151,7 +151,7 @@ impl Hands {
                     ReassignStep::ClearThrottle(throttle) => self.clear_throttle(throttle),
                 }
             }
-            REPLACE => self.replace(event.payload_as::<ReplaceInstance>().map_err(wrong)?.broker, memory),
+            REPLACE => self.replace(&event.payload_as().map_err(wrong)?, memory),
             ELECT => self.elect(&event.payload_as::<ElectLeaders>().map_err(wrong)?.partitions),
             _ => Ok(Done { summary: "told".to_owned(), ..Done::default() }),
         }
@@ -237,17 +237,23 @@ impl Hands {
     }
 
     /// Another host with empty disks takes the place of a broker's, unless some broker names it among those that live.
-    fn replace(&mut self, id: BrokerId, memory: &Memory) -> Result<Done, ActError> {
+    fn replace(&mut self, order: &ReplaceInstance, memory: &Memory) -> Result<Done, ActError> {
         self.pause();
+        let id = order.broker;
         let mut world = self.world.lock();
         let lives = |at: &cluster::BrokerAddress| {
             world.live_told_at(Client::Us, at, ANSWER).is_ok_and(|live| live.contains_key(&id))
         };
-        if world.addresses().iter().any(lives) {
-            let message = format!("broker {id} lives");
+        let somebody_says_so = world.addresses().iter().any(lives);
+        if somebody_says_so != order.live {
+            let message = format!("broker {id} {}", if order.live { "does not live" } else { "lives" });
             return Err(ActError { message, maybe_applied: false, retry: false });
         }
-        self.judge.replaces(&world, memory, id);
+        if order.live {
+            self.judge.replaces_living(&world, memory, id);
+        } else {
+            self.judge.replaces(&world, memory, id);
+        }
         world.inflict(&Fault::Replace(Who::Broker(id)));
         Ok(Done { summary: format!("the host of broker {id} is another"), ..Done::default() })
     }

@@ -279,7 +279,7 @@ impl Judge {
                     if present.is_some_and(|target| target != *to) {
                         self.wrong(format!("{at} is moved while another reassignment of it runs"));
                     }
-                    self.one_move(world, at, to);
+                    self.one_move(world, memory, at, to);
                     self.maintained(memory, at, to);
                     self.asked(at, to);
                 }
@@ -315,6 +315,28 @@ impl Judge {
         }
     }
 
+    /// Looks at the replacement of a live broker's host: no partition is down to its last copy meanwhile.
+    pub(super) fn replaces_living(&mut self, world: &World, memory: &Memory, id: BrokerId) {
+        self.writes();
+        self.brake(world, memory);
+        if memory.wishes.broker_maintenance.contains_key(&id)
+            || memory.wishes.decommissioned.contains_key(&id)
+        {
+            self.wrong(format!("the host of live broker {id} is replaced though a person takes care of it"));
+        }
+        for at in world.held_by(id) {
+            let live = world.live();
+            let others = world.partition(&at).map_or(0, |truth| {
+                truth.isr.iter().filter(|other| **other != id && live.contains(other)).count()
+            });
+            if others < 2 {
+                self.wrong(format!(
+                    "{at} has {others} copies while the host of live broker {id} is replaced"
+                ));
+            }
+        }
+    }
+
     /// A broker is given up: it has been away for the grace, and does not answer.
     fn gives_up(&mut self, world: &World, id: BrokerId, what: &str) {
         let away = self.away(world, id);
@@ -330,7 +352,7 @@ impl Judge {
         }
     }
 
-    fn one_move(&mut self, world: &World, at: &TopicPartition, to: &[BrokerId]) {
+    fn one_move(&mut self, world: &World, memory: &Memory, at: &TopicPartition, to: &[BrokerId]) {
         let (Some(truth), Some(seen)) = (world.partition(at), self.seen.get(at)) else { return };
         let from = seen.replicas.clone();
         if to.iter().collect::<BTreeSet<_>>().len() < to.len() {
@@ -339,7 +361,10 @@ impl Judge {
         if to.len() < from.len() {
             self.wrong(format!("{at} is to have fewer replicas: {from:?} to {to:?}"));
         }
-        for id in from.iter().filter(|id| !to.contains(id)) {
+        // What leaves on purpose may be emptied while it lives, and is copied from until then.
+        let leaves =
+            |id: &BrokerId| memory.wishes.decommissioned.contains_key(id) && world.live().contains(id);
+        for id in from.iter().filter(|id| !to.contains(id) && !leaves(id)) {
             let away = self.away(world, *id);
             if away + METADATA_DELAY < self.grace || away.is_zero() {
                 self.wrong(format!(
@@ -362,7 +387,8 @@ impl Judge {
         }
         // Not by the in-sync replicas alone: where there are eligible leaders, a broker that is shut down between our last
         // look and the order leaves nobody in sync, and keeps the copy.
-        if !world.is_copy_among(at, to) {
+        let stay: Vec<BrokerId> = to.iter().chain(from.iter().filter(|id| leaves(id))).copied().collect();
+        if !world.is_copy_among(at, &stay) {
             self.wrong(format!("the last copy of {at} is given up: in sync {:?}, to {to:?}", truth.isr));
         }
     }

@@ -188,7 +188,7 @@ fn a_copy_that_is_down_is_not_given_up_while_its_broker_stays() {
         let mut judge = Judge::new(&DriverConfig::default());
         judge.looks(&world);
         judge.reads(&world, &[order()]);
-        judge.one_move(&world, &order().partition, &to.map(BrokerId));
+        judge.one_move(&world, &Memory::default(), &order().partition, &to.map(BrokerId));
         judge.take_wrongs().iter().any(|wrong| wrong.starts_with("the last copy"))
     };
     assert!(!gives_up([1, 3]));

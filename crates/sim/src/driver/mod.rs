@@ -46,6 +46,8 @@ pub struct DriverConfig {
     pub dead_brokers: monitors::dead_brokers::Config,
     /// The monitor that finds silent agents. It has work where the world has agents.
     pub no_broker_stats: monitors::no_broker_stats::Config,
+    /// The monitor that finds brokers that live and do not do what they should.
+    pub degraded_brokers: monitors::degraded_brokers::Config,
     /// The operator that heals.
     pub healing: operators::under_replicated_partitions::Config,
     /// The operator that replaces hosts, where there is one: each host is replaced at once.
@@ -80,6 +82,7 @@ impl Default for DriverConfig {
             dry_run: false,
             dead_brokers: monitors::dead_brokers::Config::default(),
             no_broker_stats: monitors::no_broker_stats::Config::default(),
+            degraded_brokers: monitors::degraded_brokers::Config::default(),
             healing: operators::under_replicated_partitions::Config::default(),
             replacement: None,
             guard: GuardConfig::default(),
@@ -222,6 +225,7 @@ fn core(config: &DriverConfig) -> Result<Core, Vec<ConfigProblem>> {
             deriving(Box::new(config.dead_brokers.build("dead_brokers"))),
             deriving(Box::new(under)),
             deriving(Box::new(config.no_broker_stats.build("no_broker_stats"))),
+            deriving(Box::new(config.degraded_brokers.build("degraded_brokers"))),
         ],
         operators,
         actions,

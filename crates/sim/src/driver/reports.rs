@@ -56,10 +56,10 @@ impl Reports {
         let report = BrokerReport {
             made,
             age: now.wall.since(Timestamp(appended_ms)).min(oldest),
-            failure: None,
             leaders_bytes_in_per_second: rate(bytes_in),
             leaders_bytes_out_per_second: rate(bytes_out),
             partitions_bytes_in_per_second: Arc::new(partitions.collect()),
+            ..BrokerReport::default()
         };
         self.gathered.brokers.insert(id, report);
         self.received.insert(id, now.tick);

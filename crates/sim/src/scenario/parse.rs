@@ -79,7 +79,8 @@ impl<'a> Reader<'a> {
         }
         match first {
             "at" | "within" => self.moment(words, column)?,
-            "kafka" | "grace" | "min-insync" | "dry-run" | "agents" | "replace-hosts" | "run" => {
+            "kafka" | "grace" | "min-insync" | "log-dirs" | "dry-run" | "agents" | "replace-hosts"
+            | "run" => {
                 self.setting(words, column, first)?;
             }
             // A throttle of a client's is one of a broker.
@@ -144,6 +145,10 @@ impl<'a> Reader<'a> {
             "min-insync" => {
                 let least = words.next("a number from 1", |word| number(word).filter(|least| *least > 0))?;
                 scenario.min_in_sync = Some(least);
+            }
+            "log-dirs" => {
+                let some = |word: &str| word.parse::<u8>().ok().filter(|dirs| *dirs > 0);
+                scenario.log_dirs = Some(words.next("a number from 1 to 255", some)?);
             }
             "dry-run" => scenario.dry_run = true,
             "throttle" => {
@@ -269,12 +274,13 @@ fn list<'a>(what: &str, names: impl Iterator<Item = &'a str>) -> String {
 }
 
 fn wanted(words: &mut Words<'_>) -> Result<Wanted, ScheduleError> {
-    let expected = "an order: approve, pause, resume, cancel, maintenance-on, maintenance-off, decommission-on or decommission-off";
+    let expected = "an order: approve, pause, resume, cancel, maintenance-on, maintenance-off, decommission-on, decommission-off or replace";
     let scoped: fn(Scope) -> Wanted = match words.next(expected, Some)? {
         "maintenance-on" => Wanted::MaintenanceOn,
         "maintenance-off" => Wanted::MaintenanceOff,
         "decommission-on" => return words.broker("a broker (b1)").map(Wanted::DecommissionOn),
         "decommission-off" => return words.broker("a broker (b1)").map(Wanted::DecommissionOff),
+        "replace" => return words.broker("a broker (b1)").map(Wanted::Replace),
         "approve" => return Ok(Wanted::Approve),
         "pause" => return Ok(Wanted::Pause),
         "resume" => return Ok(Wanted::Resume),

@@ -32,7 +32,7 @@ fn check(rest: &str, expected: Expect) {
 
 #[test]
 fn prints_every_kind_of_line_as_it_was_written() {
-    let before = "kafka zookeeper\ngrace 1m30s\nmin-insync 2\nagents\nreplace-hosts\n";
+    let before = "kafka zookeeper\ngrace 1m30s\nmin-insync 2\nlog-dirs 2\nagents\nreplace-hosts\n";
     let after = "\
 at 30s kill b3
 within 10m flap any
@@ -41,6 +41,7 @@ at 5m order approve
 at 6m order maintenance-on b1
 at 6m order decommission-on b1
 at 7m order decommission-off b1
+at 7m order replace b1
 at 7m order maintenance-off
 kill b2, kill b3
 reassign orders-0 1 -1 1
@@ -127,7 +128,7 @@ fn says_where_a_text_is_wrong_and_why() {
     check(
         "explode b3",
         expect![[
-            r#"line 6, column 1: expected a moment (at 30s, within 10m), a setting (kafka, grace, min-insync, dry-run, throttle 1MB/s, agents, replace-hosts, run), a broker (b1), a partition (topic-0:) or a step such as kill b3, found "explode""#
+            r#"line 6, column 1: expected a moment (at 30s, within 10m), a setting (kafka, grace, min-insync, log-dirs, dry-run, throttle 1MB/s, agents, replace-hosts, run), a broker (b1), a partition (topic-0:) or a step such as kill b3, found "explode""#
         ]],
     );
     check(
@@ -152,7 +153,7 @@ fn says_where_a_text_is_wrong_and_why() {
     check(
         "at 5s order fire",
         expect![[
-            r#"line 6, column 13: expected an order: approve, pause, resume, cancel, maintenance-on, maintenance-off, decommission-on or decommission-off, found "fire""#
+            r#"line 6, column 13: expected an order: approve, pause, resume, cancel, maintenance-on, maintenance-off, decommission-on, decommission-off or replace, found "fire""#
         ]],
     );
     check("at 5s order pause b1", expect![[r#"line 6, column 19: "b1" is too much"#]]);
@@ -255,7 +256,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
     let settings = (
         prop::sample::select(Version::ALL.to_vec()),
         prop::option::of(time().prop_map(|time| time + Duration::from_secs(1))),
-        prop::option::of(1..9_usize),
+        (prop::option::of(1..9_usize), prop::option::of(1..9_u8)),
         (any::<bool>(), any::<bool>(), any::<bool>(), prop::option::of(1..5_000_000_000_u64)),
         prop::option::of(time()),
     );
@@ -267,12 +268,13 @@ fn scenario() -> impl Strategy<Value = Scenario> {
     );
     (settings, lines).prop_map(
         |(
-            (kafka, grace, min_in_sync, (agents, replace_hosts, dry_run, throttle), run),
+            (kafka, grace, (min_in_sync, log_dirs), (agents, replace_hosts, dry_run, throttle), run),
             (faults, orders, steps),
         )| Scenario {
             kafka,
             grace,
             min_in_sync,
+            log_dirs,
             dry_run,
             throttle,
             agents,

@@ -14,18 +14,105 @@ impl Known<'_> {
             .or_else(|| self.too_many())
             .or_else(|| self.votes(id))
             .or_else(|| self.holds_the_last_copy(id))
-            .or_else(|| self.still_counts(id))
+            .or_else(|| self.still_counts(id, false))
             .or_else(|| self.agent_speaks(id))
             .or_else(|| self.healing_goes_first(id, dead))
             .or_else(|| self.cools(id))
     }
 
-    /// The first thing that speaks against replacing the host of a live broker.
-    pub(super) fn objects_to_marked(&self, id: BrokerId) -> Option<Objection> {
+    /// The first thing that speaks against replacing the host of a live broker that is degraded.
+    pub(super) fn objects_to_degraded(
+        &self,
+        id: BrokerId,
+        what: &Degraded,
+        all: &DegradedBrokers,
+    ) -> Option<Objection> {
+        self.replaced_in_vain(id, what)
+            .or_else(|| self.too_many_degraded(all))
+            .or_else(|| self.somebody_is_absent())
+            .or_else(|| self.others_need(id))
+            .or_else(|| self.something_moves())
+            .or_else(|| self.votes(id))
+            .or_else(|| self.cools(id))
+    }
+
+    /// Since it has been degraded it has been tried.
+    fn replaced_in_vain(&self, id: BrokerId, what: &Degraded) -> Option<Objection> {
+        let last = self.replacements.of(id, what.since)?;
+        let ago = duration_words(self.state.now().wall.since(last.begun));
+        Some(match &last.ended {
+            None => Objection::Waits(format!("that was begun {ago} ago"), "the script to end".to_owned()),
+            // What was wrong is seen to be gone after a while only.
+            Some((at, Replaced::Done(_)))
+                if self.state.now().wall.since(*at) < self.config.alert_not_whole_after.0 =>
+            {
+                let waits_for = "it to be well again".to_owned();
+                Objection::Waits(format!("its host was replaced, begun {ago} ago"), waits_for)
+            }
+            Some((_, Replaced::Done(_))) => {
+                Objection::Refused(format!("its host was replaced, begun {ago} ago, and it still is"))
+            }
+            Some((_, Replaced::Failed(why) | Replaced::Unknown(why))) => {
+                Objection::Refused(format!("that was tried {ago} ago ({why})"))
+            }
+        })
+    }
+
+    /// What many brokers have at once has another cause than their hosts.
+    fn too_many_degraded(&self, all: &DegradedBrokers) -> Option<Objection> {
+        let ids: Vec<&BrokerId> = all.brokers.keys().filter(|id| !self.is_excused(id)).collect();
+        let most = self.config.max_unhealthy_brokers;
+        (ids.len() > most).then(|| {
+            let named: Vec<String> = ids.iter().take(20).map(ToString::to_string).collect();
+            Objection::Refused(format!(
+                "{} brokers are degraded at once ({}), more than max_unhealthy_brokers ({most}): the cause is likely to be \
+                 another than their hosts",
+                ids.len(),
+                named.join(", ")
+            ))
+        })
+    }
+
+    /// Whether the others can do without a live broker: each partition of the cluster has all its other replicas in sync, and each
+    /// of those that it holds two of them at least, so that nothing is down to its last copy meanwhile, nor below a
+    /// `min.insync.replicas` of two.
+    pub(super) fn others_need(&self, id: BrokerId) -> Option<Objection> {
+        let live = &self.liveness.live;
+        for (name, p) in self.partitions() {
+            let is_out = |other: &&BrokerId| !p.isr.contains(other) || !live.contains_key(other);
+            let others: Vec<&BrokerId> = p.replicas.iter().filter(|other| **other != id).collect();
+            let holds = others.len() < p.replicas.len();
+            if holds && others.is_empty() {
+                return Some(Objection::Refused(format!("it has the only replica of {name}")));
+            }
+            if let Some(out) = others.iter().find(|other| is_out(other)) {
+                let why = format!("the replica of {name} on broker {out} is not in sync");
+                return Some(Objection::Waits(why, "every replica of the others to be in sync".to_owned()));
+            }
+            if holds && others.len() < 2 {
+                return Some(Objection::Refused(format!("one copy of {name} alone would be left meanwhile")));
+            }
+        }
+        None
+    }
+
+    pub(super) fn somebody_is_absent(&self) -> Option<Objection> {
         let absent = self.absent();
-        if let Some(first) = absent.first() {
-            let waits_for = format!("broker {first} to be back, or to be taken out of service");
-            return Some(Objection::Waits(format!("broker {first} is absent"), waits_for));
+        let first = absent.first()?;
+        let waits_for = format!("broker {first} to be back, or to be taken out of service");
+        Some(Objection::Waits(format!("broker {first} is absent"), waits_for))
+    }
+
+    pub(super) fn something_moves(&self) -> Option<Objection> {
+        let waits_for = "the reassignments to end".to_owned();
+        let moving = !self.reassignments.0.is_empty();
+        moving.then(|| Objection::Waits("partitions are being reassigned".to_owned(), waits_for))
+    }
+
+    /// The first thing that speaks against replacing the host of a live broker that somebody has marked.
+    pub(super) fn objects_to_marked(&self, id: BrokerId) -> Option<Objection> {
+        if let Some(absent) = self.somebody_is_absent() {
+            return Some(absent);
         }
         let out = self.partitions().find(|(_, p)| p.is_under_replicated());
         if let Some((partition, _)) = out {
@@ -35,15 +122,11 @@ impl Known<'_> {
         if let Some((partition, _)) = self.partitions().find(|(_, p)| *p.replicas == [id]) {
             return Some(Objection::Refused(format!("it has the only replica of {partition}")));
         }
-        if !self.reassignments.0.is_empty() {
-            let waits_for = "the reassignments to end".to_owned();
-            return Some(Objection::Waits("partitions are being reassigned".to_owned(), waits_for));
-        }
-        self.votes(id).or_else(|| self.cools(id))
+        self.something_moves().or_else(|| self.votes(id)).or_else(|| self.cools(id))
     }
 
     /// Since this death it has been tried.
-    fn failed_before(&self, id: BrokerId, dead: &DeadBroker) -> Option<Objection> {
+    pub(super) fn failed_before(&self, id: BrokerId, dead: &DeadBroker) -> Option<Objection> {
         let last = self.replacements.of(id, dead.since)?;
         let ago = duration_words(self.state.now().wall.since(last.begun));
         match &last.ended {
@@ -67,7 +150,7 @@ impl Known<'_> {
         absent.filter(counts).copied().collect()
     }
 
-    fn too_many(&self) -> Option<Objection> {
+    pub(super) fn too_many(&self) -> Option<Objection> {
         let absent = self.absent();
         if absent.len() <= self.config.max_unhealthy_brokers {
             return None;
@@ -83,7 +166,7 @@ impl Known<'_> {
     }
 
     /// A voter's disk may hold what the quorum has committed.
-    fn votes(&self, id: BrokerId) -> Option<Objection> {
+    pub(super) fn votes(&self, id: BrokerId) -> Option<Objection> {
         if !self.liveness.capabilities.kraft {
             return None;
         }
@@ -101,12 +184,8 @@ impl Known<'_> {
     }
 
     /// Partitions of which no other live broker has a copy in sync.
-    fn holds_the_last_copy(&self, id: BrokerId) -> Option<Objection> {
-        let live = &self.liveness.live;
-        let is_last = |p: &Partition| {
-            let has_other = p.isr.iter().any(|other| *other != id && live.contains_key(other));
-            p.replicas.contains(&id) && (!has_other || p.leader.is_none())
-        };
+    pub(super) fn holds_the_last_copy(&self, id: BrokerId) -> Option<Objection> {
+        let is_last = |p: &Partition| self.is_last_copy(id, p);
         let last: Vec<String> =
             self.partitions().filter(|(_, p)| is_last(p)).map(|(partition, _)| partition).collect();
         let first = last.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -120,16 +199,26 @@ impl Known<'_> {
         })
     }
 
-    /// Whoever counts it in sync, or lets it lead, does not hold it to be dead.
-    fn still_counts(&self, id: BrokerId) -> Option<Objection> {
-        let counts = |p: &Partition| p.isr.contains(&id) || p.leader == Some(id);
+    fn is_last_copy(&self, id: BrokerId, p: &Partition) -> bool {
+        let live = &self.liveness.live;
+        let has_other = p.isr.iter().any(|other| *other != id && live.contains_key(other));
+        p.replicas.contains(&id) && (!has_other || p.leader.is_none())
+    }
+
+    /// Whoever counts it in sync, or lets it lead, does not hold it to be dead. Kafka never takes out the last one: where that is given
+    /// up it says nothing.
+    pub(super) fn still_counts(&self, id: BrokerId, gives_up_last_copies: bool) -> Option<Objection> {
+        let counts = |p: &Partition| {
+            (p.isr.contains(&id) || p.leader == Some(id))
+                && !(gives_up_last_copies && self.is_last_copy(id, p))
+        };
         let (partition, _) = self.partitions().find(|(_, p)| counts(p))?;
         let waits_for = "Kafka to take it out of the in-sync replicas".to_owned();
         Some(Objection::Waits(format!("Kafka still counts it in sync, for {partition}"), waits_for))
     }
 
     /// An agent that reports runs on a host that lives. Its silence says something only where others are heard.
-    fn agent_speaks(&self, id: BrokerId) -> Option<Objection> {
+    pub(super) fn agent_speaks(&self, id: BrokerId) -> Option<Objection> {
         let silent_after = self.config.agent_silent_after.0;
         let reports = self.state.get::<BrokerReports>().map(|fact| fact.value);
         let age = |id: &BrokerId| reports?.brokers.get(id).map(|report| report.age);
@@ -152,7 +241,7 @@ impl Known<'_> {
     }
 
     /// Two must not work on one broker.
-    fn healing_goes_first(&self, id: BrokerId, dead: &DeadBroker) -> Option<Objection> {
+    pub(super) fn healing_goes_first(&self, id: BrokerId, dead: &DeadBroker) -> Option<Objection> {
         let running = self.state.executions().iter().filter(|e| e.is_running());
         let open = running.flat_map(|e| e.moves()).filter(|it| !it.phase.is_final());
         let count = open.filter(|it| it.order.dead.contains(&id)).count();
@@ -174,7 +263,7 @@ impl Known<'_> {
         })
     }
 
-    fn cools(&self, id: BrokerId) -> Option<Objection> {
+    pub(super) fn cools(&self, id: BrokerId) -> Option<Objection> {
         let owner = self.state.get::<RecoveryOwner>()?.value;
         let now = self.state.now();
         let (until, last) = self.replacements.cools_until(now, owner.replacement_cooldown)?;

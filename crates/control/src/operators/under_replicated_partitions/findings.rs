@@ -160,7 +160,7 @@ fn waits(known: &Known<'_>, partition: &TopicPartition, why: &Unhealable) -> boo
     }
 }
 
-fn reasons(by_reason: &BTreeMap<&Unhealable, Vec<&TopicPartition>>) -> String {
+pub(super) fn reasons(by_reason: &BTreeMap<&Unhealable, Vec<&TopicPartition>>) -> String {
     let reasons = by_reason
         .iter()
         .map(|(why, partitions)| format!("{} ({}): {}", partitions.len(), named(partitions), why.words()));

@@ -163,14 +163,7 @@ impl Gathered {
     pub(super) fn remember(&mut self, reports: &BTreeMap<i32, i64>, now: Now) {
         for (id, made) in reports.iter().take(MOST_BROKERS) {
             let made = Timestamp(*made);
-            let report = BrokerReport {
-                made,
-                age: now.wall.since(made),
-                failure: None,
-                leaders_bytes_in_per_second: None,
-                leaders_bytes_out_per_second: None,
-                partitions_bytes_in_per_second: Arc::default(),
-            };
+            let report = BrokerReport { made, age: now.wall.since(made), ..BrokerReport::default() };
             self.brokers.insert(BrokerId(*id), (report, now.tick));
         }
     }
@@ -228,6 +221,21 @@ fn rate(rate: i64) -> Option<u64> {
     u64::try_from(rate).ok()
 }
 
+/// Failed log directories that are kept of a report: more than any broker has.
+const MOST_DIRS: usize = 100;
+/// Of what an agent says in words so much is kept.
+const MOST_WORDS: usize = 1_000;
+
+/// What comes out again in logs, mails and terminals: one line, and no longer than it needs to be.
+fn plain(words: &str) -> String {
+    words.chars().take(MOST_WORDS).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// A percentage in thousandths; nothing where it is not known or cannot be one.
+fn permille(percent: f64) -> Option<u32> {
+    (0.0..=100.0).contains(&percent).then(|| (percent * 10.0).round() as u32)
+}
+
 /// Means over a quarter of an hour: a burst of seconds is no need.
 fn sample(replica: &brokerstats::ReplicaStat) -> Sample<'_> {
     Sample {
@@ -240,10 +248,13 @@ fn sample(replica: &brokerstats::ReplicaStat) -> Sample<'_> {
 }
 
 fn report(stats: &BrokerStats, made: Timestamp, age: Duration) -> BrokerReport {
+    let failure_reason = stats.failure_reason.as_ref().map(|reason| format!("{reason:?}"));
+    let failure_detail = stats.failure_detail.as_deref().map(plain);
     let failure = stats.has_failure.then(|| {
-        let reason = stats.failure_reason.as_ref().map(|reason| format!("{reason:?}"));
-        stats.failure_detail.clone().or(reason).unwrap_or_else(|| "unknown failure".to_owned())
+        let words = failure_detail.clone().or_else(|| failure_reason.clone());
+        words.unwrap_or_else(|| "unknown failure".to_owned())
     });
+    let dirs = stats.log_dirs.iter().zip(&stats.log_dir_errors).filter(|(_, error)| **error != 0);
     let replicas = if age <= PRESENT { stats.leader_replica_stats.as_slice() } else { &[] };
     let partitions = replicas.iter().filter_map(|replica| {
         let at = TopicPartition::new(replica.topic.as_str(), replica.partition);
@@ -256,5 +267,9 @@ fn report(stats: &BrokerStats, made: Timestamp, age: Duration) -> BrokerReport {
         leaders_bytes_out_per_second: rate(stats.leaders_bytes_out_1_min_rate),
         partitions_bytes_in_per_second: Arc::new(partitions.collect()),
         failure,
+        failure_reason,
+        failure_detail,
+        failed_log_dirs: dirs.take(MOST_DIRS).map(|(path, _)| plain(path)).collect(),
+        request_handlers_idle_permille: permille(stats.request_handler_idle_percent),
     }
 }

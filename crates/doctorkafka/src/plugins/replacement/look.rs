@@ -33,10 +33,16 @@ pub(super) async fn once_more(context: &BuildContext, order: &ReplaceInstance) -
     if answers.len() < 2 && others.collect::<BTreeSet<_>>().len() > 1 {
         return Err("one broker alone answers, and its word is not enough".to_owned());
     }
-    if order.live {
-        return marked_may_go(reader, order, &answers).await;
-    }
     let count = answers.iter().filter(|(_, answer)| answer.live.contains_key(&broker)).count();
+    if order.live {
+        if count * 2 <= answers.len() {
+            return Err(format!(
+                "broker {broker} is not alive any more: that it may go was said of a live one"
+            ));
+        }
+        // Whoever accepts that does not need the others.
+        return if order.accept_data_loss { Ok(()) } else { living_may_go(reader, order, &answers).await };
+    }
     if count > 0 {
         return Err(format!("broker {broker} is alive again, as {count} of {} brokers say", answers.len()));
     }
@@ -49,18 +55,22 @@ pub(super) async fn once_more(context: &BuildContext, order: &ReplaceInstance) -
     Ok(())
 }
 
-/// A live broker may go while every partition that it has is whole.
-async fn marked_may_go(
+/// A live broker may go while every other replica of the partitions that it has is in sync, as all say that are asked: the
+/// metadata of one may stand still.
+async fn living_may_go(
     reader: &Arc<dyn Reader>,
     order: &ReplaceInstance,
     answers: &[(BrokerAddress, BrokerAnswer)],
 ) -> Result<(), String> {
-    let Some((at, _)) = answers.first() else { return Err("no broker answers".to_owned()) };
-    let topics = reader.topics(at).await.map_err(|why| why.to_string())?;
-    for (name, topic) in &topics {
-        for (number, p) in topic.partitions.iter().enumerate() {
-            if p.replicas.contains(&order.broker) && (p.is_under_replicated() || p.replicas.len() < 2) {
-                return Err(format!("{name}-{number} would not be whole without it"));
+    for (at, _) in answers {
+        let topics = reader.topics(at).await.map_err(|why| why.to_string())?;
+        for (name, topic) in &topics {
+            for (number, p) in topic.partitions.iter().enumerate() {
+                let mut others = p.replicas.iter().filter(|id| **id != order.broker).peekable();
+                let holds = p.replicas.contains(&order.broker);
+                if holds && (others.peek().is_none() || others.any(|id| !p.isr.contains(id))) {
+                    return Err(format!("{name}-{number} would not be whole without it, as {at} says"));
+                }
             }
         }
     }

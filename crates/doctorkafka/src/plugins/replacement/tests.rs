@@ -24,6 +24,7 @@ fn event() -> Event {
         address: Some(at("b3")),
         rack: None,
         live: false,
+        accept_data_loss: false,
     };
     let mut event = Event::new(names::REPLACE_INSTANCE, Target::Broker(order.broker), "it is dead", &order);
     event.id = "17-1".to_owned();

@@ -1,0 +1,130 @@
+//! A person wants the host of a broker to be replaced: the operator and the guard are asked as they are for the operator's own
+//! choice, and what holds it back is said at once. What is held is not remembered: the person asks again.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use cluster::BrokerId;
+
+use crate::dispatch::Emitted;
+use crate::event::{Event, ReplaceInstance, names};
+use crate::execution::{Execution, ExecutionId};
+use crate::finding::Target;
+use crate::guard::{Admission, Guard};
+use crate::orders::refused;
+use crate::plugin::Operator;
+use crate::record::Line;
+use crate::step::ActionSlot;
+
+/// What a person wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ByHand {
+    /// Whose host is to be replaced.
+    pub broker: BrokerId,
+    /// Who wants it.
+    pub by: String,
+    /// Why, in the person's words; may be empty.
+    pub reason: String,
+    /// Whether the last copy of a partition may go with it.
+    pub accept_data_loss: bool,
+    /// Whether it is only asked what holds it back.
+    pub only_ask: bool,
+}
+
+impl ByHand {
+    /// Who wants it and why, for the order.
+    pub(crate) fn words(&self) -> String {
+        let why = if self.reason.is_empty() { String::new() } else { format!(": {}", self.reason) };
+        let loss = if self.accept_data_loss { ", also if data is lost" } else { "" };
+        format!("{} wants its host replaced{loss}{why}", self.by)
+    }
+}
+
+/// Decides on what people want. What may be done goes to the front of the queue, so that nothing else comes before it; gives back the
+/// places of the lines that wait for its start. All other lines get their result.
+pub(crate) fn decide(
+    wanted: Vec<(usize, ByHand)>,
+    operators: &[Box<dyn Operator>],
+    actions: &[ActionSlot],
+    guard: &Guard<'_>,
+    queue: &mut VecDeque<Emitted>,
+    lines: &mut [Line],
+) -> Vec<(usize, BrokerId)> {
+    let mut begun = Vec::new();
+    for (place, wanted) in wanted {
+        let result = match order(&wanted, operators, actions, guard) {
+            Err(held) => refused(&format!("broker {} is not replaced: {}", wanted.broker, held.join("; "))),
+            Ok(event) if wanted.only_ask => format!("nothing holds it back: {}", about(&event)),
+            Ok(event) => {
+                queue.push_front(Emitted { event, by: wanted.by, depth: 0 });
+                begun.push((place, wanted.broker));
+                continue;
+            }
+        };
+        if let Some(line) = lines.get_mut(place) {
+            line.set_result(result);
+        }
+    }
+    begun
+}
+
+/// The order, or all that speaks against it.
+fn order(
+    wanted: &ByHand,
+    operators: &[Box<dyn Operator>],
+    actions: &[ActionSlot],
+    guard: &Guard<'_>,
+) -> Result<Event, Vec<String>> {
+    let heard = |slot: &ActionSlot| slot.subscribed.iter().any(|name| name == names::REPLACE_INSTANCE);
+    if !actions.iter().any(heard) {
+        return Err(vec!["no action subscribes to replace_instance".to_owned()]);
+    }
+    let answer = operators.iter().find_map(|operator| operator.by_hand(guard.state, wanted));
+    let event = answer.unwrap_or_else(|| {
+        Err(vec!["there is no operator broker_replacement in the configuration".to_owned()])
+    });
+    match event {
+        Ok(event) => match guard.admit(&event, 0) {
+            Admission::Admit(event) => Ok(event),
+            Admission::Hold(_, reason) => Err(vec![reason]),
+        },
+        Err(mut held) => {
+            // The operator does not know of a pause and the like.
+            held.extend(guard.objects_to_any(names::REPLACE_INSTANCE).map(|(_, reason)| reason));
+            Err(held)
+        }
+    }
+}
+
+fn about(event: &Event) -> String {
+    let Ok(order) = event.payload_as::<ReplaceInstance>() else { return event.reason.clone() };
+    let at = order.address.map_or_else(|| "address not known".to_owned(), |at| at.to_string());
+    let rack = order.rack.map_or_else(String::new, |rack| format!(", rack {rack}"));
+    let lives = if order.live { "lives" } else { "is dead" };
+    format!("the host of broker {} ({at}{rack}), which {lives}, would be replaced", order.broker)
+}
+
+/// Says what came of those that were let through, by the executions that were begun in this step.
+pub(crate) fn answer(
+    begun: &[(usize, BrokerId)],
+    executions: &[Arc<Execution>],
+    first_new: u64,
+    lines: &mut [Line],
+) {
+    for (place, broker) in begun {
+        let is_it = |execution: &&Arc<Execution>| {
+            execution.id >= ExecutionId(first_new)
+                && execution.event.name == names::REPLACE_INSTANCE
+                && execution.event.target == Target::Broker(*broker)
+        };
+        let result = match executions.iter().find(is_it) {
+            Some(execution) if !execution.dry_run => {
+                format!("its host is being replaced, as execution {}", execution.id.0)
+            }
+            _ => "its host would be replaced, but that is a dry run".to_owned(),
+        };
+        if let Some(line) = lines.get_mut(*place) {
+            line.set_result(result);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What is asked when a person wants a host to be replaced: the same, and all of it is said.
+
+use super::*;
+
+impl Known<'_> {
+    /// The order, or all that speaks against it.
+    pub(super) fn by_hand(&self, wanted: &ByHand) -> Result<Event, Vec<String>> {
+        let id = wanted.broker;
+        let live = self.liveness.live.contains_key(&id);
+        let objections = match (self.dead.dead.get(&id), self.dead.suspects.get(&id)) {
+            (Some(dead), _) => self.all_to_dead(id, dead, wanted.accept_data_loss),
+            (None, Some(suspect)) => {
+                let waits_for = suspect.waits_for.clone();
+                vec![Objection::Waits("it is absent, and not dead yet".to_owned(), waits_for)]
+            }
+            (None, None) if live => self.all_to_living(id, wanted.accept_data_loss),
+            (None, None) => vec![Objection::Refused("Kafka knows no such broker".to_owned())],
+        };
+        let mut held: Vec<String> = objections.into_iter().map(Objection::into_words).collect();
+        if self.is_excused(&id) {
+            held.insert(0, "it is under maintenance, or taken out of service".to_owned());
+        }
+        if !held.is_empty() {
+            return Err(held);
+        }
+        Ok(self.order_by(id, wanted.words(), live, wanted.accept_data_loss))
+    }
+
+    /// A person who asks again knows that it has failed before.
+    fn all_to_dead(&self, id: BrokerId, dead: &DeadBroker, accept_data_loss: bool) -> Vec<Objection> {
+        let under_way = self.failed_before(id, dead).filter(|it| matches!(it, Objection::Waits(..)));
+        let last_copy = if accept_data_loss { None } else { self.holds_the_last_copy(id) };
+        let counts = self.still_counts(id, accept_data_loss);
+        let all = [
+            under_way,
+            self.too_many(),
+            self.votes(id),
+            last_copy,
+            counts,
+            self.agent_speaks(id),
+            self.healing_goes_first(id, dead),
+            self.cools(id),
+        ];
+        all.into_iter().flatten().collect()
+    }
+
+    fn all_to_living(&self, id: BrokerId, accept_data_loss: bool) -> Vec<Objection> {
+        let others = if accept_data_loss { None } else { self.others_need(id) };
+        let all = [self.somebody_is_absent(), others, self.something_moves(), self.votes(id), self.cools(id)];
+        all.into_iter().flatten().collect()
+    }
+}
+
+impl Objection {
+    fn into_words(self) -> String {
+        match self {
+            Self::Waits(why, waits_for) => format!("{why} (waits for {waits_for})"),
+            Self::Refused(why) => why,
+        }
+    }
+}
