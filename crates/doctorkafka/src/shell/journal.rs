@@ -7,6 +7,7 @@ use control::{Memory, RestoreError};
 use serde_json::{Value, json};
 use thiserror::Error;
 
+use super::moving::{self, Former};
 use crate::store::{ClusterStore, StateStore, StoreError, Versioned};
 
 /// The version of the values. It grows when an older service could not understand, or would misunderstand, what is written.
@@ -20,6 +21,8 @@ pub(crate) const JOURNALS: &str = "clusters/";
 pub struct Journal {
     store: Arc<dyn StateStore>,
     prefix: String,
+    /// Where the state was before, if it may have been elsewhere.
+    former: Option<Box<Former>>,
 }
 
 /// What can go wrong with the journal.
@@ -54,12 +57,13 @@ pub enum JournalError {
 impl Journal {
     /// The journal of the cluster with the configured name `cluster`, in a store that others have part of.
     pub fn new(store: Arc<dyn StateStore>, cluster: &str) -> Self {
-        Self { store, prefix: format!("{JOURNALS}{cluster}/") }
+        Self { store, prefix: format!("{JOURNALS}{cluster}/"), former: None }
     }
 
-    /// The journal in a cluster's part of a store.
-    pub(crate) fn of(store: &ClusterStore) -> Self {
-        Self { store: Arc::clone(&store.store), prefix: store.prefix.clone() }
+    /// The journal in a cluster's part of a store; what is elsewhere comes there when it is loaded.
+    pub(super) fn of(store: &ClusterStore, former: Option<Former>) -> Self {
+        let former = former.map(Box::new);
+        Self { store: Arc::clone(&store.store), prefix: store.prefix.clone(), former }
     }
 
     /// The configured name of the cluster to whose journal `key` belongs.
@@ -72,6 +76,9 @@ impl Journal {
     /// # Errors
     /// Something cannot be read: nothing may be done then.
     pub async fn load(&self) -> Result<Memory, JournalError> {
+        if let Some(former) = &self.former {
+            moving::take_over(former, self).await?;
+        }
         let mut stored = BTreeMap::new();
         for key in self.store.list(&self.prefix).await? {
             // Removed since it was listed: by nobody, as long as the store has one owner.
@@ -99,6 +106,14 @@ impl Journal {
     /// The store could not be read.
     pub async fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
         self.store.get(&format!("{}{key}", self.prefix)).await
+    }
+
+    pub(super) async fn put(&self, key: &str, value: Vec<u8>) -> Result<(), StoreError> {
+        self.store.put(&format!("{}{key}", self.prefix), value).await.map(|_| ())
+    }
+
+    pub(super) async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.store.delete(&format!("{}{key}", self.prefix)).await
     }
 
     /// Makes one change durable.

@@ -22,6 +22,8 @@ pub mod connect;
 
 pub(crate) mod gate;
 
+mod moving;
+
 pub mod log;
 
 pub mod neighbours;

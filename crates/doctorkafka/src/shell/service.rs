@@ -19,6 +19,7 @@ use super::clock::RealClock;
 use super::cluster_manager::{ClusterManager, ClusterSetup, LoopLimits, SHELL_SOURCE};
 use super::connect::RealConnect;
 use super::journal::{JOURNALS, Journal};
+use super::moving::{Former, former};
 use super::neighbours::{NEIGHBOURS_SOURCE, Neighbours, Setup, new_instance};
 use super::snapshot::ClusterHandle;
 use crate::api::{Api, CONTROL_SOCKET, ListenError, Listening, bind_control_socket, bind_tcp};
@@ -134,8 +135,11 @@ impl Service {
         let instance = instance(&*store).await;
         tell_whose_state_is_left(&*store, &config).await;
         let stores = stores(&config, &connect, &local, instance.as_deref())?;
+        let shared = config.service.state_store.is_shared();
+        let local = instance.clone().filter(|_| shared).map(|own| (store, own));
         let instance = instance.map(|own| config.service.state_store.known_as().unwrap_or(own));
-        let parts = Parts { plugins, connect: Arc::clone(&connect), clock: Arc::clone(&clock), instance };
+        let parts =
+            Parts { plugins, connect: Arc::clone(&connect), clock: Arc::clone(&clock), instance, local };
         let (mut managers, mut handles, mut leases) = (Vec::new(), Vec::new(), Vec::new());
         for (cluster, store) in config.clusters.iter().zip(stores) {
             let (manager, handle) = parts.build(cluster, &store)?;
@@ -255,6 +259,8 @@ struct Parts {
     clock: Arc<dyn Clock>,
     /// The number of this service; `None` where it could not be kept.
     instance: Option<String>,
+    /// The store in the state dir and the number of this service, where the state is kept elsewhere.
+    local: Option<(Arc<dyn StateStore>, String)>,
 }
 
 impl Parts {
@@ -282,12 +288,18 @@ impl Parts {
             sources,
             actions: plugins.actions,
             reader: plugins.reader,
-            journal: Journal::of(store),
+            journal: Journal::of(store, self.former(cluster)),
             tenure,
             clock: Arc::clone(&self.clock),
             wake,
             limits: LoopLimits::every(cluster.care.evaluation_interval.0),
         }))
+    }
+
+    /// What the cluster may have in the state dir, where its state is elsewhere now.
+    fn former(&self, cluster: &ClusterConfig) -> Option<Former> {
+        let (local, instance) = self.local.as_ref()?;
+        Some(former(Arc::clone(local), &cluster.name, instance))
     }
 
     /// Looks for other services where the audit is written to a topic.
