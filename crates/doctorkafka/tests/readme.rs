@@ -77,7 +77,7 @@ fn every_command_is_in_the_readme() {
 
 #[test]
 fn every_option_that_the_readme_names_alone_belongs_to_some_command() {
-    let commands = ["run", "status", "pause", "cancel", "actions", "check-config", "init", "demo"];
+    let commands = ["run", "status", "pause", "cancel", "actions", "check-config", "init", "demo", "replace"];
     let all: String = commands.iter().map(|command| help(&[command])).collect();
     let all = all + &help(&["maintenance", "on"]);
     let text = readme();

@@ -87,6 +87,27 @@ fn krafka_is_known_to_one_crate_and_the_lab() {
 }
 
 #[test]
+fn the_client_of_zookeeper_is_known_to_one_file() {
+    for (name, used) in dependencies().unwrap() {
+        assert!(name == "doctorkafka" || !used.contains("zookeeper-client"), "{name} uses zookeeper-client");
+    }
+    let service = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("doctorkafka");
+    let mut folders = vec![service.join("src"), service.join("tests")];
+    let mut naming = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if fs::read_to_string(&path).is_ok_and(|text| text.contains("zookeeper_client")) {
+                naming.push(path.strip_prefix(&service).unwrap().display().to_string());
+            }
+        }
+    }
+    assert_eq!(naming, ["src/store/zookeeper/session.rs"]);
+}
+
+#[test]
 fn lints_keep_clocks_io_and_unordered_maps_out_of_the_core() {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     for name in ["planner", "cluster", "control"] {

@@ -170,7 +170,7 @@ kafkaclusters: [{name: a, bootstrap_servers: h:1}]
             f:1:61: error: `bootstrap_servers`: bootstrap server "h": the port is missing (HOST:PORT)
             f:1:73: error: `topic`: is not the name of a topic
             f:1:100: error: `replication_factor`: must be at least 1; at least 3 on a cluster that is looked after
-            f:1:110: error: `lease`: must be between 15s and 2m: a broker that dies must not cost it
+            f:1:110: error: `lease`: must be between 15s and 2m: a server that dies must not cost it
         "#]],
     );
     check(
@@ -183,11 +183,46 @@ kafkaclusters: [{name: a, bootstrap_servers: h:1}]
         "#]],
     );
     check(
+        r#"doctorkafka:
+  state_store:
+    type: zookeeper
+    connect: zk1:2181,zk2:x/chroot
+    path: doctorkafka
+    acl: creator
+    lease: 5m
+kafkaclusters: [{name: a, bootstrap_servers: h:1}]
+"#,
+        expect![[r#"
+            f:4:14: error: `connect`: `zk2:x` is not a server: write HOST:PORT,HOST:PORT/CHROOT
+            f:5:11: error: `path`: must begin with `/`
+            f:6:10: error: `acl`: is of nobody without a login: `auth: {user, password_file}`
+            f:7:12: error: `lease`: must be between 15s and 2m: a server that dies must not cost it
+        "#]],
+    );
+    check(
+        r#"doctorkafka: {state_store: {type: zookeeper, connect: 'tcp+tls://zk', acl: all, auth: {user: 'a:b', pasword_file: /p}}}
+kafkaclusters: [{name: a, bootstrap_servers: h:1}]
+"#,
+        expect![[r#"
+            f:1:28: error: `state_store`: unknown variant `all`, expected `open` or `creator`
+        "#]],
+    );
+    check(
+        r#"doctorkafka: {state_store: {type: zookeeper, connect: 'tcp+tls://zk', auth: {user: 'a:b', password_file: ''}}}
+kafkaclusters: [{name: a, bootstrap_servers: h:1}]
+"#,
+        expect![[r#"
+            f:1:55: error: `connect`: has a scheme: there is none to write, as only plain connections are made
+            f:1:84: error: `user`: must be a name without a colon
+            f:1:106: error: `password_file`: the path is empty
+        "#]],
+    );
+    check(
         r#"doctorkafka: {state_store: {type: etcd}}
 kafkaclusters: [{name: a, bootstrap_servers: h:1}]
 "#,
         expect![[r#"
-            f:1:35: error: `type`: unknown variant `etcd`, expected `file` or `kafka`
+            f:1:35: error: `type`: unknown variant `etcd`, expected one of `file`, `kafka`, `zookeeper`
         "#]],
     );
 }
@@ -494,6 +529,19 @@ kafkaclusters: [{name: a, bootstrap_servers: "h:1"}]
     let loaded = read("f", text, &plugins::builtin(), &|_| None, &client_settings::problems);
     expect![[r#"
         f:8:18: warning: cannot read /nowhere/p: No such file or directory (os error 2)
+    "#]]
+    .assert_eq(&loaded.report.to_string());
+    assert!(loaded.config.is_some());
+}
+
+#[test]
+fn the_password_for_zookeeper_is_looked_for() {
+    let text = r#"doctorkafka: {state_store: {type: zookeeper, connect: zk, auth: {user: me, password_file: /nowhere/p}}}
+kafkaclusters: [{name: a, bootstrap_servers: "h:1"}]
+"#;
+    let loaded = read("f", text, &plugins::builtin(), &|_| None, &client_settings::problems);
+    expect![[r#"
+        f:1:91: warning: cannot read /nowhere/p: No such file or directory (os error 2)
     "#]]
     .assert_eq(&loaded.report.to_string());
     assert!(loaded.config.is_some());

@@ -268,6 +268,9 @@ pub(super) fn settings_files(root: &Node, registry: &PluginRegistry) -> Vec<Sett
     let section = root.get("doctorkafka").or_else(|| root.get("doctork"));
     let store = section.and_then(|section| section.node.get("state_store"));
     files.extend(store.and_then(|store| store.node.get("command_config")).and_then(settings_file));
+    let login = store.and_then(|store| store.node.get("auth"));
+    let password = login.and_then(|login| login.node.get("password_file"));
+    files.extend(password.and_then(|entry| named_file(entry, Holds::Secret)));
     for item in root.get("kafkaclusters").and_then(|entry| entry.node.items()).unwrap_or_default() {
         if item.get("enabled").and_then(|entry| flag(entry, &mut told)) == Some(false) {
             continue;

@@ -15,13 +15,15 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::audit::RECORD_TARGET;
+use crate::store::zookeeper;
 
 /// Starts the log of this process: lines of INFO and above, or what `directives` says (`doctorkafka=debug,…`).
 ///
 /// # Errors
 /// The directives are not understood, or a log runs already.
 pub fn start(directives: Option<&str>) -> Result<(), String> {
-    let all = format!("info,{},{}", kafka::LOG_FILTER, directives.unwrap_or_default());
+    let all =
+        format!("info,{},{},{}", kafka::LOG_FILTER, zookeeper::LOG_FILTER, directives.unwrap_or_default());
     let filter: Targets = all
         .trim_end_matches(',')
         .parse()

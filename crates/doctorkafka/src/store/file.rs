@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cluster::BoxFuture;
 use rustix::fs::{FlockOperation, flock};
 
-use super::{StateStore, StoreError, Version, Versioned};
+use super::{StateStore, StoreError, Version, Versioned, names};
 
 /// First word of every file, with the version of the format.
 const MAGIC: &str = "doctorkafka-state-1";
@@ -24,8 +24,6 @@ const MAGIC: &str = "doctorkafka-state-1";
 const VALUE_SUFFIX: &str = ".value";
 /// Beginning of the name of a file that is being written.
 const TEMPORARY_PREFIX: &str = "tmp-";
-/// File names are limited to 255 bytes by all common file systems; this leaves room for the suffix.
-const MAX_NAME: usize = 240;
 /// A header has five short words; a longer first line is none.
 const MAX_HEADER: usize = 200;
 
@@ -240,40 +238,14 @@ fn remove_leftovers(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The name of the file of `key`: bytes other than letters, digits, `-` and `_` are written as `%` and two
-/// hexadecimal digits, so that a key can neither leave the directory nor meet another key's file.
+/// The name of the file of `key`.
 fn file_name(key: &str) -> Result<String, StoreError> {
-    let mut name = String::with_capacity(key.len() + VALUE_SUFFIX.len());
-    for byte in key.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => name.push(char::from(byte)),
-            _ => name.push_str(&format!("%{byte:02x}")),
-        }
-    }
-    let why = if name.is_empty() {
-        "it is empty"
-    } else if name.len() > MAX_NAME {
-        "it is too long for a file name"
-    } else {
-        name.push_str(VALUE_SUFFIX);
-        return Ok(name);
-    };
-    Err(StoreError::Key { key: key.to_owned(), why })
+    Ok(names::encode(key)? + VALUE_SUFFIX)
 }
 
 /// The key whose file has this name; `None` for files that are not ours.
 fn key_of(name: &str) -> Option<String> {
-    let mut rest = name.strip_suffix(VALUE_SUFFIX)?.bytes();
-    let mut key = Vec::with_capacity(name.len());
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            key.push(byte);
-            continue;
-        }
-        let digits = [rest.next()?, rest.next()?];
-        key.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
-    }
-    String::from_utf8(key).ok()
+    names::decode(name.strip_suffix(VALUE_SUFFIX)?)
 }
 
 fn encode(key: &str, version: Version, value: &[u8]) -> Vec<u8> {

@@ -10,7 +10,9 @@ mod file;
 mod holder;
 pub(crate) mod kafka;
 mod lease;
+mod names;
 mod open;
+pub(crate) mod zookeeper;
 
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -29,6 +31,7 @@ pub use kafka::KafkaStoreConfig;
 pub(crate) use lease::uptime;
 pub use lease::{Alone, Lease, Standing, Tenure, Term};
 pub use open::{ClusterStore, StoreConfig};
+pub use zookeeper::ZookeeperStoreConfig;
 
 /// The version of a value. Versions of one store only grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,6 +7,7 @@ use cluster::Reader;
 use serde::{Deserialize, Serialize};
 
 use super::kafka::{KafkaStore, KafkaStoreConfig, Managed};
+use super::zookeeper::{ZookeeperStore, ZookeeperStoreConfig};
 use super::{Alone, FileStore, Lease, StateStore};
 use crate::plugin::{ConfigProblem, Endpoint};
 use crate::shell::connect::client;
@@ -20,6 +21,8 @@ pub enum StoreConfig {
     File,
     /// In a topic, for several services of which one acts.
     Kafka(KafkaStoreConfig),
+    /// In nodes of ZooKeeper, for several services of which one acts.
+    Zookeeper(ZookeeperStoreConfig),
 }
 
 /// What one cluster has of a store.
@@ -32,39 +35,32 @@ pub struct ClusterStore {
     pub lease: Arc<dyn Lease>,
 }
 
-/// A lease must outlast what Kafka needs to notice that a broker is gone, and the request that is sent then.
+/// A lease in a topic must outlast what Kafka needs to notice that a broker is gone, and the request that is sent then; one in
+/// ZooKeeper the election of another leader of its servers.
 const SHORTEST_LEASE: Duration = Duration::from_secs(15);
 const LONGEST_LEASE: Duration = Duration::from_secs(120);
 
 impl StoreConfig {
     /// What is wrong with it.
     pub(crate) fn check(&self) -> Vec<ConfigProblem> {
-        let mut problems = Vec::new();
-        let mut problem = |path: &str, message: String| {
-            problems.push(ConfigProblem { path: format!("state_store.{path}"), message });
+        let mut problems: Vec<(&str, String)> = Vec::new();
+        let lease = match self {
+            Self::File => return Vec::new(),
+            Self::Kafka(config) => {
+                problems.extend(kafka_problems(config));
+                config.lease
+            }
+            Self::Zookeeper(config) => {
+                problems.extend(config.problems());
+                config.lease
+            }
         };
-        if let Self::Kafka(config) = self {
-            if let Err(error) = kafka::parse_bootstrap(&config.bootstrap_servers) {
-                problem("bootstrap_servers", error.to_string());
-            }
-            let fit = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-            if config.topic.is_empty() || config.topic.len() > 200 || !config.topic.chars().all(fit) {
-                problem("topic", "is not the name of a topic".to_owned());
-            }
-            if config.replication_factor < 1 {
-                problem(
-                    "replication_factor",
-                    "must be at least 1; at least 3 on a cluster that is looked after".to_owned(),
-                );
-            }
-            if !(SHORTEST_LEASE..=LONGEST_LEASE).contains(&config.lease.0) {
-                problem(
-                    "lease",
-                    "must be between 15s and 2m: a broker that dies must not cost it".to_owned(),
-                );
-            }
+        if !(SHORTEST_LEASE..=LONGEST_LEASE).contains(&lease.0) {
+            let why = "must be between 15s and 2m: a server that dies must not cost it";
+            problems.push(("lease", why.to_owned()));
         }
-        problems
+        let named = problems.into_iter();
+        named.map(|(path, message)| ConfigProblem { path: format!("state_store.{path}"), message }).collect()
     }
 
     /// Whether other services may have the same store.
@@ -79,9 +75,9 @@ impl StoreConfig {
             Self::Kafka(config) => {
                 let mut servers: Vec<&str> = config.bootstrap_servers.split(',').map(str::trim).collect();
                 servers.sort_unstable();
-                let place = format!("{} at {}", config.topic, servers.join(","));
-                Some(format!("store-{:08x}", crc32fast::hash(place.as_bytes())))
+                Some(number_of(&format!("{} at {}", config.topic, servers.join(","))))
             }
+            Self::Zookeeper(config) => Some(number_of(&config.place())),
         }
     }
 
@@ -118,6 +114,34 @@ impl StoreConfig {
                     lease: Arc::new(store),
                 })
             }
+            Self::Zookeeper(config) => {
+                let store = ZookeeperStore::start(cluster, config, instance);
+                Ok(ClusterStore {
+                    store: Arc::new(store.clone()),
+                    prefix: String::new(),
+                    lease: Arc::new(store),
+                })
+            }
         }
     }
+}
+
+fn number_of(place: &str) -> String {
+    format!("store-{:08x}", crc32fast::hash(place.as_bytes()))
+}
+
+fn kafka_problems(config: &KafkaStoreConfig) -> Vec<(&'static str, String)> {
+    let mut problems = Vec::new();
+    if let Err(error) = kafka::parse_bootstrap(&config.bootstrap_servers) {
+        problems.push(("bootstrap_servers", error.to_string()));
+    }
+    let fit = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if config.topic.is_empty() || config.topic.len() > 200 || !config.topic.chars().all(fit) {
+        problems.push(("topic", "is not the name of a topic".to_owned()));
+    }
+    if config.replication_factor < 1 {
+        let why = "must be at least 1; at least 3 on a cluster that is looked after";
+        problems.push(("replication_factor", why.to_owned()));
+    }
+    problems
 }

@@ -20,6 +20,7 @@ mod plugins;
 mod replace;
 mod stores;
 mod wrong_start;
+mod zookeeper;
 
 // For the suite.
 use doctorkafka::store::{StateStore, StoreError, Version};

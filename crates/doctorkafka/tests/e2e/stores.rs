@@ -10,7 +10,7 @@ use lab::Cluster;
 use serde_json::json;
 
 /// A service's part in a store: it can be opened again and again.
-struct Service {
+pub(crate) struct Service {
     folder: tempfile::TempDir,
     local: FileStore,
     config: StoreConfig,
@@ -18,27 +18,27 @@ struct Service {
 }
 
 impl Service {
-    fn new(name: &'static str, config: &StoreConfig) -> Result<Self> {
+    pub(crate) fn new(name: &'static str, config: &StoreConfig) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let local = FileStore::open(folder.path())?;
         Ok(Self { folder, local, config: config.clone(), name })
     }
 
-    fn open(&self, managed: &[(Arc<str>, Arc<dyn cluster::Reader>)]) -> Result<ClusterStore> {
+    pub(crate) fn open(&self, managed: &[(Arc<str>, Arc<dyn cluster::Reader>)]) -> Result<ClusterStore> {
         ensure!(self.folder.path().exists());
         let opened = self.config.open(&"prod".into(), &self.local, self.name, managed);
         opened.map_err(anyhow::Error::msg)
     }
 
     /// Opens it, and waits until it may write.
-    async fn open_to_write(&self) -> Result<ClusterStore> {
+    pub(crate) async fn open_to_write(&self) -> Result<ClusterStore> {
         let opened = self.open(&[])?;
         holds(&opened, Duration::from_secs(40)).await?;
         Ok(opened)
     }
 }
 
-async fn holds(opened: &ClusterStore, within: Duration) -> Result<()> {
+pub(crate) async fn holds(opened: &ClusterStore, within: Duration) -> Result<()> {
     let waiting = async {
         while !matches!(opened.lease.standing(), Standing::Holds(_)) {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -48,7 +48,7 @@ async fn holds(opened: &ClusterStore, within: Duration) -> Result<()> {
     tokio::time::timeout(within, waiting).await.with_context(last)
 }
 
-fn config(text: serde_json::Value) -> Result<StoreConfig> {
+pub(crate) fn config(text: serde_json::Value) -> Result<StoreConfig> {
     Ok(serde_json::from_value(text)?)
 }
 
@@ -64,19 +64,26 @@ fn the_topic_keeps_what_is_written_and_lets_one_service_write() -> Result<()> {
     let (suite, laws) = (store("suite", 3)?, store("laws", 3)?);
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
-        let service = Arc::new(Service::new("one", &suite)?);
-        crate::conformance::check::<Arc<dyn StateStore>>(&mut || {
-            let service = Arc::clone(&service);
-            Box::pin(async move { service.open_to_write().await.expect("it can be opened").store })
-        })
-        .await;
+        keeps_the_contract(&suite).await?;
         one_writes(&laws).await?;
         a_topic_that_is_not_fit_is_refused(&cluster, &store).await
     })
 }
 
+/// The suite that every store must pass.
+#[allow(clippy::expect_used, reason = "a test may fail by panic")]
+pub(crate) async fn keeps_the_contract(config: &StoreConfig) -> Result<()> {
+    let service = Arc::new(Service::new("one", config)?);
+    crate::conformance::check::<Arc<dyn StateStore>>(&mut || {
+        let service = Arc::clone(&service);
+        Box::pin(async move { service.open_to_write().await.expect("it can be opened").store })
+    })
+    .await;
+    Ok(())
+}
+
 /// What must hold of each store with a lease.
-async fn one_writes(config: &StoreConfig) -> Result<()> {
+pub(crate) async fn one_writes(config: &StoreConfig) -> Result<()> {
     let (one, two) = (Service::new("one", config)?, Service::new("two", config)?);
     let first = one.open_to_write().await?;
     first.store.put("key", b"of one".to_vec()).await?;
