@@ -319,19 +319,27 @@ fn retention_under_traffic_costs_exactness_but_not_the_figure() -> Result<()> {
 
 #[test]
 fn says_in_one_line_what_is_wrong_at_the_start() -> Result<()> {
-    let run = |args: &[&str]| -> Result<(bool, String)> {
+    let run = |args: &[&str]| -> Result<(Option<i32>, String)> {
         let output = Command::new(env!("CARGO_BIN_EXE_kafkastats")).args(args).output()?;
-        Ok((output.status.success(), String::from_utf8(output.stderr)?))
+        Ok((output.status.code(), String::from_utf8(output.stderr)?))
     };
+    let (failure, wrong_usage) = (Some(1), Some(2));
     // Port 1 of this host: nobody listens there.
-    let (ok, text) = run(&["once", "--bootstrap-servers", "127.0.0.1:1", "--broker-id", "7"])?;
-    assert!(!ok && text.contains("kafkastats: looking for broker 7 in the cluster: cannot reach"), "{text}");
-    let (ok, text) = run(&["once", "--bootstrap-servers", "127.0.0.1:1"])?;
-    assert!(!ok && text.contains("kafkastats: asking the cluster: cannot reach"), "{text}");
-    let (ok, text) = run(&["once", "--bootstrap-servers", "nowhere"])?;
-    assert!(!ok && text.contains("the port is missing"), "{text}");
-    let (ok, text) =
+    let (code, text) = run(&["once", "--bootstrap-servers", "127.0.0.1:1", "--broker-id", "7"])?;
+    assert!(
+        code == failure && text.contains("kafkastats: looking for broker 7 in the cluster: cannot reach"),
+        "{text}"
+    );
+    let (code, text) = run(&["once", "--bootstrap-servers", "127.0.0.1:1"])?;
+    assert!(code == failure && text.contains("kafkastats: asking the cluster: cannot reach"), "{text}");
+    let (code, text) = run(&["once", "--bootstrap-servers", "nowhere"])?;
+    assert!(code == wrong_usage && text.contains("the port is missing"), "{text}");
+    let (code, text) = run(&["once", "--bootstrap-servers", "127.0.0.1:1", "--jvm", "jmx"])?;
+    assert!(code == wrong_usage && text.contains("--jvm jmx wants --jmx HOST:PORT"), "{text}");
+    let (code, text) = run(&["once", "--allow-root", "--bootstrap-servers"])?;
+    assert!(code == wrong_usage && text.contains("a value is required"), "{text}");
+    let (code, text) =
         run(&["once", "--bootstrap-servers", "127.0.0.1:1", "--command-config", "/nonexistent"])?;
-    assert!(!ok && text.contains("reading /nonexistent"), "{text}");
+    assert!(code == wrong_usage && text.contains("reading /nonexistent"), "{text}");
     Ok(())
 }
