@@ -71,6 +71,38 @@ pub enum Error {
 /// Why a schema could not be read.
 pub type SchemaSource = serde_avro_fast::schema::SchemaError;
 
+/// Writes BrokerStats and no more: what an agent needs of a [`Codec`], in a part of its memory. It can be shared between
+/// threads.
+#[derive(Debug)]
+pub struct StatsWriter {
+    whole: Schema,
+}
+
+impl StatsWriter {
+    /// Parses the schema.
+    ///
+    /// # Errors
+    /// [`Error::Schema`], which would be a fault of this crate.
+    pub fn new() -> Result<StatsWriter, Error> {
+        Ok(StatsWriter { whole: parse(BROKER_STATS, schemas::BROKER_STATS)? })
+    }
+
+    /// BrokerStats to bytes, as [`Codec::encode_stats`] writes them.
+    ///
+    /// # Errors
+    /// [`Error::Encode`] if a list is longer than Avro can say.
+    pub fn encode(&self, stats: &BrokerStats) -> Result<Vec<u8>, Error> {
+        encode(BROKER_STATS, &self.whole, stats)
+    }
+}
+
+const BROKER_STATS: &str = "BrokerStats";
+
+fn encode<T: Serialize>(record: &'static str, schema: &Schema, value: &T) -> Result<Vec<u8>, Error> {
+    serde_avro_fast::to_datum_vec(value, &mut SerializerConfig::new(schema))
+        .map_err(|source| Error::Encode { record, source })
+}
+
 /// Reads and writes records. Holds the parsed schemas: make one and keep it. It can be shared between threads.
 #[derive(Debug)]
 pub struct Codec {
@@ -95,8 +127,8 @@ impl Codec {
     pub fn new() -> Result<Codec, Error> {
         Ok(Codec {
             stats: Layout {
-                record: "BrokerStats",
-                whole: parse("BrokerStats", schemas::BROKER_STATS)?,
+                record: BROKER_STATS,
+                whole: parse(BROKER_STATS, schemas::BROKER_STATS)?,
                 original: parse("BrokerStats.original", schemas::BROKER_STATS_ORIGINAL)?,
                 appended: parse("BrokerStats.appended", schemas::BROKER_STATS_APPENDED)?,
             },
@@ -174,8 +206,7 @@ const APPENDED_2_FIELDS: &str = "the fields of version 2";
 
 impl Layout {
     fn encode<T: Serialize>(&self, value: &T) -> Result<Vec<u8>, Error> {
-        serde_avro_fast::to_datum_vec(value, &mut SerializerConfig::new(&self.whole))
-            .map_err(|source| Error::Encode { record: self.record, source })
+        encode(self.record, &self.whole, value)
     }
 
     fn decode<'b, T: Deserialize<'b>>(

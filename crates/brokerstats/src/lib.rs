@@ -21,7 +21,7 @@ mod stats;
 mod text;
 
 pub use action::{ActionLine, OperatorAction};
-pub use codec::{Codec, Error, SchemaSource, schemas};
+pub use codec::{Codec, Error, SchemaSource, StatsWriter, schemas};
 pub use stats::{BrokerError, BrokerStats, Leader, LogDir, Quality, ReplicaStat, TopicPartition};
 
 /// Version of the appended fields of [`BrokerStats`] that this crate writes. 2 has the states of the JVM and the figures of

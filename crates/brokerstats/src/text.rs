@@ -1,6 +1,6 @@
 //! A report for people.
 
-use crate::BrokerStats;
+use crate::{BrokerStats, Quality};
 
 impl BrokerStats {
     /// The report as a table for people: the broker, what its host and its JVM say, then its partitions, the busiest first.
@@ -33,16 +33,18 @@ fn text(stats: &BrokerStats) -> String {
     let mut leaders: Vec<_> = stats.leaders().collect();
     leaders.sort_by_key(|leader| std::cmp::Reverse(leader.bytes_in));
     text.push_str(&format!(
-        "{:>14} {:>9} {:>12} {:>14}  partition\n",
-        "bytes in", "quality", "messages", "log bytes"
+        "{:>14} {:>9} {:>12} {:>14} {:>12} {:>9}  partition\n",
+        "bytes in", "quality", "messages", "log bytes", "bytes out/s", "quality"
     ));
     for leader in leaders {
-        let quality = format!("{:?}", leader.bytes_in_quality).to_lowercase();
+        let word = |quality: Quality| format!("{quality:?}").to_lowercase();
+        let (quality, quality_out) = (word(leader.bytes_in_quality), word(leader.bytes_out_quality));
         text.push_str(&format!(
-            "{:>14} {quality:>9} {:>12} {:>14}  {}-{}\n",
+            "{:>14} {quality:>9} {:>12} {:>14} {:>12} {quality_out:>9}  {}-{}\n",
             number(leader.bytes_in),
             number(leader.messages_in),
             number(known(leader.stat.log_size_in_bytes)),
+            number(known(leader.stat.bytes_out_1_min_mean_rate)),
             leader.stat.topic,
             leader.stat.partition,
         ));
@@ -76,7 +78,7 @@ fn states(stats: &BrokerStats) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Quality, ReplicaStat};
+    use crate::ReplicaStat;
 
     #[test]
     fn a_report_is_told_as_far_as_it_is_known() {
@@ -85,7 +87,7 @@ mod tests {
         let unknown = stats.to_text();
         expect_test::expect![[r#"
             broker 3 (b3 [2J) of cluster ?: 0 replicas, 0 led, 0 in reassignment; - of - bytes of disk free
-                  bytes in   quality     messages      log bytes  partition
+                  bytes in   quality     messages      log bytes  bytes out/s   quality  partition
         "#]]
         .assert_eq(&unknown);
         stats.broker_state = 3;
@@ -96,18 +98,20 @@ mod tests {
             stats.leader_replica_stats.push(ReplicaStat {
                 topic: "t".to_owned(),
                 partition,
+                bytes_out_1_min_mean_rate: bytes * 2,
                 ..ReplicaStat::default()
             });
             stats.leader_bytes_in.push(bytes);
             stats.leader_bytes_in_quality.push(Quality::Exact);
+            stats.leader_bytes_out_quality.push(Quality::Estimated);
         }
         expect_test::expect![[r#"
             broker 3 (b3 [2J) of cluster ?: 0 replicas, 0 led, 0 in reassignment; - of - bytes of disk free
             state 3, process cpu 12.3 %, network bytes in a second 7
             not complete: end offsets
-                  bytes in   quality     messages      log bytes  partition
-                        50     exact            -              0  t-1
-                         5     exact            -              0  t-0
+                  bytes in   quality     messages      log bytes  bytes out/s   quality  partition
+                        50     exact            -              0          100 estimated  t-1
+                         5     exact            -              0           10 estimated  t-0
         "#]]
         .assert_eq(&stats.to_text());
     }

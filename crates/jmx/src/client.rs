@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustls::ClientConfig;
 
 use crate::address::Place;
-use crate::convert::to_value;
+use crate::convert::{into_names, to_value};
 use crate::jrmp::{Connection, Reply};
 use crate::lease::Lease;
 use crate::reference::{Method, ObjId, RemoteRef, TLS_SOCKET_FACTORY};
@@ -311,14 +311,7 @@ impl Client {
             writer.null();
             writer.null();
         })?;
-        let Value::List(list) = self.value(&reply, method)? else {
-            return Err(unexpected(method, "no set of names"));
-        };
-        let names = list.into_iter().map(|name| match name {
-            Value::Name(name) => Ok(name),
-            _ => Err(unexpected(method, "a set of something else than names")),
-        });
-        names.collect()
+        into_names(reply.graph, reply.value).ok_or_else(|| unexpected(method, "no set of names"))
     }
 
     /// How many MBeans there are.

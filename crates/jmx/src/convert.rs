@@ -20,6 +20,29 @@ pub fn to_value(graph: &Graph, root: serial::Value, limits: Limits) -> Result<Va
     Converter { graph, limits, spent: 0, path: Vec::new() }.value(root)
 }
 
+/// The names that a list or a set has; `None` if `root` is none, or one of something else.
+///
+/// Their texts are moved, and no values are made: there may be many thousands.
+pub(crate) fn into_names(mut graph: Graph, root: serial::Value) -> Option<Vec<ObjectName>> {
+    let object = graph.object(root)?;
+    let list =
+        graph.hierarchy(object.class).find_map(|(_, class)| match known(&graph, object, &class.name)? {
+            Known::List(list) => Some(list),
+            _ => None,
+        })?;
+    let text_of = |name: serial::Value| {
+        let name = graph.object(name)?;
+        match graph.annotation(name, OBJECT_NAME)?.value()? {
+            serial::Value::Node(text) => Some(text),
+            _ => None,
+        }
+    };
+    let texts: Vec<NodeId> = list.into_iter().map(text_of).collect::<Option<_>>()?;
+    texts.into_iter().map(|text| ObjectName::of(graph.take_text(text)?).ok()).collect()
+}
+
+const OBJECT_NAME: &str = "javax.management.ObjectName";
+
 struct Converter<'a> {
     graph: &'a Graph,
     limits: Limits,
@@ -237,7 +260,7 @@ fn known(graph: &Graph, object: &serial::Object, name: &str) -> Option<Known> {
             Known::Value(Value::Date(seconds.saturating_add(i64::from(nanoseconds / 1_000_000))))
         }
         "java.util.Date" => Known::Value(Value::Date(annotation()?.long()?)),
-        "javax.management.ObjectName" => {
+        OBJECT_NAME => {
             let name = annotation()?.value()?;
             Known::Value(Value::Name(ObjectName::new(graph.text(name)?).ok()?))
         }

@@ -70,8 +70,22 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// Whoever listens hangs up when it is greeted.
+    #[error(
+        "{endpoint} hangs up when it is greeted in RMI: is this the JMX port (of Kafka, JMX_PORT), and not one of its \
+         listeners?"
+    )]
+    HungUp {
+        /// Host and port.
+        endpoint: String,
+        /// Why.
+        source: io::Error,
+    },
     /// Something else than RMI answers.
-    #[error("{endpoint} does not speak RMI: it answered {answer:?}. Is this the JMX port?")]
+    #[error(
+        "{endpoint} does not speak RMI{}: it answered {answer:?}. Is this the JMX port?",
+        but_http(answer)
+    )]
     NotRmi {
         /// Host and port.
         endpoint: String,
@@ -233,4 +247,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+}
+
+/// What is said of an answer in HTTP.
+fn but_http(answer: &str) -> &'static str {
+    if answer.starts_with("HTTP/") { " but HTTP, as exporters for Prometheus and Jolokia do" } else { "" }
 }

@@ -61,6 +61,8 @@ impl Connection {
         limits: Limits,
     ) -> Result<Connection, Error> {
         let channel = Channel::open(&endpoint, tls, timeouts.connect)?;
+        use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+        let is_plain = matches!(channel, Channel::Plain(_));
         let mut stream = BufReader::with_capacity(16 * 1024, channel);
         let greeted = greet(&mut stream, &endpoint);
         match greeted {
@@ -68,9 +70,14 @@ impl Connection {
             Ok(Some(error)) => Err(error),
             Err(source) if source.kind() == io::ErrorKind::TimedOut => Err(Error::TimedOut {
                 endpoint: endpoint.to_string(),
-                doing: "waiting for the greeting of RMI",
+                doing: "waiting for the greeting of RMI (is this the JMX port?)",
                 limit: timeouts.connect,
             }),
+            Err(source)
+                if is_plain && matches!(source.kind(), UnexpectedEof | ConnectionReset | BrokenPipe) =>
+            {
+                Err(Error::HungUp { endpoint: endpoint.to_string(), source })
+            }
             Err(source) => Err(Error::Lost { endpoint: endpoint.to_string(), doing: "greeting", source }),
         }
     }

@@ -23,38 +23,14 @@ impl ObjectName {
     /// # Errors
     /// [`Error::BadName`], saying what is wrong.
     pub fn new(text: &str) -> Result<ObjectName, Error> {
-        let bad = |why: &str| Error::BadName { text: text.to_owned(), why: why.to_owned() };
-        let colon = text.find(':').ok_or_else(|| bad("there is no ':' behind the domain"))?;
-        if text.contains('\n') {
-            return Err(bad("there is a line break in it"));
+        Self::of(text.to_owned())
+    }
+
+    pub(crate) fn of(text: String) -> Result<ObjectName, Error> {
+        match colon(&text) {
+            Ok(colon) => Ok(ObjectName { text, colon }),
+            Err(why) => Err(Error::BadName { text, why }),
         }
-        let name = ObjectName { text: text.to_owned(), colon };
-        let mut keys: Vec<&str> = Vec::new();
-        let mut rest = name.list();
-        if rest.is_empty() {
-            return Err(bad("there is no property behind the ':'"));
-        }
-        loop {
-            let Some((property, tail)) = next_property(rest) else {
-                return Err(bad("a quoted value does not end, or is followed by something else than ','"));
-            };
-            match property {
-                Property::Any => {}
-                Property::Pair(key, value) => {
-                    check_pair(key, value).map_err(|why| bad(&format!("{key}: {why}")))?;
-                    if keys.contains(&key) {
-                        return Err(bad(&format!("{key} stands in it twice")));
-                    }
-                    keys.push(key);
-                }
-                Property::Other(word) => return Err(bad(&format!("{word:?} is no key=value"))),
-            }
-            match tail {
-                None => break,
-                Some(tail) => rest = tail,
-            }
-        }
-        Ok(name)
     }
 
     /// The whole name.
@@ -158,6 +134,38 @@ enum Property<'a> {
     Any,
     Pair(&'a str, &'a str),
     Other(&'a str),
+}
+
+/// Where the domain of a name ends, or what is wrong with it.
+fn colon(text: &str) -> Result<usize, String> {
+    let colon = text.find(':').ok_or("there is no ':' behind the domain")?;
+    if text.contains('\n') {
+        return Err("there is a line break in it".to_owned());
+    }
+    let mut keys: Vec<&str> = Vec::new();
+    let mut rest = text.get(colon + 1..).unwrap_or_default();
+    if rest.is_empty() {
+        return Err("there is no property behind the ':'".to_owned());
+    }
+    loop {
+        let (property, tail) = next_property(rest)
+            .ok_or("a quoted value does not end, or is followed by something else than ','")?;
+        match property {
+            Property::Any => {}
+            Property::Pair(key, value) => {
+                check_pair(key, value).map_err(|why| format!("{key}: {why}"))?;
+                if keys.contains(&key) {
+                    return Err(format!("{key} stands in it twice"));
+                }
+                keys.push(key);
+            }
+            Property::Other(word) => return Err(format!("{word:?} is no key=value")),
+        }
+        match tail {
+            None => return Ok(colon),
+            Some(tail) => rest = tail,
+        }
+    }
 }
 
 /// The first property of a list, and what follows its comma.

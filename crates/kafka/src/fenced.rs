@@ -66,7 +66,7 @@ impl Kafka {
     pub async fn take(&self, name: &str) -> Result<Fenced, ClientError> {
         let place = place(&self.shared, "taking over the writing of a log", TAKE_LIMIT);
         let taking = async {
-            let kafka = log_write::client(&self.shared, REQUEST_LIMIT).await?;
+            let kafka = log_write::client(&self.shared, REQUEST_LIMIT, None).await?;
             let producer = kafka
                 .producer()
                 .compression(Compression::Lz4)
@@ -99,7 +99,7 @@ impl Kafka {
     pub async fn committed(&self, at: &TopicPartition) -> Result<Committed, ClientError> {
         let place = place(&self.shared, READING, TAKE_LIMIT);
         let starting = async {
-            let kafka = log_write::client(&self.shared, REQUEST_LIMIT).await?;
+            let kafka = log_write::client(&self.shared, REQUEST_LIMIT, None).await?;
             let consumer = kafka
                 .consumer_without_group()
                 .isolation_level(IsolationLevel::ReadCommitted)

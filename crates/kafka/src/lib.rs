@@ -43,7 +43,7 @@ pub const LOG_FILTER: &str = "krafka=error,krafka::network=off,krafka::metadata=
 mod tests {
     #[test]
     fn the_log_filter_is_one() {
-        super::LOG_FILTER.parse::<tracing_subscriber::EnvFilter>().expect("directives");
+        super::LOG_FILTER.parse::<tracing_subscriber::filter::Targets>().expect("directives");
         assert!(!super::LOG_FILTER.contains(' '));
     }
 }

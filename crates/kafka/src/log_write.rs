@@ -28,6 +28,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// Bootstrap addresses that are handed to the client.
 const MAX_BOOTSTRAP: usize = 16;
+/// How long the client remembers topics that are not written to. It reads all of the cluster's when it starts, and they would
+/// take a kilobyte each for as long as it runs.
+const OTHER_TOPICS: Duration = Duration::from_millis(1);
 
 /// A producer is idempotent here, and for that Kafka asks for one of these rights.
 const PRODUCER_RIGHT: &str = "Write on a topic, or IdempotentWrite on the cluster, is missing";
@@ -82,7 +85,7 @@ impl LogWriter for Kafka {
 
 impl Kafka {
     async fn deliver(&self, topic: &str, record: NewRecord) -> Result<(), ClientError> {
-        let writing = self.shared.appender.producer(&self.shared).await?;
+        let writing = self.shared.appender.producer(&self.shared, topic).await?;
         let place = place(&self.shared, DOING, DELIVERY_TIMEOUT, true);
         if let Err(other) = leads_to_ours(&self.shared, &writing.kafka) {
             // The next one starts from the addresses that are known by then.
@@ -101,7 +104,7 @@ impl Kafka {
 }
 
 impl Appender {
-    async fn producer(&self, shared: &Shared) -> Result<Arc<Writing>, ClientError> {
+    async fn producer(&self, shared: &Shared, topic: &str) -> Result<Arc<Writing>, ClientError> {
         let mut slot = self.0.lock().await;
         if let Some(producer) = &slot.producer {
             return Ok(Arc::clone(producer));
@@ -110,7 +113,7 @@ impl Appender {
             tokio::time::sleep(wait).await;
         }
         let place = place(shared, "starting to write records", START_LIMIT, false);
-        let started = match tokio::time::timeout(START_LIMIT, start(shared)).await {
+        let started = match tokio::time::timeout(START_LIMIT, start(shared, topic)).await {
             Ok(started) => started.map_err(|e| match place.trouble(&e) {
                 ClientError::Denied { doing, .. } => {
                     ClientError::Denied { doing, why: PRODUCER_RIGHT.to_owned() }
@@ -141,8 +144,12 @@ impl Appender {
     }
 }
 
-/// A client of its own, which leads to our cluster.
-pub(crate) async fn client(shared: &Shared, request_limit: Duration) -> Result<krafka::Kafka, Trouble> {
+/// A client of its own, which leads to our cluster. Without a time it remembers topics for as long as it likes.
+pub(crate) async fn client(
+    shared: &Shared,
+    request_limit: Duration,
+    remembers_topics: Option<Duration>,
+) -> Result<krafka::Kafka, Trouble> {
     if let Some(tokens) = &shared.config.security.tokens {
         tokens.get().await?;
     }
@@ -159,13 +166,19 @@ pub(crate) async fn client(shared: &Shared, request_limit: Duration) -> Result<k
     if let Some(auth) = shared.config.security.for_client() {
         builder = builder.security(auth);
     }
+    if remembers_topics.is_some() {
+        builder = builder.metadata_topic_cache_ttl(remembers_topics);
+    }
     let kafka = builder.connect().await?;
     leads_to_ours(shared, &kafka)?;
     Ok(kafka)
 }
 
-async fn start(shared: &Shared) -> Result<Writing, Trouble> {
-    let kafka = client(shared, REQUEST_TIMEOUT).await?;
+async fn start(shared: &Shared, topic: &str) -> Result<Writing, Trouble> {
+    let kafka = client(shared, REQUEST_TIMEOUT, Some(OTHER_TOPICS)).await?;
+    // What is wrong with the topic is told where it is written to.
+    tokio::time::sleep(OTHER_TOPICS * 2).await;
+    let _ = kafka_metadata(&kafka).force_refresh(Some(&[topic])).await;
     let producer = kafka
         .producer()
         .compression(Compression::Lz4)

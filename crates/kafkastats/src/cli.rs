@@ -4,22 +4,26 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{ErrorKind, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use brokerstats::Codec;
+use brokerstats::StatsWriter;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use cluster::BrokerId;
 use kafka::{ConnectionConfig, Kafka, Security, client_properties, parse_bootstrap};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::agent::{self, Agent};
-use crate::gather::{Gatherer, broker_at_bootstrap};
+use crate::gather::{GatherError, Gatherer, broker_at_bootstrap};
 use crate::host::{self, HostSource};
+use crate::jvm::Source;
 use crate::jvm::options::Options;
 use crate::publish::{CAPACITY, Destination, Outbox, Publisher};
 use crate::status::Status;
@@ -31,6 +35,8 @@ const CLIENT_ID: &str = "kafkastats";
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 /// With longer ones nobody would know of a broker what it does today.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+/// The pause before the cluster is asked again which broker is meant.
+const FIND_PAUSE: Duration = Duration::from_secs(5);
 /// The longest name of a topic.
 const LONGEST_NAME: usize = 249;
 
@@ -61,6 +67,14 @@ struct Cluster {
 }
 
 #[derive(Debug, Args)]
+struct Broker {
+    /// The broker to measure. Not needed where --server-properties says it, where it alone of the brokers listens at a
+    /// bootstrap server, or is the only one.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
+    broker_id: Option<i32>,
+}
+
+#[derive(Debug, Args)]
 struct Run {
     /// Take options from a file, in YAML (.yaml, .yml) or as properties: `interval: 30s` or `interval=30s`. Those of the
     /// command line count more, but for --metric-name, which adds up.
@@ -68,10 +82,8 @@ struct Run {
     config: Option<PathBuf>,
     #[command(flatten)]
     cluster: Cluster,
-    /// The broker to measure. Not needed where --server-properties says it.
-    #[arg(long, value_name = "N", required_unless_present = "server_properties",
-        value_parser = clap::value_parser!(i32).range(0..))]
-    broker_id: Option<i32>,
+    #[command(flatten)]
+    broker: Broker,
     /// The topic to publish to. Created if it is missing and we may.
     #[arg(long, default_value = "brokerstats", value_parser = parse_topic)]
     topic: String,
@@ -111,15 +123,17 @@ struct HostOptions {
 struct Once {
     #[command(flatten)]
     cluster: Cluster,
-    /// The broker to measure. Not needed if it listens at a bootstrap server, or is the only one.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
-    broker_id: Option<i32>,
+    #[command(flatten)]
+    broker: Broker,
     /// How long to count.
     #[arg(long, default_value = "20s", value_parser = parse_interval)]
     interval: Duration,
     /// Print JSON in the field names of the Avro record.
     #[arg(long)]
     json: bool,
+    /// Run as root without a word about it.
+    #[arg(long)]
+    allow_root: bool,
     #[command(flatten)]
     host: HostOptions,
     #[command(flatten)]
@@ -156,6 +170,7 @@ fn read_command_line(mut words: Vec<OsString>) -> Result<Cli> {
     // Of two values of an option the last one counts: that of the command line.
     let command = Cli::command().mut_subcommand("run", |run| run.args_override_self(true));
     let run = command.find_subcommand("run").cloned().unwrap_or_default();
+    let mut empty = None;
     if let Some(file) = config_file(&words) {
         let text = read_some(&file).with_context(|| format!("reading {}", file.display()))?;
         let is_yaml = file.extension().is_some_and(|ending| ending == "yaml" || ending == "yml");
@@ -164,9 +179,21 @@ fn read_command_line(mut words: Vec<OsString>) -> Result<Cli> {
                 problems.iter().map(|problem| format!("{}:{problem}", file.display())).collect();
             anyhow::anyhow!("the file of options cannot be used\n  {}", lines.join("\n  "))
         })?;
+        if arguments.is_empty() {
+            empty = Some(file);
+        }
         words.splice(2..2, arguments);
     }
-    let matches = command.try_get_matches_from(words).unwrap_or_else(|error| error.exit());
+    let matches = match (command.try_get_matches_from(words), empty) {
+        (Ok(matches), _) => matches,
+        (Err(error), Some(file)) if error.kind() == clap::error::ErrorKind::MissingRequiredArgument => {
+            bail!(
+                "there is no option in {}: write one a line, as bootstrap-servers: HOST:PORT",
+                file.display()
+            )
+        }
+        (Err(error), _) => error.exit(),
+    };
     Ok(Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()))
 }
 
@@ -197,40 +224,118 @@ fn config_file(words: &[OsString]) -> Option<PathBuf> {
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
-    let cli = match read_command_line(std::env::args_os().collect()) {
-        Ok(cli) => cli,
+    let work = match read_command_line(std::env::args_os().collect()).and_then(prepare) {
+        Ok(work) => work,
         Err(error) => {
             eprintln!("kafkastats: {error:#}");
             return ExitCode::from(WRONG_USAGE);
         }
     };
-    match start(cli) {
+    match start(work) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("kafkastats: {error:#}");
-            ExitCode::FAILURE
+            match error.downcast_ref() {
+                Some(GatherError::WhichBroker { .. }) => ExitCode::from(WRONG_USAGE),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
 
-fn start(cli: Cli) -> Result<()> {
-    let filter = match std::env::var("RUST_LOG") {
-        Ok(directives) => EnvFilter::try_new(directives).context("reading RUST_LOG")?,
-        Err(_) => EnvFilter::try_new(format!("info,{}", kafka::LOG_FILTER)).context("setting up the log")?,
+/// What the options come to.
+enum Work {
+    /// The cluster of the stats topic stands behind.
+    Run(Box<Run>, Ready, Arc<Kafka>),
+    Once(Box<Once>, Ready),
+}
+
+/// What is to be measured, and how.
+struct Ready {
+    kafka: Arc<Kafka>,
+    /// The broker, where it is named; below zero where its properties say which one it is.
+    broker: Option<BrokerId>,
+    host: Option<HostSource>,
+    properties: Option<PathBuf>,
+    jvm: Option<Source>,
+    is_jvm_asked_for: bool,
+}
+
+/// Makes sure that the options are ones to work with. All that is wrong here is wrong usage.
+fn prepare(cli: Cli) -> Result<Work> {
+    start_log()?;
+    let is_root = rustix::process::geteuid().is_root();
+    match cli.command {
+        Command::Run(args) => {
+            check_user(is_root, args.allow_root)?;
+            let ready = Ready::new(&args.cluster, &args.broker, &args.host, &args.jvm)?;
+            let stats_kafka = match &args.stats_bootstrap_servers {
+                Some(bootstrap) => {
+                    let config =
+                        args.stats_command_config.as_deref().or(args.cluster.command_config.as_deref());
+                    connect(bootstrap, config)?
+                }
+                None => Arc::clone(&ready.kafka),
+            };
+            Ok(Work::Run(Box::new(args), ready, stats_kafka))
+        }
+        Command::Once(args) => {
+            if is_root && !args.allow_root {
+                tracing::warn!("it runs as root, and needs no right that the broker's user does not have");
+            }
+            let ready = Ready::new(&args.cluster, &args.broker, &args.host, &args.jvm)?;
+            Ok(Work::Once(Box::new(args), ready))
+        }
+    }
+}
+
+impl Ready {
+    fn new(cluster: &Cluster, broker: &Broker, host: &HostOptions, jvm: &Options) -> Result<Ready> {
+        let by_properties = host.server_properties.as_ref().map(|_| BrokerId(-1));
+        Ok(Ready {
+            kafka: connect(&cluster.bootstrap_servers, cluster.command_config.as_deref())?,
+            broker: broker.broker_id.map(BrokerId).or(by_properties),
+            host: HostSource::new(host.host, Path::new("/")),
+            properties: host.server_properties.clone(),
+            jvm: jvm.source()?,
+            is_jvm_asked_for: jvm.are_asked_for(),
+        })
+    }
+
+    fn agent(self, broker: BrokerId) -> Agent {
+        let mut agent = Agent::new(Gatherer::new(self.kafka.clone(), self.kafka, broker));
+        if let Some(source) = self.host {
+            agent = agent.with_host(source);
+        }
+        if let Some(file) = self.properties {
+            agent = agent.with_properties(file);
+        }
+        if let Some(source) = self.jvm {
+            agent = agent.with_jvm(source, self.is_jvm_asked_for);
+        }
+        agent
+    }
+}
+
+fn start_log() -> Result<()> {
+    let filter: Targets = match std::env::var("RUST_LOG") {
+        Ok(directives) => directives.parse().context("reading RUST_LOG")?,
+        Err(_) => format!("info,{}", kafka::LOG_FILTER).parse().context("setting up the log")?,
     };
     let is_terminal = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(is_terminal)
-        .with_writer(std::io::stderr)
-        .init();
+    let lines = tracing_subscriber::fmt::layer().with_ansi(is_terminal).with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(filter).with(lines).init();
+    Ok(())
+}
+
+fn start(work: Work) -> Result<()> {
     // One thread: an agent waits nearly all of its time.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("starting the runtime")?;
     let outcome = runtime.block_on(async {
-        match cli.command {
-            Command::Run(args) => run(args).await,
-            Command::Once(args) => once(args).await,
+        match work {
+            Work::Run(args, ready, stats_kafka) => run(&args, ready, stats_kafka).await,
+            Work::Once(args, ready) => once(&args, ready).await,
         }
     });
     // What the client still has open in the background must not hold up the end.
@@ -238,22 +343,13 @@ fn start(cli: Cli) -> Result<()> {
     outcome
 }
 
-async fn run(args: Run) -> Result<()> {
+async fn run(args: &Run, ready: Ready, stats_kafka: Arc<Kafka>) -> Result<()> {
     // Before anything else, so that a signal at any time means an orderly end.
-    let stop = stopped()?;
-    check_user(rustix::process::geteuid().is_root(), args.allow_root)?;
+    let mut stop = pin!(stopped()?);
     // Before the first report, so that a port in use is told at once.
     let listener = match &args.listen {
         Some(at) => Some(TcpListener::bind(at).await.with_context(|| format!("listening on {at}"))?),
         None => None,
-    };
-    let kafka = connect(&args.cluster.bootstrap_servers, args.cluster.command_config.as_deref())?;
-    let stats_kafka = match &args.stats_bootstrap_servers {
-        Some(bootstrap) => {
-            let config = args.stats_command_config.as_deref().or(args.cluster.command_config.as_deref());
-            connect(bootstrap, config)?
-        }
-        None => Arc::clone(&kafka),
     };
     let destination = Destination {
         reader: stats_kafka.clone(),
@@ -262,29 +358,53 @@ async fn run(args: Run) -> Result<()> {
         log: stats_kafka,
         topic: args.topic.clone(),
     };
-    let outbox = Arc::new(Outbox::new(Codec::new()?, CAPACITY));
+    let outbox = Arc::new(Outbox::new(StatsWriter::new()?, CAPACITY));
     let publisher = Publisher::new(destination, Arc::clone(&outbox));
-    let broker = args.broker_id.unwrap_or(-1);
-    let agent = Agent::new(Gatherer::new(kafka.clone(), kafka, BrokerId(broker)));
-    let agent = with_sources(agent, &args.host, &args.jvm)?;
-    let status = Arc::new(Status::new(broker, args.interval, Arc::clone(&outbox)));
-    tracing::info!(
-        broker,
-        topic = %args.topic,
-        interval = %humantime::format_duration(args.interval),
-        "measuring"
-    );
+    let number = args.broker.broker_id.unwrap_or(-1);
+    let status = Arc::new(Status::new(number, args.interval, Arc::clone(&outbox)));
     let listening = listener.map(|listener| {
         let at = listener.local_addr().map(|at| at.to_string()).unwrap_or_default();
         tracing::info!(%at, "answering /metrics and /health");
         tokio::spawn(listen::serve(listener, Arc::clone(&status)))
     });
-    agent::run(agent, publisher, outbox, args.interval, &status, stop).await;
+    let broker = match ready.broker {
+        Some(broker) => Some(broker),
+        None => tokio::select! {
+            found = find_broker(&ready.kafka) => Some(found?),
+            () = &mut stop => None,
+        },
+    };
+    if let Some(broker) = broker {
+        tracing::info!(
+            broker = broker.0,
+            topic = %args.topic,
+            interval = %humantime::format_duration(args.interval),
+            "measuring"
+        );
+        agent::run(ready.agent(broker), publisher, outbox, args.interval, &status, stop).await;
+    }
     if let Some(listening) = listening {
         listening.abort();
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Which broker is meant where none is named. Asks until somebody answers: Kafka may start after its agent.
+async fn find_broker(kafka: &Kafka) -> Result<BrokerId, GatherError> {
+    let mut is_told = false;
+    loop {
+        match broker_at_bootstrap(kafka).await {
+            Err(error @ GatherError::Find { .. }) => {
+                if !is_told {
+                    tracing::warn!(why = %error.in_words(), "it is not known yet which broker to measure");
+                }
+                is_told = true;
+                tokio::time::sleep(FIND_PAUSE).await;
+            }
+            found => return found,
+        }
+    }
 }
 
 /// Refuses to run as root, unless that is wanted.
@@ -298,19 +418,13 @@ fn check_user(is_root: bool, is_allowed: bool) -> Result<()> {
     Ok(())
 }
 
-async fn once(args: Once) -> Result<()> {
-    if rustix::process::geteuid().is_root() {
-        tracing::warn!("it runs as root, and needs no right that the broker's user does not have");
-    }
-    let kafka = connect(&args.cluster.bootstrap_servers, args.cluster.command_config.as_deref())?;
-    let broker = match args.broker_id {
-        Some(id) => BrokerId(id),
-        // Its properties say which one it is.
-        None if args.host.server_properties.is_some() => BrokerId(-1),
-        None => broker_at_bootstrap(&*kafka).await?,
+async fn once(args: &Once, ready: Ready) -> Result<()> {
+    let broker = match ready.broker {
+        Some(broker) => broker,
+        None => broker_at_bootstrap(&*ready.kafka).await?,
     };
-    let agent = Agent::new(Gatherer::new(kafka.clone(), kafka, broker));
-    let mut agent = with_sources(agent, &args.host, &args.jvm)?;
+    let is_jvm_asked_for = ready.is_jvm_asked_for && ready.jvm.is_some();
+    let mut agent = ready.agent(broker);
     agent.measure().await?;
     tokio::select! {
         () = tokio::time::sleep(args.interval) => {}
@@ -323,22 +437,14 @@ async fn once(args: Once) -> Result<()> {
     };
     match std::io::stdout().write_all(text.as_bytes()) {
         // Who reads it has read enough.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("printing the report"),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        written => written.context("printing the report")?,
     }
-}
-
-fn with_sources(mut agent: Agent, host: &HostOptions, jvm: &Options) -> Result<Agent> {
-    if let Some(source) = HostSource::new(host.host, Path::new("/")) {
-        agent = agent.with_host(source);
+    if is_jvm_asked_for && stats.jvm_source.is_none() {
+        let why = stats.failure_detail.unwrap_or_default();
+        bail!("the figures of the JVM, which are asked for, are missing: {why}");
     }
-    if let Some(file) = &host.server_properties {
-        agent = agent.with_properties(file.clone());
-    }
-    if let Some(source) = jvm.source()? {
-        agent = agent.with_jvm(source, jvm.are_asked_for());
-    }
-    Ok(agent)
+    Ok(())
 }
 
 /// Ends at the first SIGTERM or Ctrl-C.
@@ -401,10 +507,13 @@ mod tests {
             .unwrap();
         let file = file.display();
         let from_file = run(&format!("kafkastats run --config {file}"));
-        assert_eq!((from_file.cluster.bootstrap_servers.as_str(), from_file.broker_id), ("a:1,b:2", Some(3)));
+        assert_eq!(
+            (from_file.cluster.bootstrap_servers.as_str(), from_file.broker.broker_id),
+            ("a:1,b:2", Some(3))
+        );
         assert_eq!((from_file.interval.as_secs(), from_file.topic.as_str()), (30, "brokerstats"));
         let mixed = run(&format!("kafkastats run --broker-id 4 --config={file} --interval 5s"));
-        assert_eq!((mixed.broker_id, mixed.interval.as_secs()), (Some(4), 5));
+        assert_eq!((mixed.broker.broker_id, mixed.interval.as_secs()), (Some(4), 5));
     }
 
     #[test]
@@ -420,6 +529,14 @@ mod tests {
         ] {
             assert!(told.contains(wanted), "{wanted} in {told}");
         }
+        let empty = directory.path().join("empty.yaml");
+        std::fs::write(&empty, "# bootstrap-servers: a:1\n").unwrap();
+        let error = read_command_line(words(&format!("kafkastats run --config {}", empty.display())));
+        let told = error.unwrap_err().to_string();
+        assert!(
+            told.starts_with("there is no option in ") && told.contains("empty.yaml: write one"),
+            "{told}"
+        );
         let missing = read_command_line(words("kafkastats run --config /nowhere/a.yaml")).unwrap_err();
         assert!(format!("{missing:#}").starts_with("reading /nowhere/a.yaml: "));
     }

@@ -67,6 +67,16 @@ pub enum GatherError {
         /// Why.
         source: ClientError,
     },
+    /// Neither the broker answered nor another one.
+    #[error("broker {broker} does not answer ({own}), nor does another broker of the cluster")]
+    NoneAnswers {
+        /// The broker.
+        broker: BrokerId,
+        /// Why the broker did not answer, in words.
+        own: String,
+        /// What the last other one that was tried said.
+        source: ClientError,
+    },
     /// The broker did not list its topics.
     #[error("listing the topics of broker {broker}")]
     Topics {
@@ -99,7 +109,9 @@ impl GatherError {
     /// The original's name for it.
     pub fn reason(&self) -> BrokerError {
         match self {
-            Self::Find { .. } | Self::NotAlive { .. } | Self::Ask { .. } => BrokerError::JmxConnectionFailure,
+            Self::Find { .. } | Self::NotAlive { .. } | Self::Ask { .. } | Self::NoneAnswers { .. } => {
+                BrokerError::JmxConnectionFailure
+            }
             Self::Topics { .. } | Self::TooSlow { .. } => BrokerError::JmxQueryFailure,
             Self::Properties { .. } => BrokerError::KafkaServerPropertiesFailure,
             Self::OtherCluster { .. } | Self::WhichBroker { .. } => BrokerError::UnknownError,
@@ -258,9 +270,11 @@ impl Gatherer {
         let (asked_at, answer) = match &own {
             Some(at) => match self.reader.ask(at, ASK_LIMIT).await {
                 Ok(answer) => (at.clone(), answer),
-                Err(_) => self.ask_anyone(own.as_ref()).await?,
+                Err(own) => self.ask_another(at, own).await?,
             },
-            None => self.ask_anyone(None).await?,
+            None => ask_first(&*self.reader, &self.candidates())
+                .await
+                .map_err(|source| GatherError::Find { broker: self.broker, source })?,
         };
         if let Some((_, before)) = &self.known
             && *before != answer.cluster_id
@@ -283,16 +297,25 @@ impl Gatherer {
         Ok((broker, answer.cluster_id))
     }
 
-    async fn ask_anyone(
+    /// Asks other brokers where ours is, which did not answer where it was: it may have moved.
+    async fn ask_another(
         &self,
-        but: Option<&BrokerAddress>,
+        at: &BrokerAddress,
+        own: ClientError,
     ) -> Result<(BrokerAddress, BrokerAnswer), GatherError> {
-        let mut candidates = self.others.clone();
-        candidates.extend(self.reader.bootstrap());
-        candidates.retain(|at| Some(at) != but);
-        ask_first(&*self.reader, &candidates)
-            .await
-            .map_err(|source| GatherError::Find { broker: self.broker, source })
+        let (broker, at) = (self.broker, at.clone());
+        let mut others = self.candidates();
+        others.retain(|other| *other != at);
+        if others.is_empty() {
+            return Err(GatherError::Ask { broker, at, source: own });
+        }
+        let asked = ask_first(&*self.reader, &others).await;
+        asked.map_err(|source| GatherError::NoneAnswers { broker, own: own.to_string(), source })
+    }
+
+    fn candidates(&self) -> Vec<BrokerAddress> {
+        let bootstrap = self.reader.bootstrap();
+        self.others.iter().cloned().chain(bootstrap).collect()
     }
 
     /// Offsets of `led`. Partitions without one are counted as lacking, together and with one reason.
@@ -371,7 +394,8 @@ impl Policies {
     }
 }
 
-/// Which broker is meant where none is named: the one that listens at a bootstrap address, or the only one there is.
+/// Which broker is meant where none is named: the one that listens at a bootstrap address, or the only one there is. Where
+/// several listen at such addresses, as in a file that is the same on all hosts, none of them is meant more than another.
 ///
 /// # Errors
 /// [`GatherError::WhichBroker`] when neither tells, [`GatherError::Find`] when nobody answers.
@@ -380,11 +404,13 @@ pub async fn broker_at_bootstrap(reader: &dyn Reader) -> Result<BrokerId, Gather
     let (_, answer) = ask_first(reader, &bootstrap)
         .await
         .map_err(|source| GatherError::Find { broker: BrokerId(-1), source })?;
-    let named = bootstrap.iter().find_map(|at| answer.live.values().find(|broker| broker.address == *at));
-    match (named, answer.live.len()) {
-        (Some(broker), _) => Ok(broker.id),
-        (None, 1) => Ok(answer.live.keys().copied().next().unwrap_or(BrokerId(-1))),
-        (None, _) => Err(GatherError::WhichBroker { live: answer.live.keys().map(|id| id.0).collect() }),
+    let live = answer.live.values();
+    let named: Vec<BrokerId> =
+        live.filter(|broker| bootstrap.contains(&broker.address)).map(|broker| broker.id).collect();
+    let all: Vec<BrokerId> = answer.live.keys().copied().collect();
+    match (named.as_slice(), all.as_slice()) {
+        ([one], _) | ([], [one]) => Ok(*one),
+        _ => Err(GatherError::WhichBroker { live: all.iter().map(|id| id.0).collect() }),
     }
 }
 

@@ -36,6 +36,9 @@ use crate::rates::Rates;
 use crate::view::{Offsets, View};
 use crate::volumes::Volumes;
 
+/// Of a log that may lose segments or records meanwhile: from which part of what is expected on, growth is taken for all that came.
+/// Records vary by less than a tenth from one interval to the next; what compaction or remote storage take is more.
+const WHOLE_FROM: f64 = 0.9;
 /// The weight of a new interval in the running mean of bytes per offset.
 const RATIO_WEIGHT: f64 = 0.3;
 
@@ -367,9 +370,12 @@ fn exact(view: &View, at: &TopicPartition, now: &Local<'_>, before: &Replica) ->
                 let has_grown = grown > 0 || messages == Some(0);
                 return if has_grown { Flow { grown: Some(grown), ..estimated } } else { nothing };
             };
+            let expected = messages as f64 * ratio;
             // A float converts to an integer by saturation.
-            let bytes = grown.max((messages as f64 * ratio).round() as u64);
-            Flow { bytes: Some(bytes), grown: (grown > 0).then_some(grown), ..estimated }
+            let bytes = grown.max(expected.round() as u64);
+            // Growth that something was taken from says nothing of the bytes of an offset.
+            let is_whole = grown > 0 && grown as f64 >= expected * WHOLE_FROM;
+            Flow { bytes: Some(bytes), grown: is_whole.then_some(grown), ..estimated }
         }
         // Whether another led in between, and what it cut off, cannot be seen.
         (Some(then), Some(after)) if then == after && before.leader_epoch != now.leader_epoch => estimated,

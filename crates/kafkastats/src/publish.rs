@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use brokerstats::{BrokerStats, Codec, SCHEMA_VERSION, VERSION_HEADER};
+use brokerstats::{BrokerStats, SCHEMA_VERSION, StatsWriter, VERSION_HEADER};
 use cluster::{ClientError, LogReader, LogWriter, NewRecord, NewTopic, Reader, Writer};
 use thiserror::Error;
 use tokio::sync::Notify;
@@ -94,7 +94,7 @@ pub enum PublishError {
 /// Reports on their way, as the bytes that they are sent as. Bounded in number and bytes: the oldest is dropped for a new one,
 /// and counted.
 pub struct Outbox {
-    codec: Codec,
+    writer: StatsWriter,
     inner: Mutex<Waiting>,
     filled: Notify,
     capacity: usize,
@@ -141,9 +141,9 @@ impl Waiting {
 
 impl Outbox {
     /// One that holds `capacity` reports.
-    pub fn new(codec: Codec, capacity: usize) -> Outbox {
+    pub fn new(writer: StatsWriter, capacity: usize) -> Outbox {
         let (inner, filled) = (Mutex::default(), Notify::new());
-        Outbox { codec, inner, filled, capacity, capacity_bytes: CAPACITY_BYTES }
+        Outbox { writer, inner, filled, capacity, capacity_bytes: CAPACITY_BYTES }
     }
 
     /// The same with another limit of what waiting reports may take of memory, in bytes.
@@ -156,7 +156,7 @@ impl Outbox {
     pub fn push(&self, mut stats: BrokerStats) {
         let mut waiting = self.lock();
         stats.reports_dropped = waiting.dropped;
-        let mut value = self.codec.encode_stats(&stats);
+        let mut value = self.writer.encode(&stats);
         let size = value.as_ref().map_or(0, Vec::len);
         while !waiting.reports.is_empty()
             && (waiting.reports.len() >= self.capacity || waiting.bytes + size > self.capacity_bytes)
@@ -166,10 +166,12 @@ impl Outbox {
         }
         if stats.reports_dropped != waiting.dropped {
             stats.reports_dropped = waiting.dropped;
-            value = self.codec.encode_stats(&stats);
+            value = self.writer.encode(&stats);
         }
         match value {
-            Ok(value) => {
+            Ok(mut value) => {
+                // It grew by doubling, and may wait for an hour.
+                value.shrink_to_fit();
                 waiting.bytes += value.len();
                 waiting.reports.push_back(Arc::new(Report { broker: stats.id, value }));
                 self.filled.notify_one();

@@ -33,6 +33,8 @@ struct Seen {
     last: Option<Last>,
     /// The broker as its reports name it, where its number was not given.
     broker: Option<i32>,
+    /// The way to the JVM's figures in the last report that is no failure.
+    jvm_source: Option<String>,
 }
 
 #[derive(Debug)]
@@ -57,6 +59,9 @@ impl Status {
         seen.incomplete += u64::from(!stats.has_failure && stats.failure_detail.is_some());
         if stats.id >= 0 {
             seen.broker = Some(stats.id);
+        }
+        if !stats.has_failure {
+            seen.jvm_source.clone_from(&stats.jvm_source);
         }
         let (has_failure, detail) = (stats.has_failure, stats.failure_detail.clone());
         seen.last = Some(Last { at: Instant::now(), took, has_failure, detail });
@@ -101,6 +106,11 @@ impl Status {
             &format!("{{version=\"{version}\",broker=\"{}\"}}", seen.broker.unwrap_or(self.broker)),
             1,
         );
+        if seen.last.is_some() {
+            // A word of ours, which needs no escapes.
+            let source = seen.jvm_source.as_deref().unwrap_or("none");
+            line(&mut page, "gauge", "kafkastats_jvm_source", &format!("{{source=\"{source}\"}}"), 1);
+        }
         let mut put = |kind, name, value: &dyn Display| line(&mut page, kind, name, "", value);
         put("counter", "kafkastats_reports_total", &seen.reports);
         put("counter", "kafkastats_reports_failed_total", &seen.failed);
@@ -137,14 +147,18 @@ mod tests {
     use super::*;
 
     fn status(interval: Duration) -> Status {
-        Status::new(3, interval, Arc::new(Outbox::new(brokerstats::Codec::new().unwrap(), 2)))
+        Status::new(3, interval, Arc::new(Outbox::new(brokerstats::StatsWriter::new().unwrap(), 2)))
     }
 
     #[test]
     fn metrics_tell_what_came_of_reports() {
         let status = status(Duration::from_secs(60));
         let failed = BrokerStats { has_failure: true, ..BrokerStats::new(0, 3) };
-        let lacking = BrokerStats { failure_detail: Some("x".to_owned()), ..BrokerStats::new(0, 3) };
+        let lacking = BrokerStats {
+            failure_detail: Some("x".to_owned()),
+            jvm_source: Some("jmx-local".to_owned()),
+            ..BrokerStats::new(0, 3)
+        };
         for stats in [BrokerStats::new(0, 3), lacking, failed] {
             status.outbox.push(stats.clone());
             status.saw(&stats, Duration::from_millis(250));
@@ -160,6 +174,7 @@ mod tests {
             "kafkastats_report_failed 1\n",
             "# TYPE kafkastats_reports_published_total counter\nkafkastats_reports_published_total 0\n",
             ",broker=\"3\"} 1\n",
+            "kafkastats_jvm_source{source=\"jmx-local\"} 1\n",
         ] {
             assert!(page.contains(wanted), "{wanted} in {page}");
         }

@@ -207,6 +207,11 @@ fn local_segments_that_go_to_remote_storage_are_not_taken_for_little_traffic() {
     assert_eq!(flow(&views), (Some(1000), Quality::Estimated));
     views.push(tiered(120, log(2100, 0, 1030)));
     assert_eq!(flow(&views), (Some(2000), Quality::Estimated));
+    // Where local segments go all the time, growth is never all that came: it teaches no ratio.
+    for (number, size) in [(1, 2600), (2, 3100), (3, 3600)] {
+        views.push(tiered(120 + number * 60, log(size, 0, 1030 + 10 * number as i64)));
+        assert_eq!(flow(&views), (Some(1000), Quality::Estimated), "{number}");
+    }
     // Of the local size over all offsets, 2 bytes each, nothing can be told.
     let views = [tiered(0, log(9000, 0, 1000)), tiered(60, log(2000, 0, 1010))];
     assert_eq!(flow(&views), (None, Quality::Unknown));

@@ -318,20 +318,87 @@ fn retention_under_traffic_costs_exactness_but_not_the_figure() -> Result<()> {
 }
 
 #[test]
+fn segments_that_go_to_remote_storage_cost_exactness_but_not_the_figure() -> Result<()> {
+    let manager = "org.apache.kafka.server.log.remote.storage.LocalTieredStorage";
+    let metadata = "rlmm.config.remote.log.metadata.topic";
+    let remote = tempfile::tempdir()?;
+    let cluster = Cluster::builder()
+        .property("remote.log.storage.system.enable", "true")
+        .property("remote.log.storage.manager.class.name", manager)
+        .property("remote.log.storage.manager.class.path", lab::tiered_storage_jar()?.display().to_string())
+        .property("rsm.config.dir", remote.path().display().to_string())
+        .property("remote.log.metadata.manager.listener.name", "PLAINTEXT")
+        .property(format!("{metadata}.replication.factor"), "1")
+        .property(format!("{metadata}.num.partitions"), "1")
+        .property("remote.log.manager.task.interval.ms", "500")
+        .property("log.retention.check.interval.ms", "500")
+        .property("log.initial.task.delay.ms", "500")
+        .start()?;
+    let configs = [
+        ("remote.storage.enable", "true"),
+        // The smallest segments that Kafka 4 takes.
+        ("segment.bytes", "1048576"),
+        ("local.retention.bytes", "1048576"),
+        ("file.delete.delay.ms", "500"),
+    ];
+    cluster.create_topic_with("orders", &[&[1]], &configs)?;
+    let agent = Agent::start(&cluster, 1)?;
+    let traffic = cluster
+        .traffic("orders", TrafficConfig { rate: 500, value_bytes: 2000, ..TrafficConfig::default() })?;
+    let log = cluster.log_dirs(1)?.remove(0).join("orders-0");
+    wait_for("the first segment is in remote storage alone", SOON, || {
+        Ok(traffic.acknowledged() > 3_000 && !log.join("00000000000000000000.log").exists())
+    })?;
+    let gone = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as i64;
+    let mut after = Vec::new();
+    wait_for("reports of what comes and goes", SOON, || {
+        after = reports(&cluster)?;
+        after.retain(|stats| stats.timestamp > gone);
+        Ok(after.len() > 6)
+    })?;
+    traffic.finish()?;
+    drop(agent);
+    let (mut bytes, mut messages, mut shrank) = (0, 0, false);
+    let mut size = 0;
+    for stats in &after {
+        let row = stats.leaders().find(|leader| leader.stat.topic == "orders").context("it is led")?;
+        assert_eq!(row.bytes_in_quality, Quality::Estimated, "{row:?}");
+        assert_eq!(row.stat.start_offset, 0, "what is in remote storage can be read: {row:?}");
+        bytes += row.bytes_in.context("it has a figure")?;
+        messages += row.messages_in.context("it has a figure")?;
+        shrank |= row.stat.log_size_in_bytes < size;
+        size = row.stat.log_size_in_bytes;
+    }
+    ensure!(shrank, "local segments went between two reports: {after:?}");
+    let each = bytes / messages;
+    assert!((1_900..2_200).contains(&each), "{each} bytes a record in {} reports", after.len());
+    println!("tiered: {each} bytes a record, {messages} records in {} reports", after.len());
+    Ok(())
+}
+
+#[test]
 fn says_in_one_line_what_is_wrong_at_the_start() -> Result<()> {
-    let run = |args: &[&str]| -> Result<(bool, String)> {
+    let run = |args: &[&str]| -> Result<(Option<i32>, String)> {
         let output = Command::new(env!("CARGO_BIN_EXE_kafkastats")).args(args).output()?;
-        Ok((output.status.success(), String::from_utf8(output.stderr)?))
+        Ok((output.status.code(), String::from_utf8(output.stderr)?))
     };
+    let (failure, wrong_usage) = (Some(1), Some(2));
     // Port 1 of this host: nobody listens there.
-    let (ok, text) = run(&["once", "--bootstrap-servers", "127.0.0.1:1", "--broker-id", "7"])?;
-    assert!(!ok && text.contains("kafkastats: looking for broker 7 in the cluster: cannot reach"), "{text}");
-    let (ok, text) = run(&["once", "--bootstrap-servers", "127.0.0.1:1"])?;
-    assert!(!ok && text.contains("kafkastats: asking the cluster: cannot reach"), "{text}");
-    let (ok, text) = run(&["once", "--bootstrap-servers", "nowhere"])?;
-    assert!(!ok && text.contains("the port is missing"), "{text}");
-    let (ok, text) =
+    let (code, text) = run(&["once", "--bootstrap-servers", "127.0.0.1:1", "--broker-id", "7"])?;
+    assert!(
+        code == failure && text.contains("kafkastats: looking for broker 7 in the cluster: cannot reach"),
+        "{text}"
+    );
+    let (code, text) = run(&["once", "--bootstrap-servers", "127.0.0.1:1"])?;
+    assert!(code == failure && text.contains("kafkastats: asking the cluster: cannot reach"), "{text}");
+    let (code, text) = run(&["once", "--bootstrap-servers", "nowhere"])?;
+    assert!(code == wrong_usage && text.contains("the port is missing"), "{text}");
+    let (code, text) = run(&["once", "--bootstrap-servers", "127.0.0.1:1", "--jvm", "jmx"])?;
+    assert!(code == wrong_usage && text.contains("--jvm jmx wants --jmx HOST:PORT"), "{text}");
+    let (code, text) = run(&["once", "--allow-root", "--bootstrap-servers"])?;
+    assert!(code == wrong_usage && text.contains("a value is required"), "{text}");
+    let (code, text) =
         run(&["once", "--bootstrap-servers", "127.0.0.1:1", "--command-config", "/nonexistent"])?;
-    assert!(!ok && text.contains("reading /nonexistent"), "{text}");
+    assert!(code == wrong_usage && text.contains("reading /nonexistent"), "{text}");
     Ok(())
 }

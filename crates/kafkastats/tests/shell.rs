@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use brokerstats::{BrokerError, BrokerStats, Codec, Quality, VERSION_HEADER};
+use brokerstats::{BrokerError, BrokerStats, Codec, Quality, StatsWriter, VERSION_HEADER};
 use cluster::BrokerId;
 use fake_cluster::{Fake, agent, exporter, outbox, publisher, sent};
 use kafkastats::gather::broker_at_bootstrap;
@@ -109,9 +109,26 @@ async fn a_dead_broker_is_reported_as_a_failure_by_what_is_known_of_it() {
     let detail = agent.report().await.failure_detail.unwrap();
     assert_eq!(detail, "broker 1 is not among the live brokers [2]");
 
+    fake.down.lock().unwrap().push("b2:2".to_owned());
+    let detail = agent.report().await.failure_detail.unwrap();
+    let expected = "broker 1 does not answer (cannot reach b1:1: refused), nor does another broker of the cluster: \
+                    cannot reach b2:2: refused";
+    assert_eq!(detail, expected);
+
     fake.is_broker_1_dropped.store(false, Ordering::Relaxed);
     fake.down.lock().unwrap().clear();
     assert!(!agent.report().await.has_failure);
+}
+
+#[tokio::test]
+async fn the_death_of_a_broker_that_is_alone_is_told_as_its_own() {
+    let fake = Arc::new(Fake::default());
+    fake.is_broker_1_alone.store(true, Ordering::Relaxed);
+    let mut agent = agent(&fake);
+    assert!(!agent.report().await.has_failure);
+    fake.down.lock().unwrap().push("b1:1".to_owned());
+    let detail = agent.report().await.failure_detail.unwrap();
+    assert_eq!(detail, "asking broker 1 at b1:1: cannot reach b1:1: refused");
 }
 
 #[tokio::test]
@@ -140,6 +157,10 @@ async fn the_broker_at_the_bootstrap_address_is_meant_where_none_is_named() {
     let alone = Fake::default();
     alone.is_broker_1_dropped.store(true, Ordering::Relaxed);
     assert_eq!(broker_at_bootstrap(&alone).await.unwrap(), BrokerId(2), "the only one");
+    let all = Fake::default();
+    *all.bootstrap.lock().unwrap() = vec![1, 2];
+    let told = broker_at_bootstrap(&all).await.unwrap_err().to_string();
+    assert_eq!(told, "which broker is meant? The cluster has [1, 2]: name one with --broker-id");
 }
 
 #[tokio::test]
@@ -210,7 +231,7 @@ async fn large_reports_wait_in_as_much_memory_as_is_given_to_them() {
         let failure_detail = Some("x".repeat(1_000));
         BrokerStats { failure_detail, ..BrokerStats::new(timestamp, 1) }
     };
-    let outbox = Arc::new(Outbox::new(Codec::new().unwrap(), 60).with_capacity_bytes(3_500));
+    let outbox = Arc::new(Outbox::new(StatsWriter::new().unwrap(), 60).with_capacity_bytes(3_500));
     for timestamp in 0..10 {
         outbox.push(report(timestamp));
     }

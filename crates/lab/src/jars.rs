@@ -227,19 +227,40 @@ impl JavaAgent {
 
     /// Its jar; fetched at the first call on a machine.
     pub(crate) fn get(self) -> Result<PathBuf> {
-        let (_, artifact, version, _) = self.coordinates();
-        let dir = home().join(format!("{artifact}-{version}"));
-        fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
-        let lock = File::create(dir.join("lock")).context("opening the lock of a Java agent")?;
-        lock.lock().context("locking a Java agent")?;
-        let libs = dir.join("libs");
-        if !libs.exists() {
-            let pom = pom(artifact, version, &[self.coordinates()]);
-            fetch(&dir, &pom, &["-DexcludeTransitive=true"])?;
-        }
-        let jar = fs::read_dir(&libs).context("listing a Java agent's jar")?.flatten().next();
-        jar.map(|jar| jar.path()).with_context(|| format!("Maven brought no {artifact}"))
+        lone_jar(self.coordinates())
     }
+}
+
+/// What Maven brings for these coordinates; fetched at the first call on a machine.
+fn libs(coordinates: (&str, &str, &str, &str), options: &[&str]) -> Result<PathBuf> {
+    let (_, artifact, version, _) = coordinates;
+    let dir = home().join(format!("{artifact}-{version}"));
+    fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
+    let lock = File::create(dir.join("lock")).with_context(|| format!("opening the lock of {artifact}"))?;
+    lock.lock().with_context(|| format!("locking {artifact}"))?;
+    let libs = dir.join("libs");
+    if !libs.exists() {
+        fetch(&dir, &pom(artifact, version, &[coordinates]), options)?;
+    }
+    Ok(libs)
+}
+
+fn lone_jar(coordinates: (&str, &str, &str, &str)) -> Result<PathBuf> {
+    let libs = libs(coordinates, &["-DexcludeTransitive=true"])?;
+    let jar = fs::read_dir(&libs).with_context(|| format!("listing {}", libs.display()))?.flatten().next();
+    jar.map(|jar| jar.path()).with_context(|| format!("Maven brought no {}", coordinates.1))
+}
+
+/// The class path of Apache Avro for Java.
+pub fn avro_class_path() -> Result<String> {
+    classpath(&libs(("org.apache.avro", "avro", "1.12.0", ""), &[])?)
+}
+
+/// The jar with Kafka's own stand-in for remote storage, which keeps segments in a directory:
+/// `org.apache.kafka.server.log.remote.storage.LocalTieredStorage`.
+pub fn tiered_storage_jar() -> Result<PathBuf> {
+    let number = Version::V4_3.number();
+    lone_jar(("org.apache.kafka", "kafka-storage", number, "<classifier>test</classifier>"))
 }
 
 fn java() -> PathBuf {
@@ -247,7 +268,7 @@ fn java() -> PathBuf {
 }
 
 /// A program of the JDK that runs the brokers.
-pub(crate) fn java_tool(name: &str) -> PathBuf {
+pub fn java_tool(name: &str) -> PathBuf {
     match std::env::var_os("JAVA_HOME") {
         Some(home) => PathBuf::from(home).join("bin").join(name),
         None => PathBuf::from(name),

@@ -48,7 +48,7 @@ pub use builder::Builder;
 pub use cluster::{CONTROLLER, Cluster, ZOOKEEPER};
 pub use cut::Cut;
 pub use held::{Heap, Held};
-pub use jars::{Kit, home};
+pub use jars::{Kit, avro_class_path, home, java_tool, tiered_storage_jar};
 pub use krafka::Compression;
 pub use krafka::admin::ConfigResource;
 pub use mail::{MailOptions, MailServer, MailTls};

@@ -260,7 +260,7 @@ mod tests {
         expect_test::expect![[r#"
             reported 12 s ago, 2023-11-14 22:13:20, by agent 0.1.0
             broker 3 (b3) of cluster ?: 0 replicas, 0 led, 0 in reassignment; - of - bytes of disk free
-                  bytes in   quality     messages      log bytes  partition
+                  bytes in   quality     messages      log bytes  bytes out/s   quality  partition
         "#]]
         .assert_eq(&words(false));
     }

@@ -172,6 +172,14 @@ impl Graph {
         }
     }
 
+    /// The text of the node, which has none afterwards.
+    pub(crate) fn take_text(&mut self, id: NodeId) -> Option<String> {
+        match self.nodes.get_mut(id.0 as usize)? {
+            Node::Text(text) => Some(std::mem::take(text)),
+            _ => None,
+        }
+    }
+
     /// The object, if `value` is one.
     pub fn object(&self, value: Value) -> Option<&Object> {
         match value {

@@ -321,6 +321,8 @@ impl<R: Read> Reader<R> {
                 parts.push(part);
             }
         }
+        // A list that grows takes room for four, and of a thousand names each has one part: that was most of their memory.
+        parts.shrink_to_fit();
         self.finish(id, Node::Object(Object { class, parts }));
         Ok(id)
     }
@@ -355,7 +357,10 @@ impl<R: Read> Reader<R> {
         let mut items = Vec::new();
         loop {
             match self.byte()? {
-                tag::END_BLOCK => return Ok(items),
+                tag::END_BLOCK => {
+                    items.shrink_to_fit();
+                    return Ok(items);
+                }
                 tag => {
                     let item = self.tagged_content(tag)?;
                     self.spend_memory(size_of::<Content>())?;

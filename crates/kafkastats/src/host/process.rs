@@ -74,8 +74,7 @@ const MAX_FILES: usize = 200_000;
 pub fn search(proc: &Path, wanted: &Wanted) -> Search {
     let (candidates, others): (Vec<Candidate>, Vec<Candidate>) =
         candidates(proc).into_iter().partition(|candidate| candidate.can_be(wanted));
-    let certain = |candidate: &Candidate| candidate.id.is_some() && candidate.cluster.is_some();
-    let mut best: Vec<&Candidate> = candidates.iter().filter(|candidate| certain(candidate)).collect();
+    let mut best: Vec<&Candidate> = candidates.iter().filter(|candidate| candidate.is_certain()).collect();
     // Looking for sockets takes long where there are many connections: only where nothing else tells.
     if best.len() != 1 {
         let scores: Vec<u8> = candidates.iter().map(|candidate| candidate.score(wanted)).collect();
@@ -89,7 +88,7 @@ pub fn search(proc: &Path, wanted: &Wanted) -> Search {
     match best.as_slice() {
         [one] => Search::Found {
             process: one.process.clone(),
-            is_proven: certain(one) || one.score(wanted) > ENOUGH,
+            is_proven: one.is_certain() || one.score(wanted) > ENOUGH,
         },
         [] => {
             let all = candidates.iter().chain(&others);
@@ -97,6 +96,26 @@ pub fn search(proc: &Path, wanted: &Wanted) -> Search {
         }
         several => Search::Multiple { pids: several.iter().map(|candidate| candidate.process.pid).collect() },
     }
+}
+
+/// What the settings of the processes say of who is the broker.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BySettings {
+    /// The process whose settings say that it is the broker; `None` if several do.
+    pub it: Option<u32>,
+    /// Those whose settings do not tell, as they cannot be read.
+    pub unknown: Vec<u32>,
+}
+
+/// Looks for the broker by settings alone: its id, and the cluster that its log directories are of.
+pub fn by_settings(proc: &Path, wanted: &Wanted) -> BySettings {
+    let all = candidates(proc).into_iter().filter(|candidate| candidate.can_be(wanted));
+    let (certain, others): (Vec<Candidate>, Vec<Candidate>) = all.partition(Candidate::is_certain);
+    let it = match certain.as_slice() {
+        [one] => Some(one.process.pid),
+        _ => None,
+    };
+    BySettings { it, unknown: others.iter().map(|candidate| candidate.process.pid).collect() }
 }
 
 /// Whether the process is still the one that was found.
@@ -166,6 +185,11 @@ impl Candidate {
             _ => false,
         };
         !is_other_cluster && self.id.is_none_or(|id| id == wanted.broker)
+    }
+
+    /// Whether its settings say all.
+    fn is_certain(&self) -> bool {
+        self.id.is_some() && self.cluster.is_some()
     }
 
     /// What speaks for it: for its id and its port, 2 if it is the right one and 1 if it is not known.

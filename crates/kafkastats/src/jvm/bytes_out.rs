@@ -41,7 +41,16 @@ pub(super) struct BytesOut {
     of_broker: Option<f64>,
     /// Counts of the topics that were led, and when each was read.
     counters: BTreeMap<String, (f64, Duration)>,
-    shares: BTreeMap<String, BTreeMap<i32, Share>>,
+    shares: BTreeMap<String, Shares>,
+}
+
+/// The shares of a topic's led replicas, in the order of their partitions. A list, and no map: a map takes room for eleven,
+/// and most topics of a broker have one.
+type Shares = Vec<(i32, Share)>;
+
+fn of(shares: &[(i32, Share)], partition: i32) -> Option<&Share> {
+    let found = shares.binary_search_by_key(&partition, |(number, _)| *number).ok()?;
+    shares.get(found).map(|(_, share)| share)
 }
 
 /// What a led replica has of its topic's bytes out.
@@ -64,13 +73,25 @@ impl BytesOut {
         for (index, leader) in stats.leader_replica_stats.iter().enumerate() {
             led.entry(leader.topic.clone()).or_default().push(index);
         }
+        // A report has them in the order of partitions; nothing here rests on others keeping to it.
+        for replicas in led.values_mut() {
+            replicas
+                .sort_by_key(|index| stats.leader_replica_stats.get(*index).map(|leader| leader.partition));
+        }
         let Some(growths) = self.growths(stats, &led, readings, at) else { return };
+        let followed: BTreeSet<String> = stats
+            .follower_replicas
+            .iter()
+            .map(|replica| &replica.topic)
+            .filter(|topic| led.contains_key(*topic))
+            .cloned()
+            .collect();
         let mut shares = BTreeMap::new();
         let mut totals: Option<[i64; 3]> = None;
         for (topic, growth) in growths {
             let Some(replicas) = led.get(&topic) else { continue };
             let before = self.shares.remove(&topic).unwrap_or_default();
-            let now = share_out(stats, &topic, replicas, &before, growth);
+            let now = share_out(stats, replicas, followed.contains(&topic), &before, growth);
             if let Some(rates) = put_topic(stats, &topic, replicas, &now) {
                 for (total, rate) in totals.get_or_insert_default().iter_mut().zip(rates) {
                     *total = total.saturating_add(rate);
@@ -172,43 +193,42 @@ fn underscored(stats: &BrokerStats, told: &BTreeMap<String, f64>) -> BTreeMap<St
 /// Shares the growth of a topic out to its led replicas.
 fn share_out(
     stats: &BrokerStats,
-    topic: &str,
     replicas: &[usize],
-    before: &BTreeMap<i32, Share>,
+    is_followed: bool,
+    before: &[(i32, Share)],
     growth: Growth,
-) -> BTreeMap<i32, Share> {
+) -> Shares {
     let numbers: Vec<i32> = replicas
         .iter()
         .filter_map(|index| stats.leader_replica_stats.get(*index).map(|leader| leader.partition))
         .collect();
     let Some((count, interval)) = growth else {
-        let stands = |number: &i32| (*number, before.get(number).copied().unwrap_or_default());
+        let stands = |number: &i32| (*number, of(before, *number).copied().unwrap_or_default());
         return numbers.iter().map(stands).collect();
     };
-    let is_followed = stats.follower_replicas.iter().any(|replica| replica.topic == topic);
-    let is_exact = !is_followed && numbers.len() == 1 && before.keys().eq(&numbers);
-    let left = before.iter().filter(|(number, _)| !numbers.contains(number));
+    let is_exact = !is_followed && numbers.len() == 1 && before.iter().map(|(number, _)| number).eq(&numbers);
+    let left = before.iter().filter(|(number, _)| numbers.binary_search(number).is_err());
     let of_left: f64 = left.map(|(_, share)| share.part / 2.0).sum();
     let weights = weights(stats, replicas, before);
     let known: Vec<f64> = weights.iter().map(|weight| weight.unwrap_or(0.0)).collect();
     // A float converts to an integer by saturation.
     let count = (count as f64 * (1.0 - of_left.min(1.0))).round() as i64;
     let parts = parts(count, &known);
-    let mut shares = BTreeMap::new();
+    let mut shares = Vec::with_capacity(numbers.len());
     for ((number, weight), part) in numbers.into_iter().zip(weights).zip(parts) {
         let Some(weight) = weight else { continue };
-        let mut share = before.get(&number).copied().unwrap_or_default();
+        let mut share = of(before, number).copied().unwrap_or_default();
         if is_exact && !share.is_exact {
             share.rates = Rates::default();
         }
         share.rates.update(u64::try_from(part).unwrap_or(0), interval);
-        shares.insert(number, Share { part: weight, is_exact, ..share });
+        shares.push((number, Share { part: weight, is_exact, ..share }));
     }
     shares
 }
 
 /// What each led replica has of its topic, together one; `None` for those of which nothing can be said.
-fn weights(stats: &BrokerStats, replicas: &[usize], before: &BTreeMap<i32, Share>) -> Vec<Option<f64>> {
+fn weights(stats: &BrokerStats, replicas: &[usize], before: &[(i32, Share)]) -> Vec<Option<f64>> {
     let seconds = stats.interval_ms as f64 / 1000.0;
     let rate = |index: &usize| {
         let leader = stats.leader_replica_stats.get(*index)?;
@@ -221,7 +241,7 @@ fn weights(stats: &BrokerStats, replicas: &[usize], before: &BTreeMap<i32, Share
     // Of a replica that has been led all along: its part is known to be one of the topic's.
     let alike = |index: &usize| {
         let leader = stats.leader_replica_stats.get(*index)?;
-        before.contains_key(&leader.partition).then_some(1.0)
+        of(before, leader.partition).map(|_| 1.0)
     };
     let (by_produced, by_rate, by_number): (Vec<_>, Vec<_>, Vec<_>) = (
         replicas.iter().map(produced).collect(),
@@ -242,12 +262,12 @@ fn put_topic(
     stats: &mut BrokerStats,
     topic: &str,
     replicas: &[usize],
-    shares: &BTreeMap<i32, Share>,
+    shares: &[(i32, Share)],
 ) -> Option<[i64; 3]> {
     let mut sums: Option<[i64; 3]> = None;
     for index in replicas {
         let Some(leader) = stats.leader_replica_stats.get_mut(*index) else { continue };
-        let Some(share) = shares.get(&leader.partition) else { continue };
+        let Some(share) = of(shares, leader.partition) else { continue };
         let Some(rates) = share.rates.per_second() else { continue };
         for (sum, rate) in sums.get_or_insert_default().iter_mut().zip(rates) {
             *sum = sum.saturating_add(rate);

@@ -1,6 +1,6 @@
 //! Finds the broker among the JVMs of this host.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jmx::local::{Jvm, find_jvms, start_agent};
@@ -9,15 +9,16 @@ use jmx::{Address, Connector};
 use super::identity::Identity;
 use super::over_jmx::{self, JmxError};
 use super::source::{Read, WayError, in_words};
-use crate::host::process::inside;
+use crate::host::process::{Wanted, by_settings, inside};
 use crate::host::properties::Properties;
 
 /// How long a JVM may take to start its JMX server.
 const ATTACH_LIMIT: Duration = Duration::from_secs(10);
 
 /// Reads the broker's figures over the JMX server that its JVM has for this host; tells the address of that too. Brokers say
-/// themselves which they are; with `attach`, one without such a server is told to start one, if its configuration says that
-/// it is the broker. It is first asked at `known`: looking through all processes of the host costs more than reading.
+/// themselves which they are; with `attach`, one without such a server, or one that shows no counters, which would tell where
+/// that is, is told to start one, if its settings say that it is the broker. It is first asked at `known`: looking through
+/// all processes of the host costs more than reading.
 pub(super) fn read(
     attach: bool,
     broker: &Identity,
@@ -29,6 +30,8 @@ pub(super) fn read(
         return Ok((read, address));
     }
     let found = find_jvms();
+    let wanted = Wanted { broker: broker.broker, cluster: Some(broker.cluster.clone()), port: None };
+    let settings = by_settings(Path::new("/proc"), &wanted);
     let mut tried: Vec<String> = Vec::new();
     for jvm in found.jvms.iter().filter(|jvm| looks_like_a_broker(jvm)) {
         let id = configured_id(jvm);
@@ -36,29 +39,51 @@ pub(super) fn read(
         if id.is_some_and(|id| id != broker.broker) {
             continue;
         }
-        let may_attach = attach && id == Some(broker.broker);
-        let read = address(jvm, may_attach)
-            .and_then(|address| Ok((over_jmx::read(&Connector::new(address.clone()), broker)?, address)));
-        match read {
+        let is_it = id == Some(broker.broker) || settings.it == Some(jvm.pid);
+        let server = match jvm.local_address() {
+            Some(address) => address.map_err(JmxError::from),
+            None => told_to_start(jvm.pid, attach, is_it, JmxError::NoServer),
+        };
+        match server.and_then(|address| read_at(address, broker)) {
             Ok(read) => return Ok(read),
             Err(error) => tried.push(format!("process {}: {}", jvm.pid, in_words(&error))),
         }
     }
+    let is_hidden = |pid: &u32| !found.jvms.iter().any(|jvm| jvm.pid == *pid);
+    if let Some(pid) = settings.it.filter(is_hidden) {
+        let server = told_to_start(pid, attach, true, JmxError::Hidden);
+        match server.and_then(|address| read_at(address, broker)) {
+            Ok(read) => return Ok(read),
+            Err(error) => tried.push(format!("process {pid}: {}", in_words(&error))),
+        }
+    }
+    let unknown = settings.unknown.into_iter().filter(is_hidden);
+    tried.extend(unknown.map(|pid| {
+        format!(
+            "process {pid} runs Kafka, and neither its settings nor its JVM can be looked at: run as its user"
+        )
+    }));
     tried.extend(found.problems.iter().map(|problem| in_words(problem)));
     Err(WayError::NoJvm { tried })
+}
+
+/// Reads at the address, and tells it again.
+fn read_at(address: Address, broker: &Identity) -> Result<(Read, Address), JmxError> {
+    Ok((over_jmx::read(&Connector::new(address.clone()), broker)?, address))
+}
+
+/// The address of the server that the JVM is told to start, if it may be told. `why` says what is wrong with it else.
+fn told_to_start(pid: u32, attach: bool, is_it: bool, why: JmxError) -> Result<Address, JmxError> {
+    match (attach, is_it) {
+        (true, true) => Ok(start_agent(pid, ATTACH_LIMIT)?),
+        (true, false) => Err(JmxError::NotProven),
+        (false, _) => Err(why),
+    }
 }
 
 /// Kafka's main class, or that of a maker who wraps it.
 fn looks_like_a_broker(jvm: &Jvm) -> bool {
     jvm.main_class().is_some_and(|class| class.to_ascii_lowercase().contains("kafka"))
-}
-
-fn address(jvm: &Jvm, may_attach: bool) -> Result<Address, JmxError> {
-    match jvm.local_address() {
-        Some(address) => Ok(address?),
-        None if may_attach => Ok(start_agent(jvm.pid, ATTACH_LIMIT)?),
-        None => Err(JmxError::NoServer),
-    }
 }
 
 /// The broker's id in the file of properties that stands on its command line, as the JVM sees it.

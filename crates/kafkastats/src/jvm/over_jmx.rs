@@ -29,8 +29,23 @@ pub enum JmxError {
     #[error("reading the MBeans took longer than {} s", READ_LIMIT.as_secs())]
     TooSlow,
     /// The JVM has no JMX server.
-    #[error("the JVM has no JMX server: start the broker with -Dcom.sun.management.jmxremote")]
+    #[error(
+        "the JVM has no JMX server: start the broker with -Dcom.sun.management.jmxremote, or have its JVM start one: \
+         --jvm jmx-local --attach"
+    )]
     NoServer,
+    /// The JVM is the broker's, and does not show where its JMX server is.
+    #[error(
+        "it is the broker by its settings, and its JVM shows no counters (-XX:-UsePerfData or -XX:+PerfDisableSharedMem), \
+         which tell where its JMX server is: start it without that option, give it a port (JMX_PORT) and the agent --jmx \
+         HOST:PORT, or ask the JVM itself: --jvm jmx-local --attach"
+    )]
+    Hidden,
+    /// The JVM has no JMX server, and is not told to start one.
+    #[error(
+        "the JVM has no JMX server, and is not told to start one, as its settings do not say that it is the broker"
+    )]
+    NotProven,
     /// The JVM is no broker.
     #[error("the JVM is no Kafka broker, or does not run yet")]
     NoBroker,
@@ -77,14 +92,20 @@ fn check(client: &mut Client, broker: &Identity) -> Result<(), JmxError> {
 fn read_all(client: &mut Client, problems: &mut Vec<String>) -> Result<Readings, JmxError> {
     let began = Instant::now();
     let mut readings = Readings::default();
-    let (questions, meanings) = questions(client)?;
-    for (questions, meanings) in questions.chunks(AT_ONCE).zip(meanings.chunks(AT_ONCE)) {
+    // What is asked goes as its answer comes: thousands of names take more memory than all else here.
+    let mut left = questions(client)?.into_iter();
+    loop {
+        let (questions, meanings): (Vec<Question>, Vec<Meaning>) = left.by_ref().take(AT_ONCE).unzip();
+        if questions.is_empty() {
+            break;
+        }
+        let mut meanings: Vec<Option<Meaning>> = meanings.into_iter().map(Some).collect();
         if began.elapsed() > READ_LIMIT {
             return Err(JmxError::TooSlow);
         }
         let mut failed = None;
-        client.attribute_of_each(questions, |number, answer| {
-            let Some(meaning) = meanings.get(number) else { return };
+        client.attribute_of_each(&questions, |number, answer| {
+            let Some(meaning) = meanings.get_mut(number).and_then(Option::take) else { return };
             match lenient(answer) {
                 Ok(Some(value)) => put(&mut readings, meaning, &value, problems),
                 Ok(None) => {}
@@ -108,26 +129,24 @@ type Question = (ObjectName, &'static str);
 type Meaning = (Metric, Attribute, Scope, f64);
 
 /// What to ask for, and what each answer is.
-fn questions(client: &mut Client) -> Result<(Vec<Question>, Vec<Meaning>), Error> {
-    let (mut questions, mut meanings) = (Vec::new(), Vec::new());
+fn questions(client: &mut Client) -> Result<Vec<(Question, Meaning)>, Error> {
+    let mut questions = Vec::new();
     for bean in asked() {
         for name in names(client, bean)? {
             let Some((_, scope)) = meaning(&name) else { continue };
             let [first, more @ ..] = bean.attributes() else { continue };
             for attribute in more {
-                questions.push((name.clone(), attribute.name()));
-                meanings.push((bean.metric, *attribute, scope.clone(), 1.0));
+                questions
+                    .push(((name.clone(), attribute.name()), (bean.metric, *attribute, scope.clone(), 1.0)));
             }
-            questions.push((name, first.name()));
-            meanings.push((bean.metric, *first, scope, 1.0));
+            questions.push(((name, first.name()), (bean.metric, *first, scope, 1.0)));
         }
     }
     let system = ObjectName::new(OPERATING_SYSTEM)?;
     for (attribute, metric, unit) in OF_SYSTEM {
-        questions.push((system.clone(), attribute));
-        meanings.push((metric, Attribute::Value, Scope::Broker, unit));
+        questions.push(((system.clone(), attribute), (metric, Attribute::Value, Scope::Broker, unit)));
     }
-    Ok((questions, meanings))
+    Ok(questions)
 }
 
 /// The MBeans to read: the one of the broker, and where there is one for each topic, those too.
@@ -147,10 +166,10 @@ fn lenient(answer: Result<Value, Error>) -> Result<Option<Value>, Error> {
     }
 }
 
-fn put(readings: &mut Readings, meaning: &Meaning, value: &Value, problems: &mut Vec<String>) {
+fn put(readings: &mut Readings, meaning: Meaning, value: &Value, problems: &mut Vec<String>) {
     let (metric, attribute, scope, unit) = meaning;
     if let Some(value) = value.as_f64()
-        && let Err(conflict) = readings.put(*metric, *attribute, scope.clone(), value * unit)
+        && let Err(conflict) = readings.put(metric, attribute, scope, value * unit)
     {
         problems.push(conflict.to_string());
     }

@@ -296,7 +296,7 @@ impl Readings {
         if !value.is_finite() || (metric.is_of_the_process() && value < 0.0) {
             return Ok(());
         }
-        let known = self.values.entry((metric, attribute, scope.clone()));
+        let known = self.values.entry((metric, attribute, scope));
         match (known, metric) {
             (std::collections::btree_map::Entry::Vacant(free), _) => {
                 free.insert(value);
@@ -305,6 +305,7 @@ impl Readings {
                 *sum.get_mut() += value;
             }
             (std::collections::btree_map::Entry::Occupied(known), _) if *known.get() != value => {
+                let scope = known.key().2.clone();
                 return Err(Conflict { metric, attribute, scope, one: *known.get(), other: value });
             }
             _ => {}

@@ -1,8 +1,10 @@
 //! Where the JVM's figures come from, and how that is found out.
 
+use std::thread;
 use std::time::Duration;
 
 use jmx::{Address, Connector};
+use tokio::sync::oneshot;
 
 use super::http::{Endpoint, HttpError};
 use super::identity::{Held, Identity, NotIt, Proof, check_logs};
@@ -71,6 +73,9 @@ pub enum WayError {
         /// Each JVM that was looked at, and why it is not the broker.
         tried: Vec<String>,
     },
+    /// The host gives no thread.
+    #[error("starting a thread: {0}")]
+    Thread(std::io::Error),
     /// The reading was broken off.
     #[error("the reading was broken off")]
     BrokenOff,
@@ -94,14 +99,16 @@ impl WayError {
                     | Error::Unexpected { .. }
             ),
             WayError::Http(error) => matches!(error, HttpError::Status { .. } | HttpError::Answer { .. }),
-            WayError::Jmx(_) | WayError::NotIt(_) | WayError::NoJvm { .. } | WayError::BrokenOff => false,
+            WayError::Jmx(_) | WayError::NotIt(_) | WayError::NoJvm { .. } => false,
+            WayError::Thread(_) | WayError::BrokenOff => false,
         }
     }
 }
 
 fn none_is_it(tried: &[String]) -> String {
     match tried {
-        [] => "no JVM of this host can be looked at: run as the broker's user, on its host".to_owned(),
+        [] => "no process of this host is a broker that can be looked at: run on its host, as its user"
+            .to_owned(),
         tried => format!("none of the JVMs of this host is the broker: {}", tried.join("; ")),
     }
 }
@@ -245,9 +252,18 @@ async fn read_by(
     }
 }
 
-/// JMX is read with blocking calls.
+/// JMX is read with blocking calls: on a thread of its own, which ends with the reading. What is read takes the most memory
+/// of all that the agent does, and each thread of the runtime's pool would keep as much of it for the next one.
 async fn on_a_thread<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, WayError> + Send + 'static,
 ) -> Result<T, WayError> {
-    tokio::task::spawn_blocking(read).await.unwrap_or(Err(WayError::BrokenOff))
+    let (sender, receiver) = oneshot::channel();
+    let reading = thread::Builder::new().name("jmx".to_owned()).spawn(move || {
+        // Nobody waits for it if the agent stops.
+        let _ = sender.send(read());
+    });
+    match reading {
+        Ok(_) => receiver.await.unwrap_or(Err(WayError::BrokenOff)),
+        Err(error) => Err(WayError::Thread(error)),
+    }
 }

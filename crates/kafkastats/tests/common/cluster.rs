@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use brokerstats::{BrokerStats, Codec};
+use brokerstats::{BrokerStats, Codec, StatsWriter};
 use cluster::{
     BoxFuture, Broker, BrokerAddress, BrokerAnswer, BrokerId, Capabilities, ClientError, ClusterId,
     ConfigChange, ConfigResource, LogDir, LogDirReplica, LogReader, LogWriter, NewRecord, NewTopic, OffsetAt,
@@ -28,6 +28,9 @@ pub(crate) struct Fake {
     pub(crate) down: Mutex<Vec<String>>,
     pub(crate) cluster_id: Mutex<Option<String>>,
     pub(crate) is_broker_1_dropped: AtomicBool,
+    pub(crate) is_broker_1_alone: AtomicBool,
+    /// The brokers that the bootstrap addresses are of, where it is not broker 1.
+    pub(crate) bootstrap: Mutex<Vec<i32>>,
     pub(crate) has_no_rights: AtomicBool,
     pub(crate) has_failed_dir: AtomicBool,
     /// Whether the topic has remote storage.
@@ -59,7 +62,8 @@ impl Fake {
     }
 
     fn answer(&self) -> BrokerAnswer {
-        let ids = if self.is_broker_1_dropped.load(Ordering::Relaxed) { 2..3 } else { 1..3 };
+        let first = if self.is_broker_1_dropped.load(Ordering::Relaxed) { 2 } else { 1 };
+        let ids = first..if self.is_broker_1_alone.load(Ordering::Relaxed) { 2 } else { 3 };
         let live =
             ids.map(|id| (BrokerId(id), Broker { id: BrokerId(id), address: address(id), rack: None }));
         BrokerAnswer {
@@ -75,7 +79,8 @@ impl Fake {
 
 impl Reader for Fake {
     fn bootstrap(&self) -> Vec<BrokerAddress> {
-        vec![address(1)]
+        let given = self.bootstrap.lock().unwrap();
+        if given.is_empty() { vec![address(1)] } else { given.iter().copied().map(address).collect() }
     }
 
     fn ask<'a>(
@@ -226,7 +231,7 @@ pub(crate) fn agent(fake: &Arc<Fake>) -> Agent {
 }
 
 pub(crate) fn outbox(capacity: usize) -> Arc<Outbox> {
-    Arc::new(Outbox::new(Codec::new().unwrap(), capacity))
+    Arc::new(Outbox::new(StatsWriter::new().unwrap(), capacity))
 }
 
 pub(crate) fn publisher(fake: &Arc<Fake>, outbox: &Arc<Outbox>) -> Publisher {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use brokerstats::Codec;
+use brokerstats::StatsWriter;
 use cluster::BrokerId;
 use kafkastats::agent::{self, Agent};
 use kafkastats::gather::Gatherer;
@@ -43,7 +43,7 @@ async fn report(cluster: &Cluster, broker: i32, way: &Way, count: u64) -> Result
         log: kafka.clone(),
         topic: topic(broker),
     };
-    let outbox = Arc::new(Outbox::new(Codec::new()?, CAPACITY));
+    let outbox = Arc::new(Outbox::new(StatsWriter::new()?, CAPACITY));
     let publisher = Publisher::new(destination, outbox.clone());
     let source = Source::new(vec![way.clone()]);
     let mut agent = Agent::new(Gatherer::new(kafka.clone(), kafka, BrokerId(broker))).with_jvm(source, true);
