@@ -137,10 +137,9 @@ pub(super) fn obstacle(named: &Named, goal: Goal, obstacle: Obstacle) -> String 
             format!("topic {} needs {needs} partitions, has {has}", topic(number))
         }
         Obstacle::FrozenTopic { topic: number } => format!("topic {} is frozen", topic(number)),
-        Obstacle::NothingTakesReplicas
-        | Obstacle::NoCapacity
-        | Obstacle::Racks { .. }
-        | Obstacle::Brokers { .. } => obstacle.to_string(),
+        Obstacle::NothingTakesReplicas | Obstacle::Racks { .. } | Obstacle::Brokers { .. } => {
+            obstacle.to_string()
+        }
     }
 }
 
@@ -172,6 +171,17 @@ fn ids(brokers: &[i32]) -> String {
     brokers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
+/// How far a plan can be from the fewest moves that there are.
+fn how_near(plan: &Plan, moves: u64, fewest: u64) -> String {
+    let mut left = plan.unmet.iter().filter(|unmet| unmet.excess > 0).peekable();
+    let goals = if left.peek().is_some() { "all goals that can be met" } else { "all goals" };
+    if moves < fewest || !left.all(|unmet| unmet.obstacle.is_proof()) {
+        return format!("A plan that meets {goals} needs at least {fewest} moves.");
+    }
+    let more = moves as f64 / fewest as f64 * 100.0 - 100.0;
+    format!("No plan that meets {goals} moves fewer than {fewest}: at most {more:.1} % more than needed.")
+}
+
 pub(super) fn text(answer: &Answer) -> String {
     let (plan, named) = (&answer.plan, &answer.named);
     let mut text = String::new();
@@ -188,17 +198,8 @@ pub(super) fn text(answer: &Answer) -> String {
         bytes(cost.copied),
         answer.rows.len()
     );
-    if plan.fewest_moves > 0 {
-        let fewest = plan.fewest_moves;
-        let _ = if plan.after.is_clean() && moves >= fewest {
-            let more = moves as f64 / fewest as f64 * 100.0 - 100.0;
-            writeln!(
-                text,
-                "No plan that meets all goals moves fewer than {fewest}: at most {more:.1} % more than needed."
-            )
-        } else {
-            writeln!(text, "A plan that meets all goals needs at least {fewest} moves.")
-        };
+    if let Some(fewest) = plan.fewest_moves.filter(|fewest| *fewest > 0) {
+        let _ = writeln!(text, "{}", how_near(plan, moves, fewest));
     }
     if cost.moved > 0 {
         let _ = writeln!(text, "{} of the replicas that move leave their rack.", plan.leave_rack);
@@ -211,6 +212,7 @@ pub(super) fn text(answer: &Answer) -> String {
     }
     let offline = plan.after.offline.saturating_sub(cost.waiting);
     for (what, before, after) in [
+        ("partitions led by nobody that lives", answer.before.leaderless, plan.after.leaderless),
         ("replicas on dead or leaving brokers", answer.before.offline, offline),
         ("leaders that are to pass on", plan.before.demoted, plan.after.demoted),
         ("replicas yet to be created", cost.created + cost.waiting, cost.waiting),
