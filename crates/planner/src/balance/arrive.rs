@@ -229,7 +229,9 @@ fn seat_small(state: &mut State<'_>, pool: &mut Vec<u32>) {
         pool.retain(|replica| {
             let missing = missing(state);
             let figures = state.figures(*replica);
-            let small = |f: usize| f == COUNT || figures[f] <= room(state, f) / missing.max(1) * LOOSE / 4;
+            let small = |f: usize| {
+                f == COUNT || figures[f] <= (room(state, f) / missing.max(1)).saturating_mul(LOOSE) / 4
+            };
             let to = broker as u32;
             let seated = missing > 0
                 && (0..FIGURES).all(small)

@@ -367,6 +367,47 @@ impl Cluster {
         self
     }
 
+    /// The same cluster with brokers that are given no leadership. What there is not is passed over, here and below.
+    #[must_use]
+    pub fn without_leadership(mut self, brokers: &[u32]) -> Cluster {
+        for (known, _) in self.brokers.iter_mut().zip(0..).filter(|(_, at)| brokers.contains(at)) {
+            known.takes_leadership = false;
+        }
+        self
+    }
+
+    /// The same cluster with frozen partitions.
+    #[must_use]
+    pub fn with_frozen(mut self, partitions: &[u32]) -> Cluster {
+        for partition in partitions {
+            if let Some(frozen) = self.frozen.get_mut(*partition as usize) {
+                *frozen = true;
+            }
+        }
+        self
+    }
+
+    /// The same cluster with a set of brokers, to which topics are bound.
+    #[must_use]
+    pub fn with_broker_set(mut self, set: u32, brokers: &[u32], topics: &[u32]) -> Cluster {
+        for (known, _) in self.brokers.iter_mut().zip(0..).filter(|(_, at)| brokers.contains(at)) {
+            known.set = Some(set);
+        }
+        for (bound, _) in self.bound_to_set.iter_mut().zip(0..).filter(|(_, at)| topics.contains(at)) {
+            *bound = Some(set);
+        }
+        self
+    }
+
+    /// The same cluster with a topic of which each broker must have so many leaders.
+    #[must_use]
+    pub fn with_required_leaders(mut self, topic: u32, leaders: u32) -> Cluster {
+        if let Some(required) = self.required_leaders.get_mut(topic as usize) {
+            *required = leaders;
+        }
+        self
+    }
+
     /// The leading replica of each partition, by its place in the flat columns.
     pub(crate) fn leaders(&self) -> Vec<u32> {
         self.start.iter().zip(&self.leader).map(|(start, leader)| start + leader).collect()

@@ -47,13 +47,14 @@ pub(crate) fn place_smallest(state: &mut State<'_>) -> bool {
     placed
 }
 
-/// The broker with room where a replica shares a rack least, and then does least harm.
+/// The broker with room where a replica shares a rack least, is within all limits if anywhere, and then does least harm.
 fn roomiest(state: &State<'_>, replica: u32) -> Option<u32> {
     let figures = state.figures(replica);
     let takes = |to: &u32| state.may_take(replica, *to) && state.has_disk(replica, *to);
     let harm = |to: u32| {
         let cost = state.cost_with(to as usize, &figures, 1) - state.cost[to as usize];
-        (state.crowd(replica, to), cost + state.topic_arrive(replica, to), to)
+        let fits = state.fits(to as usize, &figures);
+        (state.crowd(replica, to), !fits, cost + state.topic_arrive(replica, to), to)
     };
     (0..state.cost.len() as u32).filter(takes).map(harm).min().map(|(.., to)| to)
 }

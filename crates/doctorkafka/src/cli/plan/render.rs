@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use placement::Named;
 use planner::balance::{
-    CPU, Cluster, DISK, Goal, Limited, Mark, NETWORK_IN, NETWORK_OUT, Obstacle, Purpose, Reason, Stuck, Unmet,
+    CPU, Cluster, DISK, Goal, Limited, Mark, NETWORK_IN, NETWORK_OUT, Obstacle, Plan, Purpose, Reason, Stuck,
+    Unmet,
 };
 use serde_json::{Value, json};
 
@@ -171,11 +172,28 @@ fn ids(brokers: &[i32]) -> String {
     brokers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
+/// Living brokers whose capacities are not known where those of others are, and of which resources.
+fn unknown_capacities(answer: &Answer) -> Vec<(i32, Vec<&'static str>)> {
+    let cluster = &answer.named.cluster;
+    let of = |(broker, id): (usize, &i32)| {
+        let unknown = |(_, resource): &&(&str, usize)| {
+            cluster.capacity(broker, *resource).is_none()
+                && cluster.fair_capacity(broker, *resource).is_some()
+        };
+        let names: Vec<&'static str> = RESOURCES.iter().filter(unknown).map(|(name, _)| *name).collect();
+        (cluster.brokers()[broker].alive && !names.is_empty()).then_some((*id, names))
+    };
+    answer.named.broker_ids.iter().enumerate().filter_map(of).collect()
+}
+
 /// How far a plan can be from the fewest moves that there are.
 fn how_near(plan: &Plan, moves: u64, fewest: u64) -> String {
-    let mut left = plan.unmet.iter().filter(|unmet| unmet.excess > 0).peekable();
-    let goals = if left.peek().is_some() { "all goals that can be met" } else { "all goals" };
-    if moves < fewest || !left.all(|unmet| unmet.obstacle.is_proof()) {
+    let left = || plan.unmet.iter().filter(|unmet| unmet.excess > 0).map(|unmet| unmet.obstacle);
+    let goals = match left().any(Obstacle::is_proof) {
+        true => "all goals that can be met",
+        false => "all goals",
+    };
+    if moves < fewest || !left().all(Obstacle::is_proof) {
         return format!("A plan that meets {goals} needs at least {fewest} moves.");
     }
     let more = moves as f64 / fewest as f64 * 100.0 - 100.0;
@@ -223,6 +241,13 @@ pub(super) fn text(answer: &Answer) -> String {
     }
     for (goal, why) in &answer.not_judged {
         let _ = writeln!(text, "not judged: {}: {why}", goal.name());
+    }
+    for (id, resources) in unknown_capacities(answer) {
+        let _ = writeln!(
+            text,
+            "not known: what broker {id} can carry of {}: nothing limits it there, and its share is that of a mean broker",
+            resources.join(", ")
+        );
     }
     for Unmet { goal, obstacle: why, limited, .. } in &plan.unmet {
         let _ = writeln!(

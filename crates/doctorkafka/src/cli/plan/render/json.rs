@@ -27,6 +27,10 @@ pub(in crate::cli::plan) fn json(answer: &Answer) -> String {
             .iter()
             .map(|(goal, why)| json!({"goal": goal.name(), "why": why}))
             .collect::<Vec<_>>(),
+        "unknown_capacities": unknown_capacities(answer)
+            .iter()
+            .map(|(id, resources)| json!({"broker": id, "resources": resources}))
+            .collect::<Vec<_>>(),
         "unmet": unmet(answer),
         "lacks": lacks(answer),
         "demoted_before": plan.before.demoted,
