@@ -25,7 +25,9 @@ use crate::{Named, PlacementError, fixed_point};
 pub fn read_json(path: &Path) -> Result<Named, PlacementError> {
     let text =
         std::fs::read(path).map_err(|source| PlacementError::Read { path: path.to_owned(), source })?;
-    named(&text).map_err(|what| PlacementError::Json { path: path.to_owned(), what })
+    // Some editors put a mark of the encoding first.
+    let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&text);
+    named(text).map_err(|what| PlacementError::Json { path: path.to_owned(), what })
 }
 
 #[derive(Deserialize)]
@@ -81,6 +83,9 @@ fn named(text: &[u8]) -> Result<Named, String> {
     let (mut racks, mut ordinals, mut broker_ids) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
     each(text, "brokers", |row: BrokerRow| {
         let id = row.id;
+        if id < 0 {
+            return Err(format!("broker id {id}: Kafka's are 0 and up"));
+        }
         let broker = broker(row, &mut racks).map_err(|what| format!("broker {id}: {what}"))?;
         let ordinal =
             builder.add_broker(&broker).map_err(|error: ClusterError| format!("broker {id}: {error}"))?;
@@ -95,6 +100,9 @@ fn named(text: &[u8]) -> Result<Named, String> {
     each(text, "partitions", |row: PartitionRow| {
         let topic = numbers.get(&row.topic).copied().unwrap_or(0);
         let name = format!("{}-{}", row.topic, row.partition);
+        if row.partition < 0 {
+            return Err(format!("partition {}: Kafka's are 0 and up", row.partition));
+        }
         if !seen.insert((topic, row.partition)) {
             return Err(format!("{name} was named before"));
         }
@@ -420,6 +428,18 @@ mod tests {
         let text = format!("{{\"brokers\": [],\n \"partitions\": [\n  {},\n  {}]}}", row(0), row(1));
         assert_eq!(named(text.as_bytes()).unwrap_err(), "t-0: no replica leads at line 3 column 48");
         assert_eq!(named(b"{\"brokers\": [}").unwrap_err(), "expected value at line 1 column 14");
+    }
+
+    #[test]
+    fn ids_that_kafka_does_not_have_are_refused() {
+        let mut value = cluster();
+        value["brokers"][0]["id"] = json!(-1);
+        let what = named(value.to_string().as_bytes()).unwrap_err();
+        assert!(what.starts_with("broker id -1: Kafka's are 0 and up"), "{what}");
+        let mut value = cluster();
+        value["partitions"][0]["partition"] = json!(-2);
+        let what = named(value.to_string().as_bytes()).unwrap_err();
+        assert!(what.starts_with("partition -2: Kafka's are 0 and up"), "{what}");
     }
 
     #[test]

@@ -133,7 +133,7 @@ impl Lines {
     fn header(&mut self, columns: &str) -> Result<(), PlacementError> {
         self.next()?;
         // Spreadsheets put a mark of the encoding first.
-        let found = self.text.trim_end().trim_start_matches('\u{feff}');
+        let found = self.text.trim_end().trim_start_matches('\u{feff}').replace('"', "");
         if found == columns {
             Ok(())
         } else {
@@ -147,11 +147,38 @@ impl Lines {
         let mut found = 0;
         for field in line.split(',') {
             if found < N {
-                fields[found] = field;
+                fields[found] = self.unquoted(field)?;
             }
             found += 1;
         }
         if found == N { Ok(fields) } else { Err(self.bad(line, format!("{found} fields instead of {N}"))) }
+    }
+
+    /// A field without the quotes that some programs put around it. No name and no number has a comma or a quote in it.
+    fn unquoted<'f>(&self, field: &'f str) -> Result<&'f str, PlacementError> {
+        if !field.contains('"') {
+            return Ok(field);
+        }
+        let inside = field.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        inside.filter(|inside| !inside.contains('"')).ok_or_else(|| {
+            self.bad(field, "a quoted field ends with a quote, and has no comma and no quote in it")
+        })
+    }
+
+    /// The number of a partition.
+    fn partition_number(&self, field: &str) -> Result<i32, PlacementError> {
+        let number = self.number(field)?;
+        if number < 0 {
+            Err(self.bad(field, format!("partition {number}: Kafka's are 0 and up")))
+        } else {
+            Ok(number)
+        }
+    }
+
+    /// The id of a broker.
+    fn broker_id(&self, field: &str) -> Result<i32, PlacementError> {
+        let id = self.number(field)?;
+        if id < 0 { Err(self.bad(field, format!("broker id {id}: Kafka's are 0 and up"))) } else { Ok(id) }
     }
 
     /// What is wrong with a part of the line.
@@ -235,6 +262,9 @@ fn read_rows(lines: &mut Lines, broker_ids: &[i32]) -> Result<(Vec<Row>, Vec<Str
     while lines.next()? {
         let [topic, partition, position, broker, leads, cpu, nw_in, nw_out, disk, fcpu, fout] =
             lines.fields()?;
+        if topic.is_empty() {
+            return Err(lines.bad(topic, "the topic has no name"));
+        }
         let number = match topic_numbers.get(topic) {
             Some(number) => *number,
             None => {
@@ -244,7 +274,7 @@ fn read_rows(lines: &mut Lines, broker_ids: &[i32]) -> Result<(Vec<Row>, Vec<Str
                 number
             }
         };
-        let known = ordinals.get(&lines.number(broker)?);
+        let known = ordinals.get(&lines.broker_id(broker)?);
         let broker = *known.ok_or_else(|| lines.bad(broker, format!("there is no broker {broker}")))?;
         let leads = match leads {
             "0" => false,
@@ -254,7 +284,7 @@ fn read_rows(lines: &mut Lines, broker_ids: &[i32]) -> Result<(Vec<Row>, Vec<Str
         let load = [lines.load(0, fcpu)?, lines.load(1, nw_in)?, lines.load(2, fout)?, lines.load(3, disk)?];
         rows.push(Row {
             line: lines.line,
-            key: (number, lines.number(partition)?),
+            key: (number, lines.partition_number(partition)?),
             broker,
             position: lines.number(position)?,
             leads,
@@ -320,7 +350,7 @@ fn read_brokers(folder: &Path) -> Result<(Vec<Broker>, Vec<i32>), PlacementError
         // What the cluster will refuse is refused where it stands.
         sums.add_broker(&broker).map_err(|source| lines.refused(lines.line, source))?;
         brokers.push(broker);
-        let number = lines.number(id)?;
+        let number = lines.broker_id(id)?;
         if ids.contains(&number) {
             return Err(lines.bad(id, "the broker was named before"));
         }

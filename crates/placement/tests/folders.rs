@@ -206,6 +206,52 @@ fn replicas_that_cannot_be_are_refused_with_their_number() {
 }
 
 #[test]
+fn quoted_fields_are_read_as_they_are_meant() {
+    let quoted = |text: &str| {
+        let line =
+            |line: &str| line.split(',').map(|field| format!("\"{field}\"")).collect::<Vec<_>>().join(",");
+        text.lines().map(|text| line(text) + "\n").collect::<String>()
+    };
+    let both = read(&quoted(BROKERS), &quoted(REPLICAS)).unwrap();
+    assert_eq!((both.cluster, both.topics), {
+        let plain = read(BROKERS, REPLICAS).unwrap();
+        (plain.cluster, plain.topics)
+    });
+    check_refused(
+        BROKERS,
+        &format!("{REPLICAS}\"a,b\",0,0,7,1,0,0,0,0,0\n"),
+        &expect![
+            "replicas.csv, line 6, column 1: a quoted field ends with a quote, and has no comma and no quote in it"
+        ],
+    );
+}
+
+#[test]
+fn numbers_that_kafka_does_not_have_are_refused() {
+    let replica = |line: &str| format!("{REPLICAS}{line}\n");
+    check_refused(
+        &format!("{BROKERS}-1,r1,ALIVE,1,1,1,1\n"),
+        REPLICAS,
+        &expect!["brokers.csv, line 5, column 1: broker id -1: Kafka's are 0 and up"],
+    );
+    check_refused(
+        BROKERS,
+        &replica("c,-3,0,7,1,0,0,0,0,0,0"),
+        &expect!["replicas.csv, line 6, column 3: partition -3: Kafka's are 0 and up"],
+    );
+    check_refused(
+        BROKERS,
+        &replica("c,99999999999999999999,0,7,1,0,0,0,0,0,0"),
+        &expect!["replicas.csv, line 6, column 3: `99999999999999999999` is no number that fits here"],
+    );
+    check_refused(
+        BROKERS,
+        &replica(",0,0,7,1,0,0,0,0,0,0"),
+        &expect!["replicas.csv, line 6, column 1: the topic has no name"],
+    );
+}
+
+#[test]
 fn files_with_other_columns_are_refused() {
     let columns = expect![
         "brokers.csv, line 1, column 1: the columns are not id,rack,state,cap_cpu,cap_nw_in,cap_nw_out,cap_disk"

@@ -5,12 +5,14 @@ mod cluster;
 mod policy;
 
 mod bands;
+mod harm;
 mod score;
 
 mod stuck;
 mod unmet;
 
 mod mode;
+mod part;
 mod solve;
 mod state;
 
@@ -23,6 +25,7 @@ mod prefer;
 mod search;
 
 mod refine;
+mod scarce;
 
 mod order;
 mod reason;

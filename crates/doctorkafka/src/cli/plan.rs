@@ -1,6 +1,7 @@
 //! `doctorkafka plan` and `doctorkafka explain`.
 
 mod explain;
+mod marks;
 mod progress;
 mod render;
 mod source;
@@ -12,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use control::config::ByteSize;
+use marks::Marks;
 use placement::{Named, Outcome, Reassignment, fixed_point, outcome, write_placement};
 use planner::balance::{
     Budget, Cluster, Goal, MILLION, Mode, NETWORK_IN, NETWORK_OUT, Plan, Policy, Preference, Reason, Score,
@@ -50,7 +53,7 @@ pub(super) struct Explain {
     #[arg(long, value_name = "TOPIC-NUMBER", required_unless_present = "broker", conflicts_with = "broker")]
     partition: Option<String>,
     /// A broker by its id.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_negative_numbers = true)]
     broker: Option<i32>,
 }
 
@@ -70,7 +73,7 @@ struct Question {
     #[arg(long, value_enum, default_value_t)]
     mode: ModeName,
     /// The brokers to drain, that were added, or to demote.
-    #[arg(long, value_name = "ID,...", value_delimiter = ',')]
+    #[arg(long, value_name = "ID,...", value_delimiter = ',', allow_negative_numbers = true)]
     brokers: Vec<i32>,
     /// For `relieve`: the share of every capacity to come down to. 0.8 where nothing is said.
     #[arg(long, value_name = "SHARE")]
@@ -85,8 +88,10 @@ struct Question {
     #[arg(long, value_name = "TOPIC,...", value_delimiter = ',')]
     exclude_topics: Vec<String>,
     /// Brokers that get no replicas. What they hold may stay.
-    #[arg(long, value_name = "ID,...", value_delimiter = ',')]
+    #[arg(long, value_name = "ID,...", value_delimiter = ',', allow_negative_numbers = true)]
     exclude_brokers: Vec<i32>,
+    #[command(flatten)]
+    marks: Marks,
     /// ReplicaCapacityGoal: most replicas of one broker.
     #[arg(long, value_name = "NUMBER", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     max_replicas: u32,
@@ -105,9 +110,9 @@ struct Question {
     /// No broker gives out more than this.
     #[arg(long, value_name = "KB")]
     network_out_limit: Option<f64>,
-    /// Copy at most so many bytes.
-    #[arg(long, value_name = "BYTES")]
-    max_bytes: Option<u64>,
+    /// Copy at most so many bytes: `10GB`, `1.5TiB`, `4096`.
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    max_bytes: Option<ByteSize>,
     /// Move at most so many replicas.
     #[arg(long, value_name = "NUMBER")]
     max_moves: Option<u64>,
@@ -274,8 +279,9 @@ impl Question {
         let excluded_brokers =
             self.exclude_brokers.iter().map(|id| ordinal(&named, *id)).collect::<Result<Vec<_>, _>>()?;
         named.cluster = named.cluster.with_excluded(&excluded_topics, &excluded_brokers);
+        named.cluster = self.marks.set(&named)?;
         let (cluster, policy) = self.mode(&named)?.prepare(&named.cluster, &policy);
-        let disk = self.max_bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+        let disk = self.max_bytes.map(|bytes| i64::try_from(bytes.0).unwrap_or(i64::MAX));
         let budget = Budget { moves: self.max_moves, disk };
         let plan = solve_watched(&cluster, &policy, &budget, &|progress| bar.planning(progress));
         bar.begins(Step::Auditing);
@@ -303,9 +309,14 @@ impl Question {
         if self.mode == ModeName::Relieve && (!self.goals.is_empty() || self.hard_goals.is_some()) {
             return Err("relieve has goals of its own: it takes no --goals and no --hard-goals".to_owned());
         }
-        for goal in [Goal::BrokerSetAware, Goal::MinTopicLeaders] {
-            if self.goals.iter().chain(self.hard_goals.iter().flatten()).any(|name| name == goal.name()) {
-                return Err(format!("{} judges nothing here: no topic can be named for it", goal.name()));
+        for (goal, topics) in self.marks.topics_of_goals() {
+            let among = |names: &[String]| names.iter().any(|name| name == goal.name());
+            if among(&self.goals) || among(self.hard_goals.as_deref().unwrap_or(&[])) {
+                topics.map_err(|option| format!("{} judges no topic: {option} names some", goal.name()))?;
+            } else if topics.is_ok() && !self.goals.is_empty() {
+                return Err(format!("{} is not among the goals", goal.name()));
+            } else if topics.is_ok() && !policy.goals.contains(&goal) {
+                policy.goals.insert(0, goal);
             }
         }
         if let Some(twice) = twice(&self.goals).or_else(|| twice(self.hard_goals.as_deref().unwrap_or(&[]))) {
@@ -418,6 +429,13 @@ fn no_goal(name: &str) -> String {
 fn ordinal(named: &Named, broker: i32) -> Result<u32, String> {
     let ordinal = named.broker_ids.iter().position(|id| *id == broker);
     ordinal.map(|ordinal| ordinal as u32).ok_or_else(|| format!("there is no broker {broker}"))
+}
+
+/// A partition by its name.
+fn partition_ordinal(named: &Named, name: &str) -> Result<u32, String> {
+    let mut all = 0..named.cluster.partitions();
+    let partition = all.find(|partition| render::partition_name(named, *partition) == name);
+    partition.ok_or_else(|| format!("there is no partition {name}"))
 }
 
 /// The numbers of topics.

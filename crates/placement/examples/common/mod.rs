@@ -22,12 +22,12 @@ pub(crate) fn describe(cluster: &Cluster, plan: &Plan) -> String {
             old[cluster.leader(change.partition) as usize] != change.replicas[change.leader as usize],
         );
     }
-    let ratio = moves as f64 / plan.fewest_moves.max(1) as f64;
+    let ratio = moves as f64 / plan.fewest_moves.unwrap_or(0).max(1) as f64;
     let left: Vec<String> =
         plan.unmet.iter().map(|unmet| format!("{} ({})", unmet.goal.name(), unmet.obstacle)).collect();
     let left = if left.is_empty() { "none".to_owned() } else { left.join(", ") };
     format!(
         "{moves} moves ({ratio:.4} x bound {}), {megabytes:.0} MB, {leaders} leaders change, left: {left}",
-        plan.fewest_moves
+        plan.fewest_moves.unwrap_or(0)
     )
 }

@@ -2,6 +2,7 @@
 
 use super::bands::{COUNT, FIGURES, Figures, POTENTIAL, Parts, UNIT};
 use super::cluster::{DISK, Mark, NETWORK_IN};
+use super::lead::may_lead;
 use super::policy::{Moves, Preference};
 use super::search::Dice;
 use super::state::State;
@@ -168,9 +169,22 @@ pub(crate) fn spill(state: &mut State<'_>) {
             let Some(at) = enough.or(foreign.len().checked_sub(1)) else { break };
             let replica = foreign.remove(at);
             if let Some(to) = elsewhere(state, replica) {
+                hand_on(state, replica, to);
                 state.relocate(replica, to);
             }
         }
+    }
+}
+
+/// Lets another replica lead before one that leads goes back to a dead broker.
+fn hand_on(state: &mut State<'_>, replica: u32, to: u32) {
+    if !state.leads(replica) || state.cluster.brokers[to as usize].alive {
+        return;
+    }
+    let row = state.cluster.row(state.part[replica as usize]);
+    let mut others = row.map(|other| other as u32).filter(|other| *other != replica);
+    if let Some(heir) = others.find(|heir| may_lead(state, *heir)) {
+        state.lead(heir);
     }
 }
 
@@ -215,7 +229,9 @@ fn seat_small(state: &mut State<'_>, pool: &mut Vec<u32>) {
         pool.retain(|replica| {
             let missing = missing(state);
             let figures = state.figures(*replica);
-            let small = |f: usize| f == COUNT || figures[f] <= room(state, f) / missing.max(1) * LOOSE / 4;
+            let small = |f: usize| {
+                f == COUNT || figures[f] <= (room(state, f) / missing.max(1)).saturating_mul(LOOSE) / 4
+            };
             let to = broker as u32;
             let seated = missing > 0
                 && (0..FIGURES).all(small)

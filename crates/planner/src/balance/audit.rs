@@ -1,6 +1,7 @@
 //! Checks a balance plan without trusting the solver: it shares no code with it, only the question and the answer.
 
 mod figures;
+mod harm;
 mod limits;
 mod obstacles;
 mod reasons;
@@ -133,6 +134,20 @@ pub enum Violation {
         /// The goal.
         goal: Goal,
     },
+    /// A broker is farther outside of a hard goal than before, whatever others are.
+    BrokerWorse {
+        /// The goal.
+        goal: Goal,
+        /// The broker.
+        broker: u32,
+    },
+    /// The list of a partition is worse by a hard goal than before, whatever others are.
+    PartitionWorse {
+        /// The goal.
+        goal: Goal,
+        /// The partition.
+        partition: u32,
+    },
 }
 
 impl fmt::Display for Violation {
@@ -185,14 +200,21 @@ impl fmt::Display for Violation {
             Violation::BoundUntrue => write!(f, "the plan moves fewer replicas than it says any must"),
             Violation::Worse => write!(f, "the score after is worse than before"),
             Violation::HardGoalWorse { goal } => write!(f, "{} is worse than before", goal.name()),
+            Violation::BrokerWorse { goal, broker } => {
+                write!(f, "{} is worse than before on broker {broker}", goal.name())
+            }
+            Violation::PartitionWorse { goal, partition } => {
+                write!(f, "{} is worse than before for partition {partition}", goal.name())
+            }
         }
     }
 }
 
 /// Checks a plan for a cluster.
 ///
-/// A hard goal may be left worse than before only where replicas come off dead brokers, or leadership off those that may
-/// not lead, whose load somebody has to take; disk never.
+/// No hard goal may be left worse than before on any broker, or for any partition: what is better elsewhere is no excuse. Only
+/// what a broker takes of replicas that come off dead ones, or of leadership off those that may not lead, may bring it so far outside;
+/// disk never. Of a goal that no placement can meet it is the whole that may not be worse, where nothing comes off anywhere.
 ///
 /// # Errors
 /// Everything that is wrong with the plan. Scores are judged only if the changes as such are sound.
@@ -293,7 +315,7 @@ fn check_budget(cluster: &Cluster, budget: &Budget, plan: &Plan, found: &mut Vec
     if leave_rack != plan.leave_rack {
         found.push(Violation::RacksUntrue);
     }
-    if plan.after.is_clean() && moves < plan.fewest_moves {
+    if plan.after.is_clean() && plan.fewest_moves.is_some_and(|fewest| moves < fewest) {
         found.push(Violation::BoundUntrue);
     }
     let free = budget.moves.is_none() && budget.disk.is_none();
@@ -313,10 +335,9 @@ fn check_claims(cluster: &Cluster, policy: &Policy, plan: &Plan, found: &mut Vec
     let was = Placement::of(cluster);
     let before = score(&was, policy);
     reasons::check(&was, policy, plan, found);
-    drop(was);
     let is = Placement::after(cluster, &plan.changes);
     let after = score(&is, policy);
-    obstacles::check(&is, policy, plan, &after, found);
+    obstacles::check((&was, &is), policy, plan, &after, found);
     if plan.before != before {
         found.push(Violation::BeforeUntrue);
     }
@@ -326,11 +347,5 @@ fn check_claims(cluster: &Cluster, policy: &Policy, plan: &Plan, found: &mut Vec
     if after > before {
         found.push(Violation::Worse);
     }
-    let healed = after.offline < before.offline || after.demoted < before.demoted;
-    for (old, new) in before.goals.iter().zip(&after.goals) {
-        let must_hold = policy.hard.contains(&old.goal) && (!healed || old.goal == Goal::DiskCapacity);
-        if must_hold && new.excess > old.excess {
-            found.push(Violation::HardGoalWorse { goal: old.goal });
-        }
-    }
+    harm::check((&was, &is), policy, (&before, &after), found);
 }

@@ -1,6 +1,6 @@
 //! Where each figure of each broker should lie.
 
-use super::cluster::{Broker, CPU, Cluster, DISK, NETWORK_IN, NETWORK_OUT, RESOURCES};
+use super::cluster::{CPU, Cluster, DISK, NETWORK_IN, NETWORK_OUT, RESOURCES};
 use super::policy::{Goal, MILLION, Policy, reach};
 use super::score::living_racks;
 
@@ -129,7 +129,7 @@ pub(crate) struct Bands {
     pub(crate) alive: i64,
 }
 
-/// Limits of one goal for one broker.
+/// Limits of one goal for one broker, and the share by which it is filled.
 pub(crate) fn limits(
     cluster: &Cluster,
     policy: &Policy,
@@ -137,24 +137,10 @@ pub(crate) fn limits(
     broker: usize,
     goal: Goal,
 ) -> (i64, i64, i64) {
-    let capacity = cluster.brokers[broker].capacity;
     let n = alive.len() as i64;
-    let capacity_limit = |r: usize| (-NONE, scale(capacity[r], policy.capacity[r], MILLION), capacity[r]);
-    let share_limit = |r: usize| {
-        let all: i64 = alive.iter().map(|b| cluster.brokers[*b].capacity[r]).sum();
-        let total = cluster.total[r];
-        if all == 0
-            || i128::from(total) * i128::from(MILLION)
-                <= i128::from(all) * i128::from(policy.low_utilization[r])
-        {
-            return (-NONE, NONE, 1);
-        }
-        let m = reach(policy.balance[r]);
-        let share = |parts: i64| {
-            let product = i128::from(capacity[r]) * i128::from(total) / i128::from(all);
-            scale(i64::try_from(product).unwrap_or(NONE), parts, MILLION)
-        };
-        (share((MILLION - m).max(0)), share(MILLION + m), share(MILLION))
+    let capacity_limit = |r: usize| match cluster.capacity(broker, r) {
+        Some(capacity) => (-NONE, scale(capacity, policy.capacity[r], MILLION), capacity),
+        None => (-NONE, NONE, cluster.fair_capacity(broker, r).unwrap_or(1)),
     };
     let count_limit = |all: i64, threshold: i64| {
         let m = reach(threshold);
@@ -170,15 +156,35 @@ pub(crate) fn limits(
         Goal::NetworkOutCapacity => capacity_limit(NETWORK_OUT),
         Goal::CpuCapacity => capacity_limit(CPU),
         Goal::PotentialNetworkOut => capacity_limit(NETWORK_OUT),
-        Goal::DiskDistribution => share_limit(DISK),
-        Goal::NetworkInDistribution => share_limit(NETWORK_IN),
-        Goal::NetworkOutDistribution => share_limit(NETWORK_OUT),
-        Goal::CpuDistribution => share_limit(CPU),
+        Goal::DiskDistribution => share_limit(cluster, policy, alive, broker, DISK),
+        Goal::NetworkInDistribution => share_limit(cluster, policy, alive, broker, NETWORK_IN),
+        Goal::NetworkOutDistribution => share_limit(cluster, policy, alive, broker, NETWORK_OUT),
+        Goal::CpuDistribution => share_limit(cluster, policy, alive, broker, CPU),
         Goal::ReplicaCapacity => (-NONE, policy.max_replicas, policy.max_replicas),
         Goal::ReplicaDistribution => count_limit(cluster.place.len() as i64, policy.replica_balance),
         Goal::LeaderDistribution => count_limit(cluster.topic.len() as i64, policy.leader_balance),
         _ => (-NONE, NONE, 1),
     }
+}
+
+/// What is within the thresholds of a broker's share of a resource in proportion to capacities.
+fn share_limit(
+    cluster: &Cluster,
+    policy: &Policy,
+    alive: &[usize],
+    broker: usize,
+    resource: usize,
+) -> (i64, i64, i64) {
+    let of = |broker: usize| cluster.fair_capacity(broker, resource).unwrap_or(0);
+    let all: i128 = alive.iter().map(|broker| i128::from(of(*broker))).sum();
+    let total = i128::from(cluster.total[resource]);
+    if all == 0 || total * i128::from(MILLION) <= all * i128::from(policy.low_utilization[resource]) {
+        return (-NONE, NONE, 1);
+    }
+    let m = reach(policy.balance[resource]);
+    let fair = i64::try_from(i128::from(of(broker)) * total / all).unwrap_or(NONE);
+    let share = |parts: i64| scale(fair, parts, MILLION);
+    (share((MILLION - m).max(0)), share(MILLION + m), share(MILLION))
 }
 
 /// By how much a goal's sum is beyond all its limits together, where no placement changes the sum: then none meets it.
@@ -189,44 +195,96 @@ pub(crate) fn overflow(cluster: &Cluster, policy: &Policy, goal: Goal) -> u128 {
     let held = |partition: usize| i128::from(cluster.start[partition + 1] - cluster.start[partition]);
     let sum: i128 =
         cluster.potential.iter().enumerate().map(|(p, potential)| held(p) * i128::from(*potential)).sum();
-    let alive = cluster.brokers.iter().filter(|broker| broker.alive);
-    let room: i128 = alive
-        .map(|b| i128::from(scale(b.capacity[NETWORK_OUT], policy.capacity[NETWORK_OUT], MILLION)))
-        .sum();
+    let living = (0..cluster.brokers.len()).filter(|broker| cluster.brokers[*broker].alive);
+    let mut room = 0;
+    for broker in living {
+        let Some(capacity) = cluster.capacity(broker, NETWORK_OUT) else { return 0 };
+        room += i128::from(scale(capacity, policy.capacity[NETWORK_OUT], MILLION));
+    }
     (sum - room).max(0).unsigned_abs()
 }
 
-/// How far every placement is from a goal at least, with nothing on brokers that do not live.
-pub(crate) fn unavoidable(cluster: &Cluster, policy: &Policy, goal: Goal) -> u128 {
-    let alive = || cluster.brokers.iter().filter(|broker| broker.alive);
-    let beyond = |all: i64, limit: &dyn Fn(&Broker) -> i64| {
-        let room: i128 = alive().map(|broker| i128::from(limit(broker))).sum();
-        (i128::from(all) - room).max(0).unsigned_abs()
-    };
-    let capped =
-        |r: usize| beyond(cluster.total[r], &|broker| scale(broker.capacity[r], policy.capacity[r], MILLION));
-    match goal {
-        Goal::PotentialNetworkOut => overflow(cluster, policy, goal),
-        Goal::DiskCapacity => capped(DISK),
-        Goal::NetworkInCapacity => capped(NETWORK_IN),
-        Goal::NetworkOutCapacity => capped(NETWORK_OUT),
-        Goal::CpuCapacity => capped(CPU),
-        Goal::ReplicaCapacity => beyond(cluster.place.len() as i64, &|_| policy.max_replicas),
-        Goal::RackAware => {
-            let racks = living_racks(cluster) as usize;
-            let thawed = (0..cluster.partitions()).filter(|partition| !cluster.frozen(*partition));
-            thawed.map(|partition| cluster.row(partition).len().saturating_sub(racks) as u128).sum()
+/// What can be proven of a cluster's goals without any search.
+pub(crate) struct Proofs<'a> {
+    pub(crate) cluster: &'a Cluster,
+    policy: &'a Policy,
+    /// What each living broker holds that may take no more; nothing of the others.
+    held: Vec<Figures>,
+}
+
+impl<'a> Proofs<'a> {
+    pub(crate) fn new(cluster: &'a Cluster, policy: &'a Policy) -> Proofs<'a> {
+        let full = |broker: usize| cluster.brokers[broker].alive && !cluster.brokers[broker].takes_replicas;
+        let mut held = vec![[0; FIGURES]; cluster.brokers.len()];
+        if (0..held.len()).any(full) {
+            for partition in 0..cluster.partitions() {
+                for (at, replica) in (0..).zip(cluster.row(partition)) {
+                    let held = &mut held[cluster.place[replica] as usize];
+                    held[COUNT] += 1;
+                    let leads = at == cluster.leader(partition);
+                    let share = if leads { cluster.leader_share(partition) } else { [0; RESOURCES] };
+                    for (sum, (load, share)) in held.iter_mut().zip(cluster.load[replica].iter().zip(share)) {
+                        *sum += load + share;
+                    }
+                }
+            }
         }
-        _ => 0,
+        Proofs { cluster, policy, held }
+    }
+
+    /// How far every placement is from a goal at least, with nothing on brokers that do not live: where that is more than
+    /// nothing, no placement meets it.
+    pub(crate) fn unavoidable(&self, goal: Goal) -> u128 {
+        let (cluster, policy) = (self.cluster, self.policy);
+        match goal {
+            Goal::PotentialNetworkOut => overflow(cluster, policy, goal),
+            Goal::RackAware => {
+                let racks = living_racks(cluster) as usize;
+                let thawed = (0..cluster.partitions()).filter(|partition| !cluster.frozen(*partition));
+                thawed.map(|partition| cluster.row(partition).len().saturating_sub(racks) as u128).sum()
+            }
+            Goal::ReplicaCapacity => self.beyond(goal, COUNT, cluster.place.len() as i64),
+            _ if limits_load(goal) => {
+                let resource = goal.resource().unwrap_or(0);
+                self.beyond(goal, resource, cluster.total[resource])
+            }
+            _ => 0,
+        }
+    }
+
+    /// What all replicas together are beyond the room that living brokers have. One that may take no replicas has room for
+    /// what it holds.
+    fn beyond(&self, goal: Goal, figure: usize, all: i64) -> u128 {
+        let mut room = 0;
+        for broker in (0..self.held.len()).filter(|broker| self.cluster.brokers[*broker].alive) {
+            let (_, high, _) = limits(self.cluster, self.policy, &[broker], broker, goal);
+            let takes = self.cluster.brokers[broker].takes_replicas;
+            if takes && high >= NONE {
+                return 0;
+            }
+            room += i128::from(if takes { high } else { high.min(self.held[broker][figure]) });
+        }
+        (i128::from(all) - room).max(0).unsigned_abs()
+    }
+
+    /// Whether a goal of limits counts for nothing in a search, as no placement can meet it. Disk is another matter: one that is too
+    /// full stays so, but takes nothing. And as few replicas as can be share a rack.
+    pub(crate) fn is_dropped(&self, goal: Goal) -> bool {
+        !matches!(goal, Goal::DiskCapacity | Goal::RackAware) && self.unavoidable(goal) > 0
     }
 }
 
-/// A broker's share of a resource in proportion to capacities, and a hundredth more: somewhere it has to be.
-fn in_proportion(cluster: &Cluster, alive: &[usize], broker: usize, goal: Goal) -> i64 {
-    let Some(resource) = goal.resource() else { return 0 };
-    let all: i64 = alive.iter().map(|b| cluster.brokers[*b].capacity[resource]).sum();
-    let share = scale(cluster.total[resource], cluster.brokers[broker].capacity[resource], all);
-    scale(share, 101, 100)
+/// Whether a goal sets a limit to what brokers carry of a resource, whatever others carry.
+pub(crate) fn limits_load(goal: Goal) -> bool {
+    matches!(
+        goal,
+        Goal::DiskCapacity
+            | Goal::NetworkInCapacity
+            | Goal::NetworkOutCapacity
+            | Goal::CpuCapacity
+            | Goal::NetworkInLimit
+            | Goal::NetworkOutLimit
+    )
 }
 
 /// The figure that a goal limits, if it limits one per broker.
@@ -254,30 +312,26 @@ impl Bands {
     pub(crate) fn new(cluster: &Cluster, policy: &Policy, goals: &[Goal]) -> Bands {
         let alive: Vec<usize> = (0..cluster.brokers.len()).filter(|b| cluster.brokers[*b].alive).collect();
         let mut of = vec![[Band::OPEN; FIGURES]; cluster.brokers.len()];
-        let skipped: Vec<Goal> =
-            goals.iter().copied().filter(|goal| overflow(cluster, policy, *goal) > 0).collect();
-        // What cannot be met is as near as can be where all share what is too much. Disk that is full takes nothing, all the same.
-        let relaxed: Vec<Goal> = goals
-            .iter()
-            .copied()
-            .filter(|goal| *goal != Goal::DiskCapacity && unavoidable(cluster, policy, *goal) > 0)
-            .collect();
+        let proofs = Proofs::new(cluster, policy);
+        let dropped: Vec<Goal> = goals.iter().copied().filter(|goal| proofs.is_dropped(*goal)).collect();
+        let full = goals.contains(&Goal::DiskCapacity) && proofs.unavoidable(Goal::DiskCapacity) > 0;
+        let held = if full { disk_held(cluster) } else { Vec::new() };
         for broker in &alive {
             for goal in goals {
                 let Some(figure) = figure(*goal) else { continue };
-                if *goal == Goal::LeaderBytesIn || skipped.contains(goal) {
+                if *goal == Goal::LeaderBytesIn || dropped.contains(goal) {
                     continue;
                 }
                 let (mut low, mut high, share) = limits(cluster, policy, &alive, *broker, *goal);
-                if relaxed.contains(goal) {
-                    high = high.max(in_proportion(cluster, &alive, *broker, *goal));
-                }
-                if low == -NONE && high == NONE {
+                if low == -NONE && high == NONE && share == 1 {
                     continue;
                 }
                 if figure < RESOURCES || figure == POTENTIAL {
                     high -= scale(high, policy.margin, MILLION);
                     low += scale_up(low.max(0), policy.margin, MILLION);
+                }
+                if full && *goal == Goal::DiskCapacity {
+                    high = high.max(held[*broker]);
                 }
                 let band = &mut of[*broker][figure];
                 let pulls = low >= 0;
@@ -306,6 +360,15 @@ impl Bands {
             }
         }
     }
+}
+
+/// Disk that each broker carries as things stand.
+fn disk_held(cluster: &Cluster) -> Vec<i64> {
+    let mut held = vec![0; cluster.brokers.len()];
+    for (broker, load) in cluster.place.iter().zip(&cluster.load) {
+        held[*broker as usize] += load[DISK];
+    }
+    held
 }
 
 /// Fewest and most replicas of each topic on a broker that holds any.

@@ -4,19 +4,45 @@
 //! of them that cover what is too much; off a rack as many as share it; to a broker as many as its floor lacks. Passing
 //! leadership on costs no move, so that what leaders take on top does not count.
 
-use super::bands::{Bands, COUNT, FIGURES, Figures, LEADER_IN, LEADERS, Parts};
-use super::cluster::{DISK, NETWORK_IN};
-use super::policy::{Goal, Policy};
+use super::bands::{Bands, COUNT, FIGURES, Figures, LEADER_IN, LEADERS, Parts, Proofs};
+use super::cluster::{DISK, Mark, NETWORK_IN};
+use super::policy::{Goal, Moves, Policy};
 use super::state::State;
 
 /// Figures that arrivals of replicas alone can raise.
 const RAISED: [usize; 3] = [NETWORK_IN, DISK, COUNT];
 
-/// No plan that meets all goals which can be met, and brings everything off dead brokers, moves fewer replicas.
-pub(crate) fn fewest_moves(state: &State<'_>) -> u64 {
-    // The limits themselves: who sums up exactly needs no margin.
-    let exact = Policy { margin: 0, ..state.policy.clone() };
-    let bands = Bands::new(state.cluster, &exact, &exact.goals);
+/// No plan that meets all goals which can be met, and brings everything off dead brokers, moves fewer replicas. Nothing where a
+/// policy lets too little move for that to tell anything.
+pub(crate) fn fewest_moves(state: &State<'_>) -> Option<u64> {
+    match state.policy.moves {
+        Moves::All => Some(for_all_goals(state)),
+        Moves::Offline => Some(homeless(state)),
+        Moves::OffOverloaded => Some(off_overloaded(state)),
+        Moves::ToNew | Moves::Nothing => None,
+    }
+}
+
+/// What must leave dead brokers and failed log dirs.
+fn homeless(state: &State<'_>) -> u64 {
+    let leaves = |replica: &u32| state.cluster.homeless(*replica) && !state.locked(*replica);
+    (0..state.cluster.place.len() as u32).filter(leaves).count() as u64
+}
+
+/// The same, and what must leave brokers that are to be relieved.
+fn off_overloaded(state: &State<'_>) -> u64 {
+    let bands = exact_bands(state);
+    let overloaded = |broker: &usize| {
+        let known = &state.cluster.brokers[*broker];
+        known.alive && known.mark == Mark::Overloaded
+    };
+    // What stands in a failed log dir may be part of what must leave.
+    let beyond = |broker: usize| from_broker(state, &bands, broker).saturating_sub(failed_on(state, broker));
+    homeless(state) + (0..state.cost.len()).filter(overloaded).map(beyond).sum::<u64>()
+}
+
+fn for_all_goals(state: &State<'_>) -> u64 {
+    let bands = exact_bands(state);
     let leave: Vec<u64> = (0..state.cost.len())
         .map(|broker| match state.cluster.brokers[broker].alive {
             true => from_broker(state, &bands, broker).max(failed_on(state, broker)),
@@ -24,6 +50,15 @@ pub(crate) fn fewest_moves(state: &State<'_>) -> u64 {
         })
         .collect();
     arrivals(state, &bands, &leave, departures(state, &leave))
+}
+
+/// The limits themselves, as who sums up exactly needs no margin, of the goals that can be met.
+fn exact_bands(state: &State<'_>) -> Bands {
+    let proofs = Proofs::new(state.cluster, state.policy);
+    let goals = state.policy.goals.iter().copied();
+    let possible = goals.filter(|goal| *goal == Goal::RackAware || proofs.unavoidable(*goal) == 0);
+    let exact = Policy { margin: 0, goals: possible.collect(), ..state.policy.clone() };
+    Bands::new(state.cluster, &exact, &exact.goals)
 }
 
 /// What must leave a living broker whose log dirs have failed.

@@ -33,7 +33,7 @@ pub struct Broker {
     pub rack: u32,
     /// Its broker set, for topics that are bound to one.
     pub set: Option<u32>,
-    /// What it can carry.
+    /// What it can carry. 0 is a capacity that is not known: see [`Cluster::capacity`].
     pub capacity: Loads,
     /// Whether it serves and stays. What others hold, dead ones and those to be drained, is moved off them first.
     pub alive: bool,
@@ -219,6 +219,26 @@ impl Cluster {
         &self.brokers
     }
 
+    /// What is known of a broker's capacity for a resource. 0 says that it is not known, and this is the one place where that is
+    /// decided: what is not known limits nothing, so that no goal about capacity judges the broker; where loads are shared
+    /// out by capacity it counts as one of [the mean](Self::fair_capacity) of those that are known.
+    pub fn capacity(&self, broker: usize, resource: usize) -> Option<i64> {
+        Some(self.brokers[broker].capacity[resource]).filter(|capacity| *capacity > 0)
+    }
+
+    /// The capacity by which a living broker takes its share of a resource. Nothing where no living broker's is known.
+    pub fn fair_capacity(&self, broker: usize, resource: usize) -> Option<i64> {
+        self.capacity(broker, resource).or_else(|| self.mean_capacity(resource))
+    }
+
+    /// The mean of the living brokers whose capacity for a resource is known.
+    fn mean_capacity(&self, resource: usize) -> Option<i64> {
+        let living = (0..self.brokers.len()).filter(|broker| self.brokers[*broker].alive);
+        let known = living.filter_map(|broker| self.capacity(broker, resource));
+        let (count, sum) = known.fold((0, 0), |(count, sum), capacity| (count + 1, sum + capacity));
+        (count > 0).then(|| sum / count)
+    }
+
     /// Number of topics, as announced.
     pub fn topics(&self) -> u32 {
         self.topics
@@ -343,6 +363,47 @@ impl Cluster {
             if let Some(known) = self.brokers.get_mut(*broker as usize) {
                 known.takes_replicas = false;
             }
+        }
+        self
+    }
+
+    /// The same cluster with brokers that are given no leadership. What there is not is passed over, here and below.
+    #[must_use]
+    pub fn without_leadership(mut self, brokers: &[u32]) -> Cluster {
+        for (known, _) in self.brokers.iter_mut().zip(0..).filter(|(_, at)| brokers.contains(at)) {
+            known.takes_leadership = false;
+        }
+        self
+    }
+
+    /// The same cluster with frozen partitions.
+    #[must_use]
+    pub fn with_frozen(mut self, partitions: &[u32]) -> Cluster {
+        for partition in partitions {
+            if let Some(frozen) = self.frozen.get_mut(*partition as usize) {
+                *frozen = true;
+            }
+        }
+        self
+    }
+
+    /// The same cluster with a set of brokers, to which topics are bound.
+    #[must_use]
+    pub fn with_broker_set(mut self, set: u32, brokers: &[u32], topics: &[u32]) -> Cluster {
+        for (known, _) in self.brokers.iter_mut().zip(0..).filter(|(_, at)| brokers.contains(at)) {
+            known.set = Some(set);
+        }
+        for (bound, _) in self.bound_to_set.iter_mut().zip(0..).filter(|(_, at)| topics.contains(at)) {
+            *bound = Some(set);
+        }
+        self
+    }
+
+    /// The same cluster with a topic of which each broker must have so many leaders.
+    #[must_use]
+    pub fn with_required_leaders(mut self, topic: u32, leaders: u32) -> Cluster {
+        if let Some(required) = self.required_leaders.get_mut(topic as usize) {
+            *required = leaders;
         }
         self
     }

@@ -27,7 +27,8 @@ pub(crate) fn hand_over(state: &mut State<'_>) {
     }
 }
 
-fn may_lead(state: &State<'_>, replica: u32) -> bool {
+/// Whether a replica could lead where it stands.
+pub(super) fn may_lead(state: &State<'_>, replica: u32) -> bool {
     let broker = &state.cluster.brokers[state.place[replica as usize] as usize];
     broker.alive && broker.takes_leadership && state.cluster.keeps_up(replica)
 }

@@ -115,13 +115,14 @@ fn mark_overloaded(cluster: &mut Cluster, watermark: &[i64; 4], goals: &[Goal]) 
             }
         }
     }
-    for (broker, carried) in cluster.brokers.iter_mut().zip(carried) {
-        // A capacity of 0 is one that is not known.
+    for (broker, carried) in carried.into_iter().enumerate() {
         let over = |r: usize| {
-            broker.capacity[r] > 0 && carried[r] > scale(broker.capacity[r], watermark[r], MILLION)
+            cluster
+                .capacity(broker, r)
+                .is_some_and(|capacity| carried[r] > scale(capacity, watermark[r], MILLION))
         };
         if goals.iter().filter_map(|goal| goal.resource()).any(over) {
-            broker.mark = Mark::Overloaded;
+            cluster.brokers[broker].mark = Mark::Overloaded;
         }
     }
 }

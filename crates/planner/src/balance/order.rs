@@ -6,7 +6,7 @@ use super::bands::{COUNT, FIGURES, Figures, LEADER_IN, LEADERS, POTENTIAL};
 use super::cluster::{CPU, Cluster, DISK, NETWORK_IN, NETWORK_OUT};
 use super::policy::Policy;
 use super::reason::{Purposes, Reason};
-use super::score::{Meter, Score, acceptable};
+use super::score::{Meter, Score};
 use super::solve::{Budget, Change};
 use super::state::{Brokers, add};
 use super::watch::{Stage, Watch, tell};
@@ -62,7 +62,7 @@ pub(crate) fn within<'a>(
         }
         meter.change(change.partition, &change.replicas, change.leader);
         done += 1;
-        if acceptable(policy, before, &meter.score()) {
+        if meter.is_acceptable(before, &meter.score()) {
             kept = done;
         }
     }

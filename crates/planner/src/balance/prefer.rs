@@ -2,7 +2,7 @@
 
 use super::cluster::Cluster;
 use super::policy::{Leaders, Moves, Policy, Preference};
-use super::score::{Meter, acceptable};
+use super::score::Meter;
 use super::state::{State, add};
 
 /// Broker of each replica, and the leading replica of each partition.
@@ -14,7 +14,8 @@ pub(crate) fn preferring(
     policy: &Policy,
     search: impl Fn(&Cluster, &Policy) -> Found,
 ) -> Found {
-    let score = |found: &Found| Meter::new(cluster, policy, found.0.clone(), found.1.clone()).score();
+    let meter = |found: &Found| Meter::new(cluster, policy, found.0.clone(), found.1.clone());
+    let score = |found: &Found| meter(found).score();
     let plain = search(cluster, &Policy { preferences: Vec::new(), ..policy.clone() });
     let preferred = match elected(cluster, policy, &search) {
         None => search(cluster, policy),
@@ -23,7 +24,7 @@ pub(crate) fn preferring(
     };
     let as_good = score(&preferred) <= score(&plain) && {
         let before = Meter::new(cluster, policy, cluster.place.clone(), cluster.leaders()).score();
-        acceptable(policy, &before, &score(&preferred))
+        meter(&preferred).is_acceptable(&before, &score(&preferred))
     };
     if as_good { preferred } else { plain }
 }
@@ -44,7 +45,7 @@ fn elected<'a>(
     let (place, leader) = search(cluster, &Policy { moves: Moves::Nothing, ..policy.clone() });
     let meter = Meter::new(cluster, policy, place, leader);
     let score = meter.score();
-    (score < before && acceptable(policy, &before, &score)).then_some(meter)
+    (score < before && meter.is_acceptable(&before, &score)).then_some(meter)
 }
 
 /// Sends replicas that have left their rack to another broker of it, where no broker is farther from its limits then.

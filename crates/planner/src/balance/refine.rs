@@ -6,7 +6,7 @@
 
 use super::cluster::{Cluster, Mark};
 use super::policy::{Goal, Leaders, Moves, Policy};
-use super::score::{Meter, Score, acceptable};
+use super::score::{Meter, Score};
 use super::search::Dice;
 
 /// The largest cluster that is refined, in replicas.
@@ -43,14 +43,14 @@ pub(crate) fn refine(
     let before = there.score();
     let mut meter = Meter::new(cluster, policy, found.0, found.1);
     let mut best = meter.score();
-    if best >= before || !acceptable(policy, &before, &best) {
+    if best >= before || !meter.is_acceptable(&before, &best) {
         (meter, best) = (there, before.clone());
     }
     if cluster.replica_count() > SMALL {
         return touch_up(cluster, policy, &before, best, meter);
     }
     if let Some(options) = options(cluster, policy, &meter) {
-        return exhaust(cluster, policy, &before, meter, &options);
+        return exhaust(cluster, &before, meter, &options);
     }
     let mut looks = 0;
     let mut dice = Dice::new(0x2545_f491_4f6c_dd1d);
@@ -67,7 +67,7 @@ pub(crate) fn refine(
         let kicked = meter.score();
         let score = descend(cluster, policy, &mut meter, kicked, &mut looks);
         looks += 1;
-        if score < best && acceptable(policy, &before, &score) {
+        if score < best && meter.is_acceptable(&before, &score) {
             best = score;
         } else {
             for list in &saved {
@@ -96,7 +96,7 @@ fn touch_up(
             looks += 1;
             let undo = take(&mut meter, &step);
             let after = meter.score();
-            if is_worth(&score, &after) && acceptable(policy, before, &after) {
+            if is_worth(&score, &after) && meter.is_acceptable(before, &after) {
                 (score, idle) = (after, 0);
                 break;
             }
@@ -112,7 +112,9 @@ fn is_worth(before: &Score, after: &Score) -> bool {
     if after >= before {
         return false;
     }
-    if (before.offline, before.demoted) != (after.offline, after.demoted) || met(before) != met(after) {
+    if (before.leaderless, before.offline, before.demoted) != (after.leaderless, after.offline, after.demoted)
+        || met(before) != met(after)
+    {
         return true;
     }
     let pairs = before.goals.iter().zip(&after.goals);
@@ -175,7 +177,6 @@ fn keep_apart(cluster: &Cluster, policy: &Policy, all: &mut [Vec<List>]) {
 /// Looks at every placement: the best, and of those the one with the fewest moves.
 fn exhaust(
     cluster: &Cluster,
-    policy: &Policy,
     before: &Score,
     mut meter: Meter<'_>,
     options: &[Vec<List>],
@@ -195,7 +196,7 @@ fn exhaust(
     let next = |at: &[usize]| (0..at.len()).find(|wheel| at[*wheel] + 1 < options[*wheel].len());
     loop {
         let score = meter.score();
-        if score <= best.0 && acceptable(policy, before, &score) {
+        if score <= best.0 && meter.is_acceptable(before, &score) {
             let cost = cost(&at);
             if (&score, cost) < (&best.0, best.1) {
                 best = (score, cost);

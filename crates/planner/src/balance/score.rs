@@ -7,15 +7,18 @@ use super::bands::{
     topic_limits,
 };
 use super::cluster::{Broker, CPU, Cluster, NETWORK_IN, NETWORK_OUT};
+use super::harm::Harm;
 use super::policy::{Goal, Leaders, Policy};
 use super::unmet::Obstacle;
 
-/// How far a placement is from each goal, in the policy's order. Smaller is better. Compared are replicas on dead brokers;
-/// leaders that were to pass on; hard goal by hard goal whether it is met; how many goals are not met; goal by goal whether it is met; goal by goal the
+/// How far a placement is from each goal, in the policy's order. Smaller is better. Compared are partitions without a leader;
+/// replicas on dead brokers; leaders that were to pass on; hard goal by hard goal whether it is met; how many goals are not met; goal by goal whether it is met; goal by goal the
 /// distance. So no hard goal is given up for soft ones, most goals are met rather than the foremost, and a goal that can be
 /// met is not given up to come nearer to one that cannot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Score {
+    /// Partitions whose leader stands on a dead broker or in a failed log dir: nobody serves them.
+    pub leaderless: u64,
     /// Replicas on dead brokers or in failed log dirs.
     pub offline: u64,
     /// Partitions led from living brokers that may not lead, where that is what a plan is to end ([`Leaders::Demoted`]).
@@ -49,8 +52,9 @@ impl Ord for Score {
         let hard =
             |score: &Score| score.goals.iter().map(|goal| goal.hard && goal.excess > 0).collect::<Vec<_>>();
         let unmet = |score: &Score| score.goals.iter().map(|goal| goal.excess > 0).collect::<Vec<_>>();
-        self.offline
-            .cmp(&other.offline)
+        self.leaderless
+            .cmp(&other.leaderless)
+            .then_with(|| self.offline.cmp(&other.offline))
             .then_with(|| self.demoted.cmp(&other.demoted))
             .then_with(|| hard(self).cmp(&hard(other)))
             .then_with(|| self.violated().count().cmp(&other.violated().count()))
@@ -62,24 +66,14 @@ impl Ord for Score {
 impl Score {
     /// Whether every goal is met.
     pub fn is_clean(&self) -> bool {
-        self.offline == 0 && self.demoted == 0 && self.goals.iter().all(|distance| distance.excess == 0)
+        (self.leaderless, self.offline, self.demoted) == (0, 0, 0)
+            && self.goals.iter().all(|distance| distance.excess == 0)
     }
 
     /// The goals that are not met.
     pub fn violated(&self) -> impl Iterator<Item = Goal> + '_ {
         self.goals.iter().filter(|distance| distance.excess > 0).map(|distance| distance.goal)
     }
-}
-
-/// Whether a plan may lead from one score to another: not worse, and no hard goal worse. Where replicas come off dead
-/// brokers, or leadership off those that may not lead, somebody has to take their load, so that hard goals may get worse; disk never.
-pub(crate) fn acceptable(policy: &Policy, before: &Score, after: &Score) -> bool {
-    let healed = after.offline < before.offline || after.demoted < before.demoted;
-    let holds = |(old, new): (&Distance, &Distance)| {
-        let must = policy.hard.contains(&old.goal) && (!healed || old.goal == Goal::DiskCapacity);
-        !must || new.excess <= old.excess
-    };
-    after <= before && before.goals.iter().zip(&after.goals).all(holds)
 }
 
 /// Keeps the score of a placement while partitions change, one at a time.
@@ -99,9 +93,11 @@ pub(crate) struct Meter<'a> {
     /// Which of the goals are about single lists, by their places.
     about_lists: Vec<usize>,
     chosen: Chosen,
+    leaderless: u64,
     offline: u64,
     demoted: u64,
     excess: Vec<u128>,
+    harm: Harm,
 }
 
 impl<'a> Meter<'a> {
@@ -122,8 +118,10 @@ impl<'a> Meter<'a> {
             topic: vec![0; n * cluster.topics as usize],
             about_lists: (0..policy.goals.len()).filter(|at| is_about_lists(policy.goals[*at])).collect(),
             chosen: Chosen::of(cluster),
+            leaderless: 0,
             offline: 0,
             demoted: 0,
+            harm: Harm::of(cluster, policy),
             excess: policy.goals.iter().map(|goal| overflow(cluster, policy, *goal)).collect(),
             cluster,
             policy,
@@ -131,6 +129,7 @@ impl<'a> Meter<'a> {
             place,
             leader,
         };
+        meter.harm.start(cluster, &meter.limits);
         for partition in 0..cluster.partitions() {
             meter.count(partition, 1);
         }
@@ -175,10 +174,26 @@ impl<'a> Meter<'a> {
             Distance { excess, goal: *goal, hard: self.policy.hard.contains(goal) }
         };
         Score {
+            leaderless: self.leaderless,
             offline: self.offline,
             demoted: self.demoted,
             goals: self.policy.goals.iter().zip(&self.excess).map(distance).collect(),
         }
+    }
+
+    /// Whether a plan may lead here from a score: not to a worse one, and no hard goal is worse anywhere.
+    pub(crate) fn is_acceptable(&self, before: &Score, after: &Score) -> bool {
+        after <= before && self.harm.is_none(before, after)
+    }
+
+    /// One figure of a broker.
+    pub(crate) fn figure_of(&self, broker: u32, figure: usize) -> i64 {
+        self.sums[broker as usize][figure]
+    }
+
+    /// Which brokers are farther outside of hard goals than they may be: figure, and by how much (below: negative).
+    pub(crate) fn harmed(&self) -> Vec<(u32, usize, i64)> {
+        self.harm.brokers(&self.limits, &self.sums)
     }
 
     /// What is farthest from a goal that is not met.
@@ -252,7 +267,10 @@ impl<'a> Meter<'a> {
             }
             sum[COUNT] += sign;
             sum[POTENTIAL] += sign * cluster.potential[p];
+            let stays = cluster.place[replica] as usize == broker;
+            let nobody = !cluster.brokers[broker].alive || (stays && cluster.failed(replica as u32));
             if self.leader[p] as usize == replica {
+                self.leaderless = self.leaderless.wrapping_add_signed(sign * i64::from(nobody));
                 self.chosen.count(cluster.topic[p] as usize, broker, sign as i32);
                 let known = &cluster.brokers[broker];
                 if self.policy.leaders == Leaders::Demoted && known.alive && !known.takes_leadership {
@@ -265,11 +283,9 @@ impl<'a> Meter<'a> {
             }
             let held = &mut self.topic[cluster.topic[p] as usize * n + broker];
             *held = held.wrapping_add_signed(sign as i32);
-            let stays = cluster.place[replica] as usize == broker;
-            if !cluster.brokers[broker].alive || (stays && cluster.failed(replica as u32)) {
-                self.offline = self.offline.wrapping_add_signed(sign);
-            }
+            self.offline = self.offline.wrapping_add_signed(sign * i64::from(nobody));
         }
+        self.harm.count(cluster, partition, (&self.place, self.leader[p]), sign);
     }
 
     /// Adds what brokers are outside of the goals that limit their figures.
@@ -286,6 +302,7 @@ impl<'a> Meter<'a> {
                 }
             }
         }
+        self.harm.weigh(brokers, &self.limits, &self.sums, sign);
     }
 
     /// Adds what goals find wrong with one partition's list. What is frozen counts for none of them.
@@ -295,38 +312,73 @@ impl<'a> Meter<'a> {
             let wrong = self.wrong(self.policy.goals[goal], partition);
             if wrong > 0 {
                 add(&mut self.excess[goal], whole(wrong as i64), sign);
+                self.harm_list(self.policy.goals[goal], partition, wrong, sign);
             }
         }
     }
 
     /// How much a goal finds wrong with one partition's list.
     fn wrong(&self, goal: Goal, partition: u32) -> usize {
+        let row = self.cluster.row(partition);
+        let first_leads = self.leader[partition as usize] as usize == row.start;
+        self.wrong_with(goal, partition, &self.place[row], first_leads)
+    }
+
+    fn wrong_with(&self, goal: Goal, partition: u32, list: &[u32], first_leads: bool) -> usize {
         if self.cluster.frozen[partition as usize] {
             return 0;
         }
-        let row = self.cluster.row(partition);
-        let brokers =
-            |row: std::ops::Range<usize>| self.place[row].iter().map(|b| &self.cluster.brokers[*b as usize]);
+        let known = |broker: &u32| &self.cluster.brokers[*broker as usize];
         match goal {
             Goal::RackAware => {
-                let rack = |replica: usize| self.cluster.brokers[self.place[replica] as usize].rack;
-                let again = |at: &usize| (row.start..*at).any(|other| rack(other) == rack(*at));
-                row.clone().filter(again).count()
+                let again =
+                    |at: &usize| list[..*at].iter().any(|other| known(other).rack == known(&list[*at]).rack);
+                (0..list.len()).filter(again).count()
             }
             Goal::RackAwareDistribution => {
-                uneven(brokers(row.clone()).map(|broker| broker.rack).collect(), self.open_racks as usize)
+                uneven(list.iter().map(|broker| known(broker).rack).collect(), self.open_racks as usize)
             }
             Goal::BrokerSetAware => {
                 let set = self.cluster.bound_to_set[self.cluster.topic[partition as usize] as usize];
-                brokers(row.clone()).filter(|broker| set.is_some() && broker.set != set).count()
+                list.iter().filter(|broker| set.is_some() && known(broker).set != set).count()
             }
             Goal::PreferredLeader => {
-                let first = brokers(row.clone()).next();
-                let may = first.is_some_and(|broker| broker.alive && broker.takes_leadership);
-                usize::from(may && self.leader[partition as usize] as usize != row.start)
+                let may = list.first().map(known).is_some_and(|first| first.alive && first.takes_leadership);
+                usize::from(may && !first_leads)
             }
             _ => 0,
         }
+    }
+
+    /// Adds what a hard goal finds wrong with a list beyond what it found at the start. One with replicas that come off dead
+    /// brokers goes where there is room.
+    fn harm_list(&mut self, goal: Goal, partition: u32, wrong: usize, sign: i32) {
+        let cluster = self.cluster;
+        if !self.policy.hard.contains(&goal) || self.is_healed(partition) {
+            return;
+        }
+        let first_led = cluster.leader(partition) == 0;
+        let was = self.wrong_with(goal, partition, cluster.replicas(partition), first_led);
+        self.harm.add(whole(wrong as i64 - was as i64), sign);
+    }
+
+    /// Whether a list of a partition has become worse by a hard goal that is about lists.
+    pub(crate) fn is_harmed(&self, partition: u32) -> bool {
+        let first_led = self.cluster.leader(partition) == 0;
+        let worse = |at: &usize| {
+            let goal = self.policy.goals[*at];
+            let was = self.wrong_with(goal, partition, self.cluster.replicas(partition), first_led);
+            self.policy.hard.contains(&goal) && self.wrong(goal, partition) > was
+        };
+        !self.is_healed(partition) && self.about_lists.iter().any(worse)
+    }
+
+    /// Whether a replica of a partition has come off a dead broker or out of a failed log dir.
+    fn is_healed(&self, partition: u32) -> bool {
+        let cluster = self.cluster;
+        cluster
+            .row(partition)
+            .any(|replica| self.place[replica] != cluster.place[replica] && cluster.homeless(replica as u32))
     }
 
     fn topic_excess(&self, topic: usize, broker: usize) -> u32 {
@@ -358,6 +410,7 @@ impl<'a> Meter<'a> {
                     add(total, whole(i64::from(missing)), sign);
                 }
             }
+            self.harm.lead(self.cluster, (topic, broker), missing, sign);
         }
     }
 

@@ -17,6 +17,12 @@ const PAIRS: usize = 1 << 14;
 const MANY: usize = 256;
 /// How far it is is told after so many steps.
 const TOLD: usize = 1024;
+/// After so many steps for each broker it is looked whether they were of use.
+const ROUND: usize = 8;
+/// They were if what is left has become less by this part.
+const LITTLE: i128 = 256;
+/// So many times in a row they may be of none.
+const PATIENCE: usize = 3;
 /// So many brokers are asked for a replica at first.
 const DONORS: usize = 32;
 
@@ -61,7 +67,7 @@ fn is_bad(state: &State<'_>, broker: usize) -> bool {
 }
 
 /// Mends the worst broker, step by step, until no broker is outside its bands or none can be mended. At most so many steps.
-/// Says whether it did anything.
+/// Says whether it did anything and more of it may be of use.
 pub(crate) fn mend(state: &mut State<'_>, dice: &mut Dice, steps: usize) -> bool {
     let mut mended = false;
     let n = state.cost.len();
@@ -71,7 +77,19 @@ pub(crate) fn mend(state: &mut State<'_>, dice: &mut Dice, steps: usize) -> bool
     let widest = state.on.iter().map(Vec::len).max().map_or(0, |longest| (16 * longest).clamp(WIDE, WIDEST));
     let bad = |state: &State<'_>| (0..n).filter(|broker| is_bad(state, *broker)).count();
     let all = bad(state);
+    let left = |state: &State<'_>| {
+        (0..n).filter(|broker| is_bad(state, *broker)).map(|b| i128::from(state.cost[b])).sum::<i128>()
+    };
+    let (mut before, mut idle) = (i128::MAX, 0);
     for step in 0..steps {
+        if step.is_multiple_of(ROUND * n) {
+            let left = left(state);
+            idle = if left > before - before / LITTLE { idle + 1 } else { 0 };
+            before = left;
+            if idle == PATIENCE {
+                return false;
+            }
+        }
         if step.is_multiple_of(TOLD) {
             let done = all.saturating_sub(bad(state));
             (state.watch)(Progress { stage: Stage::Mending, done, of: all });

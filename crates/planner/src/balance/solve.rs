@@ -1,20 +1,22 @@
 //! From a cluster to a plan.
 
 use super::arrive::{arrive, spill};
-use super::bands::unavoidable;
+use super::bands::Proofs;
 use super::bound::fewest_moves;
 use super::cluster::Cluster;
 use super::depart::depart;
 use super::lead::{hand_over, prefer_first, seat_leaders};
 use super::order::{order, within};
-use super::policy::{Leaders, Policy};
+use super::part::part;
+use super::policy::{Leaders, Moves, Policy};
 use super::polish::polish;
 use super::prefer::{keep_racks, preferring};
 use super::reason::Reason;
 use super::refine::refine;
-use super::score::{Meter, Score, acceptable};
+use super::scarce::{is_scarce, place_smallest};
+use super::score::{Distance, Meter, Score};
 use super::search::{Dice, mend};
-use super::state::{Brokers, State};
+use super::state::State;
 use super::stuck::{Stuck, stuck};
 use super::unmet::{Unmet, unmet};
 use super::watch::{NOBODY, Progress};
@@ -61,9 +63,10 @@ pub struct Plan {
     pub postponed: Vec<u32>,
     /// How many of the replicas that move leave their rack.
     pub leave_rack: u64,
-    /// No plan that meets all goals of the policy moves fewer replicas, unless it leaves what [obstacles](super::Obstacle) prove
-    /// impossible. Tells how far from the best a plan can be at most.
-    pub fewest_moves: u64,
+    /// No plan that brings off dead brokers what this one does and meets all goals that [obstacles](super::Obstacle) do not prove
+    /// impossible moves fewer replicas. Tells how far from the best a plan can be at most. Nothing where nothing is proven:
+    /// where replicas have to stay on dead brokers, and where a mode does less than meet all goals of its policy.
+    pub fewest_moves: Option<u64>,
 }
 
 impl Plan {
@@ -104,33 +107,41 @@ pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch:
             stuck: vec![],
             postponed: vec![],
             leave_rack: 0,
-            fewest_moves: 0,
+            fewest_moves: Some(0),
         };
     }
     let start = State::watched(cluster, policy, watch);
     let brokers = start.brokers();
-    let fewest_moves = fewest_moves(&start);
+    let mut fewest_moves = fewest_moves(&start);
     let mut found = next(policy, start);
+    // Where moves lead nowhere, what leadership alone can do is left to be tried.
+    let by_leaders = Policy { moves: Moves::Nothing, preferences: Vec::new(), ..policy.clone() };
+    let mut moves = policy.moves != Moves::Nothing;
     for _ in 0..ROUNDS {
         let (place, heirs) = if policy.exchange { found } else { settle(cluster, found.0, found.1) };
         let mut meter = Meter::new(cluster, policy, place, heirs);
         let mut score = meter.score();
-        if score < after && !(acceptable(policy, &after, &score) && keeps_leaders(cluster, policy, &meter)) {
+        if score < after && !(meter.is_acceptable(&after, &score) && keeps_leaders(cluster, policy, &meter)) {
             meter = part(cluster, policy, &brokers, &before, changes(cluster, &meter));
             score = meter.score();
         }
-        if score >= after || !acceptable(policy, &after, &score) {
+        if score < after && meter.is_acceptable(&after, &score) {
+            (best, after) = (meter, score);
+            moves = policy.moves != Moves::Nothing;
+        } else if !std::mem::take(&mut moves) || policy.leaders == Leaders::Orphaned {
             break;
         }
-        (best, after) = (meter, score);
         if is_settled(cluster, policy, &after) {
             break;
         }
         let reached = best.cluster();
+        let policy = if moves { policy } else { &by_leaders };
         found = next(policy, State::watched(&reached, policy, watch));
     }
     let (mut changes, mut reasons) = order(cluster, policy, &brokers, changes(cluster, &best), watch);
     let unbounded = best.score();
+    // What has to stay on dead brokers was counted among what must leave them.
+    fewest_moves = fewest_moves.filter(|_| unbounded.offline == locked_offline(cluster));
     let mut postponed = Vec::new();
     if *budget != Budget::default() {
         postponed = changes.iter().map(|change| change.partition).collect();
@@ -162,18 +173,22 @@ pub fn judge(cluster: &Cluster, policy: &Policy) -> Score {
 
 /// Whether every goal is met as far as it can be.
 fn is_settled(cluster: &Cluster, policy: &Policy, score: &Score) -> bool {
-    score.offline == 0
-        && score.demoted == 0
-        && score
-            .goals
-            .iter()
-            .all(|goal| goal.excess == 0 || goal.excess <= unavoidable(cluster, policy, goal.goal))
+    let unmet: Vec<&Distance> = score.goals.iter().filter(|distance| distance.excess > 0).collect();
+    (score.leaderless, score.offline, score.demoted) == (0, 0, 0)
+        && (unmet.is_empty() || {
+            let proofs = Proofs::new(cluster, policy);
+            unmet.iter().all(|goal| goal.excess <= proofs.unavoidable(goal.goal))
+        })
 }
 
 /// Searches once: a placement, and the leading replica of each partition.
 fn attempt(mut state: State<'_>) -> (Vec<u32>, Vec<u32>) {
     let mut dice = Dice::new(0x9e37_79b9_7f4a_7c15);
     hand_over(&mut state);
+    // What nothing else may take room from comes first, and everything else in the next round, by what that leaves.
+    if is_scarce(&state) && place_smallest(&mut state) {
+        return (state.place, state.leader);
+    }
     let pool = depart(&mut state, &mut dice);
     arrive(&mut state, &mut dice, pool);
     seat_leaders(&mut state);
@@ -221,22 +236,6 @@ fn settle(cluster: &Cluster, mut place: Vec<u32>, mut leader: Vec<u32>) -> (Vec<
     (place, leader)
 }
 
-/// The longest part of what was found that may be done, where not all of it may.
-fn part<'a>(
-    cluster: &'a Cluster,
-    policy: &'a Policy,
-    brokers: &Brokers,
-    before: &Score,
-    mut found: Vec<Change>,
-) -> Meter<'a> {
-    found.retain(|change| {
-        let (partition, new, is) = (change.partition, &change.replicas, change.leader);
-        !passes_unasked(cluster, policy, partition, new, is) && !passes_to_behind(cluster, partition, new, is)
-    });
-    let (found, _) = order(cluster, policy, brokers, found, NOBODY);
-    within(cluster, policy, &Budget::default(), before, found).1
-}
-
 /// Whether leadership passes on only where the policy lets it, and to replicas that are in sync.
 fn keeps_leaders(cluster: &Cluster, policy: &Policy, meter: &Meter<'_>) -> bool {
     if policy.leaders == Leaders::All && !cluster.any_behind() {
@@ -250,7 +249,13 @@ fn keeps_leaders(cluster: &Cluster, policy: &Policy, meter: &Meter<'_>) -> bool 
 
 /// Whether leadership would pass on where the policy leaves it. Each search keeps to the policy by what it starts from; a
 /// leader that one takes along and another brings to where a follower was has passed on in the end.
-fn passes_unasked(cluster: &Cluster, policy: &Policy, partition: u32, new: &[u32], is: u32) -> bool {
+pub(super) fn passes_unasked(
+    cluster: &Cluster,
+    policy: &Policy,
+    partition: u32,
+    new: &[u32],
+    is: u32,
+) -> bool {
     let old = cluster.replicas(partition);
     let (was, leads) = (old[cluster.leader(partition) as usize], new[is as usize]);
     let led_by = &cluster.brokers[was as usize];
@@ -266,11 +271,17 @@ fn passes_unasked(cluster: &Cluster, policy: &Policy, partition: u32, new: &[u32
 }
 
 /// Whether leadership would pass to a replica that is not in sync. One that left and came back, round by round, stays for Kafka.
-fn passes_to_behind(cluster: &Cluster, partition: u32, new: &[u32], is: u32) -> bool {
+pub(super) fn passes_to_behind(cluster: &Cluster, partition: u32, new: &[u32], is: u32) -> bool {
     let old = cluster.replicas(partition);
     let (was, leads) = (old[cluster.leader(partition) as usize], new[is as usize]);
     let behind = |(at, held): (u32, &u32)| *held == leads && !cluster.in_sync(partition, at);
     was != leads && (0..).zip(old).any(behind)
+}
+
+/// Replicas on dead brokers, or in failed log dirs, of partitions that are never touched.
+fn locked_offline(cluster: &Cluster) -> u64 {
+    let locked = (0..cluster.partitions()).filter(|partition| cluster.lock(*partition).is_some());
+    locked.map(|partition| cluster.offline_in(partition, cluster.replicas(partition)).unsigned_abs()).sum()
 }
 
 fn leave_rack(cluster: &Cluster, changes: &[Change]) -> u64 {

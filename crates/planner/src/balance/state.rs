@@ -395,8 +395,8 @@ impl<'a> State<'a> {
     fn topic_cost(&self, topic: usize, count: u32) -> i64 {
         let (low, high) = self.bands.topic[topic];
         let over = count.saturating_sub(high);
-        let under = if count > 0 { low.saturating_sub(count) } else { 0 };
-        i64::from(over.max(under)) * TOPIC
+        // None at all is right, too, by the goal. But the way there from none must not lead uphill.
+        i64::from(over.max(low.saturating_sub(count))) * TOPIC
     }
 
     /// Change of the topic's cost when one replica leaves.
@@ -534,9 +534,11 @@ impl Brokers {
 
 fn disk_limits(cluster: &Cluster, policy: &Policy) -> Vec<i64> {
     let hard = policy.goals.contains(&Goal::DiskCapacity) && policy.hard.contains(&Goal::DiskCapacity);
-    let limit =
-        |capacity: i64| if hard { scale(capacity, policy.capacity[DISK], MILLION) } else { i64::MAX / 2 };
-    cluster.brokers.iter().map(|broker| limit(broker.capacity[DISK])).collect()
+    let limit = |broker: usize| match cluster.capacity(broker, DISK) {
+        Some(capacity) if hard => scale(capacity, policy.capacity[DISK], MILLION),
+        _ => i64::MAX / 2,
+    };
+    (0..cluster.brokers.len()).map(limit).collect()
 }
 
 pub(crate) fn add(sum: &mut Figures, figures: &Figures, sign: i64) {

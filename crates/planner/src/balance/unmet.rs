@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use super::bands::{overflow, scale};
-use super::cluster::{CPU, Cluster, DISK, NETWORK_IN, NETWORK_OUT};
+use super::bands::{Proofs, limits_load};
+use super::cluster::Cluster;
 use super::policy::{Goal, MILLION, Policy};
-use super::score::{Meter, Score};
+use super::score::{Meter, Score, living_racks, widest};
 use super::stuck::{Limited, limited};
 
 /// A goal that a plan leaves unmet, or that holds as things stand but not for want of room to act.
@@ -27,8 +27,6 @@ pub struct Unmet {
 pub enum Obstacle {
     /// No living broker may take replicas.
     NothingTakesReplicas,
-    /// Brokers whose capacity is 0, or not known, can hold nothing: how many more it takes cannot be said.
-    NoCapacity,
     /// Some partition has more replicas than there are racks with a living broker.
     Racks {
         /// Racks with a living broker.
@@ -94,7 +92,6 @@ impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Obstacle::NothingTakesReplicas => write!(f, "no living broker may take replicas"),
-            Obstacle::NoCapacity => write!(f, "the capacity of a broker is unknown or 0"),
             Obstacle::Racks { has, needs } => {
                 let more = needs.saturating_sub(*has);
                 write!(f, "needs {more} rack{} more: {has} live, {needs} replicas", plural(u64::from(more)))
@@ -117,10 +114,10 @@ impl fmt::Display for Obstacle {
 ///
 /// `unbounded` is the score that the plan leads to without its budget.
 pub(crate) fn unmet(cluster: &Cluster, policy: &Policy, meter: &Meter<'_>, unbounded: &Score) -> Vec<Unmet> {
-    let proofs = Proofs::new(cluster, policy);
+    let hurdles = Hurdles::new(cluster, policy);
     let of = |(goal, excess): (Goal, u128)| {
         let found = || (excess > 0).then(|| meter.worst(goal)).flatten();
-        let obstacle = proofs.of(goal).or_else(found)?;
+        let obstacle = hurdles.of(goal).or_else(found)?;
         let proven = excess == 0 || obstacle.is_proof();
         let limited = if proven { None } else { limited(policy, goal, excess, unbounded) };
         Some(Unmet { goal, excess, obstacle, limited })
@@ -128,32 +125,30 @@ pub(crate) fn unmet(cluster: &Cluster, policy: &Policy, meter: &Meter<'_>, unbou
     meter.score().goals.iter().map(|distance| (distance.goal, distance.excess)).filter_map(of).collect()
 }
 
-/// What can be said of a cluster without any search.
-struct Proofs<'a> {
+/// What stands in the way of a goal whatever a search tries.
+struct Hurdles<'a> {
     cluster: &'a Cluster,
     policy: &'a Policy,
+    proofs: Proofs<'a>,
     takers: u64,
 }
 
-impl Proofs<'_> {
-    fn new<'a>(cluster: &'a Cluster, policy: &'a Policy) -> Proofs<'a> {
+impl Hurdles<'_> {
+    fn new<'a>(cluster: &'a Cluster, policy: &'a Policy) -> Hurdles<'a> {
         let takers = cluster.brokers.iter().filter(|broker| broker.alive && broker.takes_replicas);
-        Proofs { cluster, policy, takers: takers.count() as u64 }
+        Hurdles { cluster, policy, proofs: Proofs::new(cluster, policy), takers: takers.count() as u64 }
     }
 
     fn of(&self, goal: Goal) -> Option<Obstacle> {
         match goal {
             Goal::RackAware => return self.racks(),
-            Goal::PotentialNetworkOut => return self.potential(),
+            Goal::PotentialNetworkOut if self.proofs.unavoidable(goal) == 0 => return None,
             Goal::PreferredLeader => return None,
             Goal::MinTopicLeaders if self.chosen().next().is_none() => return None,
             _ => {}
         }
         let needless = match goal {
-            Goal::DiskCapacity => self.cluster.total[DISK] == 0,
-            Goal::NetworkInCapacity | Goal::NetworkInLimit => self.cluster.total[NETWORK_IN] == 0,
-            Goal::NetworkOutCapacity | Goal::NetworkOutLimit => self.cluster.total[NETWORK_OUT] == 0,
-            Goal::CpuCapacity => self.cluster.total[CPU] == 0,
+            _ if limits_load(goal) => self.cluster.total[goal.resource().unwrap_or(0)] == 0,
             Goal::ReplicaCapacity => self.cluster.place.is_empty(),
             _ => false,
         };
@@ -161,72 +156,36 @@ impl Proofs<'_> {
             return Some(Obstacle::NothingTakesReplicas);
         }
         match goal {
-            Goal::DiskCapacity => self.capacity(DISK),
-            Goal::NetworkInCapacity => self.capacity(NETWORK_IN),
-            Goal::NetworkOutCapacity => self.capacity(NETWORK_OUT),
-            Goal::CpuCapacity => self.capacity(CPU),
-            Goal::NetworkInLimit => self.fixed(NETWORK_IN, self.policy.network_limit[0]),
-            Goal::NetworkOutLimit => self.fixed(NETWORK_OUT, self.policy.network_limit[1]),
-            Goal::ReplicaCapacity => {
-                let (all, most) =
-                    (self.cluster.place.len() as u64, self.policy.max_replicas.max(1).unsigned_abs());
-                let more = all.div_ceil(most).saturating_sub(self.takers);
-                (more > 0).then_some(Obstacle::Brokers { more })
-            }
             Goal::MinTopicLeaders => self.leaders(),
-            _ => None,
+            _ => self.brokers(goal),
         }
     }
 
     fn racks(&self) -> Option<Obstacle> {
-        let living = self.cluster.brokers.iter().filter(|broker| broker.alive);
-        let mut racks: Vec<u32> = living.map(|broker| broker.rack).collect();
-        racks.sort_unstable();
-        racks.dedup();
-        let thawed = (0..self.cluster.partitions()).filter(|partition| !self.cluster.frozen(*partition));
-        let needs = thawed.map(|partition| self.cluster.row(partition).len()).max()? as u32;
-        let has = racks.len() as u32;
+        let (has, needs) = (living_racks(self.cluster), widest(self.cluster));
         (needs > has).then_some(Obstacle::Racks { has, needs })
     }
 
-    /// Room that is lacking, in brokers of the mean capacity of the living.
-    fn brokers(&self, lacking: i128, resource: usize) -> Option<Obstacle> {
-        if lacking <= 0 {
+    /// Room that is lacking, in brokers that hold what is the limit of all, or of a living broker in the mean.
+    fn brokers(&self, goal: Goal) -> Option<Obstacle> {
+        let lacking = self.proofs.unavoidable(goal);
+        if lacking == 0 {
             return None;
         }
-        let living = || self.cluster.brokers.iter().filter(|broker| broker.alive);
-        if living().any(|broker| broker.capacity[resource] == 0) {
-            return Some(Obstacle::NoCapacity);
-        }
-        let (count, all) = living()
-            .fold((0_i128, 0_i128), |(n, sum), broker| (n + 1, sum + i128::from(broker.capacity[resource])));
-        let each = all * i128::from(self.policy.capacity[resource]) / i128::from(MILLION) / count.max(1);
-        let more = u64::try_from((lacking + each.max(1) - 1) / each.max(1)).unwrap_or(u64::MAX);
-        Some(Obstacle::Brokers { more })
-    }
-
-    fn capacity(&self, resource: usize) -> Option<Obstacle> {
-        let takers = self.cluster.brokers.iter().filter(|broker| broker.alive && broker.takes_replicas);
-        let room = takers
-            .map(|b| i128::from(scale(b.capacity[resource], self.policy.capacity[resource], MILLION)))
-            .sum::<i128>();
-        self.brokers(i128::from(self.cluster.total[resource]) - room, resource)
-    }
-
-    /// The same for a limit that is the same for all brokers.
-    fn fixed(&self, resource: usize, limit: i64) -> Option<Obstacle> {
-        let all = self.cluster.total[resource].max(0).unsigned_abs();
-        let needs = all.div_ceil(limit.max(1).unsigned_abs());
-        let more = needs.saturating_sub(self.takers);
-        (more > 0).then_some(Obstacle::Brokers { more })
-    }
-
-    fn potential(&self) -> Option<Obstacle> {
-        let beyond = overflow(self.cluster, self.policy, Goal::PotentialNetworkOut);
-        if beyond > 0 && self.takers == 0 {
-            return Some(Obstacle::NothingTakesReplicas);
-        }
-        self.brokers(i128::try_from(beyond).unwrap_or(i128::MAX), NETWORK_OUT)
+        let each = match goal {
+            Goal::ReplicaCapacity => i128::from(self.policy.max_replicas),
+            Goal::NetworkInLimit => i128::from(self.policy.network_limit[0]),
+            Goal::NetworkOutLimit => i128::from(self.policy.network_limit[1]),
+            _ => {
+                let resource = goal.resource()?;
+                let living = (0..self.cluster.brokers.len()).filter(|b| self.cluster.brokers[*b].alive);
+                let capacities = living.filter_map(|broker| self.cluster.fair_capacity(broker, resource));
+                let (count, all) = capacities.fold((0, 0), |(n, sum), each| (n + 1, sum + i128::from(each)));
+                all * i128::from(self.policy.capacity[resource]) / i128::from(MILLION) / i128::max(count, 1)
+            }
+        };
+        let each = each.max(1).unsigned_abs();
+        Some(Obstacle::Brokers { more: u64::try_from(lacking.div_ceil(each)).unwrap_or(u64::MAX) })
     }
 
     fn chosen(&self) -> impl Iterator<Item = u32> + '_ {

@@ -7,4 +7,5 @@ mod damage;
 mod laws;
 mod modes;
 mod obstacles;
+mod offenders;
 mod preferences;

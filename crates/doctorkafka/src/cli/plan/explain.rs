@@ -5,14 +5,12 @@ use std::fmt::Write;
 use placement::outcome;
 use planner::balance::{CPU, DISK, NETWORK_IN, NETWORK_OUT, Obstacle};
 
-use super::render::{carried, obstacle, partition_name, share, stays, why};
-use super::{Answer, ordinal};
+use super::render::{carried, obstacle, share, stays, why};
+use super::{Answer, ordinal, partition_ordinal};
 
 pub(super) fn partition(answer: &Answer, name: &str) -> Result<String, String> {
     let named = &answer.named;
-    let partition =
-        (0..named.cluster.partitions()).find(|partition| partition_name(named, *partition) == name);
-    let partition = partition.ok_or_else(|| format!("there is no partition {name}"))?;
+    let partition = partition_ordinal(named, name)?;
     let found = answer.rows.iter().position(|row| row.partition == partition);
     let of = outcome(named, &answer.after, partition);
     let mut text = String::new();

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use placement::Named;
 use planner::balance::{
-    CPU, Cluster, DISK, Goal, Limited, Mark, NETWORK_IN, NETWORK_OUT, Obstacle, Purpose, Reason, Stuck, Unmet,
+    CPU, Cluster, DISK, Goal, Limited, Mark, NETWORK_IN, NETWORK_OUT, Obstacle, Plan, Purpose, Reason, Stuck,
+    Unmet,
 };
 use serde_json::{Value, json};
 
@@ -137,10 +138,9 @@ pub(super) fn obstacle(named: &Named, goal: Goal, obstacle: Obstacle) -> String 
             format!("topic {} needs {needs} partitions, has {has}", topic(number))
         }
         Obstacle::FrozenTopic { topic: number } => format!("topic {} is frozen", topic(number)),
-        Obstacle::NothingTakesReplicas
-        | Obstacle::NoCapacity
-        | Obstacle::Racks { .. }
-        | Obstacle::Brokers { .. } => obstacle.to_string(),
+        Obstacle::NothingTakesReplicas | Obstacle::Racks { .. } | Obstacle::Brokers { .. } => {
+            obstacle.to_string()
+        }
     }
 }
 
@@ -172,6 +172,34 @@ fn ids(brokers: &[i32]) -> String {
     brokers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
+/// Living brokers whose capacities are not known where those of others are, and of which resources.
+fn unknown_capacities(answer: &Answer) -> Vec<(i32, Vec<&'static str>)> {
+    let cluster = &answer.named.cluster;
+    let of = |(broker, id): (usize, &i32)| {
+        let unknown = |(_, resource): &&(&str, usize)| {
+            cluster.capacity(broker, *resource).is_none()
+                && cluster.fair_capacity(broker, *resource).is_some()
+        };
+        let names: Vec<&'static str> = RESOURCES.iter().filter(unknown).map(|(name, _)| *name).collect();
+        (cluster.brokers()[broker].alive && !names.is_empty()).then_some((*id, names))
+    };
+    answer.named.broker_ids.iter().enumerate().filter_map(of).collect()
+}
+
+/// How far a plan can be from the fewest moves that there are.
+fn how_near(plan: &Plan, moves: u64, fewest: u64) -> String {
+    let left = || plan.unmet.iter().filter(|unmet| unmet.excess > 0).map(|unmet| unmet.obstacle);
+    let goals = match left().any(Obstacle::is_proof) {
+        true => "all goals that can be met",
+        false => "all goals",
+    };
+    if moves < fewest || !left().all(Obstacle::is_proof) {
+        return format!("A plan that meets {goals} needs at least {fewest} moves.");
+    }
+    let more = moves as f64 / fewest as f64 * 100.0 - 100.0;
+    format!("No plan that meets {goals} moves fewer than {fewest}: at most {more:.1} % more than needed.")
+}
+
 pub(super) fn text(answer: &Answer) -> String {
     let (plan, named) = (&answer.plan, &answer.named);
     let mut text = String::new();
@@ -188,17 +216,8 @@ pub(super) fn text(answer: &Answer) -> String {
         bytes(cost.copied),
         answer.rows.len()
     );
-    if plan.fewest_moves > 0 {
-        let fewest = plan.fewest_moves;
-        let _ = if plan.after.is_clean() && moves >= fewest {
-            let more = moves as f64 / fewest as f64 * 100.0 - 100.0;
-            writeln!(
-                text,
-                "No plan that meets all goals moves fewer than {fewest}: at most {more:.1} % more than needed."
-            )
-        } else {
-            writeln!(text, "A plan that meets all goals needs at least {fewest} moves.")
-        };
+    if let Some(fewest) = plan.fewest_moves.filter(|fewest| *fewest > 0) {
+        let _ = writeln!(text, "{}", how_near(plan, moves, fewest));
     }
     if cost.moved > 0 {
         let _ = writeln!(text, "{} of the replicas that move leave their rack.", plan.leave_rack);
@@ -211,6 +230,7 @@ pub(super) fn text(answer: &Answer) -> String {
     }
     let offline = plan.after.offline.saturating_sub(cost.waiting);
     for (what, before, after) in [
+        ("partitions led by nobody that lives", answer.before.leaderless, plan.after.leaderless),
         ("replicas on dead or leaving brokers", answer.before.offline, offline),
         ("leaders that are to pass on", plan.before.demoted, plan.after.demoted),
         ("replicas yet to be created", cost.created + cost.waiting, cost.waiting),
@@ -221,6 +241,13 @@ pub(super) fn text(answer: &Answer) -> String {
     }
     for (goal, why) in &answer.not_judged {
         let _ = writeln!(text, "not judged: {}: {why}", goal.name());
+    }
+    for (id, resources) in unknown_capacities(answer) {
+        let _ = writeln!(
+            text,
+            "not known: what broker {id} can carry of {}: nothing limits it there, and its share is that of a mean broker",
+            resources.join(", ")
+        );
     }
     for Unmet { goal, obstacle: why, limited, .. } in &plan.unmet {
         let _ = writeln!(

@@ -106,8 +106,10 @@ fn questions_that_make_no_sense_are_refused() {
     assert_eq!(refused(&["--factor", "2"]), "this mode takes no --factor");
     assert_eq!(refused(&["--exclude-topics", "x"]), "there is no topic x");
     assert_eq!(refused(&["--exclude-brokers", "9"]), "there is no broker 9");
-    for goal in ["BrokerSetAwareGoal", "MinTopicLeadersPerBrokerGoal"] {
-        let why = format!("{goal} judges nothing here: no topic can be named for it");
+    for (goal, option) in
+        [("BrokerSetAwareGoal", "--bind"), ("MinTopicLeadersPerBrokerGoal", "--min-leaders")]
+    {
+        let why = format!("{goal} judges no topic: {option} names some");
         assert_eq!(refused(&["--goals", goal]), why);
     }
     let own = "relieve has goals of its own: it takes no --goals and no --hard-goals";
@@ -126,6 +128,90 @@ fn questions_that_make_no_sense_are_refused() {
         refused(&["--mode", "relieve", "--watermark", "80"]),
         "the watermark is a share between 0 and 1"
     );
+}
+
+#[test]
+fn what_is_said_of_brokers_and_topics_is_refused_where_it_makes_no_sense() {
+    let refused = |arguments: &[&str]| plan(arguments).unwrap_err();
+    assert_eq!(refused(&["--exclude-leadership", "9"]), "there is no broker 9");
+    assert_eq!(refused(&["--exclude-brokers", "-1"]), "there is no broker -1");
+    assert_eq!(refused(&["--freeze", "t-9"]), "there is no partition t-9");
+    assert_eq!(refused(&["--min-leaders", "x=1"]), "there is no topic x");
+    assert_eq!(refused(&["--min-leaders", "t=0"]), "--min-leaders: t needs a number of 1 or more");
+    assert_eq!(refused(&["--min-leaders", "t"]), "--min-leaders: `t` is not TOPIC=NUMBER");
+    assert_eq!(refused(&["--min-leaders", "t=1,t=2"]), "--min-leaders: t is named twice");
+    assert_eq!(refused(&["--bind", "t=blue"]), "there is no broker set blue");
+    let blue = ["--broker-set", "blue=1,2"];
+    assert_eq!(refused(&blue), "no topic is bound to broker set blue: --bind does that");
+    let both = [&blue[..], &["--broker-set", "green=2", "--bind", "t=blue"]].concat();
+    assert_eq!(refused(&both), "broker 2 is in two sets, blue and green");
+    assert_eq!(refused(&["--broker-set", "blue=1,x", "--bind", "t=blue"]), "--broker-set blue: `x` is no id");
+    let unnamed = ["--goals", "RackAwareGoal", "--min-leaders", "t=1"];
+    assert_eq!(refused(&unnamed), "MinTopicLeadersPerBrokerGoal is not among the goals");
+    for bytes in ["ten", "-1", "10XB", "1e400", ""] {
+        let why = refused(&["--max-bytes", bytes]);
+        assert!(why.contains("is not an amount of bytes: write it like"), "{why}");
+    }
+}
+
+#[test]
+fn what_is_said_of_brokers_and_topics_holds() {
+    let changes = |arguments: &[&str]| -> Vec<serde_json::Value> {
+        let json: serde_json::Value =
+            serde_json::from_str(&plan(&[arguments, &["--json"]].concat()).unwrap()).unwrap();
+        json["changes"].as_array().unwrap().clone()
+    };
+    let after = |arguments: &[&str]| -> Vec<(i64, Vec<i64>, i64)> {
+        let list =
+            |value: &serde_json::Value| value.as_array().unwrap().iter().filter_map(|b| b.as_i64()).collect();
+        let of = |c: &serde_json::Value| {
+            (c["partition"].as_i64().unwrap(), list(&c["after"]), c["leader"].as_i64().unwrap())
+        };
+        changes(arguments).iter().map(of).collect()
+    };
+    // All stands on 1 and 2, led by 1.
+    let bound = after(&["--broker-set", "s=2,3", "--bind", "t=s", "--goals", "BrokerSetAwareGoal"]);
+    assert!(bound.len() == 3 && bound.iter().all(|(_, list, _)| !list.contains(&1)), "{bound:?}");
+    let led = after(&["--min-leaders", "t=1", "--goals", "MinTopicLeadersPerBrokerGoal"]);
+    let by: std::collections::BTreeSet<i64> = led.iter().map(|(.., leader)| *leader).collect();
+    assert_eq!(by, [2, 3].into(), "the third is led by 1 still: {led:?}");
+    let goals = ["--goals", "ReplicaDistributionGoal,LeaderReplicaDistributionGoal"];
+    assert!(after(&goals).iter().any(|(.., leader)| *leader != 1));
+    let without = after(&[&goals[..], &["--exclude-leadership", "2,3"]].concat());
+    assert!(without.iter().all(|(.., leader)| *leader == 1), "{without:?}");
+    let frozen = after(&[&goals[..], &["--freeze", "t-0,t-1,t-2"]].concat());
+    assert_eq!(frozen, vec![]);
+    let balance = ["--goals", "ReplicaDistributionGoal"];
+    assert_eq!(after(&[&balance[..], &["--max-bytes", "99MB"]].concat()), vec![]);
+    assert_eq!(after(&[&balance[..], &["--max-bytes", "0.1GB"]].concat()).len(), 1);
+}
+
+#[test]
+fn a_capacity_that_is_not_known_is_named() {
+    let folder = folder();
+    fs::write(
+        folder.path().join("brokers.csv"),
+        BROKERS.replace("3,c,ALIVE,100,1000,1000,1000", "3,c,ALIVE,100,1000,1000,0"),
+    )
+    .unwrap();
+    let text = plan_for(&folder, &["--goals", "DiskCapacityGoal,DiskUsageDistributionGoal"]).unwrap();
+    assert!(text.contains("not known: what broker 3 can carry of disk: nothing limits it there"), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&plan_for(&folder, &["--json"]).unwrap()).unwrap();
+    assert_eq!(json["unknown_capacities"], serde_json::json!([{"broker": 3, "resources": ["disk"]}]));
+}
+
+#[test]
+fn the_fewest_moves_are_told_where_that_is_true() {
+    let line = |arguments: &[&str]| {
+        let text = plan(arguments).unwrap();
+        text.lines().find(|line| line.contains("fewer than") || line.contains("at least")).map(str::to_owned)
+    };
+    let possible =
+        "No plan that meets all goals that can be met moves fewer than 1: at most 0.0 % more than needed.";
+    let goals = "ReplicaCapacityGoal,ReplicaDistributionGoal";
+    assert_eq!(line(&["--goals", goals, "--max-replicas", "1"]), Some(possible.to_owned()));
+    assert_eq!(line(&["--mode", "demote", "--brokers", "1"]), None);
+    assert_eq!(line(&["--mode", "leaders"]), None);
 }
 
 #[test]

@@ -103,13 +103,19 @@ impl Carried {
 
 /// The score by the definitions of [`Goal`], [`Policy`] and [`Distance`].
 pub(super) fn score(placement: &Placement<'_>, policy: &Policy) -> Score {
+    let led_from_nowhere = placement.lists().filter(|(partition, (brokers, leader))| {
+        let stays = placement.cluster.replicas(*partition)[*leader] == brokers[*leader];
+        let in_failed_dir = stays && placement.cluster.offline(*partition, *leader as u32);
+        in_failed_dir || !placement.cluster.brokers()[brokers[*leader] as usize].alive
+    });
+    let leaderless = led_from_nowhere.count() as u64;
     let offline: u64 = stuck(placement, policy).into_iter().map(|(_, offline)| u64::from(offline)).sum();
     let goals = policy.goals.iter().map(|goal| Distance {
         excess: distance(placement, policy, *goal),
         goal: *goal,
         hard: policy.hard.contains(goal),
     });
-    Score { offline, demoted: demoted(placement, policy), goals: goals.collect() }
+    Score { leaderless, offline, demoted: demoted(placement, policy), goals: goals.collect() }
 }
 
 /// Partitions with replicas offline, and how many; with none, if their leader was to pass on.
@@ -161,8 +167,8 @@ fn distance(placement: &Placement<'_>, policy: &Policy, goal: Goal) -> u128 {
 /// What the sum of all potential is beyond the sum of all limits: no placement changes it.
 pub(super) fn potential_beyond(placement: &Placement<'_>, policy: &Policy) -> u128 {
     let all: i128 = placement.carried.iter().map(|carried| carried.if_it_led_all).sum();
-    let room: i128 = placement.alive().map(|b| capped(placement, policy, b, NETWORK_OUT)).sum();
-    over(all - room)
+    let room: Option<i128> = placement.alive().map(|b| capped(placement, policy, b, NETWORK_OUT)).sum();
+    room.map_or(0, |room| over(all - room))
 }
 
 /// How much a goal about single lists finds wrong with one.

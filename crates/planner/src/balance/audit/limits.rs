@@ -24,16 +24,21 @@ pub(super) struct Judged {
 }
 
 impl Judged {
-    /// By how much a broker is outside with what it carries.
-    pub(super) fn outside(&self, broker: usize, carried: &Carried) -> u128 {
-        let Some((least, most)) = self.limits[broker] else { return 0 };
-        let figure = match self.figure {
+    /// The figure that is judged.
+    pub(super) fn figure_of(&self, carried: &Carried) -> i128 {
+        match self.figure {
             Figure::Load(resource) => carried.loads[resource],
             Figure::Replicas => carried.replicas,
             Figure::Leaders => carried.leaders,
             Figure::LedIn => carried.led_in,
             Figure::IfItLedAll => carried.if_it_led_all,
-        };
+        }
+    }
+
+    /// By how much a broker is outside with what it carries.
+    pub(super) fn outside(&self, broker: usize, carried: &Carried) -> u128 {
+        let Some((least, most)) = self.limits[broker] else { return 0 };
+        let figure = self.figure_of(carried);
         over(figure - most) + least.map_or(0, |least| over(least - figure))
     }
 }
@@ -52,8 +57,13 @@ pub(super) fn margin(threshold: i64) -> i128 {
 /// What a goal wants, if it is about one figure of brokers. Nothing also where it judges nobody.
 pub(super) fn judged(placement: &Placement<'_>, policy: &Policy, goal: Goal) -> Option<Judged> {
     let same = |figure, most: i64| each(placement, figure, |_| (None, i128::from(most)));
-    let capped =
-        |figure, resource| each(placement, figure, |b| (None, capped(placement, policy, b, resource)));
+    let capped = |figure, resource| {
+        let mut judged = each(placement, figure, |_| (None, 0));
+        for (broker, limits) in judged.limits.iter_mut().enumerate() {
+            *limits = limits.and(capped(placement, policy, broker, resource)).map(|most| (None, most));
+        }
+        judged
+    };
     match goal {
         Goal::DiskCapacity => Some(capped(Figure::Load(DISK), DISK)),
         Goal::NetworkInCapacity => Some(capped(Figure::Load(NETWORK_IN), NETWORK_IN)),
@@ -103,14 +113,34 @@ fn each(placement: &Placement<'_>, figure: Figure, of: impl Fn(usize) -> (Option
     Judged { figure, limits }
 }
 
-/// What a broker may carry of a resource.
-pub(super) fn capped(placement: &Placement<'_>, policy: &Policy, broker: usize, resource: usize) -> i128 {
+/// What a broker may carry of a resource; nothing where its capacity is not known, which limits nothing.
+pub(super) fn capped(
+    placement: &Placement<'_>,
+    policy: &Policy,
+    broker: usize,
+    resource: usize,
+) -> Option<i128> {
     let capacity = i128::from(placement.cluster().brokers()[broker].capacity[resource]);
-    capacity * i128::from(policy.capacity[resource]) / ONE
+    (capacity != 0).then(|| capacity * i128::from(policy.capacity[resource]) / ONE)
+}
+
+/// The capacities by which living brokers share out a resource: their own, or the mean of those that are known.
+pub(super) fn capacities(placement: &Placement<'_>, resource: usize) -> Vec<i128> {
+    let own = |broker: usize| i128::from(placement.cluster().brokers()[broker].capacity[resource]);
+    let (mut sum, mut known) = (0, 0);
+    for broker in placement.alive().filter(|broker| own(*broker) != 0) {
+        sum += own(broker);
+        known += 1;
+    }
+    let mean = if known == 0 { 0 } else { sum / known };
+    (0..placement.cluster().brokers().len())
+        .map(|broker| if own(broker) == 0 { mean } else { own(broker) })
+        .collect()
 }
 
 fn shares(placement: &Placement<'_>, policy: &Policy, resource: usize) -> Option<Judged> {
-    let capacity = |broker: usize| i128::from(placement.cluster().brokers()[broker].capacity[resource]);
+    let capacities = capacities(placement, resource);
+    let capacity = |broker: usize| capacities[broker];
     let all: i128 = placement.alive().map(capacity).sum();
     let used: i128 = placement.all().map(|carried| carried.loads[resource]).sum();
     if all == 0 || used * ONE <= all * i128::from(policy.low_utilization[resource]) {

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::Violation;
-use super::figures::{Placement, Topics, lacks_leaders, led, potential_beyond, stuck, wrong};
-use super::limits::{capped, judged, over};
+use super::figures::{Carried, Placement, Topics, lacks_leaders, led, potential_beyond, stuck, wrong};
+use super::limits::{ONE, capacities, capped, judged, over};
 use crate::balance::cluster::{Broker, Cluster};
 use crate::balance::policy::{Goal, Moves, Policy};
 use crate::balance::score::Score;
@@ -14,7 +14,7 @@ use crate::balance::unmet::{Obstacle, Unmet};
 
 /// Checks what a plan says of goals that it leaves: none is passed over, and what stands in the way is true.
 pub(super) fn check(
-    after: &Placement<'_>,
+    (before, after): (&Placement<'_>, &Placement<'_>),
     policy: &Policy,
     plan: &Plan,
     score: &Score,
@@ -24,7 +24,8 @@ pub(super) fn check(
         let mut said = plan.unmet.iter().filter(|unmet| unmet.goal == distance.goal);
         let (first, second) = (said.next(), said.next());
         let silent = first.is_none() && distance.excess > 0;
-        let untrue = |unmet: &Unmet| unmet.excess != distance.excess || !stands(after, policy, unmet);
+        let untrue =
+            |unmet: &Unmet| unmet.excess != distance.excess || !stands((before, after), policy, unmet);
         if silent || second.is_some() || first.is_some_and(untrue) {
             found.push(Violation::UnmetUntrue { goal: distance.goal });
         }
@@ -41,20 +42,17 @@ fn takers(cluster: &Cluster) -> impl Iterator<Item = &Broker> {
 }
 
 /// Whether an obstacle is there, and as large as it says.
-fn stands(after: &Placement<'_>, policy: &Policy, unmet: &Unmet) -> bool {
+fn stands((before, after): (&Placement<'_>, &Placement<'_>), policy: &Policy, unmet: &Unmet) -> bool {
     let (cluster, goal) = (after.cluster(), unmet.goal);
     match unmet.obstacle {
         Obstacle::NothingTakesReplicas => takers(cluster).next().is_none(),
-        Obstacle::NoCapacity => goal.resource().is_some_and(|resource| {
-            after.alive().any(|broker| cluster.brokers()[broker].capacity[resource] == 0)
-        }),
         Obstacle::Racks { has, needs } => {
             let racks: BTreeSet<u32> = after.alive().map(|b| cluster.brokers()[b].rack).collect();
             let thawed = after.lists().filter(|(partition, _)| !cluster.frozen(*partition));
             let largest = thawed.map(|(_, (list, _))| list.len()).max().unwrap_or(0);
             goal == Goal::RackAware && (racks.len(), largest) == (has as usize, needs as usize) && needs > has
         }
-        Obstacle::Brokers { more } => lacks_brokers(after, policy, goal, more),
+        Obstacle::Brokers { more } => lacks_brokers(before, policy, goal, more),
         Obstacle::Partitions { topic, has, needs } => {
             let own = after.lists().filter(|(partition, _)| cluster.topic(*partition) == topic).count();
             let able = takers(cluster).filter(|broker| broker.takes_leadership).count() as u64;
@@ -95,37 +93,63 @@ fn stands(after: &Placement<'_>, policy: &Policy, unmet: &Unmet) -> bool {
     }
 }
 
+/// By how much all that a goal limits is beyond the room of the living brokers, with nothing left on others. More than
+/// nothing proves that no placement meets the goal. A broker that may take nothing has room for what it holds.
+///
+/// `before` is where replicas stand that cannot move to such brokers: what they hold is no more than this.
+pub(super) fn lacking(before: &Placement<'_>, policy: &Policy, goal: Goal) -> i128 {
+    let cluster = before.cluster();
+    if goal == Goal::PotentialNetworkOut {
+        return potential_beyond(before, policy) as i128;
+    }
+    let limit = |broker: usize| match goal {
+        Goal::ReplicaCapacity => Some(i128::from(policy.max_replicas)),
+        Goal::NetworkInLimit => Some(i128::from(policy.network_limit[0])),
+        Goal::NetworkOutLimit => Some(i128::from(policy.network_limit[1])),
+        _ => capped(before, policy, broker, goal.resource().unwrap_or(0)),
+    };
+    let of = |carried: &Carried| match goal.resource() {
+        Some(resource) => carried.loads[resource],
+        None => carried.replicas,
+    };
+    let mut room = 0;
+    for broker in before.alive() {
+        let held = of(before.carried(broker));
+        room += match (cluster.brokers()[broker].takes_replicas, limit(broker)) {
+            (true, None) => return 0,
+            (true, Some(most)) => most,
+            (false, most) => most.map_or(held, |most| most.min(held)),
+        };
+    }
+    before.all().map(of).sum::<i128>() - room
+}
+
+/// Whether a goal is one of those of which [`lacking`] tells.
+pub(super) fn is_of_limits(goal: Goal) -> bool {
+    let limits =
+        [Goal::NetworkInLimit, Goal::NetworkOutLimit, Goal::PotentialNetworkOut, Goal::ReplicaCapacity];
+    let capacities =
+        [Goal::DiskCapacity, Goal::NetworkInCapacity, Goal::NetworkOutCapacity, Goal::CpuCapacity];
+    limits.contains(&goal) || capacities.contains(&goal)
+}
+
 /// Whether so many brokers more would do, and one fewer would not. Which part of a unit was rounded away is left open.
-fn lacks_brokers(after: &Placement<'_>, policy: &Policy, goal: Goal, more: u64) -> bool {
-    let cluster = after.cluster();
-    let count = takers(cluster).count() as i128;
-    let (lacks, each) = match goal {
-        Goal::ReplicaCapacity => {
-            let all: i128 = after.lists().map(|(_, (list, _))| list.len() as i128).sum();
-            let most = i128::from(policy.max_replicas).max(1);
-            (all - count * most, most)
-        }
-        Goal::NetworkInLimit | Goal::NetworkOutLimit => {
-            let at = usize::from(goal == Goal::NetworkOutLimit);
-            let most = i128::from(policy.network_limit[at]).max(1);
-            let resource = goal.resource().unwrap_or(0);
-            let all: i128 = i128::from(cluster.total()[resource]);
-            (all - count * most, most)
-        }
+fn lacks_brokers(before: &Placement<'_>, policy: &Policy, goal: Goal, more: u64) -> bool {
+    if !is_of_limits(goal) {
+        return false;
+    }
+    let each = match goal {
+        Goal::ReplicaCapacity => i128::from(policy.max_replicas).max(1),
+        Goal::NetworkInLimit => i128::from(policy.network_limit[0]).max(1),
+        Goal::NetworkOutLimit => i128::from(policy.network_limit[1]).max(1),
         _ => {
-            let Some(resource) = goal.resource() else { return false };
-            let living = after.alive().count().max(1) as i128;
-            let room = |broker: usize| capped(after, policy, broker, resource);
-            let lacks = if goal == Goal::PotentialNetworkOut {
-                potential_beyond(after, policy) as i128
-            } else {
-                let open = after.alive().filter(|broker| cluster.brokers()[*broker].takes_replicas);
-                i128::from(cluster.total()[resource]) - open.map(room).sum::<i128>()
-            };
-            (lacks, after.alive().map(room).sum::<i128>() / living)
+            let resource = goal.resource().unwrap_or(0);
+            let capacities = capacities(before, resource);
+            let room = |broker: usize| capacities[broker] * i128::from(policy.capacity[resource]) / ONE;
+            before.alive().map(room).sum::<i128>() / before.alive().count().max(1) as i128
         }
     };
-    let more = i128::from(more);
+    let (lacks, more) = (lacking(before, policy, goal), i128::from(more));
     more > 0 && lacks > 0 && lacks <= more * (each + 1) && lacks > (more - 1) * each
 }
 

@@ -213,7 +213,8 @@ fn no_number_of_brokers_is_named_where_capacity_is_unknown_or_nobody_takes_repli
     let unknown = three().cluster(|at, broker| broker.capacity[CPU] *= i64::from(at != 0), false).build();
     let mut policy = one_goal(Goal::CpuCapacity);
     policy.capacity = [100_000; 4];
-    assert_eq!(obstacle_of(&planned(&unknown, &policy), Goal::CpuCapacity), Some(Obstacle::NoCapacity));
+    let obstacle = obstacle_of(&planned(&unknown, &policy), Goal::CpuCapacity);
+    assert!(obstacle.is_none_or(|obstacle| !obstacle.is_proof()), "{obstacle:?}");
     let closed = three().cluster(|_, broker| broker.takes_replicas = false, false).build();
     let mut policy = one_goal(Goal::PotentialNetworkOut);
     policy.capacity = [100_000; 4];

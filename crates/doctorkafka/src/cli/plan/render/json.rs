@@ -16,6 +16,8 @@ pub(in crate::cli::plan) fn json(answer: &Answer) -> String {
         "bytes": cost.copied,
         "fewest_moves": plan.fewest_moves,
         "leave_rack": plan.leave_rack,
+        "leaderless_before": answer.before.leaderless,
+        "leaderless_after": plan.after.leaderless,
         "offline_before": answer.before.offline,
         "offline_after": plan.after.offline.saturating_sub(cost.waiting),
         "waiting_after": cost.waiting,
@@ -24,6 +26,10 @@ pub(in crate::cli::plan) fn json(answer: &Answer) -> String {
             .not_judged
             .iter()
             .map(|(goal, why)| json!({"goal": goal.name(), "why": why}))
+            .collect::<Vec<_>>(),
+        "unknown_capacities": unknown_capacities(answer)
+            .iter()
+            .map(|(id, resources)| json!({"broker": id, "resources": resources}))
             .collect::<Vec<_>>(),
         "unmet": unmet(answer),
         "lacks": lacks(answer),

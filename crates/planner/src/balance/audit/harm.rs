@@ -1,0 +1,120 @@
+//! Whether a plan makes hard goals worse for anybody.
+
+use std::collections::BTreeMap;
+
+use super::Violation;
+use super::figures::{Carried, Placement, lacks_leaders, led, wrong};
+use super::limits::{Judged, judged};
+use super::obstacles::{is_of_limits, lacking};
+use crate::balance::policy::{Goal, Leaders, Policy};
+use crate::balance::score::Score;
+
+/// Compares each broker, and each partition, with what it was.
+pub(super) fn check(
+    (was, is): (&Placement<'_>, &Placement<'_>),
+    policy: &Policy,
+    (before, after): (&Score, &Score),
+    found: &mut Vec<Violation>,
+) {
+    let relieved = after.offline < before.offline
+        || after.demoted < before.demoted
+        || after.leaderless < before.leaderless;
+    let taken = taken(was, is, policy);
+    for (old, new) in before.goals.iter().zip(&after.goals).filter(|(old, _)| policy.hard.contains(&old.goal))
+    {
+        let goal = old.goal;
+        let impossible = goal != Goal::DiskCapacity && is_of_limits(goal) && lacking(was, policy, goal) > 0;
+        let follows_the_mean = goal == Goal::LeaderBytesIn;
+        if impossible || follows_the_mean || goal == Goal::TopicDistribution {
+            if !relieved && new.excess > old.excess {
+                found.push(Violation::HardGoalWorse { goal });
+            }
+        } else if let Some(judged) = judged(was, policy, goal) {
+            check_brokers((was, is), goal, &judged, &taken, found);
+        } else if goal == Goal::MinTopicLeaders {
+            check_leaders((was, is), found);
+        } else {
+            check_partitions((was, is), goal, found);
+        }
+    }
+}
+
+fn check_brokers(
+    (was, is): (&Placement<'_>, &Placement<'_>),
+    goal: Goal,
+    judged: &Judged,
+    taken: &BTreeMap<u32, Carried>,
+    found: &mut Vec<Violation>,
+) {
+    let nothing = Carried::default();
+    for broker in was.alive() {
+        let old = judged.outside(broker, was.carried(broker));
+        let new = judged.outside(broker, is.carried(broker));
+        let may = match goal {
+            Goal::DiskCapacity => 0,
+            _ => judged.figure_of(taken.get(&(broker as u32)).unwrap_or(&nothing)).unsigned_abs(),
+        };
+        if new > old + may {
+            found.push(Violation::BrokerWorse { goal, broker: broker as u32 });
+        }
+    }
+}
+
+fn check_leaders((was, is): (&Placement<'_>, &Placement<'_>), found: &mut Vec<Violation>) {
+    let cluster = was.cluster();
+    let (led_before, led_after) = (led(was), led(is));
+    for topic in (0..cluster.topics()).filter(|topic| cluster.required_leaders(*topic) > 0) {
+        for broker in 0..cluster.brokers().len() as u32 {
+            let lacks = |led: &BTreeMap<(u32, u32), i128>| {
+                lacks_leaders(cluster, topic, broker, led.get(&(topic, broker)).copied().unwrap_or(0))
+            };
+            if lacks(&led_after) > lacks(&led_before) {
+                found.push(Violation::BrokerWorse { goal: Goal::MinTopicLeaders, broker });
+            }
+        }
+    }
+}
+
+/// A partition of which replicas come off dead brokers goes where there is room.
+fn check_partitions((was, is): (&Placement<'_>, &Placement<'_>), goal: Goal, found: &mut Vec<Violation>) {
+    let cluster = was.cluster();
+    for ((partition, (old, led)), (_, (new, leads))) in was.lists().zip(is.lists()) {
+        let comes_off = |position: usize| {
+            let dead = !cluster.brokers()[old[position] as usize].alive;
+            old[position] != new[position] && (dead || cluster.offline(partition, position as u32))
+        };
+        let worse = || wrong(is, goal, partition, new, *leads) > wrong(was, goal, partition, old, *led);
+        if !cluster.frozen(partition) && !(0..old.len()).any(comes_off) && worse() {
+            found.push(Violation::PartitionWorse { goal, partition });
+        }
+    }
+}
+
+/// By broker what it takes of what has to come off others: replicas off dead brokers and out of failed log dirs, leadership
+/// from there and, where that is what a plan is for, off brokers that may not lead.
+fn taken(was: &Placement<'_>, is: &Placement<'_>, policy: &Policy) -> BTreeMap<u32, Carried> {
+    let cluster = was.cluster();
+    let mut taken: BTreeMap<u32, Carried> = BTreeMap::new();
+    for ((partition, (old, led)), (_, (new, leads))) in was.lists().zip(is.lists()) {
+        let comes_off = |position: usize| {
+            !cluster.brokers()[old[position] as usize].alive || cluster.offline(partition, position as u32)
+        };
+        let led_by = &cluster.brokers()[old[*led] as usize];
+        let demotes = policy.leaders == Leaders::Demoted && !led_by.takes_leadership;
+        let passes = new[*leads] != old[*led] && (comes_off(*led) || demotes);
+        for (position, to) in new.iter().enumerate() {
+            let moved = old[position] != *to && comes_off(position);
+            let leads = passes && position == *leads;
+            if !moved && !leads {
+                continue;
+            }
+            let carried = taken.entry(*to).or_default();
+            carried.count(cluster, partition, position, leads, 1);
+            if !moved {
+                // Only what leading adds.
+                carried.count(cluster, partition, position, false, -1);
+            }
+        }
+    }
+    taken
+}

@@ -1,0 +1,239 @@
+//! Hard goals are not made worse for anybody, what cannot be met draws nothing, and what can be done where room lacks is done.
+
+use planner::balance::{
+    Broker, Budget, Cluster, DISK, Goal, Mark, Mode, Partition, Plan, Policy, Replica, Violation, audit,
+    judge, solve,
+};
+
+/// A broker in a rack, with room for so much of everything.
+fn broker(rack: u32, capacity: i64) -> Broker {
+    Broker {
+        rack,
+        set: None,
+        capacity: [capacity; 4],
+        alive: true,
+        takes_replicas: true,
+        takes_leadership: true,
+        mark: Mark::None,
+    }
+}
+
+fn dies(broker: &mut Broker) {
+    (broker.alive, broker.takes_replicas, broker.takes_leadership) = (false, false, false);
+}
+
+/// Partitions of one topic: brokers, and the disk of each replica. The first leads.
+fn cluster(brokers: &[Broker], partitions: &[(Vec<u32>, i64)]) -> Cluster {
+    let mut builder = Cluster::builder(1);
+    for broker in brokers {
+        builder.add_broker(broker).unwrap();
+    }
+    for (replicas, disk) in partitions {
+        let load = |broker: &u32| Replica { broker: *broker, load: [1, 1, 0, *disk] };
+        builder
+            .add_partition(&Partition {
+                topic: 0,
+                replicas: replicas.iter().map(load).collect(),
+                leader: 0,
+                leader_cpu: 1,
+                leader_network_out: 1,
+                frozen: false,
+            })
+            .unwrap();
+    }
+    builder.build()
+}
+
+fn planned(cluster: &Cluster, policy: &Policy, mode: &Mode) -> (Cluster, Plan) {
+    let (cluster, policy) = mode.prepare(cluster, policy);
+    let plan = solve(&cluster, &policy, &Budget::default());
+    assert_eq!(audit(&cluster, &policy, &Budget::default(), &plan), Ok(()));
+    (plan.applied_to(&cluster), plan)
+}
+
+fn carried(cluster: &Cluster, resource: usize) -> Vec<i64> {
+    let mut carried = vec![0; cluster.brokers().len()];
+    for partition in 0..cluster.partitions() {
+        for (broker, load) in cluster.replicas(partition).iter().zip(cluster.loads(partition)) {
+            carried[*broker as usize] += load[resource];
+        }
+    }
+    carried
+}
+
+fn moved(before: &Cluster, after: &Cluster) -> usize {
+    let pairs = (0..before.partitions()).map(|p| before.replicas(p).iter().zip(after.replicas(p)));
+    pairs.flatten().filter(|(from, to)| from != to).count()
+}
+
+/// Many small replicas of different sizes, four brokers in each of three racks, one of which is dead.
+fn lost_rack(capacity: i64) -> Cluster {
+    let mut brokers: Vec<Broker> = (0..12).map(|at| broker(at % 3, capacity)).collect();
+    brokers.iter_mut().filter(|broker| broker.rack == 2).for_each(dies);
+    let list = |at: u32| vec![at % 4 * 3, at / 4 % 4 * 3 + 1, at / 16 % 4 * 3 + 2];
+    let partitions: Vec<_> = (0..1_024).map(|at| (list(at), 1 + i64::from(at * 37 % 97).pow(2))).collect();
+    cluster(&brokers, &partitions)
+}
+
+#[test]
+fn the_audit_sees_one_broker_worse_where_all_together_are_better() {
+    // The first is 120 above its 80, and could give 50 to the second, which has room for 20 of it.
+    let brokers = [broker(0, 100), broker(1, 100), broker(2, 1_000)];
+    let partitions = [(vec![0], 50), (vec![0], 150), (vec![1], 60)];
+    let cluster = cluster(&brokers, &partitions);
+    let policy =
+        Policy { goals: vec![Goal::DiskCapacity], hard: vec![Goal::DiskCapacity], ..Policy::default() };
+    let mut plan = solve(&cluster, &policy, &Budget::default());
+    plan.changes.clear();
+    plan.reasons.clear();
+    plan.changes.push(planner::balance::Change { partition: 0, replicas: vec![1], leader: 0 });
+    plan.after = judge(&plan.applied_to(&cluster), &policy);
+    assert!(plan.after < plan.before, "the sum is smaller");
+    let found = audit(&cluster, &policy, &Budget::default(), &plan).unwrap_err();
+    assert!(found.contains(&Violation::BrokerWorse { goal: Goal::DiskCapacity, broker: 1 }), "{found:?}");
+}
+
+#[test]
+fn the_audit_sees_a_list_worse_where_all_together_are_better() {
+    let brokers = [0, 0, 1, 1, 2, 2].map(|rack| broker(rack, 1_000));
+    // Two lists share a rack twice, one not at all.
+    let partitions = [(vec![0, 1], 1), (vec![2, 3], 1), (vec![4, 0], 1)];
+    let cluster = cluster(&brokers, &partitions);
+    let policy = Policy { goals: vec![Goal::RackAware], hard: vec![Goal::RackAware], ..Policy::default() };
+    let mut plan = solve(&cluster, &policy, &Budget::default());
+    let change = |partition, replicas: [u32; 2]| planner::balance::Change {
+        partition,
+        replicas: replicas.to_vec(),
+        leader: 0,
+    };
+    plan.changes = vec![change(0, [0, 2]), change(1, [2, 4]), change(2, [4, 5])];
+    plan.after = judge(&plan.applied_to(&cluster), &policy);
+    assert!(plan.after < plan.before);
+    let found = audit(&cluster, &policy, &Budget::default(), &plan).unwrap_err();
+    assert!(found.contains(&Violation::PartitionWorse { goal: Goal::RackAware, partition: 2 }), "{found:?}");
+}
+
+#[test]
+fn healing_a_lost_rack_with_little_disk_places_as_many_as_have_room_and_lifts_no_disk_over_its_limit() {
+    for capacity in [1_100_000, 1_280_000, 1_400_000] {
+        let before = lost_rack(capacity);
+        let limit = capacity * 8 / 10;
+        let room: i64 = (0..12)
+            .filter(|at| at % 3 != 2)
+            .map(|at: usize| (limit - carried(&before, DISK)[at]).max(0))
+            .sum();
+        let mut sizes: Vec<i64> = (0..1_024).map(|partition| before.loads(partition)[2][DISK]).collect();
+        sizes.sort_unstable();
+        let mut left = room;
+        let fit = sizes
+            .iter()
+            .take_while(|size| {
+                left -= **size;
+                left >= 0
+            })
+            .count() as u64;
+        for mode in [Mode::Heal, Mode::Balance] {
+            let (after, plan) = planned(&before, &Policy::default(), &mode);
+            let placed = plan.before.offline - plan.after.offline;
+            // Between the brokers a little room is lost.
+            assert!(placed + 8 >= fit, "{mode:?} at {capacity}: {placed} of {fit}");
+            let pairs = carried(&before, DISK).into_iter().zip(carried(&after, DISK));
+            for (at, (was, is)) in pairs.enumerate().filter(|(at, _)| at % 3 != 2) {
+                assert!(is <= limit.max(was), "{mode:?} at {capacity}: {is} on broker {at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_goal_that_cannot_be_met_moves_nothing() {
+    let brokers: Vec<Broker> = (0..6).map(|at| broker(at % 3, 1_000_000)).collect();
+    let list = |at: u32| vec![at % 5, (at + 1 + at % 2) % 5];
+    let partitions: Vec<_> = (0..300).map(|at| (list(at), 10 + i64::from(at % 7))).collect();
+    let cluster = cluster(&brokers, &partitions);
+    let free = planned(&cluster, &Policy::default(), &Mode::Balance);
+    assert_eq!(free.1.unmet, vec![]);
+    let limits = [
+        Policy { max_replicas: 10, ..Policy::default() },
+        Policy { capacity: [10, 800_000, 800_000, 800_000], ..Policy::default() },
+    ];
+    for policy in limits {
+        let (after, plan) = planned(&cluster, &policy, &Mode::Balance);
+        assert_eq!(moved(&cluster, &after), moved(&cluster, &free.0), "{:?}", plan.unmet);
+        assert_eq!(plan.fewest_moves, free.1.fewest_moves);
+        let left: Vec<bool> = plan.unmet.iter().map(|unmet| unmet.obstacle.is_proof()).collect();
+        assert_eq!(left, [true], "{:?}", plan.unmet);
+    }
+    let mut policy = Policy { network_limit: [20, i64::MAX], ..Policy::default() };
+    policy.goals.insert(0, Goal::NetworkInLimit);
+    policy.hard.push(Goal::NetworkInLimit);
+    let (after, plan) = planned(&cluster, &policy, &Mode::Balance);
+    assert_eq!((moved(&cluster, &after), plan.unmet.len()), (moved(&cluster, &free.0), 1));
+}
+
+#[test]
+fn a_broker_that_takes_nothing_proves_no_lack_of_room_for_what_it_holds() {
+    let mut brokers = [broker(0, 100), broker(1, 100)];
+    brokers[1].takes_replicas = false;
+    let cluster = cluster(&brokers, &[(vec![0], 60), (vec![1], 60)]);
+    let (_, plan) = planned(&cluster, &Policy::default(), &Mode::Heal);
+    assert_eq!(plan.unmet, vec![]);
+}
+
+#[test]
+fn a_broker_of_unknown_capacity_is_neither_emptied_nor_filled() {
+    let mut brokers: Vec<Broker> = (0..6).map(|at| broker(at % 3, 10_000)).collect();
+    let list = |at: u32| vec![at % 6, (at + 1) % 6];
+    let partitions: Vec<_> = (0..300).map(|at| (list(at), 10)).collect();
+    brokers[2].capacity = [0; 4];
+    let even = cluster(&brokers, &partitions);
+    for mode in [Mode::Balance, Mode::Heal, Mode::Relieve { watermark: [100_000; 4] }] {
+        let (after, plan) = planned(&even, &Policy::default(), &mode);
+        let held = carried(&after, DISK)[2];
+        assert!((900..=1_100).contains(&held), "{mode:?}: {held}; {:?}", plan.unmet);
+    }
+    // What a dead broker held goes to all in the same way.
+    dies(&mut brokers[5]);
+    let (after, plan) = planned(&cluster(&brokers, &partitions), &Policy::default(), &Mode::Heal);
+    let held = carried(&after, DISK);
+    assert_eq!(plan.after.offline, 0);
+    assert!((1_000..=1_500).contains(&held[2]), "{held:?}");
+}
+
+#[test]
+fn whoever_is_led_by_a_dead_broker_gets_a_leader_although_nothing_can_be_placed() {
+    let mut brokers = [broker(0, 1_000), broker(1, 100), broker(2, 100)];
+    dies(&mut brokers[0]);
+    // The two that are left hold it already.
+    let full = cluster(&brokers, &[(vec![0, 1, 2], 10)]);
+    // Too large for the one that is left.
+    let large = cluster(&brokers, &[(vec![0, 1], 70), (vec![2], 60), (vec![1], 5)]);
+    for cluster in [full, large] {
+        for mode in [Mode::Heal, Mode::Balance, Mode::Leaders] {
+            let (after, plan) = planned(&cluster, &Policy::default(), &mode);
+            assert_eq!((plan.before.leaderless, plan.after.leaderless), (1, 0), "{mode:?}");
+            assert_eq!(after.replicas(0)[0], 0, "{mode:?}: nothing moves");
+        }
+    }
+}
+
+#[test]
+fn fewest_moves_are_told_where_they_are_of_the_mode() {
+    let mut brokers: Vec<Broker> = (0..5).map(|at| broker(at, 1_000)).collect();
+    let partitions: Vec<_> = (0..40).map(|at| (vec![at % 3, (at + 1) % 3], 10 + i64::from(at))).collect();
+    let whole = cluster(&brokers, &partitions);
+    let fewest = |cluster: &Cluster, mode: &Mode| planned(cluster, &Policy::default(), mode).1.fewest_moves;
+    assert_eq!(fewest(&whole, &Mode::Leaders), None);
+    assert_eq!(fewest(&whole, &Mode::Demote { brokers: vec![0] }), None);
+    assert_eq!(fewest(&whole, &Mode::Add { brokers: vec![3, 4] }), None);
+    // Every partition is on two of the first three; 27 of 40 have a replica on the first.
+    assert_eq!(fewest(&whole, &Mode::Drain { brokers: vec![0] }), Some(27));
+    let mode = Mode::Relieve { watermark: [500_000; 4] };
+    let (after, plan) = planned(&whole, &Policy::default(), &mode);
+    let needed = plan.fewest_moves.unwrap();
+    assert!(needed > 0 && needed <= moved(&whole, &after) as u64, "{needed}");
+    // A replica that cannot leave a dead broker is not among those that must.
+    brokers.truncate(3);
+    dies(&mut brokers[0]);
+    assert_eq!(fewest(&cluster(&brokers, &partitions), &Mode::Heal), None);
+}
