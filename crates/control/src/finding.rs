@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cluster::{BrokerId, TopicPartition};
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,22 @@ pub struct Finding {
     /// Whether it could not be looked for in this cycle: its incident is not over, but this time is not watched.
     #[serde(skip)]
     pub unseen: bool,
+    /// What a program prints that an action runs for the subject.
+    #[serde(skip)]
+    pub output: Option<Box<Output>>,
+}
+
+/// What a program prints, while it runs. It is bounded by whoever reads it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// Its last lines.
+    pub last: Vec<String>,
+    /// How long ago it printed the last of them; `None` before the first.
+    pub quiet: Option<Duration>,
+    /// Lines that are to be put on record at this moment.
+    pub news: Vec<String>,
+    /// How many lines before them are on no record.
+    pub left_out: u64,
 }
 
 impl Finding {
@@ -75,6 +92,7 @@ impl Finding {
             waits_for: None,
             weight: 0,
             unseen: false,
+            output: None,
         }
     }
 

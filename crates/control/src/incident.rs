@@ -156,6 +156,7 @@ impl Incident {
             waits_for: self.waits_for.clone(),
             weight: self.told.0,
             unseen: true,
+            output: None,
         }
     }
 }

@@ -59,6 +59,7 @@ mod by_hand;
 mod dispatch;
 mod holders;
 mod orders;
+mod output;
 
 mod reassigned;
 
@@ -71,7 +72,7 @@ pub use effect::{Contribution, Effect, Inputs, Outcome};
 pub use event::{Event, Repeat};
 pub use execution::progress::Progress;
 pub use execution::{Execution, ExecutionId, ExecutionLimits, MovePhase, MoveState};
-pub use finding::{Finding, Severity, Target};
+pub use finding::{Finding, Output, Severity, Target};
 pub use guard::{Check, GuardConfig, Held};
 pub use incident::{FoldLimits, Incident, IncidentKey, Incidents};
 pub use memory::{Memory, RestoreError};

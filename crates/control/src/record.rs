@@ -19,6 +19,8 @@ pub enum RecordKind {
     Hold,
     /// Something is being done.
     Act,
+    /// What a program prints that does it.
+    Output,
     /// What came of it.
     Outcome,
     /// An order of a person.

@@ -20,6 +20,7 @@ use crate::guard::{Guard, GuardConfig, Halt, Held, failing};
 use crate::incident::{Change, FoldLimits, IncidentKey, Incidents, Look, fold};
 use crate::memory::{KnownBroker, Memory};
 use crate::orders;
+use crate::output;
 use crate::plugin::{Flow, Monitor, Operator};
 use crate::record::{CORE, Line, Record, RecordKind};
 use crate::replacement::{self, OnDeadBroker};
@@ -220,6 +221,7 @@ impl Core {
         let mut queue: VecDeque<Emitted> = applied.events.into_iter().map(own).collect();
         self.settle(memory, inputs.outcomes, now, &mut lines, &mut queue);
         let (mut state, halt) = self.picture(memory, inputs.contributions, now);
+        lines.extend(output::lines(&state, &memory.executions));
         let (brake, mass_failure) = brake::assess(&state, &self.guard, &mut memory.brake);
         if let (true, Some(finding)) = (memory.brake.holds_again, &mass_failure) {
             // Whoever was told that healing goes on must hear that it does not any more.

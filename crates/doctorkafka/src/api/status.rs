@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cluster::BrokerId;
+use control::event::names;
 use control::execution::Work;
 use control::{
     DeadBrokers, Deliveries, Execution, Held, Incident, Liveness, MovePhase, Now, OngoingReassignments,
-    Progress, Record, Severity, State, Topics, UnderReplicatedPartitions, Wishes,
+    Output, Progress, Record, Severity, State, Topics, UnderReplicatedPartitions, Wishes,
 };
 use serde::{Deserialize, Serialize};
 
@@ -140,6 +141,12 @@ pub struct Doing {
     pub cancelled_by: Option<String>,
     /// How far moves of replicas are; `None` for a single call.
     pub moves: Option<Moves>,
+    /// The last lines that a program has printed which does it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub says: Vec<String>,
+    /// How long ago it printed the last of them, in ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said_ago: Option<u64>,
 }
 
 /// How far moves of replicas are.
@@ -218,7 +225,7 @@ impl ClusterStatus {
             brokers: state.and_then(|state| brokers(state, now)),
             partitions: state.and_then(|state| partitions(state, now)),
             incidents,
-            work: running.map(|execution| doing(execution, now)).collect(),
+            work: running.map(|execution| doing(execution, state, now)).collect(),
             foreign_reassignments: state.map_or(0, |state| foreign(state, &memory.executions)),
             held: last.held.iter().map(held).collect(),
             messages: last.deliveries.clone(),
@@ -275,7 +282,8 @@ fn problem(incident: &Incident, now: Now) -> Problem {
     }
 }
 
-fn doing(execution: &Execution, now: Now) -> Doing {
+fn doing(execution: &Execution, state: Option<&State>, now: Now) -> Doing {
+    let output = state.and_then(|state| output(execution, state));
     let (moves, cancelled_by) = match &execution.work {
         Work::Once(_) => (None, None),
         Work::Reassign(reassign) => {
@@ -302,7 +310,18 @@ fn doing(execution: &Execution, now: Now) -> Doing {
         since: execution.admitted.0,
         cancelled_by,
         moves,
+        says: output.map(|output| output.last.clone()).unwrap_or_default(),
+        said_ago: output.and_then(|output| output.quiet).map(millis),
     }
+}
+
+/// What the program prints that carries an execution out.
+fn output<'a>(execution: &Execution, state: &'a State) -> Option<&'a Output> {
+    if execution.event.name != names::REPLACE_INSTANCE {
+        return None;
+    }
+    let its = state.findings().iter().filter(|finding| finding.subject == execution.event.target);
+    its.filter_map(|finding| finding.output.as_deref()).next()
 }
 
 fn foreign(state: &State, executions: &[std::sync::Arc<Execution>]) -> usize {

@@ -18,6 +18,9 @@ use crate::shell::cluster_manager::SHELL_SOURCE;
 /// A figure that is older is told with its age, in ms.
 const OLD_MS: u64 = 90_000;
 
+/// A program that has printed nothing for so long, in ms, is worth a word.
+const SILENT_MS: u64 = 10_000;
+
 /// Say what is wrong, since when, what is being done, what it waits for, and how to stop it.
 #[derive(Args, Debug)]
 pub(super) struct StatusCommand {
@@ -190,6 +193,12 @@ fn work(out: &mut String, cluster: &ClusterStatus, with_name: &str) {
         );
         if let Some(moves) = &doing.moves {
             let _ = writeln!(out, "     {}", how_far(moves));
+        }
+        for line in &doing.says {
+            let _ = writeln!(out, "     says: {line}");
+        }
+        if let Some(ago) = doing.said_ago.filter(|ago| *ago >= SILENT_MS) {
+            let _ = writeln!(out, "     has said nothing for {}", length(ago));
         }
         let _ = writeln!(out, "     {}", how_to_stop(doing, with_name));
     }

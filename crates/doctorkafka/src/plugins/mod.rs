@@ -98,6 +98,7 @@ const BUILT_IN_FINDINGS: &[&str] = &[
     "plugin_panicked",
     "reassignment_stuck",
     "replacement_refused",
+    "replacement_runs",
     "replacement_slow",
     "replacement_waits",
     "request_handlers_saturated",

@@ -86,7 +86,9 @@ pub fn sentence(record: &Record) -> String {
         RecordKind::Decision | RecordKind::Hold => {
             format!("{words} for {target_words}: {result}: {reason}")
         }
-        RecordKind::Act | RecordKind::Outcome => format!("{words} for {target_words}: {result}"),
+        RecordKind::Act | RecordKind::Output | RecordKind::Outcome => {
+            format!("{words} for {target_words}: {result}")
+        }
     };
     let mark = if record.dry_run { "[dry run] " } else { "" };
     // Messages may come from scripts: one record is one line whatever is in it.
@@ -158,6 +160,7 @@ mod tests {
             record(RecordKind::Incident, "broker_dead", broker(), "x", "resolved after 3 min"),
             would,
             record(RecordKind::Act, "reassign_partitions", broker(), "", "submitting 45 moves"),
+            record(RecordKind::Output, "replace_instance", broker(), "", "says: a disk | \u{1b}[31ma host"),
             record(RecordKind::Order, "pause", Target::Cluster, "upgrade", "paused"),
         ];
         let text: Vec<String> = lines.iter().map(sentence).collect();
@@ -169,6 +172,7 @@ mod tests {
             over after 3 min: broker dead (broker 3)
             [dry run] reassign partitions for cluster: admitted, for a dry run of mover: broker 3 is dead
             reassign partitions for broker 3: submitting 45 moves
+            replace instance for broker 3: says: a disk |  [31ma host
             kim: pause cluster (upgrade): paused"#]]
         .assert_eq(&text.join("\n"));
     }

@@ -126,6 +126,8 @@ fn says_what_is_wrong_what_is_done_and_how_to_stop_it() {
         since: NOW - 8_000,
         cancelled_by: cancelled_by.map(str::to_owned),
         moves,
+        says: Vec::new(),
+        said_ago: None,
     };
     check(
         |cluster| {
@@ -244,6 +246,38 @@ fn no_order_is_said_to_end_the_pause_for_a_store_that_cannot_be_read() {
             nothing is wrong
             asked for
               paused by doctorkafka since 2023-11-14 22:14:00 (damaged); ends once the state store can be read
+        "#]],
+    );
+}
+
+#[test]
+fn shows_what_the_script_that_replaces_a_host_says() {
+    check(
+        |cluster| {
+            cluster.work = vec![Doing {
+                execution: 9,
+                event: "replace_instance".to_owned(),
+                target: "broker 3".to_owned(),
+                reason: "broker 3 is dead".to_owned(),
+                dry_run: false,
+                since: NOW - 308_000,
+                cancelled_by: None,
+                moves: None,
+                says: vec!["terminating i-1".to_owned(), "waiting for i-2".to_owned()],
+                said_ago: Some(185_000),
+            }];
+        },
+        &expect![[r#"
+            test  (cluster id abc)  looked 0.4 s ago
+              brokers     4 live
+              partitions  60, 0 under-replicated, 0 without leader
+            nothing is wrong
+            being done
+              #9 replace instance for broker 3: broker 3 is dead  [for 5 min 8 s]
+                 says: terminating i-1
+                 says: waiting for i-2
+                 has said nothing for 3 min 5 s
+                 stop it with: doctorkafka cancel 9
         "#]],
     );
 }

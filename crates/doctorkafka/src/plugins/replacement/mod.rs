@@ -6,6 +6,7 @@
 
 mod look;
 mod run;
+mod said;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use self::run::Ran;
+use self::said::Heard;
 use crate::plugin::{ActionConfig, BuildContext, ConfigProblem};
 use crate::store::Term;
 
@@ -52,6 +54,9 @@ const fn default_slow_after() -> HumanDuration {
 const fn default_restart_wait() -> HumanDuration {
     HumanDuration::seconds(300)
 }
+
+/// The kind of the finding that a script runs. What it prints goes with it.
+pub(crate) const RUNS: &str = "replacement_runs";
 
 /// The names of the events that the action can emit.
 const EMITS: [&str; 1] = [names::NOTIFY_REPLACEMENT];
@@ -101,8 +106,16 @@ const MARGIN: Duration = Duration::from_secs(60);
 struct Replacer {
     config: ScriptInstanceReplacementConfig,
     context: BuildContext,
-    /// What is being replaced, and since when.
-    running: Mutex<Option<(ReplaceInstance, Instant)>>,
+    /// What is being replaced.
+    running: Mutex<Option<Run>>,
+}
+
+/// A replacement that runs, or has ended and has something to say that nobody has asked for yet.
+struct Run {
+    order: ReplaceInstance,
+    since: Instant,
+    ended: bool,
+    said: Heard,
 }
 
 impl Action for Replacer {
@@ -121,18 +134,31 @@ impl Action for Replacer {
     }
 
     fn findings(&self) -> Vec<Finding> {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let slow = running.as_ref().filter(|(_, since)| since.elapsed() >= self.config.slow_after.0);
-        let finding = |(order, since): &(ReplaceInstance, Instant)| {
-            let broker = order.broker;
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(run) = running.as_ref() else { return Vec::new() };
+        let output = run.said.output(Instant::now(), run.ended);
+        let broker = run.order.broker;
+        let over = run.ended;
+        let (since, slow) = (run.since, run.since.elapsed() >= self.config.slow_after.0);
+        if over {
+            *running = None;
+            if output.news.is_empty() {
+                return Vec::new();
+            }
+        }
+        let about = Target::Broker(broker);
+        let ends = format!("the script to end; it is killed after {}", self.config.timeout);
+        let message = format!("a script replaces the host of broker {broker}");
+        let runs = Finding::new(RUNS, about.clone(), Severity::Info, message).waiting_for(ends.as_str());
+        let mut findings = vec![Finding { output: Some(Box::new(output)), ..runs }];
+        if slow && !over {
             let minutes = since.elapsed().as_secs() / 60;
             let message =
                 format!("the replacement of the host of broker {broker} has been running for {minutes} min");
-            let finding =
-                Finding::new("replacement_slow", Target::Broker(broker), Severity::Critical, message);
-            finding.waiting_for(format!("the script to end; it is killed after {}", self.config.timeout))
-        };
-        slow.map(finding).into_iter().collect()
+            let slow = Finding::new("replacement_slow", about, Severity::Critical, message);
+            findings.push(slow.waiting_for(ends));
+        }
+        findings
     }
 
     fn execute<'a>(&'a self, event: &'a Event, dry_run: bool) -> BoxFuture<'a, Result<Done, ActError>> {
@@ -151,15 +177,22 @@ impl Replacer {
         }
         let term = self.context.tenure.term().ok_or_else(no_lease)?;
         look::once_more(&self.context, &order).await.map_err(not_done)?;
-        let _running = Running::begin(&self.running, &order);
-        self.run(event, &order, term).await
+        let said = Heard::default();
+        let _running = Running::begin(&self.running, &order, &said);
+        self.run(event, &order, term, &said).await
     }
 
-    async fn run(&self, event: &Event, order: &ReplaceInstance, term: Term) -> Result<Done, ActError> {
+    async fn run(
+        &self,
+        event: &Event,
+        order: &ReplaceInstance,
+        term: Term,
+        said: &Heard,
+    ) -> Result<Done, ActError> {
         let (context, broker) = (&self.context, order.broker);
         if let Some(restart) = self.config.restart.as_ref().filter(|_| !order.live) {
             self.still_in(term)?;
-            let ran = self.start(restart, event, order).await;
+            let ran = self.start(restart, event, order, said).await;
             let well = matches!(ran, Ran::Well { .. });
             if well && look::comes_back(context, order, self.config.restart_wait.0).await {
                 return Ok(self.done(event, order, format!("restarted broker {broker}, which is back")));
@@ -171,7 +204,7 @@ impl Replacer {
         let began = Instant::now();
         let program = self.config.command.first().map(String::as_str).unwrap_or_default();
         self.still_in(term)?;
-        let ran = self.start(&self.config.command, event, order).await;
+        let ran = self.start(&self.config.command, event, order, said).await;
         let took = format!("{:.0} s", began.elapsed().as_secs_f64());
         match ran {
             Ran::Well { said } => {
@@ -197,7 +230,7 @@ impl Replacer {
         if self.context.tenure.term() == Some(term) { Ok(()) } else { Err(no_lease()) }
     }
 
-    async fn start(&self, command: &[String], event: &Event, order: &ReplaceInstance) -> Ran {
+    async fn start(&self, command: &[String], event: &Event, order: &ReplaceInstance, said: &Heard) -> Ran {
         let env = [
             ("DOCTORKAFKA_CLUSTER", self.context.cluster.to_string()),
             ("DOCTORKAFKA_BROKER_ID", order.broker.to_string()),
@@ -207,7 +240,7 @@ impl Replacer {
             ("DOCTORKAFKA_REPLACEMENT_ID", event.id.clone()),
         ];
         let input = serde_json::json!({"cluster": &*self.context.cluster, "event": event});
-        run::run(command, &env, &input, self.config.timeout.0).await
+        run::run(command, &env, &input, self.config.timeout.0, said).await
     }
 
     fn done(&self, event: &Event, order: &ReplaceInstance, summary: String) -> Done {
@@ -223,18 +256,21 @@ impl Replacer {
 }
 
 /// That a replacement runs: until this is dropped, also where nobody waits for its end any more.
-struct Running<'a>(&'a Mutex<Option<(ReplaceInstance, Instant)>>);
+struct Running<'a>(&'a Mutex<Option<Run>>);
 
 impl<'a> Running<'a> {
-    fn begin(of: &'a Mutex<Option<(ReplaceInstance, Instant)>>, order: &ReplaceInstance) -> Self {
-        *of.lock().unwrap_or_else(PoisonError::into_inner) = Some((order.clone(), Instant::now()));
+    fn begin(of: &'a Mutex<Option<Run>>, order: &ReplaceInstance, said: &Heard) -> Self {
+        let run = Run { order: order.clone(), since: Instant::now(), ended: false, said: said.clone() };
+        *of.lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
         Self(of)
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if let Some(run) = self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            run.ended = true;
+        }
     }
 }
 

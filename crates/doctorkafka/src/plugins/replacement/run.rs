@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
+use super::said::{Heard, Stream};
 use crate::plugins::script::run::Group;
 
 /// What of each stream is kept: its end, where a program says why it ended.
@@ -31,19 +32,20 @@ pub(super) enum Ran {
 }
 
 /// Runs `command` (program and arguments, no shell between) with `env` besides what we have ourselves, and `input` as JSON
-/// on its standard input. Whoever stops waiting takes the program with it.
+/// on its standard input, and lets those who look on hear what it prints. Whoever stops waiting takes the program with it.
 pub(super) async fn run(
     command: &[String],
     env: &[(&'static str, String)],
     input: &serde_json::Value,
     limit: Duration,
+    heard: &Heard,
 ) -> Ran {
     let mut child = match start(command, env) {
         Ok(child) => child,
         Err(why) => return Ran::NotStarted { why },
     };
     let group = Group(child.id());
-    let (mut out, mut err) = (Tail::default(), Tail::default());
+    let (mut out, mut err) = (Tail::of(Stream::Out, heard), Tail::of(Stream::Err, heard));
     let status = talk(&mut child, &group, input, limit, &mut out, &mut err).await;
     drop(group);
     let _ = child.kill().await;
@@ -118,18 +120,24 @@ async fn talk(
 }
 
 /// The end of a stream.
-#[derive(Default)]
 struct Tail {
+    from: Stream,
+    heard: Heard,
     kept: VecDeque<u8>,
     dropped: bool,
 }
 
 impl Tail {
+    fn of(from: Stream, heard: &Heard) -> Self {
+        Self { from, heard: heard.clone(), kept: VecDeque::new(), dropped: false }
+    }
+
     /// Reads to the end, however much it is.
     async fn read(&mut self, from: Option<impl AsyncRead + Unpin>) {
         let Some(mut from) = from else { return };
         let mut piece = vec![0; 16 * 1024];
         while let Ok(n @ 1..) = from.read(&mut piece).await {
+            self.heard.take(self.from, &piece[..n]);
             self.kept.extend(&piece[..n]);
             let over = self.kept.len().saturating_sub(KEPT);
             self.dropped |= over > 0;
@@ -160,7 +168,7 @@ mod tests {
     async fn shell(text: &str, limit: Duration) -> Ran {
         let command = ["sh", "-c", text].map(str::to_owned);
         let env = [("DOCTORKAFKA_HOST", "\"; rm -rf / #".to_owned())];
-        run(&command, &env, &serde_json::json!({"broker": 3}), limit).await
+        run(&command, &env, &serde_json::json!({"broker": 3}), limit, &Heard::default()).await
     }
 
     const LONG: Duration = Duration::from_secs(60);
@@ -192,7 +200,8 @@ mod tests {
         let file = folder.path().join("not-executable");
         std::fs::write(&file, "#!/bin/sh\n").unwrap();
         for program in ["/no/such/program", file.to_str().unwrap()] {
-            let ran = run(&[program.to_owned()], &[], &serde_json::Value::Null, LONG).await;
+            let heard = Heard::default();
+            let ran = run(&[program.to_owned()], &[], &serde_json::Value::Null, LONG, &heard).await;
             assert!(matches!(&ran, Ran::NotStarted { why } if why.contains(program)), "{ran:?}");
         }
     }

@@ -151,7 +151,7 @@ async fn drk_35_a_slow_replacement_is_said_while_it_runs() {
         async move { action.execute(&event(), false).await }
     });
     let found = loop {
-        if let Some(found) = action.findings().pop() {
+        if let Some(found) = action.findings().into_iter().find(|it| it.kind == "replacement_slow") {
             break found;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -177,4 +177,30 @@ fn names_what_cannot_be_in_its_configuration() {
     .unwrap();
     let paths: Vec<String> = config.check().into_iter().map(|problem| problem.path).collect();
     assert_eq!(paths, ["command", "restart", "timeout", "restart_wait"]);
+}
+
+#[tokio::test]
+async fn what_the_script_prints_is_heard_while_it_runs_and_what_is_left_at_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let go_on = folder.path().join("go-on");
+    let text = format!("echo begun; while [ ! -e {} ]; do sleep 0.01; done; echo ended >&2", go_on.display());
+    let action = action(&fake(), &text, json!({}));
+    let running = tokio::spawn({
+        let action = Arc::clone(&action);
+        async move { action.execute(&event(), false).await }
+    });
+    let news = |action: &Arc<dyn Action>| -> Vec<String> {
+        let outputs = action.findings().into_iter().filter_map(|finding| finding.output);
+        outputs.flat_map(|output| output.news).collect()
+    };
+    loop {
+        match news(&action) {
+            none if none.is_empty() => tokio::time::sleep(Duration::from_millis(5)).await,
+            some => break assert_eq!(some, ["begun"]),
+        }
+    }
+    std::fs::write(&go_on, "").unwrap();
+    running.await.unwrap().unwrap();
+    assert_eq!(news(&action), ["ended"]);
+    assert_eq!(action.findings(), []);
 }
