@@ -74,6 +74,8 @@ impl Cluster {
             config.set("broker.id", node.id.to_string());
             config.set("zookeeper.connect", format!("127.0.0.1:{}/kafka", self.node(ZOOKEEPER)?.ports.plain));
             config.set("zookeeper.session.timeout.ms", "6000");
+            // They start together; a busy machine needs longer for ZooKeeper than a session lasts.
+            config.set("zookeeper.connection.timeout.ms", "60000");
         } else {
             let roles = match node.role {
                 Role::Controller => "controller",
