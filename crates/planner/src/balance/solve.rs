@@ -122,7 +122,7 @@ pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch:
         let mut meter = Meter::new(cluster, policy, place, heirs);
         let mut score = meter.score();
         if score < after && !(meter.is_acceptable(&after, &score) && keeps_leaders(cluster, policy, &meter)) {
-            meter = part(cluster, policy, &brokers, &before, changes(cluster, &meter));
+            meter = part(cluster, policy, &brokers, (&best, &after), &meter);
             score = meter.score();
         }
         if score < after && meter.is_acceptable(&after, &score) {
