@@ -6,6 +6,7 @@ mod policy;
 
 mod bands;
 mod harm;
+mod racks;
 mod score;
 
 mod stuck;
@@ -18,6 +19,7 @@ mod state;
 
 mod arrive;
 mod bound;
+mod cross;
 mod depart;
 mod lead;
 mod polish;

@@ -2,6 +2,7 @@
 
 use super::cluster::{CPU, Cluster, DISK, NETWORK_IN, NETWORK_OUT, RESOURCES};
 use super::policy::{Goal, MILLION, Policy, reach};
+use super::racks::{nearest_shares, uneven_at_least};
 use super::score::living_racks;
 
 // The figures of a broker that goals speak of start with the four resources.
@@ -248,7 +249,7 @@ impl<'a> Proofs<'a> {
                 let resource = goal.resource().unwrap_or(0);
                 self.beyond(goal, resource, cluster.total[resource])
             }
-            _ => 0,
+            _ => uneven_at_least(cluster, policy, goal),
         }
     }
 
@@ -268,9 +269,12 @@ impl<'a> Proofs<'a> {
     }
 
     /// Whether a goal of limits counts for nothing in a search, as no placement can meet it. Disk is another matter: one that is too
-    /// full stays so, but takes nothing. And as few replicas as can be share a rack.
+    /// full stays so, but takes nothing. As few replicas as can be share a rack. And where racks cannot carry their shares,
+    /// each of them is shared out evenly.
     pub(crate) fn is_dropped(&self, goal: Goal) -> bool {
-        !matches!(goal, Goal::DiskCapacity | Goal::RackAware) && self.unavoidable(goal) > 0
+        let else_served =
+            [Goal::DiskCapacity, Goal::RackAware, Goal::DiskDistribution, Goal::NetworkInDistribution];
+        !else_served.contains(&goal) && self.unavoidable(goal) > 0
     }
 }
 
@@ -316,13 +320,17 @@ impl Bands {
         let dropped: Vec<Goal> = goals.iter().copied().filter(|goal| proofs.is_dropped(*goal)).collect();
         let full = goals.contains(&Goal::DiskCapacity) && proofs.unavoidable(Goal::DiskCapacity) > 0;
         let held = if full { disk_held(cluster) } else { Vec::new() };
+        let nearest: Vec<_> = goals.iter().map(|goal| nearest_shares(cluster, policy, *goal)).collect();
         for broker in &alive {
-            for goal in goals {
+            for (goal, nearest) in goals.iter().zip(&nearest) {
                 let Some(figure) = figure(*goal) else { continue };
                 if *goal == Goal::LeaderBytesIn || dropped.contains(goal) {
                     continue;
                 }
-                let (mut low, mut high, share) = limits(cluster, policy, &alive, *broker, *goal);
+                let (mut low, mut high, mut share) = limits(cluster, policy, &alive, *broker, *goal);
+                if let Some(parts) = nearest[*broker] {
+                    [low, high, share] = [low, high, share].map(|of| scale(of, parts, MILLION));
+                }
                 if low == -NONE && high == NONE && share == 1 {
                     continue;
                 }

@@ -1,41 +1,43 @@
 //! What may be done of what a search has found, where not all of it may.
 
 use super::cluster::Cluster;
-use super::order::{order, within};
+use super::order::order;
 use super::policy::Policy;
 use super::score::{Meter, Score};
-use super::solve::{Budget, Change, passes_to_behind, passes_unasked};
+use super::solve::{Change, passes_to_behind, passes_unasked};
 use super::state::Brokers;
 use super::watch::NOBODY;
 
 /// Taking back changes that harm brokers can harm those that they left: so many rounds.
 const ROUNDS: usize = 32;
 
-/// As much as may be done: without changes that pass leadership on where it stays, or that make hard goals worse somewhere. Where that
-/// does not do, the longest part from the first change on.
+/// As much as may be done on from what was reached before: without what passes leadership on where it stays, or makes hard goals worse
+/// somewhere. Where that does not do, the longest part from the first change on.
 pub(crate) fn part<'a>(
     cluster: &'a Cluster,
     policy: &'a Policy,
     brokers: &Brokers,
-    before: &Score,
-    mut found: Vec<Change>,
+    reached: (&Meter<'a>, &Score),
+    found: &Meter<'a>,
 ) -> Meter<'a> {
-    found.retain(|change| {
-        let (partition, new, is) = (change.partition, &change.replicas, change.leader);
-        !passes_unasked(cluster, policy, partition, new, is) && !passes_to_behind(cluster, partition, new, is)
-    });
-    let (found, _) = order(cluster, policy, brokers, found, NOBODY);
-    let mut meter = Meter::new(cluster, policy, cluster.place.clone(), cluster.leaders());
-    for change in &found {
-        meter.change(change.partition, &change.replicas, change.leader);
-    }
-    let mut left: Vec<&Change> = found.iter().collect();
+    let (start, before) = reached;
+    let changes = steps(cluster, policy, brokers, start, found);
+    let with = |changes: &[Change]| {
+        let (place, leader) = start.clone_placement();
+        let mut meter = Meter::new(cluster, policy, place, leader);
+        for change in changes {
+            meter.change(change.partition, &change.replicas, change.leader);
+        }
+        meter
+    };
+    let mut meter = with(&changes);
+    let mut left: Vec<&Change> = changes.iter().collect();
     for _ in 0..ROUNDS {
         if meter.is_acceptable(before, &meter.score()) {
             return meter;
         }
         let kept = left.len();
-        take_back(cluster, &mut meter, &mut left);
+        take_back(start, &mut meter, &mut left);
         if left.len() == kept {
             break;
         }
@@ -43,13 +45,42 @@ pub(crate) fn part<'a>(
     if meter.is_acceptable(before, &meter.score()) {
         return meter;
     }
-    within(cluster, policy, &Budget::default(), before, found).1
+    let (mut meter, mut kept) = (with(&[]), 0);
+    for (change, done) in changes.iter().zip(1..) {
+        meter.change(change.partition, &change.replicas, change.leader);
+        if meter.is_acceptable(before, &meter.score()) {
+            kept = done;
+        }
+    }
+    if kept < changes.len() { with(&changes[..kept]) } else { meter }
+}
+
+/// What leads from one placement to the other, in order, but for what passes leadership on where it stays.
+fn steps(
+    cluster: &Cluster,
+    policy: &Policy,
+    brokers: &Brokers,
+    start: &Meter<'_>,
+    found: &Meter<'_>,
+) -> Vec<Change> {
+    let differs = |partition: &u32| start.list(*partition) != found.list(*partition);
+    let change = |partition: u32| {
+        let (replicas, leader) = found.list(partition);
+        Change { partition, replicas: replicas.to_vec(), leader }
+    };
+    let stays = |change: &Change| {
+        let (partition, new, is) = (change.partition, &change.replicas, change.leader);
+        !passes_unasked(cluster, policy, partition, new, is) && !passes_to_behind(cluster, partition, new, is)
+    };
+    let all = (0..cluster.partitions()).filter(differs).map(change).filter(stays).collect();
+    order(cluster, policy, brokers, all, NOBODY).0
 }
 
 /// Takes back what harms lists, and of what harms brokers the last changes that do.
-fn take_back(cluster: &Cluster, meter: &mut Meter<'_>, left: &mut Vec<&Change>) {
+fn take_back(start: &Meter<'_>, meter: &mut Meter<'_>, left: &mut Vec<&Change>) {
     let undo = |meter: &mut Meter<'_>, partition: u32| {
-        meter.change(partition, cluster.replicas(partition), cluster.leader(partition));
+        let (list, leader) = start.list(partition);
+        meter.change(partition, list, leader);
     };
     left.retain(|change| {
         let harmed = meter.is_harmed(change.partition);
@@ -65,8 +96,7 @@ fn take_back(cluster: &Cluster, meter: &mut Meter<'_>, left: &mut Vec<&Change>) 
                 break;
             }
             let change = left[at];
-            let touches = |list: &[u32]| list.contains(&broker);
-            if !touches(&change.replicas) && !touches(cluster.replicas(change.partition)) {
+            if !change.replicas.contains(&broker) && !start.list(change.partition).0.contains(&broker) {
                 continue;
             }
             let before = meter.figure_of(broker, figure);

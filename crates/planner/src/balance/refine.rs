@@ -5,9 +5,12 @@
 //! cannot be met at once, and what counts is which of them are.
 
 use super::cluster::{Cluster, Mark};
+use super::part::part;
 use super::policy::{Goal, Leaders, Moves, Policy};
 use super::score::{Meter, Score};
 use super::search::Dice;
+use super::state::State;
+use super::watch::NOBODY;
 
 /// The largest cluster that is refined, in replicas.
 const SMALL: usize = 40;
@@ -43,6 +46,11 @@ pub(crate) fn refine(
     let before = there.score();
     let mut meter = Meter::new(cluster, policy, found.0, found.1);
     let mut best = meter.score();
+    if best < before && !meter.is_acceptable(&before, &best) {
+        let brokers = State::watched(cluster, policy, NOBODY).brokers();
+        meter = part(cluster, policy, &brokers, (&there, &before), &meter);
+        best = meter.score();
+    }
     if best >= before || !meter.is_acceptable(&before, &best) {
         (meter, best) = (there, before.clone());
     }

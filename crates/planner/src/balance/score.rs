@@ -157,6 +157,11 @@ impl<'a> Meter<'a> {
         (&self.place[row], leader)
     }
 
+    /// The same, and goes on being judged.
+    pub(crate) fn clone_placement(&self) -> (Vec<u32>, Vec<u32>) {
+        (self.place.clone(), self.leader.clone())
+    }
+
     /// Broker of each replica, and the leading replica of each partition.
     pub(crate) fn placement(self) -> (Vec<u32>, Vec<u32>) {
         (self.place, self.leader)

@@ -1,6 +1,7 @@
 //! The search: the worst broker, again and again.
 
 use super::bands::{COUNT, FIGURES, Figures, LEADER_IN, LEADERS, POTENTIAL};
+use super::cross::{crosses_in, crosses_out, tight_racks};
 use super::state::State;
 use super::watch::{Progress, Stage};
 
@@ -44,10 +45,25 @@ impl Dice {
 
 /// A step that makes the placement better by `gain`.
 #[derive(Clone, Copy)]
-enum Step {
-    Move { replica: u32, to: u32 },
-    Swap { one: u32, other: u32 },
-    Lead { replica: u32 },
+pub(crate) enum Step {
+    Move {
+        replica: u32,
+        to: u32,
+    },
+    Swap {
+        one: u32,
+        other: u32,
+    },
+    Lead {
+        replica: u32,
+    },
+    /// Two of a partition.
+    Cross {
+        one: u32,
+        to: u32,
+        other: u32,
+        to_other: u32,
+    },
 }
 
 /// Figures that only moves of replicas mend, or mend best.
@@ -81,6 +97,7 @@ pub(crate) fn mend(state: &mut State<'_>, dice: &mut Dice, steps: usize) -> bool
         (0..n).filter(|broker| is_bad(state, *broker)).map(|b| i128::from(state.cost[b])).sum::<i128>()
     };
     let (mut before, mut idle) = (i128::MAX, 0);
+    let racks = tight_racks(state);
     for step in 0..steps {
         if step.is_multiple_of(ROUND * n) {
             let left = left(state);
@@ -96,7 +113,7 @@ pub(crate) fn mend(state: &mut State<'_>, dice: &mut Dice, steps: usize) -> bool
         }
         let worst = worst(state, &width, widest);
         let Some(worst) = worst else { break };
-        match best_step(state, dice, worst, width[worst], &mut offers) {
+        match best_step(state, dice, worst, width[worst], &mut offers, racks.as_deref()) {
             Some(step) => {
                 let touched = apply(state, step);
                 mended = true;
@@ -147,6 +164,11 @@ fn apply(state: &mut State<'_>, step: Step) -> [usize; 2] {
             state.lead(replica);
             touched
         }
+        Step::Cross { one, to, other, to_other } => {
+            state.relocate(one, to);
+            state.relocate(other, to_other);
+            [to as usize, to_other as usize]
+        }
     }
 }
 
@@ -156,6 +178,7 @@ fn best_step(
     worst: usize,
     width: usize,
     offers: &mut Vec<Offer>,
+    racks: Option<&[Vec<u32>]>,
 ) -> Option<Step> {
     let mut best = Best { gain: 0, step: None };
     if outside(state, worst, &BY_MOVES, true) {
@@ -165,6 +188,13 @@ fn best_step(
     }
     if best.step.is_none() {
         leads(state, dice, worst, width, &mut best);
+    }
+    if let Some(racks) = racks.filter(|_| best.step.is_none()) {
+        if outside(state, worst, &BY_MOVES, true) {
+            crosses_out(state, dice, worst, racks, &mut best);
+        } else if outside(state, worst, &BY_MOVES, false) {
+            crosses_in(state, dice, worst, racks, &mut best);
+        }
     }
     if best.step.is_none() && width >= WIDE {
         if outside(state, worst, &BY_LEADERS, true) {
@@ -215,13 +245,14 @@ fn swaps(state: &State<'_>, dice: &mut Dice, here: usize, width: usize, best: &m
     }
 }
 
-struct Best {
-    gain: i64,
+/// The best step of those that were looked at.
+pub(crate) struct Best {
+    pub(crate) gain: i64,
     step: Option<Step>,
 }
 
 impl Best {
-    fn offer(&mut self, gain: i64, step: Step) {
+    pub(crate) fn offer(&mut self, gain: i64, step: Step) {
         if gain > self.gain {
             *self = Best { gain, step: Some(step) };
         }
@@ -229,7 +260,11 @@ impl Best {
 }
 
 /// So many replicas of a broker, or all of them.
-fn sample<'s>(on: &'s [u32], dice: &mut Dice, width: usize) -> impl Iterator<Item = u32> + use<'s> {
+pub(crate) fn sample<'s>(
+    on: &'s [u32],
+    dice: &mut Dice,
+    width: usize,
+) -> impl Iterator<Item = u32> + use<'s> {
     let all = on.len();
     let start = if all == 0 { 0 } else { dice.below(all) };
     let step = if all <= width { 1 } else { 1 + dice.below(all - 1) };

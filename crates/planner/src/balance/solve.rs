@@ -122,7 +122,7 @@ pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch:
         let mut meter = Meter::new(cluster, policy, place, heirs);
         let mut score = meter.score();
         if score < after && !(meter.is_acceptable(&after, &score) && keeps_leaders(cluster, policy, &meter)) {
-            meter = part(cluster, policy, &brokers, &before, changes(cluster, &meter));
+            meter = part(cluster, policy, &brokers, (&best, &after), &meter);
             score = meter.score();
         }
         if score < after && meter.is_acceptable(&after, &score) {
@@ -136,7 +136,7 @@ pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch:
         }
         let reached = best.cluster();
         let policy = if moves { policy } else { &by_leaders };
-        found = next(policy, State::watched(&reached, policy, watch));
+        found = sound(&reached, policy, next(policy, State::watched(&reached, policy, watch)));
     }
     let (mut changes, mut reasons) = order(cluster, policy, &brokers, changes(cluster, &best), watch);
     let unbounded = best.score();
@@ -153,6 +153,19 @@ pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch:
     let (unmet, after) = (unmet(cluster, policy, &best, &unbounded), best.score());
     let leave_rack = leave_rack(cluster, &changes);
     Plan { changes, reasons, before, after, unmet, stuck, postponed, leave_rack, fewest_moves }
+}
+
+/// What a plan that begins here may do of what was found: so that a plan goes on as another would that begins where it ends.
+fn sound(cluster: &Cluster, policy: &Policy, found: (Vec<u32>, Vec<u32>)) -> (Vec<u32>, Vec<u32>) {
+    let (place, leader) = if policy.exchange { found } else { settle(cluster, found.0, found.1) };
+    let meter = Meter::new(cluster, policy, place, leader);
+    let start = Meter::new(cluster, policy, cluster.place.clone(), cluster.leaders());
+    let (before, score) = (start.score(), meter.score());
+    if score >= before || (meter.is_acceptable(&before, &score) && keeps_leaders(cluster, policy, &meter)) {
+        return meter.placement();
+    }
+    let brokers = State::watched(cluster, policy, NOBODY).brokers();
+    part(cluster, policy, &brokers, (&start, &before), &meter).placement()
 }
 
 /// Searches on from where a state stands.

@@ -346,6 +346,13 @@ impl<'a> State<'a> {
         crowd == 0 || (from != NOWHERE && crowd <= self.crowd(replica, from))
     }
 
+    /// Whether some partition has as many replicas as there are racks, none of which may hold two.
+    pub(crate) fn fills_racks(&self) -> bool {
+        matches!(self.racks, Racks::One)
+            && !self.same_rack
+            && widest(self.cluster) == living_racks(self.cluster)
+    }
+
     /// Whether a replica would leave the rack that it started in, and is not in the way there.
     fn strays(&self, replica: u32, from: u32, to: u32) -> bool {
         let rack = self.rack(self.home(replica));

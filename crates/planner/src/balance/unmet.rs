@@ -34,6 +34,9 @@ pub enum Obstacle {
         /// The largest replication factor among partitions that are not frozen.
         needs: u32,
     },
+    /// Partitions have as many replicas as there are racks, and so one in each: some rack carries more, or less, than its
+    /// brokers' share.
+    RackShares,
     /// The cluster carries more than the brokers that may take replicas can hold together.
     Brokers {
         /// So many more of the mean capacity would do.
@@ -96,6 +99,9 @@ impl fmt::Display for Obstacle {
                 let more = needs.saturating_sub(*has);
                 write!(f, "needs {more} rack{} more: {has} live, {needs} replicas", plural(u64::from(more)))
             }
+            Obstacle::RackShares => {
+                write!(f, "each rack holds a replica of every partition, whatever its brokers can carry")
+            }
             Obstacle::Brokers { more } => write!(f, "needs {more} broker{} more", plural(*more)),
             Obstacle::Partitions { topic, has, needs } => {
                 write!(f, "topic {topic} needs {needs} partitions, has {has}")
@@ -157,6 +163,9 @@ impl Hurdles<'_> {
         }
         match goal {
             Goal::MinTopicLeaders => self.leaders(),
+            Goal::DiskDistribution | Goal::NetworkInDistribution => {
+                (self.proofs.unavoidable(goal) > 0).then_some(Obstacle::RackShares)
+            }
             _ => self.brokers(goal),
         }
     }

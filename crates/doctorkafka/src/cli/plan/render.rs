@@ -138,9 +138,10 @@ pub(super) fn obstacle(named: &Named, goal: Goal, obstacle: Obstacle) -> String 
             format!("topic {} needs {needs} partitions, has {has}", topic(number))
         }
         Obstacle::FrozenTopic { topic: number } => format!("topic {} is frozen", topic(number)),
-        Obstacle::NothingTakesReplicas | Obstacle::Racks { .. } | Obstacle::Brokers { .. } => {
-            obstacle.to_string()
-        }
+        Obstacle::NothingTakesReplicas
+        | Obstacle::RackShares
+        | Obstacle::Racks { .. }
+        | Obstacle::Brokers { .. } => obstacle.to_string(),
     }
 }
 

@@ -24,6 +24,11 @@ pub(super) struct Judged {
 }
 
 impl Judged {
+    /// The least and the most that a living broker may have; the least is less than nothing where there is none.
+    pub(super) fn limits_of(&self, broker: usize) -> (i128, i128) {
+        self.limits[broker].map_or((0, 0), |(least, most)| (least.unwrap_or(i128::MIN / 4096), most))
+    }
+
     /// The figure that is judged.
     pub(super) fn figure_of(&self, carried: &Carried) -> i128 {
         match self.figure {

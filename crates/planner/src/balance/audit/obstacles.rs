@@ -1,11 +1,11 @@
 //! Whether what is said to stand in the way of goals, and of partitions, does.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Violation;
 use super::figures::{Carried, Placement, Topics, lacks_leaders, led, potential_beyond, stuck, wrong};
 use super::limits::{ONE, capacities, capped, judged, over};
-use crate::balance::cluster::{Broker, Cluster};
+use crate::balance::cluster::{Broker, Cluster, DISK, NETWORK_IN};
 use crate::balance::policy::{Goal, Moves, Policy};
 use crate::balance::score::Score;
 use crate::balance::solve::Plan;
@@ -52,6 +52,7 @@ fn stands((before, after): (&Placement<'_>, &Placement<'_>), policy: &Policy, un
             let largest = thawed.map(|(_, (list, _))| list.len()).max().unwrap_or(0);
             goal == Goal::RackAware && (racks.len(), largest) == (has as usize, needs as usize) && needs > has
         }
+        Obstacle::RackShares => racks_cannot_share(before, policy, goal),
         Obstacle::Brokers { more } => lacks_brokers(before, policy, goal, more),
         Obstacle::Partitions { topic, has, needs } => {
             let own = after.lists().filter(|(partition, _)| cluster.topic(*partition) == topic).count();
@@ -131,6 +132,37 @@ pub(super) fn is_of_limits(goal: Goal) -> bool {
     let capacities =
         [Goal::DiskCapacity, Goal::NetworkInCapacity, Goal::NetworkOutCapacity, Goal::CpuCapacity];
     limits.contains(&goal) || capacities.contains(&goal)
+}
+
+/// Whether a rack carries more than its brokers' limits, or less, wherever replicas stand of which no two may share a rack.
+fn racks_cannot_share(before: &Placement<'_>, policy: &Policy, goal: Goal) -> bool {
+    let resource = match goal {
+        Goal::DiskDistribution => DISK,
+        Goal::NetworkInDistribution => NETWORK_IN,
+        _ => return false,
+    };
+    let Some(judged) = judged(before, policy, goal) else { return false };
+    let apart = policy.goals.contains(&Goal::RackAware) && policy.hard.contains(&Goal::RackAware);
+    let mut racks: BTreeMap<u32, (i128, i128)> = BTreeMap::new();
+    for broker in before.alive() {
+        let (least, most) = judged.limits_of(broker);
+        let rack = racks.entry(before.cluster().brokers()[broker].rack).or_default();
+        *rack = (rack.0 + least, rack.1 + most);
+    }
+    let (mut smallest, mut largest) = (0_i128, 0_i128);
+    for (partition, (list, _)) in before.lists() {
+        let loads: Vec<i64> = before.cluster().loads(partition).iter().map(|load| load[resource]).collect();
+        let frozen = before.cluster().frozen(partition);
+        if list.len() > racks.len() && !frozen {
+            return false;
+        }
+        let most = if frozen { loads.iter().sum() } else { loads.iter().copied().max().unwrap_or(0) };
+        largest += i128::from(most);
+        if list.len() == racks.len() && !frozen {
+            smallest += i128::from(loads.iter().copied().min().unwrap_or(0));
+        }
+    }
+    apart && racks.values().any(|(least, most)| smallest > *most || largest < *least)
 }
 
 /// Whether so many brokers more would do, and one fewer would not. Which part of a unit was rounded away is left open.

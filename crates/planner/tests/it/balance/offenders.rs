@@ -237,3 +237,55 @@ fn fewest_moves_are_told_where_they_are_of_the_mode() {
     dies(&mut brokers[0]);
     assert_eq!(fewest(&cluster(&brokers, &partitions), &Mode::Heal), None);
 }
+
+/// Twelve brokers in three racks of unequal capacity, and partitions with a replica in each of them.
+fn unequal_racks(size: impl Fn(u32, u32) -> i64) -> Cluster {
+    let brokers: Vec<Broker> =
+        (0..12).map(|at| broker(at % 3, [3_000_000, 2_400_000, 1_800_000][at as usize % 3])).collect();
+    let mut builder = Cluster::builder(8);
+    for broker in &brokers {
+        builder.add_broker(broker).unwrap();
+    }
+    for at in 0..2_400_u32 {
+        let load =
+            |nth: u32| Replica { broker: (at >> (2 * nth)) % 4 * 3 + nth, load: [10, 10, 0, size(at, nth)] };
+        let partition = Partition {
+            topic: at % 8,
+            replicas: (0..3).map(load).collect(),
+            leader: at % 3,
+            leader_cpu: 1,
+            leader_network_out: 1,
+            frozen: false,
+        };
+        builder.add_partition(&partition).unwrap();
+    }
+    builder.build()
+}
+
+#[test]
+fn racks_of_unequal_capacity_are_served_although_no_replica_can_leave_its_rack_alone() {
+    let goals =
+        [Goal::RackAware, Goal::ReplicaDistribution, Goal::DiskDistribution, Goal::LeaderDistribution];
+    let policy = Policy { goals: goals.to_vec(), hard: vec![Goal::RackAware], ..Policy::default() };
+    // Replicas of a partition differ in size: the large ones can go to the large rack.
+    let cluster = unequal_racks(|at, nth| 100 + i64::from((at * 7 + nth * 11) % 13) * 100);
+    let (_, plan) = planned(&cluster, &policy, &Mode::Balance);
+    assert!(plan.before.violated().any(|goal| goal == Goal::DiskDistribution));
+    assert_eq!(plan.unmet, vec![]);
+}
+
+#[test]
+fn where_racks_hold_alike_whatever_they_can_carry_that_is_the_reason_and_each_is_even() {
+    let goals = [Goal::RackAware, Goal::ReplicaDistribution, Goal::DiskDistribution];
+    let policy = Policy { goals: goals.to_vec(), hard: vec![Goal::RackAware], ..Policy::default() };
+    let cluster = unequal_racks(|at, _| 100 + i64::from(at % 13) * if at % 4 == 0 { 400 } else { 100 });
+    let (after, plan) = planned(&cluster, &policy, &Mode::Balance);
+    let left: Vec<_> = plan.unmet.iter().map(|unmet| (unmet.goal, unmet.obstacle)).collect();
+    assert_eq!(left, [(Goal::DiskDistribution, planner::balance::Obstacle::RackShares)]);
+    let held = carried(&after, DISK);
+    for rack in 0..3 {
+        let own: Vec<i64> = (0..4).map(|at| held[rack + 3 * at]).collect();
+        let mean = own.iter().sum::<i64>() / 4;
+        assert!(own.iter().all(|held| (held - mean).abs() * 100 <= mean * 10), "{own:?}");
+    }
+}
