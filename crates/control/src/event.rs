@@ -152,6 +152,9 @@ pub struct PartitionMove {
     pub to: Vec<BrokerId>,
     /// Brokers that must still be dead, or the move is no longer wanted. Empty for moves that serve another end.
     pub dead: Vec<BrokerId>,
+    /// Brokers that must still be taken out of service, or the move is no longer wanted: they are emptied by it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaving: Vec<BrokerId>,
     /// Bytes that each new replica has to fetch, where known.
     pub bytes: Option<u64>,
     /// The number of in-sync replicas when it was planned. Those with the fewest go first.

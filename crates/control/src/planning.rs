@@ -401,6 +401,11 @@ impl<'a> Described<'a> {
                     .map(|step| self.broker(step.from))
                     .filter(|id| facts.dead.dead.contains_key(id))
                     .collect(),
+                leaving: of_partition
+                    .iter()
+                    .map(|step| self.broker(step.from))
+                    .filter(|id| facts.is_leaving(id))
+                    .collect(),
                 bytes: first.bytes,
                 in_sync: u32::try_from(partition.isr.iter().filter(alive).count()).unwrap_or(u32::MAX),
                 reason: reasons.join("; "),

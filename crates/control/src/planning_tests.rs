@@ -387,6 +387,7 @@ fn a_move_that_contradicts_the_facts_is_never_used() {
         from: vec![BrokerId(1), BrokerId(2)],
         to: to.iter().map(|id| BrokerId(*id)).collect(),
         dead: vec![BrokerId(2)],
+        leaving: Vec::new(),
         bytes: None,
         in_sync: 1,
         reason: String::new(),

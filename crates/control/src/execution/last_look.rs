@@ -100,6 +100,7 @@ mod tests {
             from: vec![BrokerId(1), BrokerId(2)],
             to: vec![BrokerId(1), BrokerId(3)],
             dead: vec![BrokerId(2)],
+            leaving: Vec::new(),
             bytes: None,
             in_sync: 1,
             reason: String::new(),

@@ -10,6 +10,7 @@ use crate::attributes::{DeadBrokers, Liveness, MayGiveUp, OngoingReassignments, 
 use crate::event::PartitionMove;
 use crate::execution::{ExecutionLimits, MovePhase, MoveState};
 use crate::guard::{Check, brokers_in_maintenance};
+use crate::monitors::maintenance;
 use crate::reassigned::Arriving;
 use crate::state::{Fact, State};
 use crate::time::Now;
@@ -25,6 +26,8 @@ pub(crate) struct View<'a> {
     pub(crate) liveness: Option<&'a Liveness>,
     pub(crate) dead: Option<&'a DeadBrokers>,
     pub(crate) maintenance: BTreeSet<BrokerId>,
+    /// Brokers that are taken out of service.
+    leaving: BTreeSet<BrokerId>,
     may_give_up: Option<&'a MayGiveUp>,
     probes: Option<&'a Probes>,
     arriving: Arriving<'a>,
@@ -40,6 +43,7 @@ impl<'a> View<'a> {
             liveness: state.get().map(|fact| fact.value),
             dead: state.get().map(|fact| fact.value),
             maintenance: brokers_in_maintenance(state),
+            leaving: maintenance::current(state).decommissioned.into_keys().collect(),
             may_give_up: state.get().map(|fact| fact.value),
             probes: state.fresh(MAX_PROBES_AGE).ok(),
             arriving: Arriving::of(state),
@@ -203,6 +207,9 @@ pub(crate) fn objection(m: &MoveState, view: &View<'_>) -> Option<String> {
     if let Some(broker) = order.dead.iter().find(|broker| view.is_live(**broker)) {
         return Some(format!("broker {broker} is not dead any more"));
     }
+    if let Some(broker) = order.leaving.iter().find(|broker| !view.leaving.contains(broker)) {
+        return Some(format!("broker {broker} stays in service"));
+    }
     if !partition.isr.iter().any(|broker| view.is_live(*broker)) {
         return Some("no in-sync replica lives to copy from".to_owned());
     }
@@ -273,6 +280,7 @@ mod tests {
                 from: vec![BrokerId(1), BrokerId(2)],
                 to: to.map(BrokerId).to_vec(),
                 dead: Vec::new(),
+                leaving: Vec::new(),
                 bytes: None,
                 in_sync: 2,
                 reason: String::new(),
@@ -281,5 +289,25 @@ mod tests {
         let reason = "broker 2, which would lose its replica, is under maintenance".to_owned();
         assert_eq!(not_yet(&moves([1, 3]), &view), Some((Check::Maintenance, reason)));
         assert_eq!(not_yet(&moves([3, 2]), &view), None, "it keeps its own");
+    }
+
+    #[test]
+    fn a_broker_that_stays_in_service_after_all_is_not_emptied() {
+        let mut world = World::new("b1\nb2\nb3\nt-0: 1* 2");
+        let order = MoveState::from(PartitionMove {
+            partition: TopicPartition::new("t", 0),
+            from: vec![BrokerId(1), BrokerId(2)],
+            to: vec![BrokerId(1), BrokerId(3)],
+            dead: Vec::new(),
+            leaving: vec![BrokerId(2)],
+            bytes: None,
+            in_sync: 2,
+            reason: String::new(),
+        });
+        world.wishes.decommissioned.insert(BrokerId(2), world.wish(None));
+        assert_eq!(objection(&order, &View::of(&world.watch(1).state)), None);
+        world.wishes.decommissioned.clear();
+        let why = objection(&order, &View::of(&world.watch(1).state));
+        assert_eq!(why.as_deref(), Some("broker 2 stays in service"));
     }
 }

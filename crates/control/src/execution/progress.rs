@@ -203,6 +203,7 @@ mod tests {
             from: [1, 3].map(BrokerId).to_vec(),
             to: [1, 4].map(BrokerId).to_vec(),
             dead: vec![BrokerId(3)],
+            leaving: Vec::new(),
             bytes: Some(*bytes),
             in_sync: 1,
             reason: String::new(),

@@ -156,6 +156,7 @@ mod tests {
             from: vec![BrokerId(1)],
             to: vec![BrokerId(2)],
             dead: Vec::new(),
+            leaving: Vec::new(),
             bytes: None,
             in_sync: 1,
             reason: String::new(),

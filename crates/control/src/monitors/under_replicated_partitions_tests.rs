@@ -105,6 +105,7 @@ fn what_our_own_move_has_just_added_is_not_missing_though_it_was_never_listed() 
         from: ids(&[1, 2]),
         to: ids(&[1, 3]),
         dead: Vec::new(),
+        leaving: Vec::new(),
         bytes: None,
         in_sync: 1,
         reason: String::new(),

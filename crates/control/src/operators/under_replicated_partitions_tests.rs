@@ -507,6 +507,7 @@ fn moves_that_are_not_needed_any_more_are_named() {
         from: [1, 2, 3].map(BrokerId).to_vec(),
         to: [1, 2, 4].map(BrokerId).to_vec(),
         dead: vec![BrokerId(3)],
+        leaving: Vec::new(),
         bytes: None,
         in_sync: 2,
         reason: String::new(),

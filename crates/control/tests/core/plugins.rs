@@ -43,6 +43,7 @@ impl Operator for Healer {
                         from: p.replicas.to_vec(),
                         to,
                         dead: gone,
+                        leaving: Vec::new(),
                         bytes: Some(1_000),
                         in_sync: p.isr.len() as u32,
                         reason: String::new(),

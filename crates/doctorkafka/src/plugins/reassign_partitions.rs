@@ -222,6 +222,7 @@ mod tests {
             from: ids(&[1, 2, 3]),
             to: ids(&[1, 2, 4]),
             dead: ids(&[3]),
+            leaving: Vec::new(),
             bytes: None,
             in_sync: 2,
             reason: "broker 3 is dead".to_owned(),

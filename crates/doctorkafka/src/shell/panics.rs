@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use control::{Finding, Flow, Monitor, Operator, Severity, State, Target, Verdict};
+use control::{ByHand, Event, Finding, Flow, Monitor, Operator, Severity, State, Target, Verdict};
 
 /// The kind of the finding that a plugin has panicked.
 pub const PLUGIN_PANICKED: &str = "plugin_panicked";
@@ -24,6 +24,11 @@ impl Operator for GuardedOperator {
             findings: vec![panicked("operator", self.name(), &*panic)],
             ..Verdict::default()
         })
+    }
+
+    fn by_hand(&self, state: &State, wanted: &ByHand) -> Option<Result<Event, Vec<String>>> {
+        catch_unwind(AssertUnwindSafe(|| self.0.by_hand(state, wanted)))
+            .unwrap_or_else(|panic| Some(Err(vec![panicked("operator", self.name(), &*panic).message])))
     }
 }
 
@@ -78,6 +83,10 @@ mod tests {
         fn operate(&self, _: &State) -> Verdict {
             panic!("on purpose")
         }
+
+        fn by_hand(&self, _: &State, _: &ByHand) -> Option<Result<Event, Vec<String>>> {
+            panic!("when asked")
+        }
     }
 
     impl Monitor for Panics {
@@ -103,6 +112,15 @@ mod tests {
         let verdict = GuardedOperator(Box::new(Panics)).operate(&state);
         assert!(verdict.events.is_empty());
         assert_eq!(verdict.findings[0].message, "operator mine panicked: on purpose");
+        let wanted = ByHand {
+            broker: cluster::BrokerId(3),
+            by: "ann".to_owned(),
+            reason: String::new(),
+            accept_data_loss: false,
+            only_ask: false,
+        };
+        let answer = GuardedOperator(Box::new(Panics)).by_hand(&state, &wanted);
+        assert_eq!(answer, Some(Err(vec!["operator mine panicked: when asked".to_owned()])));
         assert_eq!(GuardedMonitor(Box::new(Panics)).observe(&mut state), Flow::Stop);
         assert_eq!(state.findings()[0].message, "monitor mine panicked: 0");
     }

@@ -14,6 +14,7 @@ fn order() -> PartitionMove {
         from: vec![BrokerId(1), BrokerId(2)],
         to: vec![BrokerId(1), BrokerId(3)],
         dead: vec![BrokerId(2)],
+        leaving: Vec::new(),
         bytes: None,
         in_sync: 1,
         reason: String::new(),

@@ -9,7 +9,7 @@ use cluster::{BrokerId, TopicPartition};
 use control::state::NamedValue;
 use control::{BrokerReport, BrokerReports, Now, Tick, Timestamp};
 
-use crate::world::{Client, Report, World};
+use crate::world::{Client, NO_ANSWER, Report, World};
 
 /// What was read is shown anew after this time: what the monitors make of it bears half a minute.
 const SHOW_EVERY: Duration = Duration::from_secs(30);
@@ -53,15 +53,17 @@ impl Reports {
         let rate = |rate: i64| u64::try_from(rate).ok();
         let (bytes_in, bytes_out) = world.rates(report);
         let partitions = world.quarter_rates(report).filter_map(|(at, bytes_in)| Some((at, rate(bytes_in)?)));
-        let report = BrokerReport {
+        let found = BrokerReport {
             made,
             age: now.wall.since(Timestamp(appended_ms)).min(oldest),
+            failure: report.failed.then(|| NO_ANSWER.to_owned()),
+            failure_reason: report.failed.then(|| "JmxConnectionFailure".to_owned()),
             leaders_bytes_in_per_second: rate(bytes_in),
             leaders_bytes_out_per_second: rate(bytes_out),
             partitions_bytes_in_per_second: Arc::new(partitions.collect()),
             ..BrokerReport::default()
         };
-        self.gathered.brokers.insert(id, report);
+        self.gathered.brokers.insert(id, found);
         self.received.insert(id, now.tick);
     }
 

@@ -145,7 +145,7 @@ impl Plan {
     fn order_something(&mut self, shape: &Shape, random: &mut Random) {
         let begin = random.below(LAST);
         let end = random.between(begin + 1, END.as_secs());
-        match random.below(5) {
+        match random.below(7) {
             0 => {
                 self.order(begin, OrderKind::Pause);
                 self.order(end, OrderKind::Resume);
@@ -160,6 +160,15 @@ impl Plan {
                 self.order(end, OrderKind::MaintenanceOff { scope });
             }
             3 => self.order(begin, OrderKind::Approve),
+            4 => {
+                let broker = broker(shape, random);
+                self.order(begin, OrderKind::DecommissionOn { broker, until: None });
+                self.order(end, OrderKind::DecommissionOff { broker });
+            }
+            5 => {
+                let broker = broker(shape, random);
+                self.order(begin, OrderKind::Replace { broker, accept_data_loss: false, only_ask: false });
+            }
             _ => self.order(begin, OrderKind::Cancel { execution: None }),
         }
     }

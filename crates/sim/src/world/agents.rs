@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use brokerstats::{BrokerStats, Codec, Quality, ReplicaStat};
+use brokerstats::{BrokerError, BrokerStats, Codec, Quality, ReplicaStat};
 use cluster::{BrokerId, ClusterId, TopicPartition};
 
+use super::broker::Process;
 use super::{Event, World};
 use crate::fault::Lasting;
 use crate::settings::Agents;
@@ -35,6 +36,9 @@ impl AgentStation {
     }
 }
 
+/// What an agent says of a broker that does not answer it.
+pub(crate) const NO_ANSWER: &str = "the broker does not answer";
+
 /// What an agent has measured. Most reports are read by nobody: they are put into words when somebody does.
 pub(crate) struct Report {
     /// The broker, as the world numbers it.
@@ -42,6 +46,8 @@ pub(crate) struct Report {
     /// When it was made, in milliseconds since 1970.
     pub(crate) timestamp: i64,
     cluster_id: ClusterId,
+    /// Whether the broker did not answer its agent: it starts, checks its logs, or stands still.
+    pub(crate) failed: bool,
     dirs: Vec<DirReport>,
     /// The daily curve at that moment, in thousandths of the mean, and its mean over the last quarter of an hour.
     present: u64,
@@ -123,7 +129,8 @@ impl World {
         }
     }
 
-    /// An agent reports, if its broker runs and nothing keeps it from reporting.
+    /// An agent reports, if its broker's process is there and nothing keeps it from reporting: with the process its host is taken to be
+    /// gone.
     pub(super) fn report(&mut self, broker: usize) {
         let Some(agents) = &self.agents else { return };
         let (interval, lag) = (agents.settings.interval, agents.lag);
@@ -132,7 +139,8 @@ impl World {
     }
 
     fn send_report(&mut self, broker: usize, lag: Duration) {
-        if !self.runs(broker) || self.lasting.contains_key(&Lasting::Silent(broker)) {
+        let is_gone = self.brokers[broker].process == Process::Down;
+        if is_gone || self.lasting.contains_key(&Lasting::Silent(broker)) {
             return;
         }
         let report = Arc::new(self.measure(broker));
@@ -165,7 +173,8 @@ impl World {
             failed: dir.failed,
         };
         let (mut led, mut followed) = (Vec::new(), Vec::with_capacity(it.partitions.len()));
-        for p in it.partitions.keys().copied() {
+        let failed = !self.runs(broker);
+        for p in it.partitions.keys().copied().filter(|_| !failed) {
             let partition = &self.partitions[p];
             let moving = partition.is_moving();
             if partition.leader == Some(broker) {
@@ -180,6 +189,7 @@ impl World {
             broker,
             timestamp: self.wall_ms(),
             cluster_id: self.settings.cluster_id.clone(),
+            failed,
             dirs: it.dirs.iter().zip(self.used(broker)).map(dir).collect(),
             present: self.permille_over(Duration::ZERO),
             quarter: self.permille_over(QUARTER),
@@ -198,6 +208,12 @@ impl World {
         stats.interval_ms =
             i64::try_from(millis(self.agents.as_ref().map_or(QUARTER, |a| a.settings.interval)))
                 .unwrap_or(i64::MAX);
+        if report.failed {
+            stats.has_failure = true;
+            stats.failure_reason = Some(BrokerError::JmxConnectionFailure);
+            stats.failure_detail = Some(NO_ANSWER.to_owned());
+            return stats;
+        }
         report.tell_disks(&mut stats);
         for replica in &report.led {
             let at = self.told(replica.p);

@@ -50,7 +50,7 @@ pub use history::{Happened, Happening};
 pub use metadata::Client;
 pub use panel::{BrokerPanel, ProcessState};
 
-pub(crate) use agents::Report;
+pub(crate) use agents::{NO_ANSWER, Report};
 
 use agents::AgentStation;
 use broker::BrokerModel;

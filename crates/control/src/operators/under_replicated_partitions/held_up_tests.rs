@@ -15,6 +15,7 @@ fn world(brokers: &str, partition: &str, to: [i32; 3]) -> World {
         from: [1, 2, 3].map(BrokerId).to_vec(),
         to: to.map(BrokerId).to_vec(),
         dead: vec![BrokerId(3)],
+        leaving: Vec::new(),
         bytes: Some(100),
         in_sync: 2,
         reason: String::new(),
