@@ -93,10 +93,13 @@ fn an_answer_that_drips_is_not_waited_for_to_its_end() {
 #[test]
 fn what_is_no_rmi_is_named() {
     for (answer, why) in [
-        (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "does not speak RMI: it answered \"HTTP/1.1 400"),
+        (
+            &b"HTTP/1.1 400 Bad Request\r\n\r\n"[..],
+            "does not speak RMI but HTTP, as exporters for Prometheus and Jolokia do: it answered \"HTTP/1.1 400",
+        ),
         (b"\x15\x03\x03\0\x02\x02\x46", "speaks TLS"),
-        (b"", "the connection broke"),
-        (b"\x4e\0\xff", "the connection broke"),
+        (b"", "hangs up when it is greeted in RMI: is this the JMX port"),
+        (b"\x4e\0\xff", "hangs up when it is greeted in RMI"),
     ] {
         let error = server(move |mut stream| {
             stream.read_exact(&mut [0; 7]).unwrap();
