@@ -328,6 +328,10 @@ pub(crate) fn settle(
                 skipped.into_iter().filter(|(_, why)| why == RESTS_ON_IT).map(|(at, _)| at).collect();
             for m in work.moves.iter_mut().filter(|m| matches!(m.phase, MovePhase::Cancelling { .. })) {
                 m.look_from = now.tick;
+                // Only what was taken and had no effect counts: while nobody can be reached, it is tried on.
+                if result.is_err() {
+                    m.tries = m.tries.saturating_sub(1);
+                }
                 // It goes on, and is given up when it costs nothing.
                 if kept.contains(&m.order.partition) {
                     m.phase = MovePhase::Copying { since: now.wall };

@@ -57,6 +57,27 @@ fn a_move_that_would_wait_for_a_dead_broker_is_cancelled() {
     assert!(shell.world.reassignments.is_empty());
 }
 
+#[test]
+fn a_cancel_that_reaches_nobody_is_tried_until_it_does() {
+    let mut shell = moving("1 2 3 5");
+    shell.world.kill(2);
+    for _ in 0..600 {
+        let _ = shell.step();
+        shell.act_with(|_, step| {
+            assert!(matches!(step, control::event::ReassignStep::Cancel { .. }), "{step:?}");
+            let message = "cannot reach any broker: none answers".to_owned();
+            Err(control::ActError { message, maybe_applied: false, retry: true })
+        });
+    }
+    assert_eq!(shell.world.reassignments.len(), 1);
+    let mut turns = 0;
+    while shell.world.reassignments.values().any(|listed| listed.target().contains(&cluster::BrokerId(4))) {
+        shell.turn();
+        turns += 1;
+        assert!(turns < 200, "it was given up while nobody could be reached");
+    }
+}
+
 /// As [`moving`], with so many brokers and no brake.
 fn moving_on(brokers: i32, replicas: &str) -> Shell {
     let ids: Vec<String> = (1..=brokers).map(|id| id.to_string()).collect();
