@@ -24,12 +24,7 @@ pub fn to_value(graph: &Graph, root: serial::Value, limits: Limits) -> Result<Va
 ///
 /// Their texts are moved, and no values are made: there may be many thousands.
 pub(crate) fn into_names(mut graph: Graph, root: serial::Value) -> Option<Vec<ObjectName>> {
-    let object = graph.object(root)?;
-    let list =
-        graph.hierarchy(object.class).find_map(|(_, class)| match known(&graph, object, &class.name)? {
-            Known::List(list) => Some(list),
-            _ => None,
-        })?;
+    let list = elements(&graph, root)?;
     let text_of = |name: serial::Value| {
         let name = graph.object(name)?;
         match graph.annotation(name, OBJECT_NAME)?.value()? {
@@ -39,6 +34,24 @@ pub(crate) fn into_names(mut graph: Graph, root: serial::Value) -> Option<Vec<Ob
     };
     let texts: Vec<NodeId> = list.into_iter().map(text_of).collect::<Option<_>>()?;
     texts.into_iter().map(|text| ObjectName::of(graph.take_text(text)?).ok()).collect()
+}
+
+/// The elements of a list or a set, which may be wrapped, as those are that cannot be changed.
+fn elements(graph: &Graph, mut root: serial::Value) -> Option<Vec<serial::Value>> {
+    /// Enough for all that the JDK wraps; what wraps itself would have no end.
+    const WRAPPERS: usize = 4;
+    for _ in 0..=WRAPPERS {
+        if let Some(elements) = graph.elements(root) {
+            return Some(elements.to_vec());
+        }
+        let object = graph.object(root)?;
+        match graph.hierarchy(object.class).find_map(|(_, class)| known(graph, object, &class.name))? {
+            Known::List(list) => return Some(list),
+            Known::Same(inner) => root = inner,
+            _ => return None,
+        }
+    }
+    None
 }
 
 const OBJECT_NAME: &str = "javax.management.ObjectName";

@@ -344,7 +344,7 @@ fn start(work: Work) -> Result<()> {
 }
 
 async fn run(args: &Run, ready: Ready, stats_kafka: Arc<Kafka>) -> Result<()> {
-    // Before anything else, so that a signal at any time means an orderly end.
+    // Before anything that waits, so that a signal means an orderly end.
     let mut stop = pin!(stopped()?);
     // Before the first report, so that a port in use is told at once.
     let listener = match &args.listen {

@@ -23,7 +23,7 @@ fn every_command_and_option_of_the_agent_in_the_readme_exists() {
     let mut count = 0;
     for code in section.split('`').skip(1).step_by(2) {
         let (command, code) = match code.strip_prefix("kafkastats ") {
-            Some(rest) => rest.split_once(' ').unwrap(),
+            Some(rest) => rest.split_once(' ').unwrap_or((rest, "")),
             // Said by the way, of what it does all the time.
             None => ("run", code),
         };

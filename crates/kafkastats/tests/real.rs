@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -190,6 +191,7 @@ fn what_is_published_equals_what_lies_on_the_brokers_disks() -> Result<()> {
     }
 
     offsets_of_many_are_those_of_each(&cluster, course[course.len() / 2].timestamp)?;
+    which_broker_is_meant_is_told_by_its_address_alone(&cluster)?;
     survives_the_death_of_its_broker(&cluster)?;
     for (signal, agent) in ["-TERM", "-INT", "-TERM"].into_iter().zip(agents.into_values()) {
         let (took, well) = agent.stop(signal)?;
@@ -231,6 +233,29 @@ fn offsets_of_many_are_those_of_each(cluster: &Cluster, midway_ms: i64) -> Resul
         }
         Ok(())
     })
+}
+
+/// Where no id is given.
+fn which_broker_is_meant_is_told_by_its_address_alone(cluster: &Cluster) -> Result<()> {
+    let start = |bootstrap: &str| {
+        Command::new(env!("CARGO_BIN_EXE_kafkastats"))
+            .args(["run", "--bootstrap-servers", bootstrap, "--topic", "found", "--allow-root"])
+            .env("RUST_LOG", "info")
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+    };
+    let mut agent = start(&cluster.address(2)?)?;
+    let log = BufReader::new(agent.stderr.take().context("its log")?);
+    let agent = Agent(agent);
+    let mut lines = log.lines().map_while(Result::ok);
+    let line = lines.find(|line| line.contains("measuring")).context("it measures")?;
+    assert!(line.contains("broker=2"), "{line}");
+    drop(agent);
+    let several = start(&cluster.bootstrap())?.wait_with_output()?;
+    let told = String::from_utf8(several.stderr)?;
+    assert!(several.status.code() == Some(2) && told.contains("which broker is meant?"), "{told}");
+    Ok(())
 }
 
 fn survives_the_death_of_its_broker(cluster: &Cluster) -> Result<()> {
