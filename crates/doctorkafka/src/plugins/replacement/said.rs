@@ -56,6 +56,11 @@ struct Said {
 impl Said {
     fn take(&mut self, from: Stream, bytes: &[u8], now: Instant) {
         let mut begun = std::mem::take(&mut self.begun[from as usize]);
+        if !bytes.contains(&b'\n') {
+            begun.extend(bytes.iter().take(LONGEST.saturating_sub(begun.len())));
+            self.begun[from as usize] = begun;
+            return;
+        }
         let ends = bytes.iter().filter(|byte| **byte == b'\n').count();
         for (number, piece) in bytes.split(|byte| *byte == b'\n').enumerate() {
             let room = LONGEST.saturating_sub(begun.len());

@@ -204,3 +204,30 @@ async fn what_the_script_prints_is_heard_while_it_runs_and_what_is_left_at_its_e
     assert_eq!(news(&action), ["ended"]);
     assert_eq!(action.findings(), []);
 }
+
+#[tokio::test]
+async fn drk_39_a_host_with_an_evil_name_is_only_a_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let witness = folder.path().join("witness");
+    std::fs::write(&witness, "").unwrap();
+    let name = format!("\"; rm -rf {} #$(rm {0})`rm {0}`\n\u{1b}[31m\0", witness.display());
+    let mut event = event();
+    let mut order: ReplaceInstance = event.payload_as().unwrap();
+    order.host.clone_from(&name);
+    event.payload = serde_json::to_value(&order).unwrap();
+    event.reason = format!("the host {name} is dead");
+    let seen = folder.path().join("seen");
+    let text = format!("printf %s \"$DOCTORKAFKA_HOST\" > {}; echo \"$DOCTORKAFKA_HOST\"", seen.display());
+    let action = action(&fake(), &text, json!({}));
+    let done = action.execute(&event, false).await.unwrap();
+    // A zero byte ends a string for the kernel.
+    assert_eq!(std::fs::read_to_string(seen).unwrap(), name.replace('\0', ""));
+    assert!(witness.exists());
+    // What goes to the log, the record, the status and the subject of mails is one line without control characters.
+    assert!(!done.summary.contains(char::is_control), "{:?}", done.summary);
+    let outputs = action.findings().into_iter().filter_map(|finding| finding.output);
+    let lines: Vec<String> = outputs.flat_map(|output| output.last).collect();
+    assert!(!lines.is_empty() && !lines.iter().any(|line| line.contains(char::is_control)), "{lines:?}");
+    let message: Message = done.follow_ups[0].payload_as().unwrap();
+    assert!(!message.subject.contains(char::is_control) && message.body.contains("rm -rf"));
+}
