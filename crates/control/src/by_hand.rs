@@ -10,7 +10,7 @@ use crate::dispatch::Emitted;
 use crate::event::{Event, ReplaceInstance, names};
 use crate::execution::{Execution, ExecutionId};
 use crate::finding::Target;
-use crate::guard::{Admission, Guard};
+use crate::guard::{Admission, Guard, Held};
 use crate::orders::refused;
 use crate::plugin::Operator;
 use crate::record::Line;
@@ -109,6 +109,7 @@ pub(crate) fn answer(
     begun: &[(usize, BrokerId)],
     executions: &[Arc<Execution>],
     first_new: u64,
+    held: &[Held],
     lines: &mut [Line],
 ) {
     for (place, broker) in begun {
@@ -117,10 +118,14 @@ pub(crate) fn answer(
                 && execution.event.name == names::REPLACE_INSTANCE
                 && execution.event.target == Target::Broker(*broker)
         };
-        let result = match executions.iter().find(is_it) {
-            Some(execution) if !execution.dry_run => {
+        // Of two that are asked for at once the second is held by the first.
+        let is_held =
+            |it: &&Held| it.event == names::REPLACE_INSTANCE && it.target == Target::Broker(*broker);
+        let result = match (executions.iter().find(is_it), held.iter().find(is_held)) {
+            (Some(execution), _) if !execution.dry_run => {
                 format!("its host is being replaced, as execution {}", execution.id.0)
             }
+            (None, Some(held)) => refused(&format!("broker {broker} is not replaced: {}", held.reason)),
             _ => "its host would be replaced, but that is a dry run".to_owned(),
         };
         if let Some(line) = lines.get_mut(*place) {

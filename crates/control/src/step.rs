@@ -269,7 +269,7 @@ impl Core {
             queue,
         };
         work.run(&state, &brake);
-        by_hand::answer(&begun, &work.memory.executions, first_new, &mut work.lines);
+        by_hand::answer(&begun, &work.memory.executions, first_new, &work.held, &mut work.lines);
         work.forget_ended();
         self.finish(work, state)
     }

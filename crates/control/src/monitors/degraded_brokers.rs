@@ -140,6 +140,19 @@ struct Known<'a> {
     disks: Option<&'a Disks>,
     /// How long live brokers usually take to answer.
     answers: BTreeMap<BrokerId, Duration>,
+    /// The same, the shortest first.
+    sorted: Vec<Duration>,
+}
+
+impl Known<'_> {
+    /// The median of all answers but one of this length, and how many they are.
+    fn median_of_others(&self, takes: Duration) -> Option<(Duration, usize)> {
+        let own = self.sorted.binary_search(&takes).ok()?;
+        let others = self.sorted.len().checked_sub(1).filter(|others| *others > 0)?;
+        let middle = others / 2;
+        let median = self.sorted.get(if own <= middle { middle + 1 } else { middle })?;
+        Some((*median, others))
+    }
 }
 
 impl DegradedBrokersMonitor {
@@ -185,8 +198,11 @@ impl DegradedBrokersMonitor {
         let probes = state.fresh::<Probes>(self.config.max_liveness_age.0).ok();
         let probes = probes.into_iter().flat_map(|probes| &probes.0);
         let live = probes.filter(|(id, probe)| liveness.live.contains_key(id) && probe.failure.is_none());
-        let answers = live.filter_map(|(id, probe)| Some((*id, probe.usual?))).collect();
-        Known { reports, disks: state.fresh(self.config.max_disks_age.0).ok(), answers }
+        let answers: BTreeMap<BrokerId, Duration> =
+            live.filter_map(|(id, probe)| Some((*id, probe.usual?))).collect();
+        let mut sorted: Vec<Duration> = answers.values().copied().collect();
+        sorted.sort_unstable();
+        Known { reports, disks: state.fresh(self.config.max_disks_age.0).ok(), answers, sorted }
     }
 
     /// What is seen of a broker, how much it matters, and for how long it must last.
@@ -243,11 +259,8 @@ impl DegradedBrokersMonitor {
     /// Held against the median of the others, which one slow broker does not change.
     fn slow(&self, id: BrokerId, known: &Known<'_>) -> Sign {
         let Some(takes) = known.answers.get(&id).copied() else { return Sign::Unclear };
-        let mut others: Vec<Duration> =
-            known.answers.iter().filter(|(other, _)| **other != id).map(|(_, takes)| *takes).collect();
-        others.sort_unstable();
-        let Some(median) = others.get(others.len() / 2).copied() else { return Sign::Unclear };
-        if others.len() < self.config.slow_peers {
+        let Some((median, others)) = known.median_of_others(takes) else { return Sign::Unclear };
+        if others < self.config.slow_peers {
             return Sign::Unclear;
         }
         let limit = median.saturating_mul(self.config.slow_factor).max(self.config.slow_least.0);
@@ -258,7 +271,7 @@ impl DegradedBrokersMonitor {
             format!(
                 "broker {id} takes {} ms to answer, the median of the other {} takes {} ms",
                 takes.as_millis(),
-                others.len(),
+                others,
                 median.as_millis()
             )
         })
@@ -329,7 +342,9 @@ fn failed_log_dirs(id: BrokerId, known: &Known<'_>, report: Option<&BrokerReport
         return Sign::Bad(format!("a log dir of broker {id} has failed, as its agent says: {detail}"), 1);
     }
     if failed.is_empty() {
-        return if own.is_none() && report.is_none() { Sign::Unclear } else { Sign::Well };
+        // A report that failed for another reason tells of no log dir.
+        let tells = report.is_some_and(|report| report.failure.is_none());
+        return if own.is_none() && !tells { Sign::Unclear } else { Sign::Well };
     }
     let named = failed.iter().take(5).map(|(path, error)| match error {
         Some(error) => format!("{path}: {error}"),
@@ -343,8 +358,8 @@ fn failed_log_dirs(id: BrokerId, known: &Known<'_>, report: Option<&BrokerReport
 
 /// The agent tells of a disk, and Kafka has not found it to have failed: it cannot be written.
 fn read_only(id: BrokerId, report: Option<&BrokerReport>) -> Sign {
-    let Some(report) = report else { return Sign::Unclear };
-    Sign::bad_if(is_of_disk(report) && report.failure.is_none(), || {
+    let Some(report) = report.filter(|report| report.failure.is_none()) else { return Sign::Unclear };
+    Sign::bad_if(is_of_disk(report), || {
         let detail = report.failure_detail.as_deref().unwrap_or("its agent does not say which");
         format!("a log dir of broker {id} cannot be written: {detail}")
     })

@@ -186,6 +186,16 @@ fn a_log_dir_has_failed_or_cannot_be_written_as_the_agent_says() {
 }
 
 #[test]
+fn a_report_that_failed_for_another_reason_makes_no_log_dir_well() {
+    let mut world = world();
+    report(&mut world).failure_reason = Some("DiskFailure".to_owned());
+    assert_eq!(reasons(&world.watch(61)), ["log_dir_read_only"]);
+    report(&mut world).failure_reason = Some("JmxConnectionFailure".to_owned());
+    report(&mut world).failure = Some("cannot reach b3:9092".to_owned());
+    assert_eq!(reasons(&world.watch(1_000)), ["log_dir_read_only", "agent_reports_failure"]);
+}
+
+#[test]
 fn an_agent_names_what_has_failed_but_what_its_report_lacks_is_no_failure() {
     let mut world = world();
     report(&mut world).failure_reason = Some("JmxQueryFailure".to_owned());
@@ -223,6 +233,26 @@ fn a_broker_is_slow_compared_with_the_median_of_enough_others() {
     answers(&mut world, [2, 3, 900, 2, 2]);
     world.usual.retain(|id, _| id.0 < 4);
     assert_eq!(said(&world.watch(2_000)), "");
+}
+
+#[test]
+fn the_median_is_that_of_the_others() {
+    for (all, own, median) in [
+        (vec![1, 2, 3, 900], 900, 2),
+        (vec![1, 2, 3, 900], 1, 3),
+        (vec![1, 2, 3, 900], 2, 3),
+        (vec![1, 1, 1, 1, 900], 900, 1),
+        (vec![5, 5], 5, 5),
+    ] {
+        let millis = Duration::from_millis;
+        let sorted: Vec<Duration> = all.iter().copied().map(millis).collect();
+        let known = super::Known { reports: BTreeMap::new(), disks: None, answers: BTreeMap::new(), sorted };
+        assert_eq!(
+            known.median_of_others(millis(own)),
+            Some((millis(median), all.len() - 1)),
+            "{all:?} {own}"
+        );
+    }
 }
 
 #[test]

@@ -57,6 +57,18 @@ fn a_live_host_is_replaced_where_the_others_can_do_without_it_and_remembered_fir
 }
 
 #[test]
+fn of_two_that_are_asked_for_at_once_one_is_replaced() {
+    let mut shell = cluster().start();
+    shell.quiet(2);
+    shell.order(wants(3));
+    shell.order(wants(4));
+    let text = shell.step();
+    assert_eq!(text.matches("its host is being replaced, as execution 1").count(), 1, "{text}");
+    assert_eq!(text.matches("is not replaced: execution 1 replaces broker").count(), 1, "{text}");
+    assert_eq!(shell.memory.replacements.last.len(), 1);
+}
+
+#[test]
 fn whoever_only_asks_begins_nothing() {
     let mut shell = cluster().start();
     shell.quiet(2);
