@@ -370,7 +370,7 @@ async fn run(args: &Run, ready: Ready, stats_kafka: Arc<Kafka>) -> Result<()> {
     let broker = match ready.broker {
         Some(broker) => Some(broker),
         None => tokio::select! {
-            found = find_broker(&ready.kafka) => Some(found?),
+            found = find_broker(&ready.kafka, &outbox) => Some(found?),
             () = &mut stop => None,
         },
     };
@@ -391,7 +391,7 @@ async fn run(args: &Run, ready: Ready, stats_kafka: Arc<Kafka>) -> Result<()> {
 }
 
 /// Which broker is meant where none is named. Asks until somebody answers: Kafka may start after its agent.
-async fn find_broker(kafka: &Kafka) -> Result<BrokerId, GatherError> {
+async fn find_broker(kafka: &Kafka, outbox: &Outbox) -> Result<BrokerId, GatherError> {
     let mut is_told = false;
     loop {
         match broker_at_bootstrap(kafka).await {
@@ -400,9 +400,14 @@ async fn find_broker(kafka: &Kafka) -> Result<BrokerId, GatherError> {
                     tracing::warn!(why = %error.in_words(), "it is not known yet which broker to measure");
                 }
                 is_told = true;
+                // What /health tells.
+                outbox.set_trouble(Some(error.in_words()));
                 tokio::time::sleep(FIND_PAUSE).await;
             }
-            found => return found,
+            found => {
+                outbox.set_trouble(None);
+                return found;
+            }
         }
     }
 }

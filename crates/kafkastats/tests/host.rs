@@ -10,7 +10,7 @@ use std::os::unix::fs::symlink;
 use brokerstats::{BrokerError, BrokerStats};
 use cluster::BrokerAddress;
 use fake_host::FakeHost;
-use kafkastats::host::process::search;
+use kafkastats::host::process::{BySettings, by_settings, search};
 use kafkastats::host::{Choice, HostSource, Search, Wanted};
 
 /// What is found when broker 3 of cluster `c` is looked for, which advertises port 9092.
@@ -101,6 +101,28 @@ fn two_with_one_id_are_told_apart_by_their_port_if_at_all() {
     host.listens(8, 9093);
     host.listens(9, 9092);
     assert_eq!(found(&host), "9");
+}
+
+/// Only that is changed which is the broker by all that its settings say: its id and its cluster, and that of one process alone.
+#[test]
+fn what_is_told_to_start_a_server_is_the_broker_by_its_settings() {
+    let host = FakeHost::new();
+    let wanted = Wanted { broker: 3, cluster: Some("c".to_owned()), port: None };
+    let told = |it, unknown: &[u32]| BySettings { it, unknown: unknown.to_vec() };
+    let found = |host: &FakeHost| by_settings(&host.path().join("proc"), &wanted);
+    let put = |pid: u32, id: i32, cluster: &str| {
+        host.broker(pid, &format!("node.id={id}\nlog.dirs=/d\n"));
+        host.meta(pid, "/d", &format!("cluster.id={cluster}\n"));
+    };
+    put(7, 2, "c");
+    put(8, 3, "other");
+    assert_eq!(found(&host), told(None, &[]));
+    host.broker(9, "node.id=3\n");
+    assert_eq!(found(&host), told(None, &[9]), "its cluster is not known");
+    put(10, 3, "c");
+    assert_eq!(found(&host), told(Some(10), &[9]));
+    put(11, 3, "c");
+    assert_eq!(found(&host), told(None, &[9]), "there are two");
 }
 
 fn report() -> BrokerStats {

@@ -59,6 +59,23 @@ fn metrics_and_health_are_answered_while_kafka_is_away() {
 }
 
 #[test]
+fn health_tells_that_it_is_not_known_which_broker_is_meant() {
+    let mut agent = Command::new(env!("CARGO_BIN_EXE_kafkastats"))
+        .args(["run", "--bootstrap-servers", "127.0.0.1:1", "--listen", "127.0.0.1:0", "--allow-root"])
+        .env("RUST_LOG", "info")
+        .stderr(Stdio::piped())
+        .spawn()
+        .map(Agent)
+        .unwrap();
+    let mut lines = BufReader::new(agent.0.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let line = lines.find(|line| line.contains("answering /metrics")).unwrap();
+    let at = line.split("at=").nth(1).unwrap().trim().to_owned();
+    lines.find(|line| line.contains("it is not known yet which broker to measure")).unwrap();
+    let health = get(&at, "/health");
+    assert!(health.contains("\"status\":\"trouble\"") && health.contains("asking the cluster"), "{health}");
+}
+
+#[test]
 fn a_file_that_cannot_be_used_ends_it_as_wrong_usage_does() {
     let output = Command::new(env!("CARGO_BIN_EXE_kafkastats"))
         .args(["run", "--config", "/nowhere/agent.yaml"])
