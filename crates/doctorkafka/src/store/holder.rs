@@ -36,9 +36,12 @@ impl Holder {
         Self { schema: SCHEMA, instance: instance.to_owned(), host, pid, since: 0, ttl, released: false }
     }
 
-    /// Whether it is an earlier process of the same service: its state dir is locked by this one, so that it has ended.
+    /// Whether it is an earlier process of the same service: its state dir is locked by this one, so that it has ended. One that
+    /// still runs has a copy of the state dir, and is another service.
     pub(crate) fn is_former(&self, of: &Self) -> bool {
-        self.instance == of.instance && self.host == of.host
+        self.instance == of.instance
+            && self.host == of.host
+            && (self.pid == of.pid || !runs_the_same(self.pid, of.pid))
     }
 
     /// Who it is, in words.
@@ -54,5 +57,28 @@ impl Holder {
     /// What was written, if it can be understood. A newer version may say more than is known here; what is needed stands.
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(bytes).ok()
+    }
+}
+
+/// Whether the process `pid` of this host runs, with the same program as `as_pid`.
+fn runs_the_same(pid: u32, as_pid: u32) -> bool {
+    let program = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).ok();
+    let its = program(pid);
+    its.is_some() && its == program(as_pid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_process_that_has_ended_is_a_former_one() {
+        let me = Holder::this_one("one", Duration::from_secs(25));
+        assert!(me.is_former(&me), "a restarted container has the same number again");
+        let ended = Holder { pid: 0x3fff_fff0, ..me.clone() };
+        assert!(ended.is_former(&me));
+        assert!(!Holder { instance: "two".to_owned(), ..ended.clone() }.is_former(&me));
+        assert!(!Holder { host: "elsewhere".to_owned(), ..ended }.is_former(&me));
+        assert!(runs_the_same(me.pid, me.pid) && !runs_the_same(0x3fff_fff0, me.pid));
     }
 }
