@@ -9,7 +9,7 @@ use super::state::Brokers;
 use super::watch::NOBODY;
 
 /// Taking back changes that harm brokers can harm those that they left: so many rounds.
-const ROUNDS: usize = 32;
+const ROUNDS: usize = 8;
 
 /// As much as may be done on from what was reached before: without what passes leadership on where it stays, or makes hard goals worse
 /// somewhere. Where that does not do, the longest part from the first change on.
@@ -96,7 +96,12 @@ fn take_back(start: &Meter<'_>, meter: &mut Meter<'_>, left: &mut Vec<&Change>) 
                 break;
             }
             let change = left[at];
-            if !change.replicas.contains(&broker) && !start.list(change.partition).0.contains(&broker) {
+            let (old, led) = start.list(change.partition);
+            let worth = |list: &[u32], leader: u32| {
+                u8::from(list.contains(&broker)) + u8::from(list[leader as usize] == broker)
+            };
+            let (was, is) = (worth(old, led), worth(&change.replicas, change.leader));
+            if (by > 0 && is <= was) || (by < 0 && is >= was) {
                 continue;
             }
             let before = meter.figure_of(broker, figure);

@@ -15,7 +15,7 @@ use super::watch::NOBODY;
 /// The largest cluster that is refined, in replicas.
 const SMALL: usize = 40;
 /// The largest that is touched up: single steps alone.
-const MEDIUM: usize = 4_000;
+pub(super) const MEDIUM: usize = 4_000;
 /// Touching up looks at so many placements.
 const TOUCHES: usize = 1 << 16;
 /// A goal that stays unmet is worth a step if that brings it nearer by this part of what is left.

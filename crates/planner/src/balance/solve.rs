@@ -12,11 +12,11 @@ use super::policy::{Leaders, Moves, Policy};
 use super::polish::polish;
 use super::prefer::{keep_racks, preferring};
 use super::reason::Reason;
-use super::refine::refine;
+use super::refine::{MEDIUM, refine};
 use super::scarce::{is_scarce, place_smallest};
 use super::score::{Distance, Meter, Score};
 use super::search::{Dice, mend};
-use super::state::State;
+use super::state::{Brokers, State};
 use super::stuck::{Stuck, stuck};
 use super::unmet::{Unmet, unmet};
 use super::watch::{NOBODY, Progress};
@@ -83,8 +83,13 @@ impl Plan {
     }
 }
 
+/// Broker of each replica, and the leading replica of each partition.
+type Found = (Vec<u32>, Vec<u32>);
+
 /// Rounds of planning on from what the round before has reached. Each makes the score better, so that few are needed.
 const ROUNDS: usize = 64;
+/// The same in clusters of more replicas than are refined, where a round takes long and what is still found is little.
+const FEW_ROUNDS: usize = 8;
 
 /// Finds a plan: never worse than what is there, and the same for the same input. A smaller budget gives a prefix.
 pub fn solve(cluster: &Cluster, policy: &Policy, budget: &Budget) -> Plan {
@@ -95,14 +100,13 @@ pub fn solve(cluster: &Cluster, policy: &Policy, budget: &Budget) -> Plan {
 pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch: &dyn Fn(Progress)) -> Plan {
     let mut best = Meter::new(cluster, policy, cluster.place.clone(), cluster.leaders());
     let before = best.score();
-    let mut after = before.clone();
     if is_settled(cluster, policy, &before) {
         let unmet = unmet(cluster, policy, &best, &before);
         return Plan {
             changes: vec![],
             reasons: vec![],
+            after: before.clone(),
             before,
-            after,
             unmet,
             stuck: vec![],
             postponed: vec![],
@@ -113,31 +117,7 @@ pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch:
     let start = State::watched(cluster, policy, watch);
     let brokers = start.brokers();
     let mut fewest_moves = fewest_moves(&start);
-    let mut found = next(policy, start);
-    // Where moves lead nowhere, what leadership alone can do is left to be tried.
-    let by_leaders = Policy { moves: Moves::Nothing, preferences: Vec::new(), ..policy.clone() };
-    let mut moves = policy.moves != Moves::Nothing;
-    for _ in 0..ROUNDS {
-        let (place, heirs) = if policy.exchange { found } else { settle(cluster, found.0, found.1) };
-        let mut meter = Meter::new(cluster, policy, place, heirs);
-        let mut score = meter.score();
-        if score < after && !(meter.is_acceptable(&after, &score) && keeps_leaders(cluster, policy, &meter)) {
-            meter = part(cluster, policy, &brokers, (&best, &after), &meter);
-            score = meter.score();
-        }
-        if score < after && meter.is_acceptable(&after, &score) {
-            (best, after) = (meter, score);
-            moves = policy.moves != Moves::Nothing;
-        } else if !std::mem::take(&mut moves) || policy.leaders == Leaders::Orphaned {
-            break;
-        }
-        if is_settled(cluster, policy, &after) {
-            break;
-        }
-        let reached = best.cluster();
-        let policy = if moves { policy } else { &by_leaders };
-        found = sound(&reached, policy, next(policy, State::watched(&reached, policy, watch)));
-    }
+    best = in_rounds(cluster, policy, &brokers, best, next(policy, start), watch);
     let (mut changes, mut reasons) = order(cluster, policy, &brokers, changes(cluster, &best), watch);
     let unbounded = best.score();
     // What has to stay on dead brokers was counted among what must leave them.
@@ -155,21 +135,68 @@ pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch:
     Plan { changes, reasons, before, after, unmet, stuck, postponed, leave_rack, fewest_moves }
 }
 
-/// What a plan that begins here may do of what was found: so that a plan goes on as another would that begins where it ends.
-fn sound(cluster: &Cluster, policy: &Policy, found: (Vec<u32>, Vec<u32>)) -> (Vec<u32>, Vec<u32>) {
-    let (place, leader) = if policy.exchange { found } else { settle(cluster, found.0, found.1) };
-    let meter = Meter::new(cluster, policy, place, leader);
-    let start = Meter::new(cluster, policy, cluster.place.clone(), cluster.leaders());
-    let (before, score) = (start.score(), meter.score());
-    if score >= before || (meter.is_acceptable(&before, &score) && keeps_leaders(cluster, policy, &meter)) {
-        return meter.placement();
+/// Plans on from what was reached, beginning with what was found, until nothing better is found.
+fn in_rounds<'a>(
+    cluster: &'a Cluster,
+    policy: &'a Policy,
+    brokers: &Brokers,
+    mut best: Meter<'a>,
+    mut found: Found,
+    watch: &dyn Fn(Progress),
+) -> Meter<'a> {
+    let mut reached: Option<Cluster> = None;
+    // Where moves lead nowhere, what leadership alone can do is left to be tried.
+    let by_leaders = Policy { moves: Moves::Nothing, preferences: Vec::new(), ..policy.clone() };
+    let mut moves = policy.moves != Moves::Nothing;
+    let rounds = if cluster.replica_count() > MEDIUM { FEW_ROUNDS } else { ROUNDS };
+    for _ in 0..rounds {
+        let mut better = what_may_be(cluster, policy, brokers, &best, found.clone());
+        if let (None, Some(reached)) = (&better, &reached) {
+            // A plan goes on as another would that begins where it ends.
+            let start = Meter::new(reached, policy, reached.place.clone(), reached.leaders());
+            let brokers = State::watched(reached, policy, NOBODY).brokers();
+            let sound = what_may_be(reached, policy, &brokers, &start, found);
+            better = sound.and_then(|sound| what_may_be(cluster, policy, &brokers, &best, sound.placement()));
+        }
+        match better {
+            Some(better) => {
+                best = better;
+                moves = policy.moves != Moves::Nothing;
+            }
+            None if !std::mem::take(&mut moves) || policy.leaders == Leaders::Orphaned => break,
+            None => {}
+        }
+        if is_settled(cluster, policy, &best.score()) {
+            break;
+        }
+        let start = best.cluster();
+        let policy = if moves { policy } else { &by_leaders };
+        found = next(policy, State::watched(&start, policy, watch));
+        reached = Some(start);
     }
-    let brokers = State::watched(cluster, policy, NOBODY).brokers();
-    part(cluster, policy, &brokers, (&start, &before), &meter).placement()
+    best
+}
+
+/// What may be done of what was found, if that is better than what was reached.
+fn what_may_be<'a>(
+    cluster: &'a Cluster,
+    policy: &'a Policy,
+    brokers: &Brokers,
+    reached: &Meter<'a>,
+    found: Found,
+) -> Option<Meter<'a>> {
+    let (place, heirs) = if policy.exchange { found } else { settle(cluster, found.0, found.1) };
+    let (mut meter, before) = (Meter::new(cluster, policy, place, heirs), reached.score());
+    let score = meter.score();
+    if score < before && !(meter.is_acceptable(&before, &score) && keeps_leaders(cluster, policy, &meter)) {
+        meter = part(cluster, policy, brokers, (reached, &before), &meter);
+    }
+    let score = meter.score();
+    (score < before && meter.is_acceptable(&before, &score)).then_some(meter)
 }
 
 /// Searches on from where a state stands.
-fn next(policy: &Policy, start: State<'_>) -> (Vec<u32>, Vec<u32>) {
+fn next(policy: &Policy, start: State<'_>) -> Found {
     let (cluster, watch) = (start.cluster, start.watch);
     if policy.preferences.is_empty() {
         return refine(cluster, policy, attempt(start));
