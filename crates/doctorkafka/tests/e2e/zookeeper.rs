@@ -191,13 +191,18 @@ async fn nothing_is_held_or_written_while_zookeeper_does_not_answer(cluster: &Cl
     }
     println!("it was regained {:.1?} after ZooKeeper was stopped", began.elapsed());
     let read = writer.store.get("key").await?.context("nothing is lost")?;
-    let found: u64 = String::from_utf8(read.value)?.parse()?;
+    let found: u64 = String::from_utf8(read.value)?.trim().parse()?;
     ensure!(found == confirmed || found == confirmed + 1, "{found} after {confirmed}");
     let newest = writer.store.compare_and_set("key", Some(read.version), b"after".to_vec()).await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let read = writer.store.get("key").await?.context("nothing is lost")?;
     ensure!(read.version == newest, "the write that was given up has come late: {read:?}");
     Ok(())
+}
+
+/// A number as a text that takes much longer to write than it takes to look at what there is.
+fn long(number: u64) -> String {
+    " ".repeat(400_000) + &number.to_string()
 }
 
 /// Writes 0, 1, 2, … until ZooKeeper is stopped in the middle of a write. Gives the last number that was confirmed, and when it was stopped.
@@ -207,7 +212,7 @@ async fn stopped_in_a_write(cluster: &Cluster, writer: &ClusterStore) -> Result<
         let store = std::sync::Arc::clone(&writer.store);
         let writing = tokio::spawn(async move {
             loop {
-                match store.put("key", next.to_string().into_bytes()).await {
+                match store.put("key", long(next).into_bytes()).await {
                     Ok(_) => next += 1,
                     Err(error) => return (next, error),
                 }
