@@ -227,6 +227,15 @@ impl Agent {
     }
 }
 
+/// After another cluster has answered for so long the agent ends: its address may have changed hands for a moment, but not for that.
+const ELSEWHERE: Duration = Duration::from_secs(300);
+
+/// Another cluster than the one that was measured answers, and goes on answering: it was built anew. What is known of the old one
+/// holds for nothing, so that the agent is to be started anew, too.
+#[derive(Debug, thiserror::Error)]
+#[error("another cluster has answered for {} s; the agent ends, to be started anew for that one", ELSEWHERE.as_secs())]
+pub struct Elsewhere;
+
 /// Reports every `interval`, at once for the first time, until `stop` comes; then tries for 3 s to send what waits.
 /// Measuring and sending do not wait for each other. `status` is told of each report.
 pub async fn run(
@@ -236,7 +245,7 @@ pub async fn run(
     interval: Duration,
     status: &Status,
     stop: impl Future<Output = ()>,
-) {
+) -> Result<(), Elsewhere> {
     let measuring = async {
         let mut ticks = tokio::time::interval(interval);
         // After a slow reading the next ones come at their own times; there is nothing to make up for.
@@ -247,14 +256,18 @@ pub async fn run(
             let stats = agent.report().await;
             status.saw(&stats, began.elapsed());
             outbox.push(stats);
+            if agent.gatherer.elsewhere_for() >= ELSEWHERE {
+                return;
+            }
         }
     };
-    tokio::select! {
-        () = measuring => {}
-        () = publisher.run() => {}
-        () = stop => {}
-    }
+    let ended = tokio::select! {
+        () = measuring => Err(Elsewhere),
+        () = publisher.run() => Ok(()),
+        () = stop => Ok(()),
+    };
     if tokio::time::timeout(LAST_SEND, publisher.send_all()).await.is_err() || !outbox.is_empty() {
         warn!(unsent = outbox.len(), "stopped with reports unsent");
     }
+    ended
 }

@@ -374,6 +374,7 @@ async fn run(args: &Run, ready: Ready, stats_kafka: Arc<Kafka>) -> Result<()> {
             () = &mut stop => None,
         },
     };
+    let mut ended = Ok(());
     if let Some(broker) = broker {
         tracing::info!(
             broker = broker.0,
@@ -381,13 +382,13 @@ async fn run(args: &Run, ready: Ready, stats_kafka: Arc<Kafka>) -> Result<()> {
             interval = %humantime::format_duration(args.interval),
             "measuring"
         );
-        agent::run(ready.agent(broker), publisher, outbox, args.interval, &status, stop).await;
+        ended = agent::run(ready.agent(broker), publisher, outbox, args.interval, &status, stop).await;
     }
     if let Some(listening) = listening {
         listening.abort();
     }
     tracing::info!("stopped");
-    Ok(())
+    Ok(ended?)
 }
 
 /// Which broker is meant where none is named. Asks until somebody answers: Kafka may start after its agent.

@@ -21,7 +21,7 @@ const ASK_LIMIT: Duration = Duration::from_secs(5);
 /// How long a whole gathering may take. A broker with some thousand partitions answers in well under a second.
 const GATHER_LIMIT: Duration = Duration::from_secs(45);
 /// How many addresses are tried to find the broker, so that a row of dead ones cannot eat the interval.
-const MAX_TRIES: usize = 4;
+const MAX_TRIES: usize = 6;
 /// How old a topic's cleanup policy may get. Compaction is switched on for a topic once in its life, if at all.
 const POLICIES_AGE: Duration = Duration::from_secs(300);
 /// Topics in one request for their configuration.
@@ -137,6 +137,8 @@ pub struct Gatherer {
     known: Option<(Broker, ClusterId)>,
     /// Where else in the cluster one can ask.
     others: Vec<BrokerAddress>,
+    /// Since when another cluster answers.
+    elsewhere: Option<Instant>,
     policies: Policies,
 }
 
@@ -158,6 +160,7 @@ impl Gatherer {
             began: Instant::now(),
             known: None,
             others: Vec::new(),
+            elsewhere: None,
             policies: Policies::default(),
         }
     }
@@ -279,8 +282,10 @@ impl Gatherer {
         if let Some((_, before)) = &self.known
             && *before != answer.cluster_id
         {
+            self.elsewhere.get_or_insert_with(Instant::now);
             return Err(GatherError::OtherCluster { before: before.clone(), found: answer.cluster_id });
         }
+        self.elsewhere = None;
         self.others = answer.live.values().map(|other| other.address.clone()).collect();
         let Some(broker) = answer.live.get(&self.broker).cloned() else {
             let live = answer.live.keys().map(|id| id.0).collect();
@@ -313,9 +318,22 @@ impl Gatherer {
         asked.map_err(|source| GatherError::NoneAnswers { broker, own: own.to_string(), source })
     }
 
+    /// Those that were there last and the bootstrap servers in turn: all of the former may have moved.
     fn candidates(&self) -> Vec<BrokerAddress> {
-        let bootstrap = self.reader.bootstrap();
-        self.others.iter().cloned().chain(bootstrap).collect()
+        let (mut others, mut bootstrap) = (self.others.iter().cloned(), self.reader.bootstrap().into_iter());
+        let mut candidates = Vec::new();
+        loop {
+            let next = [others.next(), bootstrap.next()];
+            if next.iter().all(Option::is_none) {
+                return candidates;
+            }
+            candidates.extend(next.into_iter().flatten());
+        }
+    }
+
+    /// For how long another cluster than before has answered.
+    pub(crate) fn elsewhere_for(&self) -> Duration {
+        self.elsewhere.map(|since| since.elapsed()).unwrap_or_default()
     }
 
     /// Offsets of `led`. Partitions without one are counted as lacking, together and with one reason.

@@ -9,7 +9,7 @@ use std::fmt;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
-use granit_parser::{Event, Parser};
+use granit_parser::{Event, Parser, ScalarStyle};
 
 /// A file of settings has some twenty lines.
 pub const MAX_BYTES: usize = 1 << 16;
@@ -52,6 +52,7 @@ pub fn arguments(text: &str, is_yaml: bool, command: &Command) -> Result<Vec<OsS
         return Err(vec![problem((1, 1), format!("the file is larger than {MAX_BYTES} bytes"))]);
     }
     let mut problems = Vec::new();
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let settings = if is_yaml { yaml(text, &mut problems) } else { properties(text, &mut problems) };
     let mut arguments = Vec::new();
     let mut seen: Vec<String> = Vec::new();
@@ -164,6 +165,11 @@ fn properties(text: &str, problems: &mut Vec<Problem>) -> Vec<Setting> {
     settings
 }
 
+/// What YAML takes for no value at all.
+fn is_null(word: &str) -> bool {
+    matches!(word, "" | "~" | "null" | "Null" | "NULL")
+}
+
 /// One mapping of words to words or lists of words.
 fn yaml(text: &str, problems: &mut Vec<Problem>) -> Vec<Setting> {
     let mut settings: Vec<Setting> = Vec::new();
@@ -186,6 +192,14 @@ fn yaml(text: &str, problems: &mut Vec<Problem>) -> Vec<Setting> {
             Event::Scalar(word, ..) if depth == 1 && is_key => {
                 settings.push(Setting { key: word.into_owned(), key_at: at, values: Vec::new() });
                 is_key = false;
+            }
+            Event::Scalar(word, ScalarStyle::Plain, ..) if depth > 0 && is_null(&word) => {
+                let key = settings.last().map_or("", |setting| &setting.key);
+                problems.push(problem(at, format!("`{key}` has no value")));
+                if depth == 1 {
+                    settings.pop();
+                    is_key = true;
+                }
             }
             Event::Scalar(word, ..) if depth > 0 => {
                 if let Some(setting) = settings.last_mut() {
@@ -282,6 +296,16 @@ mod tests {
             let told = read(text, true);
             assert!(told.starts_with("1:"), "{text}: {told}");
         }
+    }
+
+    #[test]
+    fn a_key_without_a_value_is_told_and_a_byte_order_mark_is_no_key() {
+        for none in ["", " ~", " null", " [a, null]"] {
+            let told = read(&format!("bootstrap-servers:{none}\n"), true);
+            assert!(told.contains("`bootstrap-servers` has no value"), "{none}: {told}");
+        }
+        assert!(!read("bootstrap-servers: 'null'\n", true).contains("no value"), "a word is one");
+        assert_eq!(read("\u{feff}bootstrap-servers=a:1\n", false), read("bootstrap-servers=a:1\n", false));
     }
 
     proptest! {

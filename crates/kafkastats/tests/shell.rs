@@ -276,6 +276,6 @@ async fn a_stop_sends_what_waits() {
     let publisher = publisher(&fake, &outbox);
     let interval = Duration::from_secs(3600);
     let status = Status::new(1, interval, outbox.clone());
-    kafkastats::agent::run(agent(&fake), publisher, outbox, interval, &status, async {}).await;
+    kafkastats::agent::run(agent(&fake), publisher, outbox, interval, &status, async {}).await.unwrap();
     assert!(sent(&fake).iter().any(|stats| stats.timestamp == 1));
 }

@@ -186,3 +186,17 @@ fn plans_for_clusters_of_many_kinds_are_what_they_say_and_leave_what_cannot_be()
         assert!(scored.offline <= stay, "{} of {} stay", scored.offline, plan.before.offline);
     }
 }
+
+/// Partitions whose replicas are all on dead brokers, and too little room: whoever leads them stays, as no other can.
+#[test]
+fn leadership_does_not_pass_from_one_dead_broker_to_another() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/clusters/dead-and-full");
+    for mode in [Mode::Balance, Mode::Heal] {
+        let (_, cluster, plan, _) = planned(&folder, &mode);
+        for change in &plan.changes {
+            let was = cluster.replicas(change.partition)[cluster.leader(change.partition) as usize];
+            let leads = change.replicas[change.leader as usize];
+            assert!(leads == was || cluster.brokers()[leads as usize].alive, "{change:?}");
+        }
+    }
+}

@@ -156,9 +156,11 @@ impl BytesOut {
         Some(growths)
     }
 
-    /// Whether the counts of topics grew by about as much as that of the broker as a whole.
+    /// Whether the counts of topics grew by about as much as that of the broker as a whole. Where the whole is not told, nobody
+    /// knows what is missing: an exporter's rules may leave topics out.
     fn accounts_for(&self, told: &BTreeMap<String, f64>, of_broker: Option<f64>) -> bool {
-        let (Some(before), Some(now)) = (self.of_broker, of_broker) else { return true };
+        let Some(now) = of_broker else { return false };
+        let Some(before) = self.of_broker else { return true };
         let whole = grown(before, now);
         let before = |topic| self.told.get(topic).copied().unwrap_or(0.0);
         let topics: f64 = told.iter().map(|(topic, now)| grown(before(topic), *now)).sum();
@@ -366,6 +368,20 @@ mod tests {
         assert_eq!(rates, [300, 100, 10]);
         assert_eq!(qualities, [Quality::Estimated, Quality::Estimated, Quality::Exact]);
         assert_eq!(total, 410);
+    }
+
+    #[test]
+    fn without_the_count_of_the_whole_broker_a_topic_that_is_not_told_is_not_known() {
+        let of = |count: f64| {
+            let mut readings = Readings::default();
+            let scope = Scope::Topic("told".to_owned());
+            readings.put(Metric::BytesOut, Attribute::Count, scope, count).unwrap();
+            readings
+        };
+        let leaders = [("told", 0, 5), ("left-out", 0, 5)];
+        let (rates, qualities, _) = after(&mut BytesOut::default(), &leaders, &of(0.0), &of(600.0));
+        assert_eq!(rates, [10, NOT_KNOWN]);
+        assert_eq!(qualities, [Quality::Exact, Quality::Unknown]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 /// The largest answer, as sent and unpacked. A broker with 10,000 partitions has 14 MB of metrics.
-const ANSWER_LIMIT: u64 = 128 << 20;
+const ANSWER_LIMIT: u64 = 32 << 20;
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 

@@ -56,7 +56,7 @@ async fn report(cluster: &Cluster, broker: i32, way: &Way, count: u64) -> Result
             tokio::time::sleep(INTERVAL).await;
         }
     };
-    agent::run(agent, publisher, outbox.clone(), INTERVAL, &status, enough).await;
+    agent::run(agent, publisher, outbox.clone(), INTERVAL, &status, enough).await?;
     let told = status.metrics();
     for nothing in ["reports_failed_total 0\n", "reports_incomplete_total 0\n", "reports_dropped_total 0\n"] {
         ensure!(told.contains(nothing), "{nothing} in {told}");

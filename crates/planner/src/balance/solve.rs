@@ -185,7 +185,8 @@ fn what_may_be<'a>(
     reached: &Meter<'a>,
     found: Found,
 ) -> Option<Meter<'a>> {
-    let (place, heirs) = if policy.exchange { found } else { settle(cluster, found.0, found.1) };
+    let (place, mut heirs) = if policy.exchange { found } else { settle(cluster, found.0, found.1) };
+    seat_the_living(cluster, &place, &mut heirs);
     let (mut meter, before) = (Meter::new(cluster, policy, place, heirs), reached.score());
     let score = meter.score();
     if score < before && !(meter.is_acceptable(&before, &score) && keeps_leaders(cluster, policy, &meter)) {
@@ -276,6 +277,31 @@ fn settle(cluster: &Cluster, mut place: Vec<u32>, mut leader: Vec<u32>) -> (Vec<
     (place, leader)
 }
 
+/// Leadership passes only to those that may lead: where none of the replicas may, it stays where it is as long as that one is there.
+fn seat_the_living(cluster: &Cluster, place: &[u32], leader: &mut [u32]) {
+    if cluster.brokers.iter().all(|broker| broker.alive && broker.takes_leadership) {
+        return;
+    }
+    for partition in 0..cluster.partitions() {
+        let row = cluster.row(partition);
+        let was = cluster.replicas(partition)[cluster.leader(partition) as usize];
+        let leads = place[leader[partition as usize] as usize];
+        if leads == was || may_take_over(cluster, leads) {
+            continue;
+        }
+        let stays = |at: &usize| place[*at] == was;
+        let takes = |at: &usize| may_take_over(cluster, place[*at]);
+        if let Some(at) = row.clone().find(takes).or_else(|| row.clone().find(stays)) {
+            leader[partition as usize] = at as u32;
+        }
+    }
+}
+
+fn may_take_over(cluster: &Cluster, broker: u32) -> bool {
+    let broker = &cluster.brokers[broker as usize];
+    broker.alive && broker.takes_leadership
+}
+
 /// Whether leadership passes on only where the policy lets it, and to replicas that are in sync.
 fn keeps_leaders(cluster: &Cluster, policy: &Policy, meter: &Meter<'_>) -> bool {
     if policy.leaders == Leaders::All && !cluster.any_behind() {
@@ -310,12 +336,12 @@ pub(super) fn passes_unasked(
     was != leads && !orphan && !moved && !asked
 }
 
-/// Whether leadership would pass to a replica that is not in sync. One that left and came back, round by round, stays for Kafka.
+/// Whether leadership would pass to a replica that is not in sync, or whose broker may not lead. One that left and came back, round by round, stays for Kafka.
 pub(super) fn passes_to_behind(cluster: &Cluster, partition: u32, new: &[u32], is: u32) -> bool {
     let old = cluster.replicas(partition);
     let (was, leads) = (old[cluster.leader(partition) as usize], new[is as usize]);
     let behind = |(at, held): (u32, &u32)| *held == leads && !cluster.in_sync(partition, at);
-    was != leads && (0..).zip(old).any(behind)
+    was != leads && (!may_take_over(cluster, leads) || (0..).zip(old).any(behind))
 }
 
 /// Replicas on dead brokers, or in failed log dirs, of partitions that are never touched.
