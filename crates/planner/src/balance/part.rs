@@ -10,6 +10,8 @@ use super::watch::NOBODY;
 
 /// Taking back changes that harm brokers can harm those that they left: so many rounds.
 const ROUNDS: usize = 8;
+/// So many of what was taken back are tried once more, each by itself: judging takes longer the more brokers there are.
+const TRIES: usize = 1_000;
 
 /// As much as may be done on from what was reached before: without what passes leadership on where it stays, or makes hard goals worse
 /// somewhere. Where that does not do, the longest part from the first change on.
@@ -22,6 +24,50 @@ pub(crate) fn part<'a>(
 ) -> Meter<'a> {
     let (start, before) = reached;
     let changes = steps(cluster, policy, brokers, start, found);
+    let meter = of_changes(cluster, policy, reached, &changes);
+    place_the_rest(cluster, start, before, &changes, meter)
+}
+
+/// What was taken back because of who would lead comes off the dead all the same, where its leader may stay.
+fn place_the_rest<'a>(
+    cluster: &Cluster,
+    start: &Meter<'_>,
+    before: &Score,
+    changes: &[Change],
+    mut meter: Meter<'a>,
+) -> Meter<'a> {
+    let offline = |partition: u32, list: &[u32]| cluster.offline_in(partition, list);
+    let left = |change: &&Change| {
+        let (old, _) = start.list(change.partition);
+        offline(change.partition, &change.replicas) < offline(change.partition, old)
+    };
+    let mut reached = meter.score();
+    for change in changes.iter().filter(left).take(TRIES) {
+        let (list, led) = meter.list(change.partition);
+        let (list, leads) = (list.to_vec(), list[led as usize]);
+        if list != start.list(change.partition).0 {
+            continue;
+        }
+        let Some(at) = change.replicas.iter().position(|broker| *broker == leads) else { continue };
+        meter.change(change.partition, &change.replicas, at as u32);
+        let score = meter.score();
+        if score < reached && meter.is_acceptable(before, &score) {
+            reached = score;
+        } else {
+            meter.change(change.partition, &list, led);
+        }
+    }
+    meter
+}
+
+/// As [`part`], by changes that are whole or not at all.
+fn of_changes<'a>(
+    cluster: &'a Cluster,
+    policy: &'a Policy,
+    reached: (&Meter<'a>, &Score),
+    changes: &[Change],
+) -> Meter<'a> {
+    let (start, before) = reached;
     let with = |changes: &[Change]| {
         let (place, leader) = start.clone_placement();
         let mut meter = Meter::new(cluster, policy, place, leader);
@@ -30,7 +76,7 @@ pub(crate) fn part<'a>(
         }
         meter
     };
-    let mut meter = with(&changes);
+    let mut meter = with(changes);
     let mut left: Vec<&Change> = changes.iter().collect();
     for _ in 0..ROUNDS {
         if meter.is_acceptable(before, &meter.score()) {
