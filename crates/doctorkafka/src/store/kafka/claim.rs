@@ -55,6 +55,16 @@ impl Claim {
         }
     }
 
+    /// The topic was read anew: what is the newest word still was heard when it was heard first. A topic that was made anew has others.
+    pub(super) fn remember(&mut self, before: &Self) {
+        if let (Some(heard), Some(then)) = (&mut self.heard, &before.heard)
+            && heard.offset == then.offset
+            && heard.holder == then.holder
+        {
+            heard.at = then.at;
+        }
+    }
+
     pub(super) fn next(&self, now: Duration) -> Next {
         let Some(heard) = self.heard.as_ref().filter(|heard| !self.is_free(heard)) else { return Next::Take };
         let silent = now.saturating_sub(heard.at);
@@ -139,6 +149,23 @@ mod tests {
         // An older record that is read once more is no word.
         claim.hear(holder("other", "b"), 9, at(48));
         assert_eq!(claim.next(at(48)), Next::Take);
+    }
+
+    #[test]
+    fn reading_the_topic_anew_is_no_word_of_the_holder() {
+        let mut before = claim();
+        before.hear(holder("other", "b"), 3, at(0));
+        let mut anew = claim();
+        anew.hear(holder("other", "b"), 3, at(20));
+        anew.remember(&before);
+        assert_eq!(anew.next(at(28)), Next::Take);
+        // Another word, or another log.
+        for (instance, offset) in [("other", 4), ("third", 3), ("other", 1)] {
+            let mut anew = claim();
+            anew.hear(holder(instance, "b"), offset, at(20));
+            anew.remember(&before);
+            assert!(matches!(anew.next(at(20)), Next::Wait { .. }));
+        }
     }
 
     #[test]

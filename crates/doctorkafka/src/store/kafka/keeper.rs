@@ -60,15 +60,17 @@ async fn look(shared: &Shared) -> Result<Committed, String> {
     topic::prepare(&shared.kafka, &shared.config, &shared.managed).await?;
     let mut log = shared.kafka.committed(&shared.at).await.map_err(|error| error.to_string())?;
     let records = log.up_to_now(READ_LIMIT).await.map_err(|error| error.to_string())?;
-    {
+    let before = {
         let mut known = shared.known();
         known.read = false;
         known.values.clear();
-        // Who was heard of long ago was heard of now, for all that is known.
-        known.claim = Claim::new(shared.me.clone());
-    }
+        std::mem::replace(&mut known.claim, Claim::new(shared.me.clone()))
+    };
     shared.take_in(records);
-    shared.known().read = true;
+    let mut known = shared.known();
+    known.claim.remember(&before);
+    known.read = true;
+    drop(known);
     Ok(log)
 }
 
