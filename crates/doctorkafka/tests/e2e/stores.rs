@@ -82,18 +82,27 @@ pub(crate) async fn keeps_the_contract(config: &StoreConfig) -> Result<()> {
     Ok(())
 }
 
+/// Waits until it has seen who holds the lease.
+async fn looks_on(opened: &ClusterStore, whom: &str) -> Result<()> {
+    let waiting = async {
+        loop {
+            match opened.lease.standing() {
+                Standing::LooksOn { why } if why.contains(whom) => return,
+                _ => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    };
+    let last = || format!("it does not look on {whom}: {:?}", opened.lease.standing());
+    tokio::time::timeout(Duration::from_secs(40), waiting).await.with_context(last)
+}
+
 /// What must hold of each store with a lease.
 pub(crate) async fn one_writes(config: &StoreConfig) -> Result<()> {
     let (one, two) = (Service::new("one", config)?, Service::new("two", config)?);
     let first = one.open_to_write().await?;
     first.store.put("key", b"of one".to_vec()).await?;
     let second = two.open(&[])?;
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    let standing = second.lease.standing();
-    ensure!(
-        matches!(&standing, Standing::LooksOn { why } if why.contains("the service one on")),
-        "{standing:?}"
-    );
+    looks_on(&second, "the service one on").await?;
     let refused = second.store.put("key", b"of two".to_vec()).await;
     ensure!(matches!(refused, Err(StoreError::NotTheHolder { .. })), "{refused:?}");
     let read = second.store.get("key").await?.context("it reads what the holder wrote")?;
@@ -102,7 +111,7 @@ pub(crate) async fn one_writes(config: &StoreConfig) -> Result<()> {
     // It is not renewed any more, as when its process was killed.
     drop(first);
     let began = std::time::Instant::now();
-    holds(&second, Duration::from_secs(25)).await?;
+    holds(&second, Duration::from_secs(60)).await?;
     println!("taken over after {:.1?}", began.elapsed());
     let read = second.store.get("key").await?.context("nothing is lost")?;
     ensure!(read.value == b"of one");
@@ -110,11 +119,10 @@ pub(crate) async fn one_writes(config: &StoreConfig) -> Result<()> {
 
     // The first one is back. When the second gives the lease up it need not wait.
     let first = one.open(&[])?;
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    ensure!(matches!(first.lease.standing(), Standing::LooksOn { .. }), "{:?}", first.lease.standing());
+    looks_on(&first, "the service two on").await?;
     second.lease.release().await;
     ensure!(!matches!(second.lease.standing(), Standing::Holds(_)), "{:?}", second.lease.standing());
-    holds(&first, Duration::from_secs(8)).await?;
+    holds(&first, Duration::from_secs(12)).await?;
     let read = first.store.get("key").await?.context("nothing is lost")?;
     ensure!((read.value.as_slice(), read.version) == (b"of two".as_slice(), version));
     let refused = second.store.put("key", b"too late".to_vec()).await;
