@@ -14,7 +14,7 @@ type Alter = fn(u32, &mut Broker);
 
 const EVEN: Shape =
     Shape { brokers: 40, racks: 10, topics: 3_000, replicas: 50_000, factor: 3, skew: 0.0, seed: 21 };
-const KINDS: [(&str, Shape, Alter); 5] = [
+const KINDS: [(&str, Shape, Alter); 7] = [
     ("40 brokers, linear skew", Shape { skew: 1.2, seed: 22, ..EVEN }, |_, _| {}),
     ("40 brokers, 5 dead", EVEN, |at, broker| dies(at.is_multiple_of(8), broker)),
     (
@@ -34,6 +34,12 @@ const KINDS: [(&str, Shape, Alter); 5] = [
             dies(at.is_multiple_of(3), broker);
         },
     ),
+    ("40 brokers in 3 racks of 15, 13 and 12", Shape { skew: 1.2, seed: 26, ..EVEN }, |at, broker| {
+        broker.rack = u32::from(at >= 15) + u32::from(at >= 28);
+    }),
+    ("40 brokers in 3 racks of 20, 12 and 8", Shape { seed: 27, ..EVEN }, |at, broker| {
+        broker.rack = u32::from(at >= 20) + u32::from(at >= 32);
+    }),
 ];
 
 fn unequal(at: u32, broker: &mut Broker) {

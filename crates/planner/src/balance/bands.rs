@@ -2,7 +2,7 @@
 
 use super::cluster::{CPU, Cluster, DISK, NETWORK_IN, NETWORK_OUT, RESOURCES};
 use super::policy::{Goal, MILLION, Policy, reach};
-use super::racks::{nearest_shares, uneven_at_least};
+use super::racks::{nearest_shares, shares_out, uneven_at_least};
 use super::score::living_racks;
 
 // The figures of a broker that goals speak of start with the four resources.
@@ -272,9 +272,15 @@ impl<'a> Proofs<'a> {
     /// full stays so, but takes nothing. As few replicas as can be share a rack. And where racks cannot carry their shares,
     /// each of them is shared out evenly.
     pub(crate) fn is_dropped(&self, goal: Goal) -> bool {
-        let else_served =
-            [Goal::DiskCapacity, Goal::RackAware, Goal::DiskDistribution, Goal::NetworkInDistribution];
-        !else_served.contains(&goal) && self.unavoidable(goal) > 0
+        let else_served = [Goal::DiskCapacity, Goal::RackAware].contains(&goal) || shares_out(goal);
+        !else_served && self.ever(goal) > 0
+    }
+
+    /// How far every placement is from a goal at least, wherever replicas stand now: what a plan makes of a broker that may take none
+    /// does not make a goal impossible, so that a plan and the next one keep to the same goals.
+    fn ever(&self, goal: Goal) -> u128 {
+        let held = vec![[NONE; FIGURES]; self.held.len()];
+        Proofs { cluster: self.cluster, policy: self.policy, held }.unavoidable(goal)
     }
 }
 

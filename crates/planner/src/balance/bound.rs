@@ -1,12 +1,13 @@
 //! How many moves any plan needs: a proof, found without a search.
 //!
 //! Whoever meets the goals must take replicas off a broker until it is below each upper limit, and no fewer than the largest
-//! of them that cover what is too much; off a rack as many as share it; to a broker as many as its floor lacks. Passing
+//! of them that cover what is too much; off a rack as many as share it and need not; to a broker as many as its floor lacks. Passing
 //! leadership on costs no move, so that what leaders take on top does not count.
 
 use super::bands::{Bands, COUNT, FIGURES, Figures, LEADER_IN, LEADERS, Parts, Proofs};
 use super::cluster::{DISK, Mark, NETWORK_IN};
 use super::policy::{Goal, Moves, Policy};
+use super::score::living_racks;
 use super::state::State;
 
 /// Figures that arrivals of replicas alone can raise.
@@ -67,10 +68,10 @@ fn failed_on(state: &State<'_>, broker: usize) -> u64 {
     state.failed.iter().filter(on).count() as u64
 }
 
-/// What must leave all brokers, if so many must leave each, and racks must not be shared.
+/// What must leave all brokers, if so many must leave each, and racks must not be shared where they need not.
 ///
 /// For any set of brokers of a rack: what must leave the others leaves them; and of the replicas of a partition on the set all
-/// but one. Tried are the sets of the brokers with the least to leave.
+/// but what may stay in the rack. Tried are the sets of the brokers with the least to leave.
 fn departures(state: &State<'_>, leave: &[u64]) -> u64 {
     let brokers = &state.cluster.brokers;
     let racks = brokers.iter().map(|broker| broker.rack as usize + 1).max().unwrap_or(0);
@@ -99,26 +100,40 @@ fn departures(state: &State<'_>, leave: &[u64]) -> u64 {
     of_rack.iter().map(fewest).sum()
 }
 
-/// For each broker the replicas that share its rack with one of their partition on a broker of lower rank.
+/// For each broker the replicas of partitions that cannot all stay in its rack: those beyond what may stay, brokers of lower rank
+/// first.
 fn shared(state: &State<'_>, rank: &[usize]) -> Vec<u64> {
     let cluster = state.cluster;
     let mut shared = vec![0; rank.len()];
     if !state.policy.goals.contains(&Goal::RackAware) {
         return shared;
     }
-    let mut living: Vec<u32> = cluster.brokers.iter().filter(|b| b.alive).map(|b| b.rack).collect();
-    living.sort_unstable();
-    living.dedup();
-    let rows =
-        (0..cluster.partitions()).filter(|p| !cluster.frozen(*p)).map(|partition| cluster.row(partition));
-    // What has more replicas than there are racks shares some whatever moves.
-    for row in rows.filter(|row| row.len() <= living.len()) {
-        for broker in &cluster.place[row.clone()] {
-            let below = |other: &u32| {
-                cluster.brokers[*other as usize].rack == cluster.brokers[*broker as usize].rack
-                    && rank[*other as usize] < rank[*broker as usize]
+    let open = living_racks(cluster) as usize;
+    let rack = |broker: &u32| cluster.brokers[*broker as usize].rack;
+    for row in (0..cluster.partitions()).filter(|p| !cluster.frozen(*p)).map(|p| cluster.row(p)) {
+        let list = &cluster.place[row.clone()];
+        // What stays: the racks of those that need not leave their brokers.
+        let stays: Vec<u32> = row
+            .clone()
+            .filter(|replica| !cluster.homeless(*replica as u32))
+            .map(|replica| rack(&cluster.place[replica]))
+            .collect();
+        let held = stays.iter().enumerate().filter(|(at, rack)| !stays[..*at].contains(rack)).count();
+        // One in each of as many racks as there can be; who comes off the dead can go to a rack that has none.
+        let come = row.len().min(open).saturating_sub(held + row.len() - stays.len());
+        if stays.len() == row.len() && come == 0 {
+            continue;
+        }
+        for (at, broker) in list.iter().enumerate() {
+            let of_rack = stays.iter().filter(|other| **other == rack(broker)).count();
+            // All others that share racks may be the ones that leave.
+            let elsewhere = stays.len() - of_rack - (held - usize::from(of_rack > 0));
+            let stay = of_rack - come.saturating_sub(elsewhere).min(of_rack);
+            let below = |(other, it): &(usize, &u32)| {
+                rack(it) == rack(broker) && (rank[**it as usize], *other) < (rank[*broker as usize], at)
             };
-            shared[*broker as usize] += u64::from(cluster.place[row.clone()].iter().any(below));
+            let before = list.iter().enumerate().filter(below).count();
+            shared[*broker as usize] += u64::from(before >= stay);
         }
     }
     shared

@@ -77,7 +77,7 @@ pub(crate) fn within<'a>(
 }
 
 /// Positions whose broker changes.
-fn moved<'a>(cluster: &'a Cluster, change: &'a Change) -> impl Iterator<Item = usize> + 'a {
+pub(super) fn moved<'a>(cluster: &'a Cluster, change: &'a Change) -> impl Iterator<Item = usize> + 'a {
     let before = cluster.replicas(change.partition).iter().zip(&change.replicas);
     before.enumerate().filter(|(_, (from, to))| from != to).map(|(position, _)| position)
 }

@@ -2,7 +2,7 @@
 
 use super::cluster::Cluster;
 use super::order::order;
-use super::policy::Policy;
+use super::policy::{Moves, Policy};
 use super::score::{Meter, Score};
 use super::solve::{Change, passes_to_behind, passes_unasked};
 use super::state::Brokers;
@@ -58,6 +58,58 @@ fn place_the_rest<'a>(
         }
     }
     meter
+}
+
+/// What no search has brought off the dead comes off by itself, each replica to where that serves best, and nothing else changes. Nothing where
+/// nothing comes off that way.
+pub(crate) fn place_the_left<'a>(
+    cluster: &'a Cluster,
+    policy: &'a Policy,
+    start: &Meter<'a>,
+) -> Option<Meter<'a>> {
+    let before = start.score();
+    if before.offline == 0 || policy.moves == Moves::Nothing {
+        return None;
+    }
+    let (place, leader) = start.clone_placement();
+    let mut meter = Meter::new(cluster, policy, place, leader);
+    let left = |partition: &u32| {
+        cluster.lock(*partition).is_none() && cluster.offline_in(*partition, start.list(*partition).0) > 0
+    };
+    for partition in (0..cluster.partitions()).filter(left).take(TRIES) {
+        for position in cluster.row(partition).map(|replica| replica - cluster.row(partition).start) {
+            place_at_best(cluster, &before, &mut meter, (partition, position));
+        }
+    }
+    (meter.score() < before).then_some(meter)
+}
+
+/// Puts one replica that is offline on the broker where the score is best, if it may stand on any.
+fn place_at_best(cluster: &Cluster, before: &Score, meter: &mut Meter<'_>, at: (u32, usize)) {
+    let (partition, position) = at;
+    let (list, leader) = meter.list(partition);
+    let (old, leads) = (list.to_vec(), leader as usize == position);
+    let home = cluster.replicas(partition)[position];
+    if old[position] != home || !cluster.homeless((cluster.row(partition).start + position) as u32) {
+        return;
+    }
+    let set = cluster.bound_set(cluster.topic(partition));
+    let mut best = (meter.score(), old.clone());
+    for (to, broker) in (0..).zip(&cluster.brokers) {
+        let fits = broker.alive && broker.takes_replicas && (set.is_none() || broker.set == set);
+        let kept = old.contains(&to) || cluster.replicas(partition).contains(&to);
+        if !fits || kept || (leads && !broker.takes_leadership) {
+            continue;
+        }
+        let mut list = old.clone();
+        list[position] = to;
+        meter.change(partition, &list, leader);
+        let score = meter.score();
+        if score < best.0 && meter.is_acceptable(before, &score) {
+            best = (score, list);
+        }
+    }
+    meter.change(partition, &best.1, leader);
 }
 
 /// As [`part`], by changes that are whole or not at all.

@@ -2,45 +2,61 @@
 //! are racks has one in each, so that capacities which differ from rack to rack cannot be used alike.
 
 use super::bands::limits;
-use super::cluster::{Cluster, DISK, NETWORK_IN};
-use super::policy::{Goal, Policy};
+use super::cluster::Cluster;
+use super::policy::{Goal, MILLION, Policy};
 use super::score::{living_racks, widest};
 
-/// The resources that no leadership takes along.
-fn resource(goal: Goal) -> Option<usize> {
-    match goal {
-        Goal::DiskDistribution => Some(DISK),
-        Goal::NetworkInDistribution => Some(NETWORK_IN),
-        _ => None,
+/// What a replica adds at least and at most to what a goal shares out: as a follower and, where leading adds something, as the
+/// leader. Nothing of goals that share out nothing that stays with replicas.
+fn share(cluster: &Cluster, partition: u32, position: usize, goal: Goal) -> Option<(i128, i128)> {
+    if goal == Goal::ReplicaDistribution {
+        return Some((1, 1));
     }
+    let resource = goal.resource().filter(|_| shares_out(goal))?;
+    let follows = i128::from(cluster.loads(partition)[position][resource]);
+    Some((follows, follows + i128::from(cluster.leader_share(partition)[resource])))
+}
+
+/// Whether a goal shares out among brokers what racks carry by their replicas.
+pub(crate) fn shares_out(goal: Goal) -> bool {
+    matches!(
+        goal,
+        Goal::ReplicaDistribution
+            | Goal::DiskDistribution
+            | Goal::NetworkInDistribution
+            | Goal::NetworkOutDistribution
+            | Goal::CpuDistribution
+    )
 }
 
 /// The living brokers of each rack, and the least and the most that they can carry together.
 struct Rack {
     brokers: Vec<usize>,
-    least: i64,
-    most: i64,
+    least: i128,
+    most: i128,
 }
 
 /// Nothing where replicas may share racks, or no rack has to hold anything.
-fn racks(cluster: &Cluster, policy: &Policy, resource: usize) -> Option<Vec<Rack>> {
+fn racks(cluster: &Cluster, policy: &Policy, goal: Goal) -> Option<Vec<Rack>> {
     let living = living_racks(cluster);
-    if !policy.hard.contains(&Goal::RackAware)
+    if !shares_out(goal)
+        || !policy.hard.contains(&Goal::RackAware)
         || !policy.goals.contains(&Goal::RackAware)
         || widest(cluster) != living
     {
         return None;
     }
-    let (mut least, mut most) = (0, 0);
+    let (mut least, mut most) = (0_i128, 0_i128);
     for partition in 0..cluster.partitions() {
-        let loads = || cluster.loads(partition).iter().map(|load| load[resource]);
+        let count = cluster.row(partition).len();
+        let shares = || (0..count).filter_map(|at| share(cluster, partition, at, goal));
         if cluster.frozen(partition) {
             // It may stand as it likes.
-            most += loads().sum::<i64>();
+            most += shares().map(|(_, most)| most).sum::<i128>();
         } else {
-            most += loads().max().unwrap_or(0);
-            let everywhere = loads().len() as u32 == living;
-            least += if everywhere { loads().min().unwrap_or(0) } else { 0 };
+            most += shares().map(|(_, most)| most).max().unwrap_or(0);
+            let everywhere = count as u32 == living;
+            least += if everywhere { shares().map(|(least, _)| least).min().unwrap_or(0) } else { 0 };
         }
     }
     let mut racks: Vec<Rack> = Vec::new();
@@ -57,16 +73,27 @@ fn racks(cluster: &Cluster, policy: &Policy, resource: usize) -> Option<Vec<Rack
 
 /// How far every placement is from an even share of a resource at least, as racks carry what they must.
 pub(crate) fn uneven_at_least(cluster: &Cluster, policy: &Policy, goal: Goal) -> u128 {
-    let found = resource(goal).and_then(|resource| racks(cluster, policy, resource));
+    let found = racks(cluster, policy, goal);
     let alive = living(cluster);
     let beyond = |rack: &Rack| {
-        let limits = rack.brokers.iter().map(|broker| limits(cluster, policy, &alive, *broker, goal));
-        let (low, high) = limits.fold((0_i128, 0_i128), |(low, high), limits| {
-            (low + i128::from(limits.0), high + i128::from(limits.1))
-        });
-        (i128::from(rack.least) - high).max(low - i128::from(rack.most)).max(0).unsigned_abs()
+        let (low, high, _) = limits_of(cluster, policy, &alive, rack, goal);
+        (rack.least - high).max(low - rack.most).max(0).unsigned_abs()
     };
     found.iter().flatten().map(beyond).sum()
+}
+
+/// The limits of a rack's brokers together, and their fair shares.
+fn limits_of(
+    cluster: &Cluster,
+    policy: &Policy,
+    alive: &[usize],
+    rack: &Rack,
+    goal: Goal,
+) -> (i128, i128, i128) {
+    let limits = rack.brokers.iter().map(|broker| limits(cluster, policy, alive, *broker, goal));
+    limits.fold((0, 0, 0), |(low, high, fair), limits| {
+        (low + i128::from(limits.0), high + i128::from(limits.1), fair + i128::from(limits.2))
+    })
 }
 
 /// By broker, for those of racks that cannot carry their share: how many millionths of its share each gets where the rack comes
@@ -74,14 +101,12 @@ pub(crate) fn uneven_at_least(cluster: &Cluster, policy: &Policy, goal: Goal) ->
 pub(crate) fn nearest_shares(cluster: &Cluster, policy: &Policy, goal: Goal) -> Vec<Option<i64>> {
     let mut shares = vec![None; cluster.brokers.len()];
     let alive = living(cluster);
-    let found = resource(goal).and_then(|resource| racks(cluster, policy, resource));
+    let found = racks(cluster, policy, goal);
     for rack in found.iter().flatten() {
-        let limits = |broker: &usize| limits(cluster, policy, &alive, *broker, goal);
-        let sum =
-            |of: fn((i64, i64, i64)) -> i64| -> i64 { rack.brokers.iter().map(|b| of(limits(b))).sum() };
-        let (low, high, fair) = (sum(|of| of.0), sum(|of| of.1), sum(|of| of.2));
+        let (low, high, fair) = limits_of(cluster, policy, &alive, rack, goal);
         if rack.least > high || rack.most < low {
-            let nearest = super::bands::scale(fair.clamp(rack.least, rack.most), 1_000_000, fair);
+            let nearest = fair.clamp(rack.least, rack.most) * i128::from(MILLION) / fair.max(1);
+            let nearest = i64::try_from(nearest).unwrap_or(i64::MAX);
             rack.brokers.iter().for_each(|broker| shares[*broker] = Some(nearest));
         }
     }

@@ -6,8 +6,8 @@ use super::bound::fewest_moves;
 use super::cluster::Cluster;
 use super::depart::depart;
 use super::lead::{hand_over, prefer_first, seat_leaders};
-use super::order::{order, within};
-use super::part::part;
+use super::order::{moved, order, within};
+use super::part::{part, place_the_left};
 use super::policy::{Leaders, Moves, Policy};
 use super::polish::polish;
 use super::prefer::{keep_racks, preferring};
@@ -64,8 +64,8 @@ pub struct Plan {
     /// How many of the replicas that move leave their rack.
     pub leave_rack: u64,
     /// No plan that brings off dead brokers what this one does and meets all goals that [obstacles](super::Obstacle) do not prove
-    /// impossible moves fewer replicas. Tells how far from the best a plan can be at most. Nothing where nothing is proven:
-    /// where replicas have to stay on dead brokers, and where a mode does less than meet all goals of its policy.
+    /// impossible, and shares no more racks than there are too few, moves fewer replicas. Tells how far from the best a plan can be at most. Nothing where nothing is proven:
+    /// where replicas have to stay on dead brokers, and where a plan leaves goals and moves fewer for that.
     pub fewest_moves: Option<u64>,
 }
 
@@ -120,8 +120,10 @@ pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch:
     best = in_rounds(cluster, policy, &brokers, best, next(policy, start), watch);
     let (mut changes, mut reasons) = order(cluster, policy, &brokers, changes(cluster, &best), watch);
     let unbounded = best.score();
-    // What has to stay on dead brokers was counted among what must leave them.
-    fewest_moves = fewest_moves.filter(|_| unbounded.offline == locked_offline(cluster));
+    // What has to stay on dead brokers was counted among what must leave them, and what goals need that are left.
+    let moves: usize = changes.iter().map(|change| moved(cluster, change).count()).sum();
+    fewest_moves =
+        fewest_moves.filter(|fewest| unbounded.offline == locked_offline(cluster) && *fewest <= moves as u64);
     let mut postponed = Vec::new();
     if *budget != Budget::default() {
         postponed = changes.iter().map(|change| change.partition).collect();
@@ -158,7 +160,7 @@ fn in_rounds<'a>(
             let sound = what_may_be(reached, policy, &brokers, &start, found);
             better = sound.and_then(|sound| what_may_be(cluster, policy, &brokers, &best, sound.placement()));
         }
-        match better {
+        match better.or_else(|| place_the_left(cluster, policy, &best)) {
             Some(better) => {
                 best = better;
                 moves = policy.moves != Moves::Nothing;

@@ -5,6 +5,7 @@ use std::fmt;
 use super::bands::{Proofs, limits_load};
 use super::cluster::Cluster;
 use super::policy::{Goal, MILLION, Policy};
+use super::racks::shares_out;
 use super::score::{Meter, Score, living_racks, widest};
 use super::stuck::{Limited, limited};
 
@@ -163,9 +164,7 @@ impl Hurdles<'_> {
         }
         match goal {
             Goal::MinTopicLeaders => self.leaders(),
-            Goal::DiskDistribution | Goal::NetworkInDistribution => {
-                (self.proofs.unavoidable(goal) > 0).then_some(Obstacle::RackShares)
-            }
+            _ if shares_out(goal) => (self.proofs.unavoidable(goal) > 0).then_some(Obstacle::RackShares),
             _ => self.brokers(goal),
         }
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Violation;
 use super::figures::{Carried, Placement, Topics, lacks_leaders, led, potential_beyond, stuck, wrong};
 use super::limits::{ONE, capacities, capped, judged, over};
-use crate::balance::cluster::{Broker, Cluster, DISK, NETWORK_IN};
+use crate::balance::cluster::{Broker, CPU, Cluster, DISK, NETWORK_IN, NETWORK_OUT};
 use crate::balance::policy::{Goal, Moves, Policy};
 use crate::balance::score::Score;
 use crate::balance::solve::Plan;
@@ -136,9 +136,14 @@ pub(super) fn is_of_limits(goal: Goal) -> bool {
 
 /// Whether a rack carries more than its brokers' limits, or less, wherever replicas stand of which no two may share a rack.
 fn racks_cannot_share(before: &Placement<'_>, policy: &Policy, goal: Goal) -> bool {
-    let resource = match goal {
-        Goal::DiskDistribution => DISK,
-        Goal::NetworkInDistribution => NETWORK_IN,
+    let figures: fn(&Cluster, u32) -> Vec<(i128, i128)> = match goal {
+        Goal::ReplicaDistribution => |cluster, partition| vec![(1, 1); cluster.replicas(partition).len()],
+        Goal::DiskDistribution => |cluster, partition| followed_and_led(cluster, partition, DISK),
+        Goal::NetworkInDistribution => |cluster, partition| followed_and_led(cluster, partition, NETWORK_IN),
+        Goal::NetworkOutDistribution => {
+            |cluster, partition| followed_and_led(cluster, partition, NETWORK_OUT)
+        }
+        Goal::CpuDistribution => |cluster, partition| followed_and_led(cluster, partition, CPU),
         _ => return false,
     };
     let Some(judged) = judged(before, policy, goal) else { return false };
@@ -151,18 +156,25 @@ fn racks_cannot_share(before: &Placement<'_>, policy: &Policy, goal: Goal) -> bo
     }
     let (mut smallest, mut largest) = (0_i128, 0_i128);
     for (partition, (list, _)) in before.lists() {
-        let loads: Vec<i64> = before.cluster().loads(partition).iter().map(|load| load[resource]).collect();
+        let carried = figures(before.cluster(), partition);
         let frozen = before.cluster().frozen(partition);
         if list.len() > racks.len() && !frozen {
             return false;
         }
-        let most = if frozen { loads.iter().sum() } else { loads.iter().copied().max().unwrap_or(0) };
-        largest += i128::from(most);
+        let led = carried.iter().map(|(_, leads)| *leads);
+        largest += if frozen { led.sum() } else { led.max().unwrap_or(0) };
         if list.len() == racks.len() && !frozen {
-            smallest += i128::from(loads.iter().copied().min().unwrap_or(0));
+            smallest += carried.iter().map(|(follows, _)| *follows).min().unwrap_or(0);
         }
     }
     apart && racks.values().any(|(least, most)| smallest > *most || largest < *least)
+}
+
+/// What each replica of a partition carries as a follower, and as the leader.
+fn followed_and_led(cluster: &Cluster, partition: u32, resource: usize) -> Vec<(i128, i128)> {
+    let share = i128::from(cluster.leader_share(partition)[resource]);
+    let loads = cluster.loads(partition).iter().map(|load| i128::from(load[resource]));
+    loads.map(|load| (load, load + share)).collect()
 }
 
 /// Whether so many brokers more would do, and one fewer would not. Which part of a unit was rounded away is left open.

@@ -86,7 +86,8 @@ fn what_stands_in_a_failed_log_dir_goes_to_another_broker() {
         let at = plan.changes.iter().position(|change| change.partition == 1).unwrap();
         assert_eq!(plan.changes[at].replicas, [0, 3, 2]);
         assert_eq!(plan.reasons[at].purpose, Purpose::Offline);
-        assert!(plan.fewest_moves >= Some(1));
+        // Balancing leaves goals that so few replicas cannot meet: then no number of moves is proven to be the fewest.
+        assert_eq!(plan.fewest_moves, (!matches!(mode, Mode::Balance)).then_some(1), "{mode:?}");
         let healed = plan.applied_to(&failed);
         assert!(!healed.offline(1, 1) && planned(&healed, &policy).changes.is_empty());
     }

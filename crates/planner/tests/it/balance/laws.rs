@@ -39,9 +39,9 @@ fn uneven(mut sketch: Sketch) -> Cluster {
     sketch.cluster()
 }
 
-/// The same inputs in each run, so that a change answers for what it changes; others with `PROPTEST_RNG_SEED`. Two faults are known that
-/// show at one in some thousand of those: a second plan finds something to do after the first, and an offline replica stays
-/// although some broker may take it.
+/// The same inputs in each run, so that a change answers for what it changes; others with `PROPTEST_RNG_SEED`. One fault is known that
+/// shows at one in some thousand of those: a second plan finds something to do after one that has brought replicas off dead brokers to such
+/// as were above a hard limit for that. The second may put others in their place there; as one plan that would be a harm.
 fn laws() -> ProptestConfig {
     let usual = ProptestConfig { cases: 64, ..ProptestConfig::default() };
     match usual.rng_seed {
