@@ -1,5 +1,5 @@
 //! Plans for folders and writes the placement of each beside its figures:
-//! `cargo run --release -p placement --example plan OUT MODE DIR...`, the mode `balance` or `heal`.
+//! `cargo run --release -p placement --example plan OUT MODE DIR...`, the mode `balance`, `heal` or `relieve` (to the limits of capacities).
 #![allow(clippy::unwrap_used, reason = "an example fails by panicking")]
 
 mod common;
@@ -15,10 +15,14 @@ use common::{cpu_seconds, describe};
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [out, mode, folders @ ..] = &arguments[..] else {
-        eprintln!("usage: plan OUT balance|heal DIR...");
+        eprintln!("usage: plan OUT balance|heal|relieve DIR...");
         return;
     };
-    let mode = if mode == "heal" { Mode::Heal } else { Mode::Balance };
+    let mode = match mode.as_str() {
+        "heal" => Mode::Heal,
+        "relieve" => Mode::Relieve { watermark: Policy::default().capacity },
+        _ => Mode::Balance,
+    };
     for folder in folders {
         let named = placement::read_cluster(folder.as_ref()).unwrap();
         let (cluster, policy) = mode.prepare(&named.cluster, &Policy::default());

@@ -197,7 +197,7 @@ fn overload(state: &State<'_>, dice: &mut Dice, broker: usize) -> Vec<u32> {
 fn cost(state: &State<'_>, replica: u32, size: Parts) -> i64 {
     let sized = MOVE * state.policy.size_weight.clamp(0, 1 << 20) / 1000;
     let cost = MOVE + ((size.in_all(state.cluster.load[replica as usize][DISK]) * sized) >> UNIT);
-    let anyway = state.crowd(replica, state.place[replica as usize]) > 0;
+    let anyway = mends_racks(state) && state.crowd(replica, state.place[replica as usize]) > 0;
     if anyway { (cost / ANYWAY).max(1) } else { cost }
 }
 
@@ -355,6 +355,9 @@ fn without_surplus(chosen: Vec<Item>, mut need: [i64; WANTED]) -> Vec<u32> {
 
 /// Takes the smallest of those replicas away that share a rack beyond what is allowed.
 fn uncrowd(state: &mut State<'_>, pool: &mut Vec<u32>) {
+    if !mends_racks(state) {
+        return;
+    }
     for partition in 0..state.cluster.partitions() {
         loop {
             let row = state.cluster.row(partition);
@@ -369,4 +372,9 @@ fn uncrowd(state: &mut State<'_>, pool: &mut Vec<u32>) {
             pool.push(leaver);
         }
     }
+}
+
+fn mends_racks(state: &State<'_>) -> bool {
+    let mends = [Goal::RackAware, Goal::RackAwareDistribution];
+    mends.iter().any(|goal| state.policy.goals.contains(goal))
 }

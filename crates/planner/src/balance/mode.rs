@@ -29,7 +29,7 @@ pub enum Mode {
         brokers: Vec<u32>,
     },
     /// Brings brokers below a watermark of the resources of those capacity goals that the policy has. Nothing moves but off
-    /// brokers above it.
+    /// brokers above it, and no more than that takes: racks that are shared stay so.
     Relieve {
         /// Upper limit of each resource, in millionths of its capacity, as [`Policy::capacity`].
         watermark: [i64; 4],
@@ -47,7 +47,7 @@ pub enum Mode {
 
 /// Goals that a broker above a watermark offends.
 const WATERMARKED: [Goal; 5] = [
-    Goal::RackAware,
+    Goal::RacksKept,
     Goal::DiskCapacity,
     Goal::NetworkInCapacity,
     Goal::NetworkOutCapacity,
@@ -92,6 +92,7 @@ impl Mode {
                 policy.goals = goals;
                 policy.capacity = *watermark;
                 policy.moves = Moves::OffOverloaded;
+                policy.size_weight = 0;
             }
             Mode::Leaders => policy.moves = Moves::Nothing,
             Mode::ReplicationFactor { topics, factor } => {

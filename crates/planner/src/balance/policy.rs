@@ -14,6 +14,8 @@ pub enum Goal {
     BrokerSetAware,
     /// No two replicas of a partition in one rack.
     RackAware,
+    /// No more replicas of a partition share a rack than at the start: what a plan that is for something else keeps.
+    RacksKept,
     /// Replicas of a partition evenly over the racks with a broker that may take replicas: replicas ÷ racks in each,
     /// and one more in as many as the division leaves over.
     RackAwareDistribution,
@@ -57,8 +59,9 @@ pub enum Goal {
 }
 
 /// Goals that only count where they are asked for.
-const FURTHER_GOALS: [Goal; 5] = [
+const FURTHER_GOALS: [Goal; 6] = [
     Goal::BrokerSetAware,
+    Goal::RacksKept,
     Goal::RackAwareDistribution,
     Goal::NetworkInLimit,
     Goal::NetworkOutLimit,
@@ -91,6 +94,7 @@ impl Goal {
         match self {
             Goal::BrokerSetAware => "BrokerSetAwareGoal",
             Goal::RackAware => "RackAwareGoal",
+            Goal::RacksKept => "RacksKeptGoal",
             Goal::RackAwareDistribution => "RackAwareDistributionGoal",
             Goal::MinTopicLeaders => "MinTopicLeadersPerBrokerGoal",
             Goal::ReplicaCapacity => "ReplicaCapacityGoal",

@@ -335,11 +335,9 @@ impl<'a> Meter<'a> {
         }
         let known = |broker: &u32| &self.cluster.brokers[*broker as usize];
         match goal {
-            Goal::RackAware => {
-                let again =
-                    |at: &usize| list[..*at].iter().any(|other| known(other).rack == known(&list[*at]).rack);
-                (0..list.len()).filter(again).count()
-            }
+            Goal::RackAware => sharing(self.cluster, list),
+            Goal::RacksKept => sharing(self.cluster, list)
+                .saturating_sub(sharing(self.cluster, self.cluster.replicas(partition))),
             Goal::RackAwareDistribution => {
                 uneven(list.iter().map(|broker| known(broker).rack).collect(), self.open_racks as usize)
             }
@@ -435,7 +433,11 @@ impl<'a> Meter<'a> {
 fn is_about_lists(goal: Goal) -> bool {
     matches!(
         goal,
-        Goal::BrokerSetAware | Goal::RackAware | Goal::RackAwareDistribution | Goal::PreferredLeader
+        Goal::BrokerSetAware
+            | Goal::RackAware
+            | Goal::RacksKept
+            | Goal::RackAwareDistribution
+            | Goal::PreferredLeader
     )
 }
 
@@ -565,4 +567,11 @@ fn racks<'a>(brokers: impl Iterator<Item = &'a Broker>) -> u32 {
     racks.sort_unstable();
     racks.dedup();
     racks.len() as u32
+}
+
+/// How many replicas of a list are in a rack that one before them is in.
+fn sharing(cluster: &Cluster, list: &[u32]) -> usize {
+    let rack = |broker: &u32| cluster.brokers[*broker as usize].rack;
+    let again = |at: &usize| list[..*at].iter().any(|other| rack(other) == rack(&list[*at]));
+    (0..list.len()).filter(again).count()
 }

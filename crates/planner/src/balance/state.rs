@@ -93,7 +93,7 @@ impl<'a> State<'a> {
             watch,
             leader_in: goals.contains(&Goal::LeaderBytesIn),
             disk_limit: disk_limits(cluster, policy),
-            racks: if goals.contains(&Goal::RackAware) {
+            racks: if goals.contains(&Goal::RackAware) || goals.contains(&Goal::RacksKept) {
                 match (widest(cluster), living_racks(cluster)) {
                     // Where racks are too few for the goal, as few as can be share one.
                     (widest, racks) if widest > racks => Racks::Even(racks.max(1)),

@@ -147,7 +147,11 @@ fn demoted(placement: &Placement<'_>, policy: &Policy) -> u64 {
 
 fn distance(placement: &Placement<'_>, policy: &Policy, goal: Goal) -> u128 {
     match goal {
-        Goal::RackAware | Goal::RackAwareDistribution | Goal::BrokerSetAware | Goal::PreferredLeader => {
+        Goal::RackAware
+        | Goal::RacksKept
+        | Goal::RackAwareDistribution
+        | Goal::BrokerSetAware
+        | Goal::PreferredLeader => {
             let thawed = placement.lists().filter(|(partition, _)| !placement.cluster.frozen(*partition));
             let wrong = thawed
                 .map(|(partition, (brokers, leader))| wrong(placement, goal, partition, brokers, *leader));
@@ -181,15 +185,18 @@ pub(super) fn wrong(
 ) -> usize {
     let cluster = placement.cluster;
     let known = |broker: &u32| &cluster.brokers()[*broker as usize];
-    let by_rack = || {
+    let racks_of = |list: &[u32]| {
         let mut by_rack: BTreeMap<u32, usize> = BTreeMap::new();
         for broker in list {
             *by_rack.entry(known(broker).rack).or_default() += 1;
         }
         by_rack
     };
+    let by_rack = || racks_of(list);
+    let shared = |list: &[u32]| racks_of(list).values().map(|held| held.saturating_sub(1)).sum::<usize>();
     match goal {
-        Goal::RackAware => by_rack().values().map(|held| held.saturating_sub(1)).sum(),
+        Goal::RackAware => shared(list),
+        Goal::RacksKept => shared(list).saturating_sub(shared(cluster.replicas(partition))),
         Goal::RackAwareDistribution => spread_badly(&by_rack(), list.len(), placement.open_racks.max(1)),
         Goal::BrokerSetAware => match cluster.bound_set(cluster.topic(partition)) {
             Some(set) => list.iter().filter(|broker| known(broker).set != Some(set)).count(),

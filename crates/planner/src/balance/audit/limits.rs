@@ -102,6 +102,7 @@ pub(super) fn judged(placement: &Placement<'_>, policy: &Policy, goal: Goal) -> 
         }
         Goal::BrokerSetAware
         | Goal::RackAware
+        | Goal::RacksKept
         | Goal::RackAwareDistribution
         | Goal::MinTopicLeaders
         | Goal::TopicDistribution

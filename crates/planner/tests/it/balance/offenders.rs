@@ -335,3 +335,21 @@ fn no_plan_moves_fewer_where_a_rack_of_three_is_lost() {
     assert_eq!(plan.fewest_moves, Some(1_710 + 90));
     assert_eq!(moved(&lost, &after), 1_710 + 90);
 }
+
+#[test]
+fn relieving_a_broker_takes_no_more_than_its_excess_needs_and_leaves_shared_racks_as_they_are() {
+    // Every list shares a rack; the first broker is above eight tenths by 1,000, and its largest replicas take 400 each.
+    let brokers: Vec<Broker> = (0..6).map(|at| broker(at / 2, 100_000)).collect();
+    let size = |at: u32| if at.is_multiple_of(100) { 400 } else { 200 };
+    let mut partitions: Vec<(Vec<u32>, i64)> = (0..402).map(|at| (vec![0, 1 + at % 2], size(at))).collect();
+    partitions.extend((0..20).map(|_| (vec![4, 5], 10)));
+    let (_, plan) = planned(
+        &cluster(&brokers, &partitions),
+        &Policy::default(),
+        &Mode::Relieve { watermark: [800_000; 4] },
+    );
+    let (held, of_four_hundred) = (partitions.iter().take(402).map(|(_, size)| size).sum::<i64>(), 400);
+    let needed = (held - 80_000 + of_four_hundred - 1) / of_four_hundred;
+    assert_eq!((plan.changes.len() as i64, plan.fewest_moves), (needed, Some(needed as u64)));
+    assert_eq!(plan.unmet, vec![]);
+}
