@@ -231,7 +231,7 @@ pub(super) fn text(answer: &Answer) -> String {
     }
     let offline = plan.after.offline.saturating_sub(cost.waiting);
     for (what, before, after) in [
-        ("partitions led by nobody that lives", answer.before.leaderless, plan.after.leaderless),
+        ("leaders on dead or leaving brokers", answer.before.leaderless, plan.after.leaderless),
         ("replicas on dead or leaving brokers", answer.before.offline, offline),
         ("leaders that are to pass on", plan.before.demoted, plan.after.demoted),
         ("replicas yet to be created", cost.created + cost.waiting, cost.waiting),
