@@ -87,9 +87,11 @@ impl Replacements {
         ))
     }
 
-    /// The last one of this broker that was begun at `since` or later.
+    /// The last one of this broker that was begun at `since` or later, or was under way then: whoever replaces the host of a live
+    /// broker takes it down.
     pub fn of(&self, broker: BrokerId, since: Timestamp) -> Option<&Replacement> {
-        self.last.iter().rfind(|it| it.broker == broker && it.begun >= since)
+        let reaches = |it: &Replacement| it.ended.as_ref().is_none_or(|(at, _)| *at >= since);
+        self.last.iter().rfind(|it| it.broker == broker && (it.begun >= since || reaches(it)))
     }
 
     /// Takes in a replacement that is about to be begun.

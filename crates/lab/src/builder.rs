@@ -23,6 +23,7 @@ pub struct Builder {
     pub(crate) brokers: usize,
     pub(crate) racks: usize,
     pub(crate) log_dirs: usize,
+    pub(crate) small_disk: Option<(i32, u64)>,
     pub(crate) monitors: BTreeSet<(i32, Monitor)>,
     pub(crate) jmx: bool,
     pub(crate) jmx_login: Option<(String, String)>,
@@ -47,6 +48,7 @@ impl Default for Builder {
             brokers: 1,
             racks: 0,
             log_dirs: 1,
+            small_disk: None,
             monitors: BTreeSet::new(),
             jmx: false,
             jmx_login: None,
@@ -93,6 +95,12 @@ impl Builder {
     /// How many log directories each broker has.
     pub fn log_dirs(mut self, log_dirs: usize) -> Self {
         self.log_dirs = log_dirs;
+        self
+    }
+
+    /// Puts the last log directory of one broker on a disk of its own, in memory, which has room for so many bytes. Needs root.
+    pub fn small_disk(mut self, broker: i32, bytes: u64) -> Self {
+        self.small_disk = Some((broker, bytes));
         self
     }
 

@@ -28,6 +28,7 @@
 mod builder;
 mod cluster;
 mod cut;
+mod disk;
 mod guard;
 mod held;
 mod jars;

@@ -40,17 +40,21 @@ impl Guard<'_> {
         Some((Check::CoolDown, cools(last, until, self.state.now())))
     }
 
-    /// Why the replicas of a dead broker are not moved yet: its host is to be replaced first.
+    /// Why the replicas of a dead broker are not moved yet: its host is to be replaced first, or is being replaced, which has taken a
+    /// live broker down.
     pub(super) fn is_replaced_first(&self, broker: BrokerId) -> Option<String> {
-        if self.config.on_dead_broker == OnDeadBroker::Heal {
-            return None;
-        }
         let fact = self.state.get::<DeadBrokers>()?.value;
         let dead = fact.dead.get(&broker)?;
         if maintenance::current(self.state).decommissioned.contains_key(&broker) {
             return None;
         }
         let now = self.state.now();
+        let replacements = self.state.get::<Replacements>()?.value;
+        let last = replacements.of(broker, dead.since);
+        let has_died_of_it = last.is_some_and(|it| it.begun < dead.since);
+        if self.config.on_dead_broker == OnDeadBroker::Heal && !has_died_of_it {
+            return None;
+        }
         let limit = fact.grace.saturating_add(self.config.replace_timeout);
         let left = limit.checked_sub(now.wall.since(dead.since)).filter(|left| !left.is_zero())?;
         let is_refused = |kind: &str, subject: &Target| {
@@ -59,8 +63,7 @@ impl Guard<'_> {
         if self.state.findings().iter().any(|it| is_refused(&it.kind, &it.subject)) {
             return None;
         }
-        let replacements = self.state.get::<Replacements>()?.value;
-        match replacements.of(broker, dead.since).map(|it| &it.ended) {
+        match last.map(|it| &it.ended) {
             Some(Some((_, Replaced::Failed(_) | Replaced::Unknown(_)))) => return None,
             Some(_) => {}
             None if replacements.cools_until(now, self.config.replacement_cooldown).is_some() => return None,

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use cluster::BrokerId;
 use control::event::names;
+use control::order::OrderKind;
 use control::{
     ActError, ActionKind, Done, Effect, Event, GuardConfig, OnDeadBroker, Outcome, Replaced, Target,
 };
@@ -83,6 +85,30 @@ fn healing_waits_for_the_new_host_but_not_for_ever() {
         assert!(!text.contains("ACT"), "{text}");
     }
     until(&mut shell, "reassign_partitions");
+}
+
+/// A person has the host of broker 3 replaced, which lives; the script has taken it down.
+fn taken_down(on_dead_broker: OnDeadBroker) -> Shell {
+    let mut setup = cluster();
+    setup.guard.on_dead_broker = on_dead_broker;
+    let mut shell = setup.start();
+    shell.quiet(2);
+    shell.order(OrderKind::Replace { broker: BrokerId(3), accept_data_loss: false, only_ask: false });
+    until(&mut shell, "ACT 1.1 host");
+    shell.world.kill(3);
+    shell
+}
+
+#[test]
+fn a_live_broker_that_its_replacement_takes_down_is_not_healed_away_meanwhile() {
+    for on_dead_broker in [OnDeadBroker::Heal, OnDeadBroker::ReplaceFirst] {
+        let mut shell = taken_down(on_dead_broker);
+        let texts: String = (0..600).map(|_| shell.step()).collect();
+        assert!(!texts.contains("reassign_partitions cluster: submitting"), "{texts}");
+        assert!(shell.held().contains("the host of broker 3 is to be replaced first"), "{}", shell.held());
+        answer(&mut shell, Err(failure(false)));
+        until(&mut shell, "ACT 2.1 reassign");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod agents;
 #[path = "../../src/store/conformance.rs"]
 mod conformance;
 mod crash;
+mod degraded;
 mod harness;
 mod heal;
 mod instances;

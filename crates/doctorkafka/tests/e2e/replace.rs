@@ -65,10 +65,10 @@ kafkaclusters:
 }
 
 /// A cluster with an agent beside each broker, a mail server, and the script's folder.
-struct Scene {
-    cluster: Cluster,
+pub(crate) struct Scene {
+    pub(crate) cluster: Cluster,
     agents: Vec<Option<Agent>>,
-    mail: MailServer,
+    pub(crate) mail: MailServer,
     folder: tempfile::TempDir,
 }
 
@@ -76,6 +76,10 @@ impl Scene {
     fn new() -> Result<Self> {
         let cluster = Cluster::builder().brokers(4).start()?;
         cluster.create_topic("orders", 12, 3)?;
+        Self::of(cluster)
+    }
+
+    pub(crate) fn of(cluster: Cluster) -> Result<Self> {
         let agents =
             cluster.broker_ids().into_iter().map(|id| Agent::start(&cluster, &id.to_string()).map(Some));
         let agents = agents.collect::<Result<_>>()?;
@@ -85,8 +89,15 @@ impl Scene {
     }
 
     fn doctor(&self, state: &str) -> Result<Doctor> {
-        let config = config(&self.cluster, self.folder.path(), self.mail.port())?;
-        let doctor = Doctor::configured(&self.cluster.bootstrap(), &self.folder.path().join(state), &config)?;
+        self.doctor_of(state, &self.config()?)
+    }
+
+    pub(crate) fn config(&self) -> Result<String> {
+        config(&self.cluster, self.folder.path(), self.mail.port())
+    }
+
+    pub(crate) fn doctor_of(&self, state: &str, config: &str) -> Result<Doctor> {
+        let doctor = Doctor::configured(&self.cluster.bootstrap(), &self.folder.path().join(state), config)?;
         doctor.ready()?;
         Ok(doctor)
     }
@@ -115,11 +126,11 @@ impl Scene {
     }
 
     /// How the script was started, a line each time.
-    fn started(&self) -> Vec<String> {
+    pub(crate) fn started(&self) -> Vec<String> {
         self.lines_of("started")
     }
 
-    fn wait_for_script(&self, doctor: &Doctor, times: usize) -> Result<()> {
+    pub(crate) fn wait_for_script(&self, doctor: &Doctor, times: usize) -> Result<()> {
         wait("start of the script", Duration::from_secs(60), || {
             Ok((self.started().len() == times).then_some(()))
         })
@@ -127,7 +138,7 @@ impl Scene {
     }
 
     /// Lets the script end that replaces the host of this broker.
-    fn let_it_end(&self, id: i32) -> Result<()> {
+    pub(crate) fn let_it_end(&self, id: i32) -> Result<()> {
         std::fs::write(self.file(&format!("done-{id}")), "")?;
         Ok(())
     }
@@ -143,17 +154,18 @@ impl Scene {
     }
 
     /// Nothing is started for two more graces.
-    fn stays(&self, started: usize) -> Result<()> {
+    pub(crate) fn stays(&self, started: usize) -> Result<()> {
         let until = Instant::now() + GRACE * 2;
         wait("two more graces", GRACE * 3, || Ok((Instant::now() >= until).then_some(())))?;
         ensure!(self.started().len() == started, "started again: {:?}", self.started());
         Ok(())
     }
 
-    fn mail_with(&self, text: &str) -> Result<String> {
+    pub(crate) fn mail_with(&self, text: &str) -> Result<String> {
         wait(&format!("mail with \"{text}\""), Duration::from_secs(30), || {
             Ok(self.mail.mails()?.into_iter().find(|mail| mail.contains(text)))
         })
+        .with_context(|| format!("the mails are {:#?}", self.mail.mails().unwrap_or_default()))
     }
 }
 
