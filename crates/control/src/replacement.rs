@@ -42,6 +42,9 @@ pub enum Replaced {
     Failed(String),
     /// It is not known whether the host was replaced.
     Unknown(String),
+    /// The broker was restarted, which did not bring it back. Its host has not been replaced, and may be without waiting for the
+    /// cooldown, if everything still speaks for that.
+    Restarted(String),
 }
 
 /// One replacement.
@@ -73,18 +76,34 @@ pub struct Replacements {
     pub last: Vec<Replacement>,
 }
 
+impl Replacement {
+    fn cools_until(&self, now: Now, cooldown: Duration) -> Option<(Timestamp, &Self)> {
+        let by_wall = now.wall.since(self.begun);
+        let passed = self.begun_tick.map_or(by_wall, |begun| by_wall.min(now.tick.since(begun)));
+        let left = cooldown.checked_sub(passed).filter(|left| !left.is_zero())?;
+        let left = i64::try_from(left.as_millis()).unwrap_or(i64::MAX);
+        Some((Timestamp(now.wall.0.saturating_add(left)), self))
+    }
+}
+
 impl Replacements {
     /// The moment before which no other may be begun, and the one that it follows from. A wall clock that is set ahead does not
     /// shorten it for the process that began the last one.
     pub fn cools_until(&self, now: Now, cooldown: Duration) -> Option<(Timestamp, &Replacement)> {
-        let last = self.last.last()?;
-        let by_wall = now.wall.since(last.begun);
-        let passed = last.begun_tick.map_or(by_wall, |begun| by_wall.min(now.tick.since(begun)));
-        let left = cooldown.checked_sub(passed).filter(|left| !left.is_zero())?;
-        Some((
-            Timestamp(now.wall.0.saturating_add(i64::try_from(left.as_millis()).unwrap_or(i64::MAX))),
-            last,
-        ))
+        self.last.last()?.cools_until(now, cooldown)
+    }
+
+    /// The moment before which this broker's host may not be replaced, as [`Replacements::cools_until`]: what did no more than restart this
+    /// very broker does not count.
+    pub fn cools_until_for(
+        &self,
+        broker: BrokerId,
+        now: Now,
+        cooldown: Duration,
+    ) -> Option<(Timestamp, &Replacement)> {
+        let counts =
+            |it: &&Replacement| it.broker != broker || !matches!(it.ended, Some((_, Replaced::Restarted(_))));
+        self.last.iter().rev().find(counts).and_then(|last| last.cools_until(now, cooldown))
     }
 
     /// The last one of this broker that was begun at `since` or later, or was under way then: whoever replaces the host of a live
@@ -116,6 +135,7 @@ impl Replacements {
 pub(crate) fn follow(replacements: &mut Arc<Replacements>, executions: &[Arc<Execution>], state: &State) {
     let now = state.now().wall;
     let mut changed = Replacements::clone(replacements);
+    changed.last.retain(|it| it.ended.is_some() || !was_not_begun(executions, &it.id));
     for it in &mut changed.last {
         if it.ended.is_none() {
             it.ended = outcome(executions, &it.id, now);
@@ -128,10 +148,19 @@ pub(crate) fn follow(replacements: &mut Arc<Replacements>, executions: &[Arc<Exe
     }
 }
 
+fn execution_of<'a>(executions: &'a [Arc<Execution>], id: &str) -> Option<&'a Arc<Execution>> {
+    executions.iter().find(|it| it.event.id == id && it.event.name == names::REPLACE_INSTANCE)
+}
+
+/// Whether it is known for sure that nothing was done for it.
+fn was_not_begun(executions: &[Arc<Execution>], id: &str) -> bool {
+    let ended_so = |work: &Work| matches!(work, Work::Once(once) if once.end == Some(End::NotBegun));
+    execution_of(executions, id).is_some_and(|it| ended_so(&it.work))
+}
+
 /// What came of the execution that an event brought about, if it has ended.
 fn outcome(executions: &[Arc<Execution>], id: &str, now: Timestamp) -> Option<(Timestamp, Replaced)> {
-    let is_it = |it: &&Arc<Execution>| it.event.id == id && it.event.name == names::REPLACE_INSTANCE;
-    let Some(execution) = executions.iter().find(is_it) else {
+    let Some(execution) = execution_of(executions, id) else {
         let why = "the service was stopped when it had just been decided".to_owned();
         return Some((now, Replaced::Unknown(why)));
     };
@@ -140,8 +169,9 @@ fn outcome(executions: &[Arc<Execution>], id: &str, now: Timestamp) -> Option<(T
     let replaced = match once.end {
         Some(End::Done) => Replaced::Done(result),
         Some(End::Unknown) => Replaced::Unknown(result),
+        Some(End::Restarted) => Replaced::Restarted(result),
         // Cancelled before it was begun, too.
-        Some(End::Failed) | None => Replaced::Failed(result),
+        Some(End::Failed | End::NotBegun) | None => Replaced::Failed(result),
     };
     Some((at, replaced))
 }

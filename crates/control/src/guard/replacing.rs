@@ -26,9 +26,10 @@ impl Guard<'_> {
     /// One at a time, and none for a while after the last one was begun, whatever came of it. What cannot be read could not be
     /// remembered.
     pub(super) fn objects_to_replacing(&self, event: &Event) -> Option<(Check, String)> {
-        if let Err(error) = event.payload_as::<ReplaceInstance>() {
-            return Some((Check::Facts, format!("its payload cannot be read: {error}")));
-        }
+        let order = match event.payload_as::<ReplaceInstance>() {
+            Ok(order) => order,
+            Err(error) => return Some((Check::Facts, format!("its payload cannot be read: {error}"))),
+        };
         let is_one = |name: &str| name == names::REPLACE_INSTANCE;
         let mut running = self.executions.iter().filter(|e| e.is_running() && !e.event.dry_run);
         if let Some(running) = running.find(|e| is_one(&e.event.name)) {
@@ -36,27 +37,33 @@ impl Guard<'_> {
             return Some((Check::InFlight, reason));
         }
         let replacements = self.state.get::<Replacements>()?.value;
-        let (until, last) = replacements.cools_until(self.state.now(), self.config.replacement_cooldown)?;
-        Some((Check::CoolDown, cools(last, until, self.state.now())))
+        let (now, cooldown) = (self.state.now(), self.config.replacement_cooldown);
+        let (until, last) = match order.no_restart {
+            true => replacements.cools_until_for(order.broker, now, cooldown),
+            false => replacements.cools_until(now, cooldown),
+        }?;
+        Some((Check::CoolDown, cools(last, until, now)))
     }
 
-    /// Why the replicas of a dead broker are not moved yet: its host is to be replaced first, or is being replaced, which has taken a
-    /// live broker down.
+    /// Why the replicas of a dead broker are not moved yet: its host is to be replaced first, or is being replaced, which may have
+    /// taken a live broker down.
     pub(super) fn is_replaced_first(&self, broker: BrokerId) -> Option<String> {
+        let replacements = self.state.get::<Replacements>()?.value;
+        if let Some(reason) = self.is_being_replaced(broker, replacements) {
+            return Some(reason);
+        }
         let fact = self.state.get::<DeadBrokers>()?.value;
         let dead = fact.dead.get(&broker)?;
-        if maintenance::current(self.state).decommissioned.contains_key(&broker) {
-            return None;
-        }
-        let now = self.state.now();
-        let replacements = self.state.get::<Replacements>()?.value;
         let last = replacements.of(broker, dead.since);
         let has_died_of_it = last.is_some_and(|it| it.begun < dead.since);
         if self.config.on_dead_broker == OnDeadBroker::Heal && !has_died_of_it {
             return None;
         }
+        if maintenance::current(self.state).decommissioned.contains_key(&broker) {
+            return None;
+        }
         let limit = fact.grace.saturating_add(self.config.replace_timeout);
-        let left = limit.checked_sub(now.wall.since(dead.since)).filter(|left| !left.is_zero())?;
+        let left = limit.checked_sub(dead.absent_for).filter(|left| !left.is_zero())?;
         let is_refused = |kind: &str, subject: &Target| {
             kind == kinds::REPLACEMENT_REFUSED && *subject == Target::Broker(broker)
         };
@@ -66,12 +73,32 @@ impl Guard<'_> {
         match last.map(|it| &it.ended) {
             Some(Some((_, Replaced::Failed(_) | Replaced::Unknown(_)))) => return None,
             Some(_) => {}
-            None if replacements.cools_until(now, self.config.replacement_cooldown).is_some() => return None,
-            None => {}
+            None => {
+                let cooldown = self.config.replacement_cooldown;
+                if replacements.cools_until(self.state.now(), cooldown).is_some() {
+                    return None;
+                }
+            }
         }
         let left = duration_words(left);
         Some(format!(
             "the host of broker {broker} is to be replaced first: its replicas are moved if it is not back in {left}"
+        ))
+    }
+
+    /// While a program works on its host, for as long as that may take by a clock that nobody sets.
+    fn is_being_replaced(&self, broker: BrokerId, replacements: &Replacements) -> Option<String> {
+        let is_it = |event: &Event| {
+            event.name == names::REPLACE_INSTANCE && event.target == Target::Broker(broker) && !event.dry_run
+        };
+        let execution = self.executions.iter().find(|e| e.is_running() && is_it(&e.event))?;
+        let begun = replacements.last.iter().rfind(|it| it.id == execution.event.id)?.begun_tick?;
+        let passed = self.state.now().tick.since(begun);
+        let left = self.config.replace_timeout.checked_sub(passed).filter(|left| !left.is_zero())?;
+        Some(format!(
+            "the host of broker {broker} is being replaced by execution {}: its replicas are moved if it is not back in {}",
+            execution.id.0,
+            duration_words(left)
         ))
     }
 }

@@ -12,7 +12,12 @@ const CLUSTER: &str = "b1\nb2\nb3\nb4\nb5\nt-0: 1* 2 3";
 fn world() -> World {
     let mut world = World::new(CLUSTER);
     let reports = (1..=5).map(|id| (BrokerId(id), BrokerReport::default()));
-    world.reports = Some(BrokerReports { brokers: reports.collect(), unreadable: 0, caught_up: true });
+    world.reports = Some(BrokerReports {
+        brokers: reports.collect(),
+        unreadable: 0,
+        caught_up: true,
+        read_to_end_ago: Some(Duration::ZERO),
+    });
     world
 }
 

@@ -14,7 +14,7 @@
 
 use std::collections::BTreeSet;
 
-use cluster::{BrokerId, Partition};
+use cluster::{Broker, BrokerAddress, BrokerId, Partition, TopicPartition};
 use serde::{Deserialize, Serialize};
 
 use super::kinds;
@@ -29,6 +29,7 @@ use crate::execution::MovePhase;
 use crate::finding::{Finding, Severity, Target};
 use crate::guard::brake::duration_words;
 use crate::incident::IncidentKey;
+use crate::memory::KnownBroker;
 use crate::monitors::{kinds as seen, maintenance};
 use crate::plugin::{Operator, Verdict};
 use crate::replacement::{OnDeadBroker, Replaced, Replacement, Replacements};
@@ -47,6 +48,9 @@ pub struct Config {
     pub agent_silent_after: HumanDuration,
     /// Whether a broker is replaced in a cluster whose brokers have no agents. Default: not.
     pub without_agents: bool,
+    /// Whether a broker is replaced although a live one advertises the same host: where all are behind one name, each with a port of
+    /// its own. Default: not.
+    pub hosts_are_shared: bool,
     /// Whether live brokers are replaced that a plugin has marked (`to_be_replaced`). Default: yes.
     pub replace_marked: bool,
     /// Whether live brokers are replaced that are degraded (monitor `degraded_brokers`), where nothing is lost by it. Default: not.
@@ -67,6 +71,7 @@ impl Default for Config {
             max_unhealthy_brokers: 1,
             agent_silent_after: HumanDuration::seconds(180),
             without_agents: false,
+            hosts_are_shared: false,
             replace_marked: true,
             replace_degraded: false,
             max_liveness_age: HumanDuration::seconds(10),
@@ -219,20 +224,34 @@ impl Known<'_> {
 
     fn order_for_dead(&self, id: BrokerId, dead: &DeadBroker) -> Event {
         let reason = format!("broker {id} is dead: {}", dead.because);
-        self.order(id, reason, false).caused_by(IncidentKey::new(seen::BROKER_DEAD, Target::Broker(id)))
+        let no_restart = self.is_restarted(id, dead);
+        let order = self.order_by(id, reason, ReplaceInstance { no_restart, ..self.host_of(id) });
+        order.caused_by(IncidentKey::new(seen::BROKER_DEAD, Target::Broker(id)))
     }
 
-    fn order(&self, id: BrokerId, reason: String, live: bool) -> Event {
-        self.order_by(id, reason, live, false)
+    fn order_for_living(&self, id: BrokerId, reason: String) -> Event {
+        self.order_by(id, reason, ReplaceInstance { live: true, ..self.host_of(id) })
     }
 
-    fn order_by(&self, id: BrokerId, reason: String, live: bool, accept_data_loss: bool) -> Event {
-        let known = self.state.get::<KnownBrokers>().and_then(|fact| fact.value.0.get(&id));
-        let address = known.map(|known| known.broker.address.clone());
-        let rack = known.and_then(|known| known.broker.rack.as_ref().map(ToString::to_string));
-        let host = address.as_ref().map(|at| at.host.to_string()).unwrap_or_default();
-        let order = ReplaceInstance { broker: id, host, address, rack, live, accept_data_loss };
+    fn order_by(&self, id: BrokerId, reason: String, order: ReplaceInstance) -> Event {
         Event::new(names::REPLACE_INSTANCE, Target::Broker(id), reason, &order)
+    }
+
+    fn known(&self, id: BrokerId) -> Option<&KnownBroker> {
+        self.state.get::<KnownBrokers>().and_then(|fact| fact.value.0.get(&id))
+    }
+
+    fn address_of(&self, id: BrokerId) -> Option<BrokerAddress> {
+        self.known(id).map(|known| known.broker.address.clone())
+    }
+
+    /// An order for the host of a broker that is dead.
+    fn host_of(&self, id: BrokerId) -> ReplaceInstance {
+        let address = self.address_of(id);
+        let rack = self.known(id).and_then(|known| known.broker.rack.as_ref().map(ToString::to_string));
+        let host = address.as_ref().map(|at| at.host.to_string()).unwrap_or_default();
+        let (live, accept_data_loss, no_restart) = (false, false, false);
+        ReplaceInstance { broker: id, host, address, rack, live, accept_data_loss, no_restart }
     }
 
     /// Says why nothing is done, and tells people where that is their business.
@@ -286,7 +305,7 @@ impl Known<'_> {
             }
             match self.objects_to_marked(*id) {
                 Some(objection) => self.say(*id, MARKED, &objection, verdict),
-                None if chosen.is_none() => chosen = Some(self.order(*id, reason, true)),
+                None if chosen.is_none() => chosen = Some(self.order_for_living(*id, reason)),
                 None => {}
             }
         }
@@ -312,7 +331,7 @@ impl Known<'_> {
 
     fn order_for_degraded(&self, id: BrokerId, what: &Degraded) -> Event {
         let reasons: Vec<&str> = what.reasons.iter().map(|reason| reason.message.as_str()).collect();
-        let order = self.order(id, format!("broker {id} is degraded: {}", reasons.join("; ")), true);
+        let order = self.order_for_living(id, format!("broker {id} is degraded: {}", reasons.join("; ")));
         match what.reasons.first() {
             Some(first) => order.caused_by(IncidentKey::new(&first.kind, Target::Broker(id))),
             None => order,

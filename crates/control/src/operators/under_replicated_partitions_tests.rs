@@ -371,7 +371,12 @@ fn reports(of: &[(i32, u64, Option<u64>)]) -> BrokerReports {
         };
         (BrokerId(*id), report)
     });
-    BrokerReports { brokers: brokers.collect(), unreadable: 0, caught_up: true }
+    BrokerReports {
+        brokers: brokers.collect(),
+        unreadable: 0,
+        caught_up: true,
+        read_to_end_ago: Some(Duration::ZERO),
+    }
 }
 
 #[test]

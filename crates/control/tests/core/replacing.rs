@@ -6,7 +6,8 @@ use cluster::BrokerId;
 use control::event::names;
 use control::order::OrderKind;
 use control::{
-    ActError, ActionKind, Done, Effect, Event, GuardConfig, OnDeadBroker, Outcome, Replaced, Target,
+    ActError, ActionKind, ConfigProblem, Core, CoreConfig, Done, Effect, Event, GuardConfig, OnDeadBroker,
+    Outcome, Replaced, Scope, Target,
 };
 
 use crate::world::{Setup, Shell, setup, show, slot};
@@ -32,7 +33,7 @@ fn until(shell: &mut Shell, what: &str) -> String {
         }
         all += &text;
     }
-    panic!("no {what} in\n{all}");
+    panic!("no {what} in\n{all}\nheld\n{}\n{}", shell.held(), shell.open_incidents());
 }
 
 /// Answers the act that was sent out for the host.
@@ -77,7 +78,11 @@ fn healing_waits_for_the_new_host_but_not_for_ever() {
     shell.world.kill(3);
     until(&mut shell, "ACT 1.1 host");
     shell.step();
-    assert!(shell.held().contains("the host of broker 3 is to be replaced first"), "{}", shell.held());
+    assert!(
+        shell.held().contains("the host of broker 3 is being replaced by execution 1"),
+        "{}",
+        shell.held()
+    );
     answer(&mut shell, Ok(Done { summary: "replaced".to_owned(), ..Done::default() }));
     // It does not come back.
     for _ in 0..1_780 {
@@ -105,7 +110,11 @@ fn a_live_broker_that_its_replacement_takes_down_is_not_healed_away_meanwhile() 
         let mut shell = taken_down(on_dead_broker);
         let texts: String = (0..600).map(|_| shell.step()).collect();
         assert!(!texts.contains("reassign_partitions cluster: submitting"), "{texts}");
-        assert!(shell.held().contains("the host of broker 3 is to be replaced first"), "{}", shell.held());
+        assert!(
+            shell.held().contains("the host of broker 3 is being replaced by execution 1"),
+            "{}",
+            shell.held()
+        );
         answer(&mut shell, Err(failure(false)));
         until(&mut shell, "ACT 2.1 reassign");
     }
@@ -220,4 +229,117 @@ fn an_order_that_could_not_be_remembered_is_held() {
     let text = shell.step();
     assert!(text.contains("replace_instance broker 4: held: its payload cannot be read"), "{text}");
     assert!(!begins(&text), "{text}");
+}
+
+#[test]
+fn two_actions_that_replace_hosts_are_refused() {
+    let two = |dry_run: bool| {
+        let mut actions = cluster().actions;
+        actions.push(slot("other", names::REPLACE_INSTANCE, ActionKind::Once));
+        actions[2].dry_run = dry_run;
+        let (monitors, operators) = (Vec::new(), Vec::new());
+        let (limits, incidents) = (Default::default(), Default::default());
+        let guard = GuardConfig::default();
+        let cluster = "test".to_owned();
+        let problems =
+            Core::new(CoreConfig { cluster, monitors, operators, actions, guard, limits, incidents }).err();
+        let problems = problems.unwrap_or_default();
+        problems.iter().any(|problem| matches!(problem, ConfigProblem::TwoReplace { .. }))
+    };
+    assert!(two(false) && !two(true));
+}
+
+#[test]
+fn what_the_store_could_not_take_is_decided_anew() {
+    for maintenance in [false, true] {
+        let mut shell = cluster().start();
+        shell.quiet(2);
+        shell.world.kill(3);
+        let effects = loop {
+            let effects = shell.effects();
+            if begins(&show(effects.iter())) {
+                break effects;
+            }
+            effects.iter().for_each(|effect| shell.apply(effect));
+        };
+        shell.outcomes.extend(effects.iter().filter_map(|effect| effect.not_done("the disk is full")));
+        shell.memory.forget_what_is_saved();
+        if maintenance {
+            let scope = Scope::Broker(BrokerId(3));
+            shell.order(OrderKind::MaintenanceOn { scope, until: None });
+        }
+        let texts: String = (0..60).map(|_| shell.step()).collect();
+        assert!(texts.contains("not begun: not done: the disk is full"), "{texts}");
+        assert_eq!(texts.lines().filter(|line| begins(line)).count(), usize::from(!maintenance), "{texts}");
+        assert_eq!(shell.memory.replacements.last.len(), usize::from(!maintenance));
+    }
+}
+
+#[test]
+fn a_restart_in_vain_is_followed_by_another_decision() {
+    let mut shell = cluster().start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    until(&mut shell, "ACT 1.1 host");
+    let detail = serde_json::json!({"restarted_in_vain": true});
+    answer(&mut shell, Ok(Done { summary: "restarted".to_owned(), detail, ..Done::default() }));
+    let text = until(&mut shell, "ACT 2.1 host");
+    assert!(begins(&text), "{text}");
+    answer(&mut shell, Ok(Done { summary: "replaced".to_owned(), ..Done::default() }));
+    let texts: String = (0..600).map(|_| shell.step()).collect();
+    assert!(!begins(&texts), "{texts}");
+    assert_eq!(shell.memory.replacements.last.len(), 2);
+}
+
+#[test]
+fn a_wall_clock_that_is_set_lets_no_two_work_on_one_broker() {
+    let hour = 3_600_000;
+    for (before, while_it_runs) in [(-hour, 0), (0, hour), (0, -hour), (hour, 0)] {
+        let mut shell = cluster().start();
+        shell.quiet(2);
+        shell.world.kill(3);
+        shell.quiet(3);
+        shell.wall_set += before;
+        until(&mut shell, "ACT 1.1 host");
+        shell.wall_set += while_it_runs;
+        let texts: String = (0..1_780).map(|_| shell.step()).collect();
+        assert!(!texts.contains("ACT"), "{texts}");
+        until(&mut shell, "reassign_partitions");
+    }
+}
+
+#[test]
+fn a_person_may_have_a_script_stopped_and_nothing_is_guessed_then() {
+    let mut setup = cluster();
+    setup.actions[1].can_stop = true;
+    let mut shell = setup.start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    until(&mut shell, "ACT 1.1 host");
+    // Whoever cancels all moves does not mean it.
+    shell.order(OrderKind::Cancel { execution: None });
+    let text = shell.step();
+    assert!(text.contains("refused: nothing could be cancelled") && !text.contains("STOP"), "{text}");
+    shell.order(OrderKind::Cancel { execution: Some(1) });
+    let text = shell.step();
+    assert!(text.contains("its program is asked to end") && text.contains("STOP host"), "{text}");
+    // Again and again, until it has ended: a store that cannot be written would swallow it.
+    assert!(shell.step().contains("STOP host"));
+    answer(&mut shell, Err(failure(true)));
+    let text = shell.step();
+    assert!(text.contains("unknown: cancelled by ann: exit status: 1") && !text.contains("STOP"), "{text}");
+    assert!(text.contains("reassign_partitions cluster: submitting"), "{text}");
+    let texts: String = (0..600).map(|_| shell.step()).collect();
+    assert!(!begins(&texts), "{texts}");
+}
+
+#[test]
+fn what_cannot_be_stopped_is_not_said_to_be() {
+    let mut shell = cluster().start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    until(&mut shell, "ACT 1.1 host");
+    shell.order(OrderKind::Cancel { execution: Some(1) });
+    let text = shell.step();
+    assert!(text.contains("which cannot be called back") && !text.contains("STOP"), "{text}");
 }

@@ -74,6 +74,8 @@ pub struct LoopLimits {
     pub load_again: Duration,
     /// How long acts under way are waited for at the end.
     pub farewell: Duration,
+    /// The same while a program runs that is asked to end then: that has 10 s for it.
+    pub farewell_to_programs: Duration,
     /// Bounds of the acts.
     pub acts: ActLimits,
 }
@@ -89,6 +91,7 @@ impl LoopLimits {
             load_again: Duration::from_secs(5),
             // The service ends within 5 s: this leaves time for the last cycle and for closing connections.
             farewell: Duration::from_secs(2),
+            farewell_to_programs: Duration::from_secs(12),
             acts: ActLimits::default(),
         }
     }
@@ -273,7 +276,10 @@ impl ClusterManager {
     }
 
     async fn end(&mut self) {
-        let deadline = Instant::now() + self.limits.farewell;
+        // A program is not left in the middle of what it does without a word: it may put that in order.
+        let stops = self.acts.stop_all();
+        let limit = if stops { self.limits.farewell_to_programs } else { self.limits.farewell };
+        let deadline = Instant::now() + limit;
         // Twice: what came of the acts makes the last records, and those are on their way then.
         for _ in 0..2 {
             while self.acts.under_way() > 0 {
@@ -438,6 +444,7 @@ impl ClusterManager {
     fn tell_or_do(&self, effect: Effect, last: bool) {
         match effect {
             Effect::Record(record) => self.shared.audit.take(record),
+            Effect::Stop { action, event } => self.acts.stop(&action, &event),
             // At the end only the audit is completed.
             act if last && !is_report(&act) => self.acts.refuse(&act, "the service is ending"),
             act => self.acts.start(act),

@@ -37,6 +37,7 @@ monitors:
 operators:
   - type: broker_replacement
     agent_silent_after: 5s
+    hosts_are_shared: true
   - type: under_replicated_partitions
 actions:
   - type: script_instance_replacement

@@ -68,7 +68,8 @@ impl Reports {
     }
 
     fn show(&mut self, tick: Tick) {
-        let mut shown = BrokerReports { caught_up: true, ..self.gathered.clone() };
+        let mut shown =
+            BrokerReports { caught_up: true, read_to_end_ago: Some(Duration::ZERO), ..self.gathered.clone() };
         for (id, report) in &mut shown.brokers {
             let received = self.received.get(id).copied().unwrap_or(tick);
             report.age = report.age.saturating_add(tick.since(received));

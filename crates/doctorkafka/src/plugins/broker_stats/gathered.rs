@@ -80,6 +80,8 @@ pub(super) struct Place {
     pub(super) caught_up: bool,
     /// Whether it is known where reading begins.
     pub(super) started: bool,
+    /// When the last reading was asked for that has reached the end.
+    pub(super) at_end: Option<Tick>,
 }
 
 impl Gathered {
@@ -105,7 +107,9 @@ impl Gathered {
             let age = report.age.saturating_add(now.tick.since(*received));
             (*id, BrokerReport { age, ..report.clone() })
         });
+        let at_end = partitions.values().map(|place| place.at_end).min().flatten();
         Some(BrokerReports {
+            read_to_end_ago: at_end.map(|at| now.tick.since(at)),
             brokers: brokers.collect(),
             unreadable: self.unreadable,
             caught_up: partitions.values().all(|place| place.caught_up),

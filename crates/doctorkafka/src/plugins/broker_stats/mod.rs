@@ -279,6 +279,7 @@ mod tests {
         fake.append(at, codec.encode_stats(&stats(1, at)).unwrap());
         fake.append(at, codec.encode_stats(&stats(2, at)).unwrap());
         until("both reports are in", || reports().is_some_and(|reports| reports.brokers.len() == 2)).await;
+        assert!(reports().unwrap().read_to_end_ago.is_some_and(|ago| ago < Duration::from_secs(5)));
         assert_eq!(reports().unwrap().unreadable, 1);
         let kinds = |now| monitor.latest(now).findings.iter().map(|f| f.kind.clone()).collect::<Vec<_>>();
         let now = context(&fake).clock.now();
@@ -373,6 +374,7 @@ mod tests {
             end,
             caught_up,
             started: true,
+            at_end: None,
         };
         gathered.partitions = Some([(0, place(100, 150, 200, false)), (1, place(0, 0, 100, false))].into());
         assert_eq!(gathered.read_back(), Some(0.25));

@@ -156,6 +156,7 @@ fn start_with(store: &Arc<impl StateStore + 'static>, world: &Arc<World>, lease:
         subscribed: events.iter().map(|event| (*event).to_owned()).collect(),
         dry_run: false,
         at_most_once: false,
+        can_stop: false,
         kind: ActionKind::Once,
         emits: Vec::new(),
     };
