@@ -181,7 +181,7 @@ impl Dispatcher<'_> {
         }
     }
 
-    fn hold(&mut self, emitted: &Emitted, check: Check, reason: String) {
+    pub(crate) fn hold(&mut self, emitted: &Emitted, check: Check, reason: String) {
         let event = &emitted.event;
         // That we are at it already is said by the execution.
         let is_news = check != Check::InFlight || emitted.depth > 0;

@@ -18,6 +18,11 @@ use crate::time::{Now, Tick, Timestamp};
 /// For so long after its host has gone Kafka may still count a live broker as it was: its session lasts 9 s, or 18 s with ZooKeeper.
 const STILL_COUNTED: Duration = Duration::from_secs(20);
 
+/// What a crash may take away from what is counted of a cooldown.
+const COUNTED_EVERY: Duration = Duration::from_secs(60);
+/// So far it is counted: longer than any cooldown that makes sense.
+const COUNTED: Duration = Duration::from_secs(90 * 24 * 3_600);
+
 /// How many are remembered.
 const KEPT: usize = 50;
 
@@ -60,9 +65,12 @@ pub struct Replacement {
     pub reason: String,
     /// When it was decided.
     pub begun: Timestamp,
-    /// The same by a clock that nobody sets; unknown where an earlier process began it.
+    /// For how long services have been there since then, by a clock that nobody sets, in milliseconds; written once a minute.
+    #[serde(default)]
+    pub watched_ms: u64,
+    /// Up to when that is counted; unknown where an earlier process has counted it.
     #[serde(skip)]
-    pub begun_tick: Option<Tick>,
+    pub watched_at: Option<Tick>,
     /// When it ended, and what came of it; `None` while it is under way.
     pub ended: Option<(Timestamp, Replaced)>,
     /// When the broker was seen to be back with every replica in sync.
@@ -77,18 +85,32 @@ pub struct Replacements {
 }
 
 impl Replacement {
+    /// How long ago it was begun, as far as a service was there: neither clocks that are set nor the clock of another host count.
+    pub(crate) fn watched(&self, now: Now) -> Duration {
+        let since = self.watched_at.map_or(Duration::ZERO, |at| now.tick.since(at));
+        Duration::from_millis(self.watched_ms).saturating_add(since)
+    }
+
+    /// Counts on, once a minute.
+    fn watch(&mut self, now: Now) {
+        let due = self.watched_at.is_none_or(|at| now.tick.since(at) >= COUNTED_EVERY);
+        let watched = self.watched(now);
+        if due && watched <= COUNTED {
+            self.watched_ms = u64::try_from(watched.as_millis()).unwrap_or(u64::MAX);
+            self.watched_at = Some(now.tick);
+        }
+    }
+
     fn cools_until(&self, now: Now, cooldown: Duration) -> Option<(Timestamp, &Self)> {
-        let by_wall = now.wall.since(self.begun);
-        let passed = self.begun_tick.map_or(by_wall, |begun| by_wall.min(now.tick.since(begun)));
-        let left = cooldown.checked_sub(passed).filter(|left| !left.is_zero())?;
+        let left = cooldown.checked_sub(self.watched(now)).filter(|left| !left.is_zero())?;
         let left = i64::try_from(left.as_millis()).unwrap_or(i64::MAX);
         Some((Timestamp(now.wall.0.saturating_add(left)), self))
     }
 }
 
 impl Replacements {
-    /// The moment before which no other may be begun, and the one that it follows from. A wall clock that is set ahead does not
-    /// shorten it for the process that began the last one.
+    /// The moment before which no other may be begun, and the one that it follows from. It is as long as a service was there for it: no
+    /// wall clock that is set, and no crash, shortens it.
     pub fn cools_until(&self, now: Now, cooldown: Duration) -> Option<(Timestamp, &Replacement)> {
         self.last.last()?.cools_until(now, cooldown)
     }
@@ -122,7 +144,8 @@ impl Replacements {
             host: order.host,
             reason: execution.event.reason.clone(),
             begun: now.wall,
-            begun_tick: Some(now.tick),
+            watched_ms: 0,
+            watched_at: Some(now.tick),
             ended: None,
             whole: None,
         });
@@ -133,8 +156,9 @@ impl Replacements {
 
 /// Takes in what came of replacements, and which brokers are whole again.
 pub(crate) fn follow(replacements: &mut Arc<Replacements>, executions: &[Arc<Execution>], state: &State) {
-    let now = state.now().wall;
     let mut changed = Replacements::clone(replacements);
+    changed.last.iter_mut().for_each(|it| it.watch(state.now()));
+    let now = state.now().wall;
     changed.last.retain(|it| it.ended.is_some() || !was_not_begun(executions, &it.id));
     for it in &mut changed.last {
         if it.ended.is_none() {

@@ -14,14 +14,14 @@ use crate::event::{Event, names};
 use crate::execution::{ExecutionId, ExecutionLimits, Work, once, progress, reassign};
 use crate::finding::{Finding, Severity, Target};
 use crate::guard::brake::{self, MASS_FAILURE};
-use crate::guard::{Guard, GuardConfig, Halt, Held, failing};
+use crate::guard::{Check, Guard, GuardConfig, Halt, Held, failing};
 use crate::incident::{Change, FoldLimits, IncidentKey, Incidents, Look, fold};
 use crate::memory::{KnownBroker, Memory};
 use crate::orders;
 use crate::output;
 use crate::plugin::{Flow, Operator};
 use crate::record::{CORE, Line, Record, RecordKind};
-use crate::replacement;
+use crate::replacement::{self, OnDeadBroker};
 use crate::state::{NamedValue, State};
 use crate::time::{Now, Timestamp};
 
@@ -83,12 +83,17 @@ impl Core {
     /// All that is wrong with them.
     pub fn new(config: CoreConfig) -> Result<(Self, Vec<ConfigWarning>), Vec<ConfigProblem>> {
         let warnings = check(&config)?;
+        let mut guard = config.guard;
+        if !config.actions.iter().any(ActionSlot::replaces_hosts) {
+            // A dry run replaces nothing that healing could wait for.
+            guard.on_dead_broker = OnDeadBroker::Heal;
+        }
         let core = Self {
             cluster: config.cluster.into(),
             monitors: config.monitors,
             operators: config.operators,
             actions: config.actions,
-            guard: config.guard,
+            guard,
             limits: config.limits,
             fold: config.incidents,
         };
@@ -139,6 +144,7 @@ impl Core {
             brake: &brake,
             executions: &memory.executions,
         };
+        let refused = by_hand::decide_for_plugins(&self.operators, &self.actions, &guard, &mut queue);
         let begun = by_hand::decide(by_hand, &self.operators, &self.actions, &guard, &mut queue, &mut lines);
         lines.extend(changes.iter().map(|change| line_of(change, &incidents)));
         if self.actions.iter().any(|slot| slot.subscribed.iter().any(|event| event == names::ALERT_INCIDENT))
@@ -159,6 +165,9 @@ impl Core {
             held: Vec::new(),
             queue,
         };
+        for (emitted, why) in refused {
+            work.hold(&emitted, Check::Owner, why);
+        }
         work.run(&state, &brake);
         by_hand::answer(&begun, &work.memory.executions, first_new, &work.held, &mut work.lines);
         work.forget_ended();

@@ -12,6 +12,12 @@ use crate::operators::kinds;
 use crate::replacement::{OnDeadBroker, Replaced, Replacement, Replacements};
 use crate::time::{Now, Timestamp};
 
+/// The kind of the finding that another service looks after the cluster, or this one under another name.
+pub const ANOTHER_SERVICE: &str = "another_service";
+/// The kind of the finding that it is not known yet whether one does.
+pub const NEIGHBOURS_UNKNOWN: &str = "neighbours_unknown";
+const NOT_ALONE: [&str; 2] = [ANOTHER_SERVICE, NEIGHBOURS_UNKNOWN];
+
 /// That another replacement was begun a while ago, in words.
 pub(crate) fn cools(last: &Replacement, until: Timestamp, now: Now) -> String {
     format!(
@@ -26,6 +32,9 @@ impl Guard<'_> {
     /// One at a time, and none for a while after the last one was begun, whatever came of it. What cannot be read could not be
     /// remembered.
     pub(super) fn objects_to_replacing(&self, event: &Event) -> Option<(Check, String)> {
+        if let Some(reason) = self.may_not_be_alone() {
+            return Some((Check::Owner, reason));
+        }
         let order = match event.payload_as::<ReplaceInstance>() {
             Ok(order) => order,
             Err(error) => return Some((Check::Facts, format!("its payload cannot be read: {error}"))),
@@ -45,6 +54,12 @@ impl Guard<'_> {
         Some((Check::CoolDown, cools(last, until, now)))
     }
 
+    /// Two services that do not know of each other's replacements would replace two hosts where one was meant, or one twice.
+    fn may_not_be_alone(&self) -> Option<String> {
+        let said = self.state.findings().iter().find(|it| NOT_ALONE.contains(&it.kind.as_str()))?;
+        Some(said.message.clone())
+    }
+
     /// Why the replicas of a dead broker are not moved yet: its host is to be replaced first, or is being replaced, which may have
     /// taken a live broker down.
     pub(super) fn is_replaced_first(&self, broker: BrokerId) -> Option<String> {
@@ -54,6 +69,9 @@ impl Guard<'_> {
         }
         let fact = self.state.get::<DeadBrokers>()?.value;
         let dead = fact.dead.get(&broker)?;
+        if self.state.findings().iter().any(|it| it.kind == ANOTHER_SERVICE) {
+            return None;
+        }
         let last = replacements.of(broker, dead.since);
         let has_died_of_it = last.is_some_and(|it| it.begun < dead.since);
         if self.config.on_dead_broker == OnDeadBroker::Heal && !has_died_of_it {
@@ -92,8 +110,8 @@ impl Guard<'_> {
             event.name == names::REPLACE_INSTANCE && event.target == Target::Broker(broker) && !event.dry_run
         };
         let execution = self.executions.iter().find(|e| e.is_running() && is_it(&e.event))?;
-        let begun = replacements.last.iter().rfind(|it| it.id == execution.event.id)?.begun_tick?;
-        let passed = self.state.now().tick.since(begun);
+        let replacement = replacements.last.iter().rfind(|it| it.id == execution.event.id)?;
+        let passed = replacement.watched(self.state.now());
         let left = self.config.replace_timeout.checked_sub(passed).filter(|left| !left.is_zero())?;
         Some(format!(
             "the host of broker {broker} is being replaced by execution {}: its replicas are moved if it is not back in {}",

@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 
 use super::kinds;
 use crate::attributes::{
-    BrokerReports, DeadBroker, DeadBrokers, Degraded, DegradedBrokers, KnownBrokers, Liveness, Maintenance,
-    OngoingReassignments, QuorumVoters, ToBeReplaced, Topics,
+    BrokerReports, DeadBroker, DeadBrokers, Degraded, DegradedBrokers, Disks, KnownBrokers, Liveness,
+    Maintenance, OngoingReassignments, QuorumVoters, ToBeReplaced, Topics,
 };
 use crate::by_hand::ByHand;
 use crate::config::HumanDuration;
@@ -57,6 +57,8 @@ pub struct Config {
     pub replace_degraded: bool,
     /// How old the knowledge of who is alive may be. Default 10 s.
     pub max_liveness_age: HumanDuration,
+    /// How old the marks of a plugin may be. Default 15 minutes: one that has failed since then marks nobody.
+    pub max_marks_age: HumanDuration,
     /// How old topics and reassignments may be. Default 90 s.
     pub max_metadata_age: HumanDuration,
     /// How old the knowledge of the quorum's voters may be. Default 15 minutes.
@@ -75,6 +77,7 @@ impl Default for Config {
             replace_marked: true,
             replace_degraded: false,
             max_liveness_age: HumanDuration::seconds(10),
+            max_marks_age: HumanDuration::seconds(900),
             max_metadata_age: HumanDuration::seconds(90),
             max_voters_age: HumanDuration::seconds(900),
             alert_not_whole_after: HumanDuration::seconds(7_200),
@@ -292,7 +295,7 @@ impl Known<'_> {
 
     /// A live broker whose host somebody has marked: only while everything else is well.
     fn marked(&self, verdict: &mut Verdict) -> Option<Event> {
-        let marked = self.state.get::<ToBeReplaced>()?.value;
+        let marked = self.state.fresh::<ToBeReplaced>(self.config.max_marks_age.0).ok()?;
         let mut chosen = None;
         for (id, why) in &marked.0 {
             if !self.liveness.live.contains_key(id) || self.is_excused(id) {
@@ -303,7 +306,7 @@ impl Known<'_> {
             if self.replacements.last.iter().any(|it| it.broker == *id && it.reason == reason) {
                 continue;
             }
-            match self.objects_to_marked(*id) {
+            match self.marked_again(*id).or_else(|| self.objects_to_marked(*id)) {
                 Some(objection) => self.say(*id, MARKED, &objection, verdict),
                 None if chosen.is_none() => chosen = Some(self.order_for_living(*id, reason)),
                 None => {}

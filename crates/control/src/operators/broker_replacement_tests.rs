@@ -184,7 +184,8 @@ fn replacement(world: &World, broker: i32, ago: i64, ended: Option<Replaced>) ->
         host: format!("b{broker}"),
         reason: "it was dead".to_owned(),
         begun,
-        begun_tick: None,
+        watched_ms: u64::try_from(ago).unwrap() * 1_000,
+        watched_at: Some(world.now.tick),
         ended: ended.map(|ended| (Timestamp(begun.0 + 1_000), ended)),
         whole: None,
     }
@@ -273,6 +274,10 @@ fn a_marked_host_is_replaced_only_while_everything_else_is_well() {
     world.replacements.last.push(done);
     world.recovery.replacement_cooldown = Duration::from_secs(1);
     assert_eq!(about_hosts(&world.watch(300)), "nothing\n");
+    // In other words.
+    world.to_be_replaced = Some(ToBeReplaced([(BrokerId(3), "43 bad sectors".to_owned())].into()));
+    let said = about_hosts(&world.watch(300));
+    assert!(said.contains("and is marked again") && !said.contains("=> replace_instance"), "{said}");
 }
 
 #[test]
@@ -321,6 +326,29 @@ fn a_host_that_a_live_broker_shares_is_not_replaced() {
     };
     assert!(shared(false).contains("live broker 2 has the same host, b2"), "{}", shared(false));
     assert!(shared(true).starts_with("=> replace_instance"), "{}", shared(true));
+}
+
+#[test]
+fn what_this_service_may_not_see_may_have_its_last_copy_there() {
+    let unseen = TopicPartition::new("secret", 3);
+    let why = "secret-3 is not among the topics that this service may see";
+    let mut on_disk = world(CLUSTER);
+    on_disk.disks = Some(Disks { sizes: [(unseen.clone(), 7)].into(), ..Disks::default() });
+    let mut told = world(CLUSTER);
+    let report = told.reports.as_mut().unwrap().brokers.get_mut(&BrokerId(3)).unwrap();
+    report.partitions_bytes_in_per_second = std::sync::Arc::new([(unseen, 7)].into());
+    for mut world in [on_disk, told] {
+        let said = about_hosts(&world.watch(300));
+        assert!(said.contains(why) && !said.contains("=> replace_instance"), "{said}");
+    }
+}
+
+#[test]
+fn a_host_that_nobody_knows_is_not_replaced() {
+    let mut world = world(CLUSTER);
+    world.known.remove(&BrokerId(3));
+    let said = about_hosts(&world.watch(300));
+    assert!(said.contains("it has never been seen") && !said.contains("=> replace_instance"), "{said}");
 }
 
 #[test]

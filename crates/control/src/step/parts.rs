@@ -50,6 +50,13 @@ pub struct ActionSlot {
     pub emits: Vec<String>,
 }
 
+impl ActionSlot {
+    /// Whether it replaces hosts, and does so for real.
+    pub(super) fn replaces_hosts(&self) -> bool {
+        !self.dry_run && self.subscribed.iter().any(|event| event == names::REPLACE_INSTANCE)
+    }
+}
+
 /// What a core is made of.
 pub struct CoreConfig {
     /// The configured name of the cluster.
@@ -166,10 +173,8 @@ pub(super) fn check(config: &CoreConfig) -> Result<Vec<ConfigWarning>, Vec<Confi
             }
         }
     }
-    let replaces = |slot: &&ActionSlot| {
-        !slot.dry_run && slot.subscribed.iter().any(|event| event == names::REPLACE_INSTANCE)
-    };
-    let mut replacing = config.actions.iter().filter(replaces).map(|slot| slot.name.clone());
+    let mut replacing =
+        config.actions.iter().filter(|slot| slot.replaces_hosts()).map(|slot| slot.name.clone());
     if let (Some(first), Some(second)) = (replacing.next(), replacing.next()) {
         problems.push(ConfigProblem::TwoReplace { first, second });
     }

@@ -160,7 +160,8 @@ fn what_has_failed_before_holds_no_person_back_once_it_has_cooled() {
         host: "host3".to_owned(),
         reason: String::new(),
         begun: Timestamp(shell.now().wall.0 + 1),
-        begun_tick: None,
+        watched_ms: 0,
+        watched_at: None,
         ended: Some((Timestamp(shell.now().wall.0 + 1), Replaced::Failed("no quota".to_owned()))),
         whole: None,
     };
@@ -192,7 +193,8 @@ fn a_host_that_never_came_may_be_replaced_again_by_a_person() {
         host: "host3".to_owned(),
         reason: String::new(),
         begun: Timestamp(now.0 + 1),
-        begun_tick: None,
+        watched_ms: 0,
+        watched_at: None,
         ended: Some((Timestamp(now.0 + 1), Replaced::Done("ok".to_owned()))),
         whole: None,
     };

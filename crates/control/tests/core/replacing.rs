@@ -6,11 +6,11 @@ use cluster::BrokerId;
 use control::event::names;
 use control::order::OrderKind;
 use control::{
-    ActError, ActionKind, ConfigProblem, Core, CoreConfig, Done, Effect, Event, GuardConfig, OnDeadBroker,
-    Outcome, Replaced, Scope, Target,
+    ActError, ActionKind, ConfigProblem, Core, CoreConfig, Done, Effect, Event, Finding, GuardConfig,
+    OnDeadBroker, Outcome, Replaced, Scope, Severity, Target,
 };
 
-use crate::world::{Setup, Shell, setup, show, slot};
+use crate::world::{Setup, Shell, World, setup, show, slot};
 
 /// Brokers 3 and 4 may die; replacing goes first.
 fn cluster() -> Setup {
@@ -191,44 +191,102 @@ fn a_second_host_waits_for_the_cooldown_also_after_a_crash_and_with_a_clock_that
 }
 
 #[test]
-fn a_wall_clock_that_is_set_ahead_does_not_end_the_cooldown() {
-    use control::{Now, Replacement, Replacements, Tick, Timestamp};
-    let begun = Replacement {
-        id: "1".to_owned(),
-        broker: cluster::BrokerId(3),
-        host: "h".to_owned(),
-        reason: String::new(),
-        begun: Timestamp(0),
-        begun_tick: Some(Tick(0)),
-        ended: None,
-        whole: None,
-    };
-    let cooldown = GuardConfig::default().replacement_cooldown;
-    let replacements = Replacements { last: vec![begun] };
-    let hour = 3_600_000;
-    let at = |ticks: i64, wall: i64| Now { tick: Tick(ticks as u64), wall: Timestamp(wall) };
-    let left = |now: Now| replacements.cools_until(now, cooldown).map(|(until, _)| until.since(now.wall));
-    assert_eq!(left(at(hour, 20 * hour)), Some(Duration::from_secs(11 * 3_600)));
-    assert_eq!(left(at(11 * hour, -hour)), Some(Duration::from_secs(12 * 3_600)));
-    assert_eq!(left(at(12 * hour, 12 * hour)), None);
-}
-
-#[test]
-fn an_order_that_could_not_be_remembered_is_held() {
-    let mut setup = cluster();
-    setup.actions.push(slot("other", "asks", ActionKind::Once));
-    setup.actions[2].emits = vec![names::REPLACE_INSTANCE.to_owned(), "asks".to_owned()];
-    let mut shell = setup.start();
+fn neither_a_clock_that_is_set_nor_a_crash_ends_the_cooldown() {
+    let hour = 3_600_000_i64;
+    let mut shell = cluster().start();
     shell.quiet(2);
     shell.world.kill(3);
     until(&mut shell, "ACT 1.1 host");
-    // What an action from outside asks for: without a host.
-    let payload = serde_json::json!({"broker": 4});
-    let next = Event::new(names::REPLACE_INSTANCE, Target::Broker(cluster::BrokerId(4)), "odd", &payload);
-    answer(&mut shell, Ok(Done { summary: "done".to_owned(), follow_ups: vec![next], ..Done::default() }));
-    let text = shell.step();
-    assert!(text.contains("replace_instance broker 4: held: its payload cannot be read"), "{text}");
-    assert!(!begins(&text), "{text}");
+    answer(&mut shell, Ok(Done { summary: "replaced".to_owned(), ..Done::default() }));
+    shell.world.come_back(3);
+    shell.quiet(3_600);
+    shell.crash();
+    shell.wall_set += 13 * hour;
+    shell.world.kill(4);
+    let mut texts = String::new();
+    for _ in 0..3_600 {
+        texts += &shell.turn();
+        shell.world.complete();
+    }
+    assert!(!begins(&texts), "{texts}");
+    // What was watched before the crash counts, but for a minute.
+    let now = shell.now();
+    let (until, _) =
+        shell.memory.replacements.cools_until(now, GuardConfig::default().replacement_cooldown).unwrap();
+    let left = until.since(now.wall);
+    let expected = Duration::from_secs(10 * 3_600);
+    assert!(
+        left >= expected - Duration::from_secs(30) && left <= expected + Duration::from_secs(90),
+        "{left:?}"
+    );
+    // Nor does a clock that is set back, or was ahead on the host of another service, make it longer.
+    shell.wall_set -= 1_000 * hour;
+    let now = shell.now();
+    let (until, _) =
+        shell.memory.replacements.cools_until(now, GuardConfig::default().replacement_cooldown).unwrap();
+    assert_eq!(until.since(now.wall), left);
+}
+
+#[test]
+fn nothing_is_replaced_while_another_service_may_do_so() {
+    for kind in ["another_service", "neighbours_unknown"] {
+        let mut shell = cluster().start();
+        shell.quiet(2);
+        let other = Finding::new(kind, Target::Cluster, Severity::Critical, "there may be another");
+        shell.findings.push(other);
+        shell.world.kill(3);
+        let texts: String = (0..300).map(|_| shell.step()).collect();
+        assert!(!begins(&texts) && texts.contains("held: there may be another"), "{texts}");
+        // Moves of two do no harm to each other.
+        assert_eq!(texts.contains("ACT 1.1 reassign"), kind == "another_service", "{texts}");
+        shell.findings.clear();
+    }
+}
+
+#[test]
+fn what_a_plugin_wants_replaced_must_be_right_as_what_a_person_wants() {
+    let broker = |id| Target::Broker(BrokerId(id));
+    for (target, payload, why) in [
+        (broker(4), serde_json::json!({"broker": 4}), "its payload cannot be read"),
+        (
+            broker(1),
+            serde_json::json!({"broker": 4, "host": "h"}),
+            "its target and its payload name two brokers",
+        ),
+        (broker(9), serde_json::json!({"broker": 9, "host": "h"}), "Kafka knows no such broker"),
+        // It lives, and has the only copy in sync of something.
+        (
+            broker(4),
+            serde_json::json!({"broker": 4, "host": "h", "live": true, "accept_data_loss": true}),
+            "would be left",
+        ),
+    ] {
+        let mut setup = cluster();
+        setup.world = World::parse("brokers: 1 2 3 4 5\n t-0: 1 2 3\n pair-0: 4 5");
+        setup.actions.push(slot("other", "asks", ActionKind::Once));
+        setup.actions[2].emits = vec![names::REPLACE_INSTANCE.to_owned(), "asks".to_owned()];
+        let mut shell = setup.start();
+        shell.quiet(2);
+        shell.world.kill(3);
+        until(&mut shell, "ACT 1.1 host");
+        let next = Event::new(names::REPLACE_INSTANCE, target, "odd", &payload);
+        answer(
+            &mut shell,
+            Ok(Done { summary: "done".to_owned(), follow_ups: vec![next], ..Done::default() }),
+        );
+        let text = shell.step();
+        assert!(text.contains("held: ") && text.contains(why) && !begins(&text), "{text}");
+    }
+}
+
+#[test]
+fn healing_waits_for_no_dry_run() {
+    let mut setup = cluster();
+    setup.actions[1].dry_run = true;
+    let mut shell = setup.start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    until(&mut shell, "ACT 1.1 reassign");
 }
 
 #[test]

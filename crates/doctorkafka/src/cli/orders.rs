@@ -44,7 +44,7 @@ pub(super) struct Approve {
     given: Given,
 }
 
-/// Take the cluster's present cluster.id as the right one.
+/// Take the cluster's present cluster.id as the right one, or a state store that is empty or another one.
 #[derive(Args, Debug)]
 pub(super) struct AcceptIdentity {
     #[command(flatten)]

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::acts::{ActLimits, Acts};
-use super::journal::Journal;
+use super::journal::{Journal, JournalError};
 use super::panics::{panic_words, panicked};
 use super::snapshot::{ClusterHandle, OrderRequest, Shared, Snapshot};
 use crate::plugin::{Clock, Source, Wake};
@@ -130,6 +130,10 @@ pub struct ClusterManager {
     load_at: Option<Instant>,
     store_trouble: Option<String>,
     looks_on: Option<String>,
+    /// Whether it is not the store that this service has worked with.
+    is_another_store: bool,
+    /// Whether which store it is has been learnt while another service acts.
+    knows_store: bool,
     pending: Pending,
     /// What is told once the store can be written again.
     late: VecDeque<Effect>,
@@ -190,6 +194,8 @@ impl ClusterManager {
             load_at: None,
             store_trouble: None,
             looks_on: None,
+            is_another_store: false,
+            knows_store: false,
             pending: Pending::default(),
             late: VecDeque::new(),
             refused: Vec::new(),

@@ -132,7 +132,7 @@ impl Scene {
     }
 
     pub(crate) fn wait_for_script(&self, doctor: &Doctor, times: usize) -> Result<()> {
-        wait("start of the script", Duration::from_secs(60), || {
+        wait("start of the script", Duration::from_secs(120), || {
             Ok((self.started().len() == times).then_some(()))
         })
         .with_context(|| doctor.output())

@@ -33,12 +33,15 @@ impl Known<'_> {
     fn all_to_dead(&self, id: BrokerId, dead: &DeadBroker, accept_data_loss: bool) -> Vec<Objection> {
         let under_way = self.failed_before(id, dead).filter(|it| matches!(it, Objection::Waits(..)));
         let last_copy = if accept_data_loss { None } else { self.holds_the_last_copy(id) };
+        let unseen = if accept_data_loss { None } else { self.sees_too_little(id) };
         let counts = self.still_counts(id, accept_data_loss);
         let all = [
             under_way,
+            self.is_a_stranger(id),
             self.too_many(),
             self.votes(id),
             self.shares_its_host(id),
+            unseen,
             last_copy,
             counts,
             self.others_lag(id),
@@ -51,9 +54,11 @@ impl Known<'_> {
 
     fn all_to_living(&self, id: BrokerId, accept_data_loss: bool) -> Vec<Objection> {
         let others = if accept_data_loss { None } else { self.others_need(id) };
+        let unseen = if accept_data_loss { None } else { self.sees_too_little(id) };
         let all = [
             self.somebody_is_absent(),
             others,
+            unseen,
             self.something_moves(),
             self.votes(id),
             self.shares_its_host(id),

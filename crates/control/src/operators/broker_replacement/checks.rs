@@ -4,6 +4,9 @@ use super::*;
 use crate::attributes::RecoveryOwner;
 use crate::guard::replacing::cools;
 
+/// A host that is marked again within this time needs a person.
+const MARKED_AGAIN: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3_600);
+
 /// More partitions than these are not named.
 const NAMED: usize = 5;
 
@@ -11,7 +14,9 @@ impl Known<'_> {
     /// The first thing that speaks against replacing the host of a dead broker.
     pub(super) fn objects_to_dead(&self, id: BrokerId, dead: &DeadBroker) -> Option<Objection> {
         self.failed_before(id, dead)
+            .or_else(|| self.is_a_stranger(id))
             .or_else(|| self.too_many())
+            .or_else(|| self.sees_too_little(id))
             .or_else(|| self.votes(id))
             .or_else(|| self.shares_its_host(id))
             .or_else(|| self.holds_the_last_copy(id))
@@ -35,6 +40,7 @@ impl Known<'_> {
             .or_else(|| self.others_need(id))
             .or_else(|| self.something_moves())
             .or_else(|| self.votes(id))
+            .or_else(|| self.sees_too_little(id))
             .or_else(|| self.shares_its_host(id))
             .or_else(|| self.cools(id, false))
     }
@@ -118,6 +124,20 @@ impl Known<'_> {
         moving.then(|| Objection::Waits("partitions are being reassigned".to_owned(), waits_for))
     }
 
+    /// In other words than before: what a new host has too is not its host's fault.
+    pub(super) fn marked_again(&self, id: BrokerId) -> Option<Objection> {
+        let mark = format!("the host of broker {id} is marked: ");
+        let last =
+            self.replacements.last.iter().rfind(|it| it.broker == id && it.reason.starts_with(&mark))?;
+        let ago = self.state.now().wall.since(last.begun);
+        (ago < MARKED_AGAIN).then(|| {
+            Objection::Refused(format!(
+                "its host was replaced for a mark {} ago, and is marked again",
+                duration_words(ago)
+            ))
+        })
+    }
+
     /// The first thing that speaks against replacing the host of a live broker that somebody has marked.
     pub(super) fn objects_to_marked(&self, id: BrokerId) -> Option<Objection> {
         if let Some(absent) = self.somebody_is_absent() {
@@ -131,6 +151,7 @@ impl Known<'_> {
         self.others_need(id)
             .or_else(|| self.something_moves())
             .or_else(|| self.votes(id))
+            .or_else(|| self.sees_too_little(id))
             .or_else(|| self.shares_its_host(id))
             .or_else(|| self.cools(id, false))
     }
@@ -197,6 +218,27 @@ impl Known<'_> {
                 Some(Objection::Waits(why, "the voters to be known".to_owned()))
             }
         }
+    }
+
+    /// Kafka leaves out without a word what we may not see. What is on a disk, or is told of by an agent, is there all the same, and may
+    /// have no other copy.
+    pub(super) fn sees_too_little(&self, id: BrokerId) -> Option<Objection> {
+        let disks = self.state.get::<Disks>();
+        let reports = self.state.get::<BrokerReports>().and_then(|fact| fact.value.brokers.get(&id));
+        let on_disk = disks.iter().flat_map(|fact| fact.value.sizes.keys());
+        let told = reports.into_iter().flat_map(|report| report.partitions_bytes_in_per_second.keys());
+        let unseen = on_disk.chain(told).find(|partition| !self.topics.0.contains_key(&partition.topic))?;
+        Some(Objection::Refused(format!(
+            "{unseen} is not among the topics that this service may see, so that its last copy may go (right Describe on all topics; \
+             of a topic that was just deleted this passes)"
+        )))
+    }
+
+    /// Nobody could be told which host is meant, nor ask whether it answers.
+    pub(super) fn is_a_stranger(&self, id: BrokerId) -> Option<Objection> {
+        let known = self.address_of(id).is_some_and(|address| !address.host.is_empty());
+        let why = "it has never been seen by this service, so that nobody knows which host is meant";
+        (!known).then(|| Objection::Refused(why.to_owned()))
     }
 
     /// A live broker with the same host is the surest sign that the host lives, and would go with it.
