@@ -111,6 +111,7 @@ fn core() -> Option<Core> {
             subscribed: vec!["reassign_partitions".to_owned()],
             dry_run: false,
             at_most_once: false,
+            can_stop: false,
             kind: ActionKind::Reassign,
             emits: Vec::new(),
         }],

@@ -209,6 +209,10 @@ pub struct BrokerReports {
     pub unreadable: u64,
     /// Whether reading has caught up with the end of the topic.
     pub caught_up: bool,
+    /// How long ago each partition of the topic has been read to its end: of the one for which that is longest ago. `None` where one has
+    /// not been since the start.
+    #[serde(default)]
+    pub read_to_end_ago: Option<Duration>,
 }
 impl Attribute for BrokerReports {
     const NAME: &'static str = "broker_stats";
@@ -276,6 +280,8 @@ pub struct Suspect {
 pub struct DeadBroker {
     /// When it was first found to be absent.
     pub since: Timestamp,
+    /// For how long it has been absent: unlike `since`, whatever wall clocks are set to while this process runs.
+    pub absent_for: Duration,
     /// How long this process has watched its absence without a gap.
     pub watched: Duration,
     /// Its rack, where known.

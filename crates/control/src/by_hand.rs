@@ -68,6 +68,62 @@ pub(crate) fn decide(
     begun
 }
 
+/// What a plugin wants replaced is a wish as a person's is: whatever it says, the same must be true, nobody's data are given up for it, and
+/// which host is meant is known here. Takes such events out of the queue, or puts the order in their place; gives back what holds
+/// the others.
+pub(crate) fn decide_for_plugins(
+    operators: &[Box<dyn Operator>],
+    actions: &[ActionSlot],
+    guard: &Guard<'_>,
+    queue: &mut VecDeque<Emitted>,
+) -> Vec<(Emitted, String)> {
+    let mut held = Vec::new();
+    for mut emitted in std::mem::take(queue) {
+        if emitted.event.name != names::REPLACE_INSTANCE || is_decided(&emitted, operators, guard) {
+            queue.push_back(emitted);
+            continue;
+        }
+        let wanted = match emitted.event.payload_as::<ReplaceInstance>() {
+            Ok(order) if Target::Broker(order.broker) != emitted.event.target => {
+                held.push((emitted, "its target and its payload name two brokers".to_owned()));
+                continue;
+            }
+            Ok(order) => ByHand {
+                broker: order.broker,
+                by: emitted.by.clone(),
+                reason: emitted.event.reason.clone(),
+                accept_data_loss: false,
+                only_ask: false,
+            },
+            Err(error) => {
+                held.push((emitted, format!("its payload cannot be read: {error}")));
+                continue;
+            }
+        };
+        match order(&wanted, operators, actions, guard) {
+            Ok(event) => {
+                emitted.event = Event { dry_run: emitted.event.dry_run, ..event };
+                queue.push_back(emitted);
+            }
+            Err(why) => held.push((emitted, why.join("; "))),
+        }
+    }
+    held
+}
+
+/// Whether it comes from the operator that asks what must be true.
+fn is_decided(emitted: &Emitted, operators: &[Box<dyn Operator>], guard: &Guard<'_>) -> bool {
+    let nobody = ByHand {
+        broker: BrokerId(-1),
+        by: String::new(),
+        reason: String::new(),
+        accept_data_loss: false,
+        only_ask: true,
+    };
+    let mut of_name = operators.iter().filter(|operator| operator.name() == emitted.by);
+    emitted.depth == 0 && of_name.any(|operator| operator.by_hand(guard.state, &nobody).is_some())
+}
+
 /// The order, or all that speaks against it.
 fn order(
     wanted: &ByHand,

@@ -181,7 +181,7 @@ impl Dispatcher<'_> {
         }
     }
 
-    fn hold(&mut self, emitted: &Emitted, check: Check, reason: String) {
+    pub(crate) fn hold(&mut self, emitted: &Emitted, check: Check, reason: String) {
         let event = &emitted.event;
         // That we are at it already is said by the execution.
         let is_news = check != Check::InFlight || emitted.depth > 0;
@@ -277,7 +277,11 @@ impl Dispatcher<'_> {
         let mut event = event.clone();
         event.dry_run |= dry_run;
         let work = match slot.kind {
-            ActionKind::Once => Work::Once(Once { at_most_once: slot.at_most_once, ..Once::default() }),
+            ActionKind::Once => Work::Once(Once {
+                at_most_once: slot.at_most_once,
+                can_stop: slot.can_stop,
+                ..Once::default()
+            }),
             ActionKind::Reassign => {
                 let order: ReassignPartitions = match event.payload_as() {
                     Ok(order) => order,
@@ -402,6 +406,10 @@ impl Dispatcher<'_> {
                 event,
                 dry_run: execution.dry_run,
             });
+        }
+        if progressed.stop {
+            let (action, event) = (execution.action.clone(), execution.event.id.clone());
+            self.acts.push(Effect::Stop { action, event });
         }
         if let Some(reason) = progressed.waits {
             let emitted = Emitted {

@@ -64,6 +64,13 @@ pub enum Effect {
         /// Whether nothing may be changed.
         dry_run: bool,
     },
+    /// Ask the action to end what it does for the event with this id. It may come again until the outcome is in.
+    Stop {
+        /// The configured name of the action.
+        action: String,
+        /// The id of the event.
+        event: String,
+    },
     /// Put a line into the audit.
     Record(Record),
 }

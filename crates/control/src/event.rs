@@ -236,6 +236,21 @@ pub struct ReplaceInstance {
     /// Whether a person accepts that the last copy of a partition may go with it.
     #[serde(default)]
     pub accept_data_loss: bool,
+    /// Whether its host is to be replaced without a restart of the broker before: that has been tried, or a person wants it so.
+    #[serde(default)]
+    pub no_restart: bool,
+}
+
+/// What the action says of a replacement, as the detail of what it did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplaceResult {
+    /// The broker was restarted, which did not bring it back, and its host has not been replaced: whether it is to be must be decided
+    /// on what is known by now.
+    #[serde(default)]
+    pub restarted_in_vain: bool,
+    /// No program was started for it: whether another host may be replaced does not depend on it.
+    #[serde(default)]
+    pub not_started: bool,
 }
 
 /// What the `reassign_partitions` action is told to do in one step of an execution.

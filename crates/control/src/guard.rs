@@ -27,6 +27,8 @@ pub mod brake;
 
 pub(crate) mod replacing;
 
+pub use self::replacing::{ANOTHER_SERVICE, NEIGHBOURS_UNKNOWN};
+
 /// What the guard asks, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -349,7 +349,9 @@ fn same_incidents(left: &Arc<Incidents>, right: &Arc<Incidents>, moments: bool) 
 fn same_execution(left: &Execution, right: &Execution, progress: bool) -> bool {
     let head = left.ended == right.ended && left.sequence == right.sequence;
     head && match (&left.work, &right.work) {
-        (Work::Once(l), Work::Once(r)) => l.under_way == r.under_way && l.tries == r.tries,
+        (Work::Once(l), Work::Once(r)) => {
+            (l.under_way, l.tries, &l.cancelled) == (r.under_way, r.tries, &r.cancelled)
+        }
         (Work::Reassign(l), Work::Reassign(r)) => {
             l.throttle == r.throttle
                 && l.throttle_set == r.throttle_set

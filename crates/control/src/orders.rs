@@ -17,6 +17,9 @@ use crate::time::Now;
 
 /// What a person may not expect of a cancel. Nothing is done again while the service is paused.
 const AGAIN: &str = "; what is still needed is done again after a cool-down, unless the service is paused (doctorkafka pause)";
+/// What becomes of an act that was out when it was cancelled.
+const STOPPED: &str =
+    "its program is asked to end, and killed if it does not; what it has done by then is not known";
 /// More brokers than these are not listed to a person.
 const LISTED: usize = 50;
 
@@ -77,6 +80,7 @@ fn apply_one(
             let result = match (count, execution) {
                 (0, Some(id)) => refused(&why_not_cancelled(memory, *id)),
                 (0, None) => refused("nothing could be cancelled: no moves are under way"),
+                (_, Some(id)) if is_being_stopped(memory, *id) => STOPPED.to_owned(),
                 (1, _) => format!("1 execution cancelled{AGAIN}"),
                 _ => format!("{count} executions cancelled{AGAIN}"),
             };
@@ -238,11 +242,21 @@ fn cancel(memory: &mut Memory, only: Option<u64>, by: &str, now: Now) -> usize {
                 execution.ended = Some((now.wall, format!("cancelled by {by}")));
                 count += 1;
             }
-            // An act that is out cannot be called back.
+            // Only where it is meant: whoever cancels all moves does not mean a program that replaces a host.
+            Work::Once(once) if once.can_stop && only.is_some() => {
+                once.cancelled.get_or_insert_with(|| by.to_owned());
+                count += 1;
+            }
+            // It cannot be called back.
             Work::Once(_) => {}
         }
     }
     count
+}
+
+fn is_being_stopped(memory: &Memory, id: u64) -> bool {
+    let stops = |work: &Work| matches!(work, Work::Once(once) if once.cancelled.is_some());
+    memory.executions.iter().any(|it| it.id.0 == id && it.is_running() && stops(&it.work))
 }
 
 /// Whether somebody has cancelled one of the moves past us.

@@ -53,7 +53,10 @@ impl Case {
         let mut dead = DeadBrokers { grace: Duration::from_secs(1), ..DeadBrokers::default() };
         let (since, watched) = (Timestamp::default(), Duration::from_secs(1));
         dead.dead.extend(self.text.standing(Standing::Dead).into_iter().map(|(id, broker)| {
-            (id, DeadBroker { since, watched, rack: broker.rack, because: String::new() })
+            (
+                id,
+                DeadBroker { since, absent_for: watched, watched, rack: broker.rack, because: String::new() },
+            )
         }));
         dead.suspects.extend(
             liveness.fenced.keys().map(|id| (*id, Suspect { since, watched, waits_for: "the grace".into() })),
@@ -286,7 +289,12 @@ fn loads(text: &ClusterText) -> Loads {
         ..BrokerReport::default()
     };
     let brokers = [(BrokerId(201), report(85_000_000, None)), (BrokerId(203), report(0, Some(10_000_000)))];
-    let reports = BrokerReports { brokers: brokers.into(), unreadable: 0, caught_up: true };
+    let reports = BrokerReports {
+        brokers: brokers.into(),
+        unreadable: 0,
+        caught_up: true,
+        read_to_end_ago: Some(Duration::ZERO),
+    };
     Loads::new(100_000_000, &reports, &text.topics)
 }
 
@@ -405,6 +413,7 @@ fn a_move_that_contradicts_the_facts_is_never_used() {
     };
     let gone = DeadBroker {
         since: Timestamp::default(),
+        absent_for: Duration::ZERO,
         watched: Duration::ZERO,
         rack: None,
         because: String::new(),

@@ -111,6 +111,11 @@ pub trait Action: Send + Sync {
     fn deliveries(&self) -> Option<Deliveries> {
         None
     }
+    /// Asks what it does for the event with this id, or for any, to end, by force if need be; what comes of it is its outcome as always.
+    /// Says whether there is such a thing. Never blocks, and may be called again.
+    fn stop(&self, _event: Option<&str>) -> bool {
+        false
+    }
     /// Executes one event. With `dry_run` nothing outside is changed, and what would have been done is said.
     fn execute<'a>(&'a self, event: &'a Event, dry_run: bool) -> BoxFuture<'a, Result<Done, ActError>>;
 }

@@ -18,6 +18,11 @@ use crate::time::{Now, Tick, Timestamp};
 /// For so long after its host has gone Kafka may still count a live broker as it was: its session lasts 9 s, or 18 s with ZooKeeper.
 const STILL_COUNTED: Duration = Duration::from_secs(20);
 
+/// What a crash may take away from what is counted of a cooldown.
+const COUNTED_EVERY: Duration = Duration::from_secs(60);
+/// So far it is counted: longer than any cooldown that makes sense.
+const COUNTED: Duration = Duration::from_secs(90 * 24 * 3_600);
+
 /// How many are remembered.
 const KEPT: usize = 50;
 
@@ -42,6 +47,11 @@ pub enum Replaced {
     Failed(String),
     /// It is not known whether the host was replaced.
     Unknown(String),
+    /// No program was started for it, for this reason: no cooldown follows from it.
+    NotStarted(String),
+    /// The broker was restarted, which did not bring it back. Its host has not been replaced, and may be without waiting for the
+    /// cooldown, if everything still speaks for that.
+    Restarted(String),
 }
 
 /// One replacement.
@@ -57,9 +67,12 @@ pub struct Replacement {
     pub reason: String,
     /// When it was decided.
     pub begun: Timestamp,
-    /// The same by a clock that nobody sets; unknown where an earlier process began it.
+    /// For how long services have been there since then, by a clock that nobody sets, in milliseconds; written once a minute.
+    #[serde(default)]
+    pub watched_ms: u64,
+    /// Up to when that is counted; unknown where an earlier process has counted it.
     #[serde(skip)]
-    pub begun_tick: Option<Tick>,
+    pub watched_at: Option<Tick>,
     /// When it ended, and what came of it; `None` while it is under way.
     pub ended: Option<(Timestamp, Replaced)>,
     /// When the broker was seen to be back with every replica in sync.
@@ -73,23 +86,63 @@ pub struct Replacements {
     pub last: Vec<Replacement>,
 }
 
-impl Replacements {
-    /// The moment before which no other may be begun, and the one that it follows from. A wall clock that is set ahead does not
-    /// shorten it for the process that began the last one.
-    pub fn cools_until(&self, now: Now, cooldown: Duration) -> Option<(Timestamp, &Replacement)> {
-        let last = self.last.last()?;
-        let by_wall = now.wall.since(last.begun);
-        let passed = last.begun_tick.map_or(by_wall, |begun| by_wall.min(now.tick.since(begun)));
-        let left = cooldown.checked_sub(passed).filter(|left| !left.is_zero())?;
-        Some((
-            Timestamp(now.wall.0.saturating_add(i64::try_from(left.as_millis()).unwrap_or(i64::MAX))),
-            last,
-        ))
+impl Replacement {
+    fn was_started(&self) -> bool {
+        !matches!(self.ended, Some((_, Replaced::NotStarted(_))))
     }
 
-    /// The last one of this broker that was begun at `since` or later.
+    /// Whether it has done more than to restart this broker.
+    fn counts_for(&self, broker: BrokerId) -> bool {
+        let restarted = matches!(self.ended, Some((_, Replaced::Restarted(_))));
+        self.was_started() && !(restarted && self.broker == broker)
+    }
+
+    /// How long ago it was begun, as far as a service was there: neither clocks that are set nor the clock of another host count.
+    pub(crate) fn watched(&self, now: Now) -> Duration {
+        let since = self.watched_at.map_or(Duration::ZERO, |at| now.tick.since(at));
+        Duration::from_millis(self.watched_ms).saturating_add(since)
+    }
+
+    /// Counts on, once a minute.
+    fn watch(&mut self, now: Now) {
+        let due = self.watched_at.is_none_or(|at| now.tick.since(at) >= COUNTED_EVERY);
+        let watched = self.watched(now);
+        if due && watched <= COUNTED {
+            self.watched_ms = u64::try_from(watched.as_millis()).unwrap_or(u64::MAX);
+            self.watched_at = Some(now.tick);
+        }
+    }
+
+    fn cools_until(&self, now: Now, cooldown: Duration) -> Option<(Timestamp, &Self)> {
+        let left = cooldown.checked_sub(self.watched(now)).filter(|left| !left.is_zero())?;
+        let left = i64::try_from(left.as_millis()).unwrap_or(i64::MAX);
+        Some((Timestamp(now.wall.0.saturating_add(left)), self))
+    }
+}
+
+impl Replacements {
+    /// The moment before which no other may be begun, and the one that it follows from. It is as long as a service was there for it: no
+    /// wall clock that is set, and no crash, shortens it.
+    pub fn cools_until(&self, now: Now, cooldown: Duration) -> Option<(Timestamp, &Replacement)> {
+        self.last.iter().rfind(|it| it.was_started())?.cools_until(now, cooldown)
+    }
+
+    /// The moment before which this broker's host may not be replaced, as [`Replacements::cools_until`]: what did no more than restart this
+    /// very broker does not count.
+    pub fn cools_until_for(
+        &self,
+        broker: BrokerId,
+        now: Now,
+        cooldown: Duration,
+    ) -> Option<(Timestamp, &Replacement)> {
+        self.last.iter().rfind(|it| it.counts_for(broker))?.cools_until(now, cooldown)
+    }
+
+    /// The last one of this broker that was begun at `since` or later, or was under way then: whoever replaces the host of a live
+    /// broker takes it down.
     pub fn of(&self, broker: BrokerId, since: Timestamp) -> Option<&Replacement> {
-        self.last.iter().rfind(|it| it.broker == broker && it.begun >= since)
+        let reaches = |it: &Replacement| it.ended.as_ref().is_none_or(|(at, _)| *at >= since);
+        self.last.iter().rfind(|it| it.broker == broker && (it.begun >= since || reaches(it)))
     }
 
     /// Takes in a replacement that is about to be begun.
@@ -101,7 +154,8 @@ impl Replacements {
             host: order.host,
             reason: execution.event.reason.clone(),
             begun: now.wall,
-            begun_tick: Some(now.tick),
+            watched_ms: 0,
+            watched_at: Some(now.tick),
             ended: None,
             whole: None,
         });
@@ -112,8 +166,10 @@ impl Replacements {
 
 /// Takes in what came of replacements, and which brokers are whole again.
 pub(crate) fn follow(replacements: &mut Arc<Replacements>, executions: &[Arc<Execution>], state: &State) {
-    let now = state.now().wall;
     let mut changed = Replacements::clone(replacements);
+    changed.last.iter_mut().for_each(|it| it.watch(state.now()));
+    let now = state.now().wall;
+    changed.last.retain(|it| it.ended.is_some() || !was_not_begun(executions, &it.id));
     for it in &mut changed.last {
         if it.ended.is_none() {
             it.ended = outcome(executions, &it.id, now);
@@ -126,10 +182,19 @@ pub(crate) fn follow(replacements: &mut Arc<Replacements>, executions: &[Arc<Exe
     }
 }
 
+fn execution_of<'a>(executions: &'a [Arc<Execution>], id: &str) -> Option<&'a Arc<Execution>> {
+    executions.iter().find(|it| it.event.id == id && it.event.name == names::REPLACE_INSTANCE)
+}
+
+/// Whether it is known for sure that nothing was done for it.
+fn was_not_begun(executions: &[Arc<Execution>], id: &str) -> bool {
+    let ended_so = |work: &Work| matches!(work, Work::Once(once) if once.end == Some(End::NotBegun));
+    execution_of(executions, id).is_some_and(|it| ended_so(&it.work))
+}
+
 /// What came of the execution that an event brought about, if it has ended.
 fn outcome(executions: &[Arc<Execution>], id: &str, now: Timestamp) -> Option<(Timestamp, Replaced)> {
-    let is_it = |it: &&Arc<Execution>| it.event.id == id && it.event.name == names::REPLACE_INSTANCE;
-    let Some(execution) = executions.iter().find(is_it) else {
+    let Some(execution) = execution_of(executions, id) else {
         let why = "the service was stopped when it had just been decided".to_owned();
         return Some((now, Replaced::Unknown(why)));
     };
@@ -138,8 +203,10 @@ fn outcome(executions: &[Arc<Execution>], id: &str, now: Timestamp) -> Option<(T
     let replaced = match once.end {
         Some(End::Done) => Replaced::Done(result),
         Some(End::Unknown) => Replaced::Unknown(result),
+        Some(End::NotStarted) => Replaced::NotStarted(result),
+        Some(End::Restarted) => Replaced::Restarted(result),
         // Cancelled before it was begun, too.
-        Some(End::Failed) | None => Replaced::Failed(result),
+        Some(End::Failed | End::NotBegun) | None => Replaced::Failed(result),
     };
     Some((at, replaced))
 }

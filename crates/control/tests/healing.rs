@@ -52,6 +52,7 @@ impl Site {
             subscribed: vec![event.to_owned()],
             dry_run,
             at_most_once: false,
+            can_stop: false,
             kind,
             emits: Vec::new(),
         };
@@ -155,7 +156,7 @@ impl Site {
                 let done = Done { summary: "submitted".to_owned(), detail, follow_ups: Vec::new() };
                 self.outcomes.push(Outcome { execution, sequence, result: Ok(done) });
             }
-            Effect::Persist { .. } => {}
+            Effect::Persist { .. } | Effect::Stop { .. } => {}
         }
     }
 

@@ -178,6 +178,10 @@ pub trait ActionConfig: DeserializeOwned + Serialize + Send + Sync + 'static {
     fn at_most_once(&self) -> bool {
         false
     }
+    /// Whether what it does can be stopped while it is under way: see [`Action::stop`].
+    fn can_stop(&self) -> bool {
+        false
+    }
     /// The names of the events that the action may emit: the same as [`Action::emits`], known before anything is
     /// made.
     fn emits(&self) -> Vec<String> {
@@ -198,6 +202,10 @@ pub trait Prepared<T>: Send + Sync {
     fn changes_things(&self) -> bool;
     /// See [`ActionConfig::at_most_once`]; `false` for monitors and operators.
     fn at_most_once(&self) -> bool {
+        false
+    }
+    /// See [`ActionConfig::can_stop`]; `false` for monitors and operators.
+    fn can_stop(&self) -> bool {
         false
     }
     /// The names of the events that the plugin may emit; none for monitors.
@@ -397,6 +405,10 @@ impl<C: ActionConfig> Prepared<Arc<dyn Action>> for OfAction<C> {
 
     fn at_most_once(&self) -> bool {
         self.0.at_most_once()
+    }
+
+    fn can_stop(&self) -> bool {
+        self.0.can_stop()
     }
     fn emits(&self) -> Vec<String> {
         self.0.emits()

@@ -190,6 +190,7 @@ fn slot(action: &ActionEntry, known: &BTreeSet<String>) -> ActionSlot {
         dry_run: action.dry_run,
         kind,
         at_most_once: action.plugin.prepared.at_most_once(),
+        can_stop: action.plugin.prepared.can_stop(),
         emits: action.plugin.prepared.emits(),
     }
 }

@@ -22,7 +22,9 @@ pub struct Builder {
     pub(crate) mode: Mode,
     pub(crate) brokers: usize,
     pub(crate) racks: usize,
+    pub(crate) rack_prefix: String,
     pub(crate) log_dirs: usize,
+    pub(crate) small_disk: Option<(i32, u64)>,
     pub(crate) monitors: BTreeSet<(i32, Monitor)>,
     pub(crate) jmx: bool,
     pub(crate) jmx_login: Option<(String, String)>,
@@ -46,7 +48,9 @@ impl Default for Builder {
             mode: Mode::KraftIsolated,
             brokers: 1,
             racks: 0,
+            rack_prefix: "rack".to_owned(),
             log_dirs: 1,
+            small_disk: None,
             monitors: BTreeSet::new(),
             jmx: false,
             jmx_login: None,
@@ -90,9 +94,22 @@ impl Builder {
         self
     }
 
+    /// What the names of racks begin with, before `-1`, `-2`, …: any text that a line of Java properties takes as it is. `rack`
+    /// unless said otherwise.
+    pub fn rack_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.rack_prefix = prefix.into();
+        self
+    }
+
     /// How many log directories each broker has.
     pub fn log_dirs(mut self, log_dirs: usize) -> Self {
         self.log_dirs = log_dirs;
+        self
+    }
+
+    /// Puts the last log directory of one broker on a disk of its own, in memory, which has room for so many bytes. Needs root.
+    pub fn small_disk(mut self, broker: i32, bytes: u64) -> Self {
+        self.small_disk = Some((broker, bytes));
         self
     }
 

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use krafka::admin::{ConfigResource, NewTopic};
 
 use crate::builder::Builder;
+use crate::disk;
 use crate::guard::Guard;
 use crate::jars::{Kit, home, tail};
 use crate::launch::random_id;
@@ -230,6 +231,19 @@ impl Cluster {
         self.format(&node)
     }
 
+    /// Fills the disk on which the last log directory of a broker lies to the last byte: see [`Builder::small_disk`], without which this
+    /// is refused. [`Cluster::wipe`] empties it.
+    pub fn fill_disk(&self, id: i32) -> Result<()> {
+        if self.config.small_disk.is_none_or(|(broker, _)| broker != id) {
+            bail!("broker {id} has no small disk");
+        }
+        disk::fill(self.last_log_dir(&*self.node(id)?)?)
+    }
+
+    fn last_log_dir<'a>(&self, node: &'a Node) -> Result<&'a Path> {
+        node.log_dirs.last().map(PathBuf::as_path).context("a node without a log directory")
+    }
+
     /// Adds a broker with the next free id and starts it; does not wait until it serves. Returns the id.
     pub fn add_broker(&self, rack: Option<&str>) -> Result<i32> {
         let id = self.broker_ids().last().copied().unwrap_or(0) + 1;
@@ -402,7 +416,7 @@ impl Cluster {
 
     fn rack_of(&self, id: i32) -> Option<String> {
         let racks = self.config.racks as i32;
-        (racks > 0).then(|| format!("rack-{}", (id - 1) % racks + 1))
+        (racks > 0).then(|| format!("{}-{}", self.config.rack_prefix, (id - 1) % racks + 1))
     }
 
     fn add_node(&self, id: i32, role: Role, rack: Option<String>) -> Result<()> {
@@ -425,6 +439,9 @@ impl Cluster {
         let log_dirs = if role.is_broker() { self.config.log_dirs } else { 1 };
         node.log_dirs = (1..=log_dirs).map(|n| node.dir.join(format!("d{n}"))).collect();
         node.clear_log_dirs()?;
+        if let Some((_, bytes)) = self.config.small_disk.filter(|(broker, _)| *broker == id) {
+            disk::mount(self.last_log_dir(&node)?, bytes)?;
+        }
         self.format(&node)?;
         self.nodes.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::new(node));
         Ok(())

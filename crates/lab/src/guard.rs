@@ -3,7 +3,7 @@
 //! Each cluster has a directory and a *guard*: a small shell that waits for the end of its standard input.
 //! The owner holds the other end of that pipe and never writes to it, so the kernel closes it when the
 //! owner ends, be it by `SIGKILL`. The guard then kills (`SIGKILL`, which a stopped process obeys too)
-//! every process of the cluster and deletes the directory. An orderly drop takes the same way.
+//! every process of the cluster, takes away what is mounted in the directory and deletes it. An orderly drop takes the same way.
 //!
 //! Every process of a cluster is started through [`Guard::command`], which registers the process id as an
 //! empty file in `pids/` *before* the program starts, and refuses to start it when `pids/` is gone. The
@@ -30,6 +30,10 @@ for file in "$1"/closed/*; do
   pid=${file##*/}
   grep -aqF -- "$1/" "/proc/$pid/cmdline" 2>/dev/null && kill -9 "$pid" 2>/dev/null
 done
+while read -r _ at _; do
+  at=$(printf '%b' "$at")
+  case $at in "$1"/*) umount -l "$at" 2>/dev/null ;; esac
+done </proc/mounts
 tries=0
 while [ -e "$1" ] && [ "$tries" -lt 100 ]; do
   rm -rf -- "$1" 2>/dev/null

@@ -28,6 +28,8 @@
 mod builder;
 mod cluster;
 mod cut;
+mod disk;
+mod ensemble;
 mod guard;
 mod held;
 mod jars;
@@ -47,6 +49,7 @@ mod view;
 pub use builder::Builder;
 pub use cluster::{CONTROLLER, Cluster, ZOOKEEPER};
 pub use cut::Cut;
+pub use ensemble::Ensemble;
 pub use held::{Heap, Held};
 pub use jars::{Kit, avro_class_path, home, java_tool, tiered_storage_jar};
 pub use krafka::Compression;

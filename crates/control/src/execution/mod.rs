@@ -80,6 +80,12 @@ pub struct Once {
     /// Whether it must not be done again if it is not known what became of it.
     #[serde(default)]
     pub at_most_once: bool,
+    /// Whether it can be stopped while it is under way.
+    #[serde(default)]
+    pub can_stop: bool,
+    /// Who asked for it to be stopped while it was under way.
+    #[serde(default)]
+    pub cancelled: Option<String>,
     /// What came of it, once it has ended; `None` also where it was cancelled before it was begun.
     #[serde(default)]
     pub end: Option<End>,
@@ -101,6 +107,12 @@ pub enum End {
     Failed,
     /// It is not known.
     Unknown,
+    /// It was not begun, and what it rested on is too old by now.
+    NotBegun,
+    /// It was found at the last moment that nothing can be done, and nothing was.
+    NotStarted,
+    /// A broker was restarted before its host would be replaced, and did not come back.
+    Restarted,
 }
 
 /// Where the moves stand.
@@ -373,6 +385,8 @@ pub(crate) enum Leave {
 pub(crate) struct Progressed {
     /// The act that is to be sent out: its event.
     pub(crate) act: Option<Event>,
+    /// Whether the act that is out is to be stopped.
+    pub(crate) stop: bool,
     /// For the audit.
     pub(crate) lines: Vec<Line>,
     /// Further events.

@@ -1,6 +1,6 @@
 //! Executions of a single call.
 
-use crate::event::{Event, Message, names};
+use crate::event::{Event, Message, ReplaceResult, names};
 use crate::execution::{End, Execution, ExecutionLimits, Leave, Once, Progressed, Work};
 use crate::finding::Severity;
 use crate::guard::is_message;
@@ -13,6 +13,24 @@ use crate::time::Now;
 /// unless it only tells people something.
 fn may_be_repeated(event: &str, once: &Once) -> bool {
     is_message(event) || !(once.at_most_once || event == names::REPLACE_INSTANCE)
+}
+
+/// Whether an order that was not begun at once is given up: a host must not be replaced on what was known some time ago.
+fn is_decided_anew(event: &str) -> bool {
+    event == names::REPLACE_INSTANCE
+}
+
+/// What an action that has not failed has done: of a replacement it may be that it has replaced nothing.
+fn end_of(execution: &Execution, done: &Done) -> End {
+    if execution.event.name != names::REPLACE_INSTANCE {
+        return End::Done;
+    }
+    let result: ReplaceResult = serde_json::from_value(done.detail.clone()).unwrap_or_default();
+    match result {
+        ReplaceResult { not_started: true, .. } => End::NotStarted,
+        ReplaceResult { restarted_in_vain: true, .. } => End::Restarted,
+        ReplaceResult { .. } => End::Done,
+    }
 }
 
 /// Takes in what came of the act `sequence`.
@@ -31,12 +49,20 @@ pub(crate) fn settle(
     match result {
         Ok(done) => {
             let mut progressed = Progressed::default();
-            end(execution, now, &done.summary, End::Done, &mut progressed);
+            let how = end_of(execution, &done);
+            end(execution, now, &done.summary, how, &mut progressed);
             progressed.follow_ups = done.follow_ups;
             progressed
         }
         Err(error) if error.maybe_applied && !may_be_repeated(&execution.event.name, once) => {
-            give_up_unknown(execution, now, &error.message)
+            let why = match once.cancelled.take() {
+                Some(by) => format!("cancelled by {by}: {}", error.message),
+                None => error.message,
+            };
+            give_up_unknown(execution, now, &why)
+        }
+        Err(error) if error.retry && is_decided_anew(&execution.event.name) => {
+            not_begun(execution, now, &error.message)
         }
         Err(error) if error.retry && once.tries < limits.max_tries => {
             let wait = limits.wait_after(once.tries);
@@ -59,7 +85,9 @@ pub(crate) fn next_step(execution: &mut Execution, leave: &Leave, now: Now) -> P
     let is_message = is_message(&execution.event.name);
     let Work::Once(once) = &mut execution.work else { return Progressed::default() };
     match once.under_way {
-        Some(_) if once.sent => return Progressed::default(),
+        Some(_) if once.sent => {
+            return Progressed { stop: once.cancelled.is_some(), ..Progressed::default() };
+        }
         Some(_) if !may_be_repeated(&execution.event.name, once) => {
             return give_up_unknown(execution, now, "the service was stopped before the answer came");
         }
@@ -67,6 +95,9 @@ pub(crate) fn next_step(execution: &mut Execution, leave: &Leave, now: Now) -> P
     }
     if now.tick < once.not_before {
         return Progressed::default();
+    }
+    if let (Leave::OnlyCleaning(reason), true) = (leave, is_decided_anew(&execution.event.name)) {
+        return not_begun(execution, now, reason);
     }
     if let (Leave::OnlyCleaning(reason), false) = (leave, is_message) {
         return Progressed { waits: Some(reason.clone()), ..Progressed::default() };
@@ -76,7 +107,7 @@ pub(crate) fn next_step(execution: &mut Execution, leave: &Leave, now: Now) -> P
         under_way: Some(execution.sequence),
         tries: once.tries.saturating_add(1),
         sent: true,
-        ..*once
+        ..once.clone()
     };
     let tries = once.tries;
     let result = if tries > 1 { format!("started, try {tries}") } else { "started".to_owned() };
@@ -85,12 +116,22 @@ pub(crate) fn next_step(execution: &mut Execution, leave: &Leave, now: Now) -> P
 }
 
 fn end(execution: &mut Execution, now: Now, result: &str, how: End, progressed: &mut Progressed) {
-    let severity = if how == End::Done { Severity::Info } else { Severity::Critical };
+    let severity = match how {
+        End::Done => Severity::Info,
+        End::NotBegun | End::Restarted => Severity::Warning,
+        End::Failed | End::Unknown | End::NotStarted => Severity::Critical,
+    };
     if let Work::Once(once) = &mut execution.work {
         once.end = Some(how);
     }
     execution.ended = Some((now.wall, result.to_owned()));
     progressed.lines.push(Line::of(RecordKind::Outcome, execution).result(result).severity(severity));
+}
+
+fn not_begun(execution: &mut Execution, now: Now, why: &str) -> Progressed {
+    let mut progressed = Progressed::default();
+    end(execution, now, &format!("not begun: {why}"), End::NotBegun, &mut progressed);
+    progressed
 }
 
 fn give_up_unknown(execution: &mut Execution, now: Now, why: &str) -> Progressed {

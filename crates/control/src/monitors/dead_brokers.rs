@@ -458,7 +458,8 @@ impl<'a> Look<'a> {
             );
             let message = format!("broker {id} is dead: {because}");
             findings.push(Finding::new(kinds::BROKER_DEAD, subject, Severity::Warning, message));
-            seen.dead.insert(id, DeadBroker { since, watched, rack: self.rack(id), because });
+            let absent_for = incident.map_or(Duration::ZERO, |incident| incident.lasted(self.state.now()));
+            seen.dead.insert(id, DeadBroker { since, absent_for, watched, rack: self.rack(id), because });
             return;
         }
         let waits_for = if in_sync > 0 {

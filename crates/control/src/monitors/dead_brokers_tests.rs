@@ -525,6 +525,11 @@ impl From<BrokerReportsOf<'_>> for crate::BrokerReports {
             ..crate::BrokerReport::default()
         };
         let brokers = of.0.iter().map(|id| (BrokerId(*id), report.clone()));
-        Self { brokers: brokers.collect(), unreadable: 0, caught_up: true }
+        Self {
+            brokers: brokers.collect(),
+            unreadable: 0,
+            caught_up: true,
+            read_to_end_ago: Some(Duration::ZERO),
+        }
     }
 }

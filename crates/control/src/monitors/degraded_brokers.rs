@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{kinds, maintenance};
 use crate::attributes::{
-    BrokerReport, BrokerReports, Degraded, DegradedBrokers, DegradedReason, Disks, Liveness, Probes,
+    BrokerReport, BrokerReports, Degraded, DegradedBrokers, DegradedReason, Disks, KnownBrokers, Liveness,
+    Maintenance, Probes,
 };
 use crate::config::HumanDuration;
 use crate::finding::{Finding, Severity, Target};
@@ -183,6 +184,7 @@ impl DegradedBrokersMonitor {
                 found.brokers.insert(*id, Degraded { since, reasons });
             }
         }
+        findings.extend(of_the_absent(state, liveness, &maintenance));
         (Some(found), findings)
     }
 
@@ -317,6 +319,20 @@ impl DegradedBrokersMonitor {
             }
         }
     }
+}
+
+/// What is wrong with brokers that are not live at present: nobody has mended it by taking them down.
+fn of_the_absent(state: &State, liveness: &Liveness, maintenance: &Maintenance) -> Vec<Finding> {
+    let Some(known) = state.get::<KnownBrokers>() else { return Vec::new() };
+    let is_absent = |incident: &&Incident| match &incident.key.subject {
+        Target::Broker(id) => {
+            let excused = maintenance.brokers.contains_key(id) || maintenance.decommissioned.contains_key(id);
+            known.value.0.contains_key(id) && !liveness.live.contains_key(id) && !excused
+        }
+        _ => false,
+    };
+    let all = KINDS.iter().flat_map(|kind| state.incidents().of_kind(kind));
+    all.filter(|incident| incident.severity > Severity::Info).filter(is_absent).map(as_it_was).collect()
 }
 
 fn as_it_was(incident: &Incident) -> Finding {

@@ -12,7 +12,12 @@ const CLUSTER: &str = "b1\nb2\nb3\nb4\nb5\nt-0: 1* 2 3";
 fn world() -> World {
     let mut world = World::new(CLUSTER);
     let reports = (1..=5).map(|id| (BrokerId(id), BrokerReport::default()));
-    world.reports = Some(BrokerReports { brokers: reports.collect(), unreadable: 0, caught_up: true });
+    world.reports = Some(BrokerReports {
+        brokers: reports.collect(),
+        unreadable: 0,
+        caught_up: true,
+        read_to_end_ago: Some(Duration::ZERO),
+    });
     world
 }
 
@@ -264,5 +269,26 @@ fn only_live_brokers_that_nobody_works_on_are_degraded() {
     world.wishes.broker_maintenance.clear();
     assert_eq!(reasons(&world.watch(601)).len(), 1);
     world.becomes("b1\nb2\nb3 dead\nb4\nb5\nt-0: 1* 2 3~");
+    let opened = world.incidents.next_id;
     assert_eq!(reasons(&world.watch(1)), [""; 0]);
+    // Its death does not mend what is wrong with it.
+    idle(&mut world, 900);
+    assert!(said(&world.watch(3_000)).starts_with("warning request_handlers_saturated [broker 3]"));
+    world.becomes(CLUSTER);
+    assert_eq!(reasons(&world.watch(590)).len(), 1);
+    assert_eq!(reasons(&world.watch(10)), [""; 0]);
+    world.becomes("b1\nb2\nb3 dead\nb4\nb5\nt-0: 1* 2 3~");
+    let all = world.watch(1).state;
+    let again = all.incidents().open.values().filter(|it| it.id >= opened && KINDS.contains(&&*it.key.kind));
+    assert_eq!(again.count(), 0);
+}
+
+#[test]
+fn of_a_broker_that_is_taken_out_of_service_nothing_is_said_any_more() {
+    let mut world = world();
+    idle(&mut world, 0);
+    assert_eq!(reasons(&world.watch(601)).len(), 1);
+    world.becomes("b1\nb2\nb3 dead\nb4\nb5\nt-0: 1* 2 3~");
+    world.wishes.decommissioned.insert(BrokerId(3), world.wish(None));
+    assert_eq!(said(&world.watch(1)), "");
 }

@@ -232,7 +232,15 @@ mod tests {
                 ..BrokerReport::default()
             };
             let brokers = (1..).map(BrokerId).zip(reported.map(report)).collect();
-            state.put(BrokerReports { brokers, unreadable: 0, caught_up: true }, tick(read_at));
+            state.put(
+                BrokerReports {
+                    brokers,
+                    unreadable: 0,
+                    caught_up: true,
+                    read_to_end_ago: Some(Duration::ZERO),
+                },
+                tick(read_at),
+            );
             let monitor = Config::default().build("no_broker_stats");
             let (silent, findings) = monitor.look(&state);
             let incidents = std::mem::take(&mut self.incidents);

@@ -14,13 +14,13 @@
 
 use std::collections::BTreeSet;
 
-use cluster::{BrokerId, Partition};
+use cluster::{Broker, BrokerAddress, BrokerId, Partition, TopicPartition};
 use serde::{Deserialize, Serialize};
 
 use super::kinds;
 use crate::attributes::{
-    BrokerReports, DeadBroker, DeadBrokers, Degraded, DegradedBrokers, KnownBrokers, Liveness, Maintenance,
-    OngoingReassignments, QuorumVoters, ToBeReplaced, Topics,
+    BrokerReports, DeadBroker, DeadBrokers, Degraded, DegradedBrokers, Disks, KnownBrokers, Liveness,
+    Maintenance, OngoingReassignments, QuorumVoters, ToBeReplaced, Topics,
 };
 use crate::by_hand::ByHand;
 use crate::config::HumanDuration;
@@ -29,6 +29,7 @@ use crate::execution::MovePhase;
 use crate::finding::{Finding, Severity, Target};
 use crate::guard::brake::duration_words;
 use crate::incident::IncidentKey;
+use crate::memory::KnownBroker;
 use crate::monitors::{kinds as seen, maintenance};
 use crate::plugin::{Operator, Verdict};
 use crate::replacement::{OnDeadBroker, Replaced, Replacement, Replacements};
@@ -47,12 +48,18 @@ pub struct Config {
     pub agent_silent_after: HumanDuration,
     /// Whether a broker is replaced in a cluster whose brokers have no agents. Default: not.
     pub without_agents: bool,
+    /// Whether a broker is replaced although a live one advertises the same host: where all are behind one name, each with a port of
+    /// its own. Default: not.
+    pub hosts_are_shared: bool,
     /// Whether live brokers are replaced that a plugin has marked (`to_be_replaced`). Default: yes.
     pub replace_marked: bool,
-    /// Whether live brokers are replaced that are degraded (monitor `degraded_brokers`), where nothing is lost by it. Default: not.
+    /// Whether live brokers are replaced with a log directory that has failed or cannot be written (monitor `degraded_brokers`), where
+    /// nothing is lost by it. Default: not.
     pub replace_degraded: bool,
     /// How old the knowledge of who is alive may be. Default 10 s.
     pub max_liveness_age: HumanDuration,
+    /// How old the marks of a plugin may be. Default 15 minutes: one that has failed since then marks nobody.
+    pub max_marks_age: HumanDuration,
     /// How old topics and reassignments may be. Default 90 s.
     pub max_metadata_age: HumanDuration,
     /// How old the knowledge of the quorum's voters may be. Default 15 minutes.
@@ -67,9 +74,11 @@ impl Default for Config {
             max_unhealthy_brokers: 1,
             agent_silent_after: HumanDuration::seconds(180),
             without_agents: false,
+            hosts_are_shared: false,
             replace_marked: true,
             replace_degraded: false,
             max_liveness_age: HumanDuration::seconds(10),
+            max_marks_age: HumanDuration::seconds(900),
             max_metadata_age: HumanDuration::seconds(90),
             max_voters_age: HumanDuration::seconds(900),
             alert_not_whole_after: HumanDuration::seconds(7_200),
@@ -192,18 +201,18 @@ impl Known<'_> {
         verdict.events.extend(chosen);
     }
 
-    /// Whether it is up to us: a broker that holds nothing, and from which we have moved nothing since it died, was taken out of
-    /// service on purpose.
+    /// Whether it is up to us: a broker that holds nothing, from which we have moved nothing since it died, and of which no replacement was
+    /// begun, was taken out of service on purpose.
     fn concerns(&self, id: BrokerId, dead: &DeadBroker) -> bool {
         let holds = || self.partitions().any(|(_, p)| p.replicas.contains(&id));
         let healed = || {
             let ours = self.state.executions().iter().filter(|e| e.admitted >= dead.since);
             let done = |it: &crate::execution::MoveState| {
-                it.order.dead.contains(&id) && matches!(it.phase, MovePhase::Done { .. })
+                it.order.dead.contains(&id) && !matches!(it.phase, MovePhase::Dropped { .. })
             };
             ours.flat_map(|e| e.moves()).any(done)
         };
-        holds() || healed()
+        holds() || healed() || self.replacements.of(id, dead.since).is_some()
     }
 
     /// Whether a person has put it under maintenance, or takes it out of service.
@@ -219,20 +228,34 @@ impl Known<'_> {
 
     fn order_for_dead(&self, id: BrokerId, dead: &DeadBroker) -> Event {
         let reason = format!("broker {id} is dead: {}", dead.because);
-        self.order(id, reason, false).caused_by(IncidentKey::new(seen::BROKER_DEAD, Target::Broker(id)))
+        let no_restart = self.is_restarted(id, dead);
+        let order = self.order_by(id, reason, ReplaceInstance { no_restart, ..self.host_of(id) });
+        order.caused_by(IncidentKey::new(seen::BROKER_DEAD, Target::Broker(id)))
     }
 
-    fn order(&self, id: BrokerId, reason: String, live: bool) -> Event {
-        self.order_by(id, reason, live, false)
+    fn order_for_living(&self, id: BrokerId, reason: String) -> Event {
+        self.order_by(id, reason, ReplaceInstance { live: true, ..self.host_of(id) })
     }
 
-    fn order_by(&self, id: BrokerId, reason: String, live: bool, accept_data_loss: bool) -> Event {
-        let known = self.state.get::<KnownBrokers>().and_then(|fact| fact.value.0.get(&id));
-        let address = known.map(|known| known.broker.address.clone());
-        let rack = known.and_then(|known| known.broker.rack.as_ref().map(ToString::to_string));
-        let host = address.as_ref().map(|at| at.host.to_string()).unwrap_or_default();
-        let order = ReplaceInstance { broker: id, host, address, rack, live, accept_data_loss };
+    fn order_by(&self, id: BrokerId, reason: String, order: ReplaceInstance) -> Event {
         Event::new(names::REPLACE_INSTANCE, Target::Broker(id), reason, &order)
+    }
+
+    fn known(&self, id: BrokerId) -> Option<&KnownBroker> {
+        self.state.get::<KnownBrokers>().and_then(|fact| fact.value.0.get(&id))
+    }
+
+    fn address_of(&self, id: BrokerId) -> Option<BrokerAddress> {
+        self.known(id).map(|known| known.broker.address.clone())
+    }
+
+    /// An order for the host of a broker that is dead.
+    fn host_of(&self, id: BrokerId) -> ReplaceInstance {
+        let address = self.address_of(id);
+        let rack = self.known(id).and_then(|known| known.broker.rack.as_ref().map(ToString::to_string));
+        let host = address.as_ref().map(|at| at.host.to_string()).unwrap_or_default();
+        let (live, accept_data_loss, no_restart) = (false, false, false);
+        ReplaceInstance { broker: id, host, address, rack, live, accept_data_loss, no_restart }
     }
 
     /// Says why nothing is done, and tells people where that is their business.
@@ -273,7 +296,7 @@ impl Known<'_> {
 
     /// A live broker whose host somebody has marked: only while everything else is well.
     fn marked(&self, verdict: &mut Verdict) -> Option<Event> {
-        let marked = self.state.get::<ToBeReplaced>()?.value;
+        let marked = self.state.fresh::<ToBeReplaced>(self.config.max_marks_age.0).ok()?;
         let mut chosen = None;
         for (id, why) in &marked.0 {
             if !self.liveness.live.contains_key(id) || self.is_excused(id) {
@@ -284,20 +307,20 @@ impl Known<'_> {
             if self.replacements.last.iter().any(|it| it.broker == *id && it.reason == reason) {
                 continue;
             }
-            match self.objects_to_marked(*id) {
+            match self.marked_again(*id).or_else(|| self.objects_to_marked(*id)) {
                 Some(objection) => self.say(*id, MARKED, &objection, verdict),
-                None if chosen.is_none() => chosen = Some(self.order(*id, reason, true)),
+                None if chosen.is_none() => chosen = Some(self.order_for_living(*id, reason)),
                 None => {}
             }
         }
         chosen
     }
 
-    /// A live broker that is degraded: only where every other broker can do without it.
+    /// A live broker with a disk that has failed: only where every other broker can do without it.
     fn degraded(&self, verdict: &mut Verdict) -> Option<Event> {
         let degraded = self.state.fresh::<DegradedBrokers>(self.config.max_liveness_age.0).ok()?;
         let mut chosen = None;
-        for (id, what) in &degraded.brokers {
+        for (id, what) in degraded.brokers.iter().filter(|(_, what)| is_of_a_disk(what)) {
             if !self.liveness.live.contains_key(id) || self.is_excused(id) {
                 continue;
             }
@@ -312,7 +335,7 @@ impl Known<'_> {
 
     fn order_for_degraded(&self, id: BrokerId, what: &Degraded) -> Event {
         let reasons: Vec<&str> = what.reasons.iter().map(|reason| reason.message.as_str()).collect();
-        let order = self.order(id, format!("broker {id} is degraded: {}", reasons.join("; ")), true);
+        let order = self.order_for_living(id, format!("broker {id} is degraded: {}", reasons.join("; ")));
         match what.reasons.first() {
             Some(first) => order.caused_by(IncidentKey::new(&first.kind, Target::Broker(id))),
             None => order,
@@ -383,6 +406,12 @@ impl Known<'_> {
         Finding::new(kinds::BROKER_REPLACED, Target::Broker(id), Severity::Warning, message)
             .waiting_for(waits_for)
     }
+}
+
+/// Load, a slow network or an agent that is in trouble itself are not mended by another host.
+fn is_of_a_disk(what: &Degraded) -> bool {
+    let kinds = [seen::LOG_DIR_FAILED, seen::LOG_DIR_READ_ONLY];
+    what.reasons.iter().any(|reason| kinds.contains(&reason.kind.as_str()))
 }
 
 #[cfg(test)]

@@ -27,7 +27,12 @@ fn world(text: &str) -> World {
     world.recovery.on_dead_broker = OnDeadBroker::ReplaceFirst;
     world.voters = Some(QuorumVoters { voters: [BrokerId(100)].into() });
     let reports = [(1, 20), (2, 20), (3, 600), (4, 20)].map(|(id, age)| (BrokerId(id), report(age)));
-    world.reports = Some(BrokerReports { brokers: reports.into(), unreadable: 0, caught_up: true });
+    world.reports = Some(BrokerReports {
+        brokers: reports.into(),
+        unreadable: 0,
+        caught_up: true,
+        read_to_end_ago: Some(Duration::ZERO),
+    });
     world
 }
 
@@ -179,7 +184,8 @@ fn replacement(world: &World, broker: i32, ago: i64, ended: Option<Replaced>) ->
         host: format!("b{broker}"),
         reason: "it was dead".to_owned(),
         begun,
-        begun_tick: None,
+        watched_ms: u64::try_from(ago).unwrap() * 1_000,
+        watched_at: Some(world.now.tick),
         ended: ended.map(|ended| (Timestamp(begun.0 + 1_000), ended)),
         whole: None,
     }
@@ -268,6 +274,122 @@ fn a_marked_host_is_replaced_only_while_everything_else_is_well() {
     world.replacements.last.push(done);
     world.recovery.replacement_cooldown = Duration::from_secs(1);
     assert_eq!(about_hosts(&world.watch(300)), "nothing\n");
+    // In other words.
+    world.to_be_replaced = Some(ToBeReplaced([(BrokerId(3), "43 bad sectors".to_owned())].into()));
+    let said = about_hosts(&world.watch(300));
+    assert!(said.contains("and is marked again") && !said.contains("=> replace_instance"), "{said}");
+}
+
+#[test]
+fn a_marked_host_is_never_replaced_while_one_copy_alone_would_be_left() {
+    let mut world = world("b1\nb2\nb3\nb4\nt-0: 1* 2 3\npair-0: 3* 1");
+    world.to_be_replaced = Some(ToBeReplaced([(BrokerId(3), "rack maintenance".to_owned())].into()));
+    says(
+        &mut world,
+        expect![[r#"
+            critical replacement_refused [broker 3] broker 3, whose host is marked, is not replaced: one copy of pair-0 alone would be left meanwhile -- waits for a person
+            => alert_replacement_held [broker 3] broker 3, whose host is marked, is not replaced: one copy of pair-0 alone would be left meanwhile (cause: replacement_refused of broker 3)
+        "#]],
+    );
+}
+
+#[test]
+fn the_silence_of_an_agent_tells_nothing_where_it_was_never_heard_or_nobody_can_be() {
+    let with = |ages: &[(i32, u64)], read: Option<u64>| {
+        let mut world = world(CLUSTER);
+        let brokers = ages.iter().map(|(id, age)| (BrokerId(*id), report(*age))).collect();
+        let read_to_end_ago = read.map(Duration::from_secs);
+        world.reports = Some(BrokerReports { brokers, unreadable: 0, caught_up: true, read_to_end_ago });
+        about_hosts(&world.watch(300))
+    };
+    assert!(with(&[(1, 20), (3, 181)], Some(1)).starts_with("=> replace_instance"));
+    for (ages, read, why) in [
+        (&[(1, 20), (2, 20)][..], Some(1), "its agent was never heard"),
+        // The topic is down for all since 130 s.
+        (&[(1, 130), (2, 150), (3, 181), (4, 170)], Some(1), "no agent of a live broker is heard"),
+        // One of its partitions is.
+        (&[(1, 20), (3, 181)], Some(120), "the stats topic has not been read to its end lately"),
+        (&[(1, 20), (3, 181)], None, "the stats topic has not been read to its end lately"),
+    ] {
+        let said = with(ages, read);
+        assert!(said.contains(why) && !said.contains("=> replace_instance"), "{said}");
+    }
+}
+
+#[test]
+fn a_host_that_a_live_broker_shares_is_not_replaced() {
+    let shared = |hosts_are_shared: bool| {
+        let mut world = world(CLUSTER);
+        world.known.get_mut(&BrokerId(3)).unwrap().broker.address.host = "b2".into();
+        world.replacing = Some(Config { hosts_are_shared, ..Config::default() });
+        about_hosts(&world.watch(300))
+    };
+    assert!(shared(false).contains("live broker 2 has the same host, b2"), "{}", shared(false));
+    assert!(shared(true).starts_with("=> replace_instance"), "{}", shared(true));
+}
+
+#[test]
+fn what_this_service_may_not_see_may_have_its_last_copy_there() {
+    let unseen = TopicPartition::new("secret", 3);
+    let why = "secret-3 is not among the topics that this service may see";
+    let mut on_disk = world(CLUSTER);
+    on_disk.disks = Some(Disks { sizes: [(unseen.clone(), 7)].into(), ..Disks::default() });
+    let mut told = world(CLUSTER);
+    let report = told.reports.as_mut().unwrap().brokers.get_mut(&BrokerId(3)).unwrap();
+    report.partitions_bytes_in_per_second = std::sync::Arc::new([(unseen, 7)].into());
+    for mut world in [on_disk, told] {
+        let said = about_hosts(&world.watch(300));
+        assert!(said.contains(why) && !said.contains("=> replace_instance"), "{said}");
+    }
+}
+
+#[test]
+fn a_host_that_nobody_knows_is_not_replaced() {
+    let mut world = world(CLUSTER);
+    world.known.remove(&BrokerId(3));
+    let said = about_hosts(&world.watch(300));
+    assert!(said.contains("it has never been seen") && !said.contains("=> replace_instance"), "{said}");
+}
+
+#[test]
+fn what_a_death_does_not_explain_is_waited_for() {
+    for odd in ["u-0: 4* 5~ 2", "u-0: 1* 4~ 3~"] {
+        let mut world = world(&format!("b1\nb2\nb3 dead\nb4\nb5\nt-0: 1* 2 3~\n{odd}"));
+        let said = about_hosts(&world.watch(300));
+        assert!(said.contains("u-0 on live broker") && !said.contains("=>"), "{said}");
+    }
+    // What is being moved is not in sync yet.
+    let mut world = world("b1\nb2\nb3 dead\nb4\nb5\nt-0: 1* 2 3~\nu-0: 1* 4 -2 +5~");
+    assert!(about_hosts(&world.watch(300)).starts_with("=> replace_instance"));
+}
+
+#[test]
+fn after_a_restart_in_vain_everything_must_still_speak_for_it_but_for_the_cooldown() {
+    let restarted = |world: &mut World| {
+        world.watch(300);
+        let replaced = Replaced::Restarted("it did not come back".to_owned());
+        world.replacements.last.push(replacement(world, 3, 0, Some(replaced)));
+    };
+    let mut well = world(CLUSTER);
+    restarted(&mut well);
+    let cycle = well.watch(1);
+    let event = cycle.events.iter().find(|event| event.name == names::REPLACE_INSTANCE).unwrap();
+    assert!(event.payload_as::<ReplaceInstance>().unwrap().no_restart);
+    // Its host lives: it recovers its log.
+    let mut recovers = world(CLUSTER);
+    restarted(&mut recovers);
+    recovers.reports.as_mut().unwrap().brokers.insert(BrokerId(3), report(2));
+    assert!(about_hosts(&recovers.watch(1)).contains("its agent reported"));
+    let mut maintained = world(CLUSTER);
+    restarted(&mut maintained);
+    maintained.wishes.broker_maintenance.insert(BrokerId(3), maintained.wish(None));
+    assert!(!about_hosts(&maintained.watch(1)).contains("=>"));
+    // Another one may not be replaced for that, nor this one after another.
+    let mut other = world(CLUSTER);
+    other.watch(300);
+    other.replacements.last.push(replacement(&other, 4, 60, Some(Replaced::Done("done".to_owned()))));
+    restarted(&mut other);
+    assert!(about_hosts(&other.watch(1)).contains("the next one may be begun in"));
 }
 
 /// Broker 3 lives, and one of its log dirs has failed: its replicas are out of sync.
@@ -295,6 +417,20 @@ fn a_degraded_host_is_replaced_only_if_the_configuration_says_so() {
     assert!(event.payload_as::<ReplaceInstance>().unwrap().live);
     world.replacing = Some(Config::default());
     assert_eq!(about_hosts(&world.watch(300)), "nothing\n");
+}
+
+#[test]
+fn what_another_host_would_not_mend_is_no_reason_to_replace_one() {
+    let mut world = degraded("b1\nb2\nb3\nb4\nt-0: 1* 2 3\nt-1: 2* 4 1");
+    let report = world.reports.as_mut().unwrap().brokers.get_mut(&BrokerId(3)).unwrap();
+    report.failed_log_dirs.clear();
+    report.request_handlers_idle_permille = Some(0);
+    report.failure = Some("no answer".to_owned());
+    report.failure_reason = Some("JmxConnectionFailure".to_owned());
+    let cycle = world.watch(2_000);
+    let degraded = cycle.state.get::<DegradedBrokers>().unwrap().value;
+    assert_eq!(degraded.brokers[&BrokerId(3)].reasons.len(), 2);
+    assert_eq!(about_hosts(&cycle), "nothing\n");
 }
 
 #[test]

@@ -18,7 +18,12 @@ fn world(ages: &[(i32, u64)]) -> World {
         ..BrokerReport::default()
     };
     let brokers = ages.iter().map(|(id, age)| (BrokerId(*id), report(*age))).collect();
-    world.reports = Some(BrokerReports { brokers, unreadable: 0, caught_up: true });
+    world.reports = Some(BrokerReports {
+        brokers,
+        unreadable: 0,
+        caught_up: true,
+        read_to_end_ago: Some(Duration::ZERO),
+    });
     world
 }
 

@@ -20,6 +20,8 @@ pub(super) enum Reason {
     NoLeader,
     /// The partition's leader is dead.
     LeaderDead,
+    /// A log directory of the follower has failed. Which of its replicas are in it nobody tells, and those in others are in sync.
+    LogDirFailed,
     /// The follower's network takes in as much as it can.
     FollowerSaturated,
     /// The leader's network gives out as much as it can.
@@ -39,6 +41,7 @@ impl Reason {
             Self::FollowerAbsent => "follower absent",
             Self::NoLeader => "no leader",
             Self::LeaderDead => "leader dead",
+            Self::LogDirFailed => "log dir failed",
             Self::FollowerSaturated => "follower saturated",
             Self::LeaderSaturated => "leader saturated",
             Self::CatchingUp => "catching up",
@@ -63,6 +66,8 @@ pub(super) struct Signs<'a> {
     pub(super) dead: &'a DeadBrokers,
     pub(super) maintenance: &'a Maintenance,
     pub(super) loads: Option<&'a Loads>,
+    /// Live brokers with a failed log directory, which people are told of.
+    pub(super) failed: &'a BTreeSet<BrokerId>,
     /// Brokers that were absent a short time ago.
     pub(super) returned: &'a BTreeSet<BrokerId>,
 }
@@ -82,6 +87,9 @@ impl Signs<'_> {
         let Some(leader) = partition.leader else { return Reason::NoLeader };
         if self.dead.dead.contains_key(&leader) {
             return Reason::LeaderDead;
+        }
+        if self.failed.contains(&follower) {
+            return Reason::LogDirFailed;
         }
         if self.loads.is_some_and(|loads| loads.is_saturated_inbound(follower)) {
             return Reason::FollowerSaturated;

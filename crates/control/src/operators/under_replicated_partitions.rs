@@ -234,7 +234,9 @@ impl UnderReplicatedPartitionsOperator {
             verdict.findings.extend(state.incidents().unseen(&ABOUT_THE_DEAD));
         }
         let returned = returned(state, self.config.catch_up_time.0);
+        let failed = with_failed_log_dir(state);
         let signs = Signs {
+            failed: &failed,
             liveness: known.liveness,
             dead: known.dead,
             maintenance: &known.maintenance,
@@ -498,6 +500,14 @@ fn to_avoid(state: &State, liveness: &Liveness, disks: Option<&Disks>) -> BTreeS
         avoid.extend(silent.value.brokers.keys());
     }
     avoid
+}
+
+/// Brokers of which monitor `degraded_brokers` says that a log dir has failed.
+fn with_failed_log_dir(state: &State) -> BTreeSet<BrokerId> {
+    let Some(degraded) = state.get::<DegradedBrokers>() else { return BTreeSet::new() };
+    let all = degraded.value.brokers.iter();
+    let failed = all.filter(|(_, it)| it.reasons.iter().any(|reason| reason.kind == seen::LOG_DIR_FAILED));
+    failed.map(|(id, _)| *id).collect()
 }
 
 /// Brokers that were absent within the time `within`.

@@ -371,7 +371,12 @@ fn reports(of: &[(i32, u64, Option<u64>)]) -> BrokerReports {
         };
         (BrokerId(*id), report)
     });
-    BrokerReports { brokers: brokers.collect(), unreadable: 0, caught_up: true }
+    BrokerReports {
+        brokers: brokers.collect(),
+        unreadable: 0,
+        caught_up: true,
+        read_to_end_ago: Some(Duration::ZERO),
+    }
 }
 
 #[test]
@@ -403,6 +408,19 @@ fn drk_3_a_saturated_follower_and_a_saturated_leader_are_told_apart() {
         warning under_replicated [broker 2] 2 replicas out of sync on broker 2 (follower saturated: 2)
     "#]]
     .assert_eq(&[calm, leader, follower].concat());
+}
+
+#[test]
+fn a_failed_log_dir_is_why_replicas_are_out_of_sync() {
+    let mut world = World::new("b1\nb2\nb3\nt-0: 1* 2~ 3\nu-0: 1* 2~");
+    let mut reports = reports(&[(1, 0, None), (2, 0, None), (3, 0, None)]);
+    reports.brokers.get_mut(&BrokerId(2)).unwrap().failed_log_dirs = vec!["/d".to_owned()];
+    world.reports = Some(reports);
+    assert!(found(&world.watch(59), kinds::UNDER_REPLICATED).contains("(unknown: 2)"));
+    let cycle = world.watch(2_000);
+    assert!(found(&cycle, kinds::UNDER_REPLICATED).contains("(log dir failed: 2)"));
+    // Of the log dir people are told by itself.
+    assert!(events(&cycle, names::ALERT_URP_HANDLING_FAILURE).is_empty());
 }
 
 #[test]

@@ -160,7 +160,8 @@ fn what_has_failed_before_holds_no_person_back_once_it_has_cooled() {
         host: "host3".to_owned(),
         reason: String::new(),
         begun: Timestamp(shell.now().wall.0 + 1),
-        begun_tick: None,
+        watched_ms: 0,
+        watched_at: None,
         ended: Some((Timestamp(shell.now().wall.0 + 1), Replaced::Failed("no quota".to_owned()))),
         whole: None,
     };
@@ -174,6 +175,43 @@ fn what_has_failed_before_holds_no_person_back_once_it_has_cooled() {
     }
     let text = says(&mut shell, wants(3));
     assert!(text.contains("its host is being replaced, as execution"), "{text}");
+}
+
+#[test]
+fn a_host_that_never_came_may_be_replaced_again_by_a_person() {
+    let mut setup = cluster();
+    setup.guard.replacement_cooldown = Duration::from_secs(60);
+    setup.guard.on_dead_broker = control::OnDeadBroker::ReplaceFirst;
+    let mut shell = setup.start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    until_dead(&mut shell);
+    let now = shell.now().wall;
+    let done = Replacement {
+        id: "x".to_owned(),
+        broker: BrokerId(3),
+        host: "host3".to_owned(),
+        reason: String::new(),
+        begun: Timestamp(now.0 + 1),
+        watched_ms: 0,
+        watched_at: None,
+        ended: Some((Timestamp(now.0 + 1), Replaced::Done("ok".to_owned()))),
+        whole: None,
+    };
+    std::sync::Arc::make_mut(&mut shell.memory.replacements).last.push(done);
+    let wait = |shell: &mut Shell| {
+        for _ in 0..3_600 {
+            shell.turn();
+            shell.world.complete();
+        }
+    };
+    wait(&mut shell);
+    let text = says(&mut shell, wants(3));
+    assert!(text.contains("waits for it to come back"), "{text}");
+    wait(&mut shell);
+    assert!(shell.open_incidents().contains("and it has not come back"), "{}", shell.open_incidents());
+    let text = says(&mut shell, wants(3));
+    assert!(text.contains("its host is being replaced"), "{text}");
 }
 
 fn until_dead(shell: &mut Shell) {

@@ -55,7 +55,7 @@ fn warns_of_an_event_that_nobody_subscribes_to() {
 
 #[test]
 fn refuses_two_actions_of_one_name() {
-    let one = slot("mail", names::REPLACE_INSTANCE, ActionKind::Once);
+    let one = ActionSlot { dry_run: true, ..slot("mail", names::REPLACE_INSTANCE, ActionKind::Once) };
     let problems = core(vec![one.clone(), one]).unwrap_err();
     assert_eq!(problems, [ConfigProblem::SameName { kind: "actions", name: "mail".to_owned() }]);
 }

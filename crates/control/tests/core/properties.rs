@@ -166,7 +166,7 @@ impl Watch {
                     assert!(!other, "an act on another cluster");
                     self.act_is_journaled(*execution, event, paused);
                 }
-                Effect::Persist { .. } => {}
+                Effect::Persist { .. } | Effect::Stop { .. } => {}
             }
             self.shell.apply(effect);
         }

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use cluster::BrokerId;
 use control::event::names;
+use control::order::OrderKind;
 use control::{
-    ActError, ActionKind, Done, Effect, Event, GuardConfig, OnDeadBroker, Outcome, Replaced, Target,
+    ActError, ActionKind, ConfigProblem, Core, CoreConfig, Done, Effect, Event, Finding, GuardConfig,
+    OnDeadBroker, Outcome, Replaced, Scope, Severity, Target,
 };
 
-use crate::world::{Setup, Shell, setup, show, slot};
+use crate::world::{Setup, Shell, World, setup, show, slot};
 
 /// Brokers 3 and 4 may die; replacing goes first.
 fn cluster() -> Setup {
@@ -30,7 +33,7 @@ fn until(shell: &mut Shell, what: &str) -> String {
         }
         all += &text;
     }
-    panic!("no {what} in\n{all}");
+    panic!("no {what} in\n{all}\nheld\n{}\n{}", shell.held(), shell.open_incidents());
 }
 
 /// Answers the act that was sent out for the host.
@@ -75,7 +78,11 @@ fn healing_waits_for_the_new_host_but_not_for_ever() {
     shell.world.kill(3);
     until(&mut shell, "ACT 1.1 host");
     shell.step();
-    assert!(shell.held().contains("the host of broker 3 is to be replaced first"), "{}", shell.held());
+    assert!(
+        shell.held().contains("the host of broker 3 is being replaced by execution 1"),
+        "{}",
+        shell.held()
+    );
     answer(&mut shell, Ok(Done { summary: "replaced".to_owned(), ..Done::default() }));
     // It does not come back.
     for _ in 0..1_780 {
@@ -83,6 +90,34 @@ fn healing_waits_for_the_new_host_but_not_for_ever() {
         assert!(!text.contains("ACT"), "{text}");
     }
     until(&mut shell, "reassign_partitions");
+}
+
+/// A person has the host of broker 3 replaced, which lives; the script has taken it down.
+fn taken_down(on_dead_broker: OnDeadBroker) -> Shell {
+    let mut setup = cluster();
+    setup.guard.on_dead_broker = on_dead_broker;
+    let mut shell = setup.start();
+    shell.quiet(2);
+    shell.order(OrderKind::Replace { broker: BrokerId(3), accept_data_loss: false, only_ask: false });
+    until(&mut shell, "ACT 1.1 host");
+    shell.world.kill(3);
+    shell
+}
+
+#[test]
+fn a_live_broker_that_its_replacement_takes_down_is_not_healed_away_meanwhile() {
+    for on_dead_broker in [OnDeadBroker::Heal, OnDeadBroker::ReplaceFirst] {
+        let mut shell = taken_down(on_dead_broker);
+        let texts: String = (0..600).map(|_| shell.step()).collect();
+        assert!(!texts.contains("reassign_partitions cluster: submitting"), "{texts}");
+        assert!(
+            shell.held().contains("the host of broker 3 is being replaced by execution 1"),
+            "{}",
+            shell.held()
+        );
+        answer(&mut shell, Err(failure(false)));
+        until(&mut shell, "ACT 2.1 reassign");
+    }
 }
 
 #[test]
@@ -156,42 +191,233 @@ fn a_second_host_waits_for_the_cooldown_also_after_a_crash_and_with_a_clock_that
 }
 
 #[test]
-fn a_wall_clock_that_is_set_ahead_does_not_end_the_cooldown() {
-    use control::{Now, Replacement, Replacements, Tick, Timestamp};
-    let begun = Replacement {
-        id: "1".to_owned(),
-        broker: cluster::BrokerId(3),
-        host: "h".to_owned(),
-        reason: String::new(),
-        begun: Timestamp(0),
-        begun_tick: Some(Tick(0)),
-        ended: None,
-        whole: None,
-    };
-    let cooldown = GuardConfig::default().replacement_cooldown;
-    let replacements = Replacements { last: vec![begun] };
-    let hour = 3_600_000;
-    let at = |ticks: i64, wall: i64| Now { tick: Tick(ticks as u64), wall: Timestamp(wall) };
-    let left = |now: Now| replacements.cools_until(now, cooldown).map(|(until, _)| until.since(now.wall));
-    assert_eq!(left(at(hour, 20 * hour)), Some(Duration::from_secs(11 * 3_600)));
-    assert_eq!(left(at(11 * hour, -hour)), Some(Duration::from_secs(12 * 3_600)));
-    assert_eq!(left(at(12 * hour, 12 * hour)), None);
+fn neither_a_clock_that_is_set_nor_a_crash_ends_the_cooldown() {
+    let hour = 3_600_000_i64;
+    let mut shell = cluster().start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    until(&mut shell, "ACT 1.1 host");
+    answer(&mut shell, Ok(Done { summary: "replaced".to_owned(), ..Done::default() }));
+    shell.world.come_back(3);
+    shell.quiet(3_600);
+    shell.crash();
+    shell.wall_set += 13 * hour;
+    shell.world.kill(4);
+    let mut texts = String::new();
+    for _ in 0..3_600 {
+        texts += &shell.turn();
+        shell.world.complete();
+    }
+    assert!(!begins(&texts), "{texts}");
+    // What was watched before the crash counts, but for a minute.
+    let now = shell.now();
+    let (until, _) =
+        shell.memory.replacements.cools_until(now, GuardConfig::default().replacement_cooldown).unwrap();
+    let left = until.since(now.wall);
+    let expected = Duration::from_secs(10 * 3_600);
+    assert!(
+        left >= expected - Duration::from_secs(30) && left <= expected + Duration::from_secs(90),
+        "{left:?}"
+    );
+    // Nor does a clock that is set back, or was ahead on the host of another service, make it longer.
+    shell.wall_set -= 1_000 * hour;
+    let now = shell.now();
+    let (until, _) =
+        shell.memory.replacements.cools_until(now, GuardConfig::default().replacement_cooldown).unwrap();
+    assert_eq!(until.since(now.wall), left);
 }
 
 #[test]
-fn an_order_that_could_not_be_remembered_is_held() {
+fn nothing_is_replaced_while_another_service_may_do_so() {
+    for kind in ["another_service", "neighbours_unknown"] {
+        let mut shell = cluster().start();
+        shell.quiet(2);
+        let other = Finding::new(kind, Target::Cluster, Severity::Critical, "there may be another");
+        shell.findings.push(other);
+        shell.world.kill(3);
+        let texts: String = (0..300).map(|_| shell.step()).collect();
+        assert!(!begins(&texts) && texts.contains("held: there may be another"), "{texts}");
+        // Moves of two do no harm to each other.
+        assert_eq!(texts.contains("ACT 1.1 reassign"), kind == "another_service", "{texts}");
+        shell.findings.clear();
+    }
+}
+
+#[test]
+fn what_a_plugin_wants_replaced_must_be_right_as_what_a_person_wants() {
+    let broker = |id| Target::Broker(BrokerId(id));
+    for (target, payload, why) in [
+        (broker(4), serde_json::json!({"broker": 4}), "its payload cannot be read"),
+        (
+            broker(1),
+            serde_json::json!({"broker": 4, "host": "h"}),
+            "its target and its payload name two brokers",
+        ),
+        (broker(9), serde_json::json!({"broker": 9, "host": "h"}), "Kafka knows no such broker"),
+        // It lives, and has the only copy in sync of something.
+        (
+            broker(4),
+            serde_json::json!({"broker": 4, "host": "h", "live": true, "accept_data_loss": true}),
+            "would be left",
+        ),
+    ] {
+        let mut setup = cluster();
+        setup.world = World::parse("brokers: 1 2 3 4 5\n t-0: 1 2 3\n pair-0: 4 5");
+        setup.actions.push(slot("other", "asks", ActionKind::Once));
+        setup.actions[2].emits = vec![names::REPLACE_INSTANCE.to_owned(), "asks".to_owned()];
+        let mut shell = setup.start();
+        shell.quiet(2);
+        shell.world.kill(3);
+        until(&mut shell, "ACT 1.1 host");
+        let next = Event::new(names::REPLACE_INSTANCE, target, "odd", &payload);
+        answer(
+            &mut shell,
+            Ok(Done { summary: "done".to_owned(), follow_ups: vec![next], ..Done::default() }),
+        );
+        let text = shell.step();
+        assert!(text.contains("held: ") && text.contains(why) && !begins(&text), "{text}");
+    }
+}
+
+#[test]
+fn healing_waits_for_no_dry_run() {
     let mut setup = cluster();
-    setup.actions.push(slot("other", "asks", ActionKind::Once));
-    setup.actions[2].emits = vec![names::REPLACE_INSTANCE.to_owned(), "asks".to_owned()];
+    setup.actions[1].dry_run = true;
+    let mut shell = setup.start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    until(&mut shell, "ACT 1.1 reassign");
+}
+
+#[test]
+fn two_actions_that_replace_hosts_are_refused() {
+    let two = |dry_run: bool| {
+        let mut actions = cluster().actions;
+        actions.push(slot("other", names::REPLACE_INSTANCE, ActionKind::Once));
+        actions[2].dry_run = dry_run;
+        let (monitors, operators) = (Vec::new(), Vec::new());
+        let (limits, incidents) = (Default::default(), Default::default());
+        let guard = GuardConfig::default();
+        let cluster = "test".to_owned();
+        let problems =
+            Core::new(CoreConfig { cluster, monitors, operators, actions, guard, limits, incidents }).err();
+        let problems = problems.unwrap_or_default();
+        problems.iter().any(|problem| matches!(problem, ConfigProblem::TwoReplace { .. }))
+    };
+    assert!(two(false) && !two(true));
+}
+
+#[test]
+fn what_the_store_could_not_take_is_decided_anew() {
+    for maintenance in [false, true] {
+        let mut shell = cluster().start();
+        shell.quiet(2);
+        shell.world.kill(3);
+        let effects = loop {
+            let effects = shell.effects();
+            if begins(&show(effects.iter())) {
+                break effects;
+            }
+            effects.iter().for_each(|effect| shell.apply(effect));
+        };
+        shell.outcomes.extend(effects.iter().filter_map(|effect| effect.not_done("the disk is full")));
+        shell.memory.forget_what_is_saved();
+        if maintenance {
+            let scope = Scope::Broker(BrokerId(3));
+            shell.order(OrderKind::MaintenanceOn { scope, until: None });
+        }
+        let texts: String = (0..60).map(|_| shell.step()).collect();
+        assert!(texts.contains("not begun: not done: the disk is full"), "{texts}");
+        assert_eq!(texts.lines().filter(|line| begins(line)).count(), usize::from(!maintenance), "{texts}");
+        assert_eq!(shell.memory.replacements.last.len(), usize::from(!maintenance));
+    }
+}
+
+#[test]
+fn a_restart_in_vain_is_followed_by_another_decision() {
+    let mut shell = cluster().start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    until(&mut shell, "ACT 1.1 host");
+    let detail = serde_json::json!({"restarted_in_vain": true});
+    answer(&mut shell, Ok(Done { summary: "restarted".to_owned(), detail, ..Done::default() }));
+    let text = until(&mut shell, "ACT 2.1 host");
+    assert!(begins(&text), "{text}");
+    answer(&mut shell, Ok(Done { summary: "replaced".to_owned(), ..Done::default() }));
+    let texts: String = (0..600).map(|_| shell.step()).collect();
+    assert!(!begins(&texts), "{texts}");
+    assert_eq!(shell.memory.replacements.last.len(), 2);
+}
+
+#[test]
+fn a_wall_clock_that_is_set_lets_no_two_work_on_one_broker() {
+    let hour = 3_600_000;
+    for (before, while_it_runs) in [(-hour, 0), (0, hour), (0, -hour), (hour, 0)] {
+        let mut shell = cluster().start();
+        shell.quiet(2);
+        shell.world.kill(3);
+        shell.quiet(3);
+        shell.wall_set += before;
+        until(&mut shell, "ACT 1.1 host");
+        shell.wall_set += while_it_runs;
+        let texts: String = (0..1_780).map(|_| shell.step()).collect();
+        assert!(!texts.contains("ACT"), "{texts}");
+        until(&mut shell, "reassign_partitions");
+    }
+}
+
+#[test]
+fn a_person_may_have_a_script_stopped_and_nothing_is_guessed_then() {
+    let mut setup = cluster();
+    setup.actions[1].can_stop = true;
     let mut shell = setup.start();
     shell.quiet(2);
     shell.world.kill(3);
     until(&mut shell, "ACT 1.1 host");
-    // What an action from outside asks for: without a host.
-    let payload = serde_json::json!({"broker": 4});
-    let next = Event::new(names::REPLACE_INSTANCE, Target::Broker(cluster::BrokerId(4)), "odd", &payload);
-    answer(&mut shell, Ok(Done { summary: "done".to_owned(), follow_ups: vec![next], ..Done::default() }));
+    // Whoever cancels all moves does not mean it.
+    shell.order(OrderKind::Cancel { execution: None });
     let text = shell.step();
-    assert!(text.contains("replace_instance broker 4: held: its payload cannot be read"), "{text}");
-    assert!(!begins(&text), "{text}");
+    assert!(text.contains("refused: nothing could be cancelled") && !text.contains("STOP"), "{text}");
+    shell.order(OrderKind::Cancel { execution: Some(1) });
+    let text = shell.step();
+    assert!(text.contains("its program is asked to end") && text.contains("STOP host"), "{text}");
+    // Again and again, until it has ended: a store that cannot be written would swallow it.
+    assert!(shell.step().contains("STOP host"));
+    answer(&mut shell, Err(failure(true)));
+    let text = shell.step();
+    assert!(text.contains("unknown: cancelled by ann: exit status: 1") && !text.contains("STOP"), "{text}");
+    assert!(text.contains("reassign_partitions cluster: submitting"), "{text}");
+    let texts: String = (0..600).map(|_| shell.step()).collect();
+    assert!(!begins(&texts), "{texts}");
+}
+
+#[test]
+fn what_cannot_be_stopped_is_not_said_to_be() {
+    let mut shell = cluster().start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    until(&mut shell, "ACT 1.1 host");
+    shell.order(OrderKind::Cancel { execution: Some(1) });
+    let text = shell.step();
+    assert!(text.contains("which cannot be called back") && !text.contains("STOP"), "{text}");
+}
+
+#[test]
+fn where_no_program_was_started_no_cooldown_follows_and_a_person_may_try_again() {
+    let mut shell = cluster().start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    until(&mut shell, "ACT 1.1 host");
+    let detail = serde_json::json!({"not_started": true});
+    let summary = "cannot start it".to_owned();
+    answer(&mut shell, Ok(Done { summary, detail, ..Done::default() }));
+    let mut texts = String::new();
+    for _ in 0..100 {
+        texts += &shell.turn();
+        shell.world.complete();
+    }
+    assert!(!begins(&texts), "{texts}");
+    shell.order(OrderKind::Replace { broker: BrokerId(3), accept_data_loss: false, only_ask: false });
+    let text = shell.step();
+    assert!(begins(&text), "{text}");
 }

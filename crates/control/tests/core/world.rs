@@ -236,6 +236,7 @@ pub(crate) fn slot(name: &str, event: &str, kind: ActionKind) -> ActionSlot {
         subscribed: vec![event.to_owned()],
         dry_run: false,
         at_most_once: false,
+        can_stop: false,
         kind,
         emits: Vec::new(),
     }
@@ -287,6 +288,7 @@ impl Setup {
             store: BTreeMap::new(),
             world: self.world,
             tick: 1_000,
+            wall_set: 0,
             age: Duration::ZERO,
             outcomes: Vec::new(),
             orders: Vec::new(),
@@ -307,6 +309,8 @@ pub(crate) struct Shell {
     pub(crate) store: BTreeMap<String, Value>,
     pub(crate) world: World,
     pub(crate) tick: u64,
+    /// By how much somebody has set the wall clock, in milliseconds.
+    pub(crate) wall_set: i64,
     /// How old the facts are that are handed in.
     pub(crate) age: Duration,
     pub(crate) outcomes: Vec<Outcome>,
@@ -346,7 +350,8 @@ impl Shell {
             let (since, watched) = (Timestamp(0), Duration::ZERO);
             if world.dead.contains(id) {
                 let rack = world.racks[id].clone();
-                dead.dead.insert(*id, DeadBroker { since, watched, rack, because: String::new() });
+                let because = String::new();
+                dead.dead.insert(*id, DeadBroker { since, absent_for: watched, watched, rack, because });
             } else {
                 dead.suspects.insert(*id, Suspect { since, watched, waits_for: String::new() });
             }
@@ -394,7 +399,7 @@ impl Shell {
     }
 
     pub(crate) fn now(&self) -> Now {
-        Now { tick: Tick(self.tick), wall: Timestamp(1_000_000 + self.tick as i64) }
+        Now { tick: Tick(self.tick), wall: Timestamp(1_000_000 + self.tick as i64 + self.wall_set) }
     }
 
     /// One step, a second after the last one. Nothing is carried out.
@@ -429,7 +434,7 @@ impl Shell {
                 self.store.remove(key);
             }
             Effect::Act { .. } => self.acts.push_back(effect.clone()),
-            Effect::Record(_) => {}
+            Effect::Stop { .. } | Effect::Record(_) => {}
         }
     }
 
@@ -519,6 +524,7 @@ pub(crate) fn show<'a>(effects: impl Iterator<Item = &'a Effect>) -> String {
                 writeln!(text, "{kind} {} {} {}: {}{dry}", r.principal, r.operation, r.target, r.result)
                     .unwrap();
             }
+            Effect::Stop { action, .. } => writeln!(text, "STOP {action}").unwrap(),
             Effect::Act { execution, sequence, action, event, dry_run } => {
                 let dry = if *dry_run { " (dry run)" } else { "" };
                 let step = event.payload_as::<ReassignStep>().map(|step| show_step(&step));

@@ -139,6 +139,8 @@ pub struct Doing {
     pub since: i64,
     /// Who cancelled it.
     pub cancelled_by: Option<String>,
+    /// Whether it can be stopped.
+    pub can_stop: bool,
     /// How far moves of replicas are; `None` for a single call.
     pub moves: Option<Moves>,
     /// The last lines that a program has printed which does it.
@@ -284,8 +286,8 @@ fn problem(incident: &Incident, now: Now) -> Problem {
 
 fn doing(execution: &Execution, state: Option<&State>, now: Now) -> Doing {
     let output = state.and_then(|state| output(execution, state));
-    let (moves, cancelled_by) = match &execution.work {
-        Work::Once(_) => (None, None),
+    let (moves, cancelled_by, can_stop) = match &execution.work {
+        Work::Once(once) => (None, once.cancelled.clone(), once.can_stop || once.under_way.is_none()),
         Work::Reassign(reassign) => {
             let progress = Progress::of(execution, now.wall);
             let moves = Moves {
@@ -298,7 +300,7 @@ fn doing(execution: &Execution, state: Option<&State>, now: Now) -> Doing {
                 bytes_done: progress.bytes_done,
                 left: progress.left.map(millis),
             };
-            (Some(moves), reassign.cancelled.clone())
+            (Some(moves), reassign.cancelled.clone(), true)
         }
     };
     Doing {
@@ -309,6 +311,7 @@ fn doing(execution: &Execution, state: Option<&State>, now: Now) -> Doing {
         dry_run: execution.dry_run,
         since: execution.admitted.0,
         cancelled_by,
+        can_stop,
         moves,
         says: output.map(|output| output.last.clone()).unwrap_or_default(),
         said_ago: output.and_then(|output| output.quiet).map(millis),

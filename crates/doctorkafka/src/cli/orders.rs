@@ -16,7 +16,7 @@ pub(super) struct Given {
     #[command(flatten)]
     pub(super) whom: Whom,
     /// Why, for the audit.
-    #[arg(long, default_value = "", value_name = "TEXT")]
+    #[arg(long, visible_alias = "why", default_value = "", value_name = "TEXT")]
     pub(super) reason: String,
     /// Who gives the order, for the audit; this user when left out.
     #[arg(long, value_name = "NAME")]
@@ -44,7 +44,7 @@ pub(super) struct Approve {
     given: Given,
 }
 
-/// Take the cluster's present cluster.id as the right one.
+/// Take the cluster's present cluster.id as the right one, or a state store that is empty or another one.
 #[derive(Args, Debug)]
 pub(super) struct AcceptIdentity {
     #[command(flatten)]

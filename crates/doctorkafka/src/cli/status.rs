@@ -227,6 +227,7 @@ fn how_far(moves: &Moves) -> String {
 fn how_to_stop(doing: &Doing, with_name: &str) -> String {
     match &doing.cancelled_by {
         Some(by) => format!("is being cancelled by {by}"),
+        None if !doing.can_stop => "cannot be stopped: it is out, and ends by itself".to_owned(),
         None => format!("stop it with: doctorkafka cancel {}{with_name}", doing.execution),
     }
 }

@@ -88,6 +88,27 @@ fn event_names(entry: &Entry, problems: &mut Vec<Problem>) -> Vec<(String, Span)
     events
 }
 
+/// Two programs must not work on one host: of the actions that are no dry run one alone may subscribe to `replace_instance`. The
+/// first is remembered in `replaces`.
+pub(super) fn only_one_replaces(
+    action: &str,
+    subscribed: &[(String, Span)],
+    replaces: &mut Option<String>,
+    problems: &mut Vec<Problem>,
+) {
+    let Some((event, span)) = subscribed.iter().find(|(event, _)| event == names::REPLACE_INSTANCE) else {
+        return;
+    };
+    if let Some(first) = replaces {
+        let message =
+            format!("action `{first}` replaces hosts already: one alone may subscribe to `{event}`");
+        let help = format!("what only tells of it subscribes to `{}`", names::NOTIFY_REPLACEMENT);
+        problems.push(Problem::error(span.clone(), message).maybe_help(Some(help)));
+    } else {
+        *replaces = Some(action.to_owned());
+    }
+}
+
 /// Checks that every subscribed event can come, and tells which events nobody hears.
 pub(super) fn check(
     emitters: &[Emitter],

@@ -202,12 +202,16 @@ fn cluster(
     let mut ready = Vec::new();
     let mut subscriptions = Vec::new();
     let mut own_problems = Vec::new();
+    let mut replaces = None;
     for action in actions.iter().filter(|action| action.enabled) {
         let (own, section) = events::split_action(action, &mut own_problems);
         let action = Plugin { section, ..action.clone() };
         let Some((plugin, span)) = prepared(&[action], registry.actions(), problems).pop() else { continue };
         emitters.push(Emitter::new(Kind::Action, &plugin.name, plugin.prepared.emits(), &span));
         let dry_run = own.dry_run.unwrap_or_else(|| plugin.prepared.changes_things());
+        if !dry_run {
+            events::only_one_replaces(&plugin.name, &own.subscribed, &mut replaces, problems);
+        }
         let subscribed_events = own.subscribed.iter().map(|(event, _)| event.clone()).collect();
         subscriptions.extend(own.subscribed);
         ready.push(ActionEntry { plugin, subscribed_events, dry_run });

@@ -90,6 +90,7 @@ const BUILT_IN_FINDINGS: &[&str] = &[
     "moves_held_up",
     "moves_needless",
     "metadata_unreadable",
+    "neighbours_unknown",
     "no_broker_stats",
     "no_topics_visible",
     "partitions_lost",

@@ -117,6 +117,19 @@ impl Acts {
         });
     }
 
+    /// Asks what an action does for the event with this id to end; what comes of it is its outcome as always.
+    pub fn stop(&self, action: &str, event: &str) {
+        if let Some(slot) = self.actions.get(action) {
+            let _ = catch_unwind(AssertUnwindSafe(|| slot.action.stop(Some(event))));
+        }
+    }
+
+    /// The same of all that is under way and can be stopped. Says whether there is any such thing.
+    pub fn stop_all(&self) -> bool {
+        let stop = |slot: &Slot| catch_unwind(AssertUnwindSafe(|| slot.action.stop(None))).unwrap_or(false);
+        self.actions.values().map(stop).filter(|stopped| *stopped).count() > 0
+    }
+
     /// Nobody here waits any more for what comes of the acts under way: another service may act. They are dropped where they
     /// stand, but for those of `at_most_once`, which would not be done again: half of one is worse than the whole. What
     /// comes of later acts can be received from the other end.

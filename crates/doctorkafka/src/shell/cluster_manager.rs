@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::acts::{ActLimits, Acts};
-use super::journal::Journal;
+use super::journal::{Journal, JournalError};
 use super::panics::{panic_words, panicked};
 use super::snapshot::{ClusterHandle, OrderRequest, Shared, Snapshot};
 use crate::plugin::{Clock, Source, Wake};
@@ -74,6 +74,8 @@ pub struct LoopLimits {
     pub load_again: Duration,
     /// How long acts under way are waited for at the end.
     pub farewell: Duration,
+    /// The same while a program runs that is asked to end then: that has 10 s for it.
+    pub farewell_to_programs: Duration,
     /// Bounds of the acts.
     pub acts: ActLimits,
 }
@@ -89,6 +91,7 @@ impl LoopLimits {
             load_again: Duration::from_secs(5),
             // The service ends within 5 s: this leaves time for the last cycle and for closing connections.
             farewell: Duration::from_secs(2),
+            farewell_to_programs: Duration::from_secs(12),
             acts: ActLimits::default(),
         }
     }
@@ -127,6 +130,10 @@ pub struct ClusterManager {
     load_at: Option<Instant>,
     store_trouble: Option<String>,
     looks_on: Option<String>,
+    /// Whether it is not the store that this service has worked with.
+    is_another_store: bool,
+    /// Whether which store it is has been learnt while another service acts.
+    knows_store: bool,
     pending: Pending,
     /// What is told once the store can be written again.
     late: VecDeque<Effect>,
@@ -187,6 +194,8 @@ impl ClusterManager {
             load_at: None,
             store_trouble: None,
             looks_on: None,
+            is_another_store: false,
+            knows_store: false,
             pending: Pending::default(),
             late: VecDeque::new(),
             refused: Vec::new(),
@@ -273,7 +282,10 @@ impl ClusterManager {
     }
 
     async fn end(&mut self) {
-        let deadline = Instant::now() + self.limits.farewell;
+        // A program is not left in the middle of what it does without a word: it may put that in order.
+        let stops = self.acts.stop_all();
+        let limit = if stops { self.limits.farewell_to_programs } else { self.limits.farewell };
+        let deadline = Instant::now() + limit;
         // Twice: what came of the acts makes the last records, and those are on their way then.
         for _ in 0..2 {
             while self.acts.under_way() > 0 {
@@ -428,8 +440,10 @@ impl ClusterManager {
     /// Without the store: the audit goes on, in this process alone.
     fn only_tell(&self, effects: Vec<Effect>) -> Result<(), String> {
         for effect in effects {
-            if let Effect::Record(record) = effect {
-                self.shared.audit.take(record);
+            match effect {
+                Effect::Record(record) => self.shared.audit.take(record),
+                alert if tells_of_the_store(&alert) => self.acts.start(alert),
+                _ => {}
             }
         }
         Err(self.looks_on.clone().or_else(|| self.store_trouble.clone()).unwrap_or_default())
@@ -438,6 +452,7 @@ impl ClusterManager {
     fn tell_or_do(&self, effect: Effect, last: bool) {
         match effect {
             Effect::Record(record) => self.shared.audit.take(record),
+            Effect::Stop { action, event } => self.acts.stop(&action, &event),
             // At the end only the audit is completed.
             act if last && !is_report(&act) => self.acts.refuse(&act, "the service is ending"),
             act => self.acts.start(act),
@@ -450,6 +465,8 @@ impl ClusterManager {
             if record.kind != RecordKind::Act {
                 self.shared.audit.take(record);
             }
+        } else if tells_of_the_store(&effect) {
+            self.acts.start(effect);
         } else if is_report(&effect) {
             if self.late.len() >= LATE {
                 self.late.pop_front();
@@ -496,6 +513,13 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 fn is_report(effect: &Effect) -> bool {
     matches!(effect, Effect::Act { event, .. } if event.name == control::event::names::REPORT_OPERATION)
+}
+
+/// That the store cannot be used is told although that cannot be written down: twice rather than not at all.
+fn tells_of_the_store(effect: &Effect) -> bool {
+    let Effect::Act { event, .. } = effect else { return false };
+    event.name == control::event::names::ALERT_INCIDENT
+        && event.cause.as_ref().is_some_and(|cause| cause.kind == STORE_TROUBLE)
 }
 
 fn answer(answers: Vec<(OrderRequest, String)>, written: &Result<(), String>) {

@@ -7,6 +7,7 @@ use control::{Memory, RestoreError};
 use serde_json::{Value, json};
 use thiserror::Error;
 
+use super::known_store::KnownStore;
 use super::moving::{self, Former};
 use crate::store::{ClusterStore, StateStore, StoreError, Versioned};
 
@@ -23,6 +24,8 @@ pub struct Journal {
     prefix: String,
     /// Where the state was before, if it may have been elsewhere.
     former: Option<Box<Former>>,
+    /// Which store it is, where it is shared.
+    known: Option<Arc<KnownStore>>,
 }
 
 /// What can go wrong with the journal.
@@ -49,6 +52,15 @@ pub enum JournalError {
         /// Its schema.
         found: u64,
     },
+    /// It is not the store that this service has worked with.
+    #[error(
+        "the state store is not the one that this service has worked with, but {0}: pauses, decommissions and the cooldown of \
+         replacements would be forgotten. If that is right: doctorkafka accept-identity"
+    )]
+    AnotherStore(&'static str),
+    /// A new store could not be given a number.
+    #[error("the state store cannot be given a number: {0}")]
+    NoNumber(String),
     /// What is stored does not make a memory.
     #[error("the stored state cannot be used")]
     Restore(#[from] RestoreError),
@@ -57,13 +69,13 @@ pub enum JournalError {
 impl Journal {
     /// The journal of the cluster with the configured name `cluster`, in a store that others have part of.
     pub fn new(store: Arc<dyn StateStore>, cluster: &str) -> Self {
-        Self { store, prefix: format!("{JOURNALS}{cluster}/"), former: None }
+        Self { store, prefix: format!("{JOURNALS}{cluster}/"), former: None, known: None }
     }
 
     /// The journal in a cluster's part of a store; what is elsewhere comes there when it is loaded.
-    pub(super) fn of(store: &ClusterStore, former: Option<Former>) -> Self {
-        let former = former.map(Box::new);
-        Self { store: Arc::clone(&store.store), prefix: store.prefix.clone(), former }
+    pub(super) fn of(store: &ClusterStore, former: Option<Former>, known: Option<KnownStore>) -> Self {
+        let (former, known) = (former.map(Box::new), known.map(Arc::new));
+        Self { store: Arc::clone(&store.store), prefix: store.prefix.clone(), former, known }
     }
 
     /// The configured name of the cluster to whose journal `key` belongs.
@@ -79,6 +91,9 @@ impl Journal {
         if let Some(former) = &self.former {
             moving::take_over(former, self).await?;
         }
+        if let Some(known) = &self.known {
+            known.check(self).await?;
+        }
         let mut stored = BTreeMap::new();
         for key in self.store.list(&self.prefix).await? {
             // Removed since it was listed: by nobody, as long as the store has one owner.
@@ -89,6 +104,27 @@ impl Journal {
             stored.insert(key[self.prefix.len()..].to_owned(), value);
         }
         Ok(Memory::restore(stored)?)
+    }
+
+    /// Learns which store it is while another service acts. Says whether nothing is left to learn.
+    pub(super) async fn learn(&self) -> bool {
+        match &self.known {
+            Some(known) => known.learn(self).await.unwrap_or(false),
+            None => true,
+        }
+    }
+
+    /// A person takes the store as it is.
+    pub(super) fn accept(&self) {
+        self.known.iter().for_each(|known| known.accept());
+    }
+
+    /// What is stored under a key of the cluster's part, as JSON and without its version.
+    pub(super) async fn value(&self, key: &str) -> Result<Option<Value>, JournalError> {
+        let Some(found) = self.get(key).await? else { return Ok(None) };
+        let value: Value = serde_json::from_slice(&found.value)
+            .map_err(|source| JournalError::NotJson { key: key.to_owned(), source })?;
+        unwrapped(key, value).map(Some)
     }
 
     /// The keys that begin with `prefix`, within the cluster's part.

@@ -22,6 +22,8 @@ pub mod connect;
 
 pub(crate) mod gate;
 
+mod known_store;
+
 mod moving;
 
 pub mod log;

@@ -6,11 +6,13 @@
 //! no harm to each other's reassignments, which are foreign to them and left alone; but a person must know.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use brokerstats::{Codec, OperatorAction};
 use cluster::{ClientError, NewRecord, OffsetAt, TopicPartition};
+use control::guard::{ANOTHER_SERVICE, NEIGHBOURS_UNKNOWN};
 use control::{Contribution, Finding, Liveness, Now, Severity, State, Target, Tick, Timestamp};
 use tokio::task::JoinHandle;
 
@@ -21,11 +23,13 @@ use crate::plugins::report_operation::topic;
 pub const HEARTBEAT: &str = "heartbeat";
 /// The name of this source.
 pub const NEIGHBOURS_SOURCE: &str = "doctorkafka_neighbours";
-/// The kind of the finding that there is another service.
-pub const ANOTHER_SERVICE: &str = "another_service";
 
 /// How often a heartbeat is written and those of others are read.
 const EVERY: Duration = Duration::from_secs(30);
+/// After its start a service listens for so long before it says that there is no other: each writes a heartbeat in this time.
+const LISTENS: Duration = Duration::from_secs(35);
+/// How often it looks meanwhile.
+const LOOKS_FIRST: Duration = Duration::from_secs(5);
 /// How long a service counts as alive after its last heartbeat: two may be lost.
 const ALIVE: Duration = Duration::from_secs(100);
 /// How many partitions of the topic are read at most. It has one unless a person made it otherwise.
@@ -66,6 +70,8 @@ struct Seen {
     cluster_id: Mutex<Option<String>>,
     /// Who and where the others are, and when their last heartbeat was read, by their numbers.
     others: Mutex<BTreeMap<String, (String, Tick)>>,
+    /// Whether others would have been heard.
+    has_listened: AtomicBool,
 }
 
 impl Neighbours {
@@ -110,7 +116,7 @@ impl Seen {
         let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
         others.retain(|_, (_, last)| now.tick.since(*last) <= ALIVE);
         if others.is_empty() {
-            return Vec::new();
+            return if self.has_listened.load(Ordering::Relaxed) { Vec::new() } else { vec![unknown()] };
         }
         let who: Vec<&str> = others.values().map(|(who, _)| who.as_str()).collect();
         let message = format!("another doctorkafka looks after this cluster, too: {}", who.join("; "));
@@ -124,6 +130,12 @@ impl Seen {
             others.insert(instance.to_owned(), (who.to_owned(), now.tick));
         }
     }
+}
+
+fn unknown() -> Finding {
+    let message = "it is not known yet whether another doctorkafka looks after this cluster".to_owned();
+    let waits_for = "its heartbeat in the actions topic, for 35 s; no host is replaced before";
+    Finding::new(NEIGHBOURS_UNKNOWN, Target::Cluster, Severity::Info, message).waiting_for(waits_for)
 }
 
 struct Looking {
@@ -140,6 +152,7 @@ struct Looking {
 impl Looking {
     async fn run(mut self) {
         let who = who();
+        let (mut known_at, mut written_at) = (None, None);
         loop {
             let id = self.seen.cluster_id.lock().unwrap_or_else(PoisonError::into_inner).clone();
             // Before the cluster is known there is nothing to say, and soon after there is.
@@ -147,17 +160,25 @@ impl Looking {
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 continue;
             };
+            let now = self.setup.clock.now().tick;
+            let listens_for = now.since(*known_at.get_or_insert(now));
             // A topic that cannot be read or written is told by the action that writes records to it.
-            if let Err(error) = self.read(&id).await {
-                tracing::debug!(cluster = %self.setup.cluster, %error, "heartbeats cannot be read");
-                self.create_if_missing(&error).await;
+            match self.read(&id).await {
+                Ok(()) if listens_for >= LISTENS => self.seen.has_listened.store(true, Ordering::Relaxed),
+                Ok(()) => {}
+                Err(error) => {
+                    tracing::debug!(cluster = %self.setup.cluster, %error, "heartbeats cannot be read");
+                    self.create_if_missing(&error).await;
+                }
             }
-            if self.setup.writes
-                && let Err(error) = self.write(&id, &who).await
-            {
-                tracing::debug!(cluster = %self.setup.cluster, %error, "no heartbeat can be written");
+            if self.setup.writes && written_at.is_none_or(|at| now.since(at) >= EVERY) {
+                written_at = Some(now);
+                if let Err(error) = self.write(&id, &who).await {
+                    tracing::debug!(cluster = %self.setup.cluster, %error, "no heartbeat can be written");
+                }
             }
-            tokio::time::sleep(EVERY).await;
+            let listens = !self.seen.has_listened.load(Ordering::Relaxed);
+            tokio::time::sleep(if listens { LOOKS_FIRST } else { EVERY }).await;
         }
     }
 
@@ -310,9 +331,33 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn until_others_would_have_been_heard_it_is_not_known_whether_there_are_any() {
+        let fake = Arc::new(Fake { log: Mutex::new(Some(Vec::new())), ..Fake::default() });
+        let context = context(&fake);
+        let setup = Setup {
+            cluster: context.cluster,
+            instance: "one".to_owned(),
+            topic: "actions".to_owned(),
+            writes: true,
+            create_topic: true,
+            connection: context.connection,
+            clock: context.clock,
+        };
+        let clock = Arc::clone(&setup.clock);
+        let neighbours = Neighbours::start(setup).unwrap();
+        *neighbours.seen.cluster_id.lock().unwrap() = Some("abc".to_owned());
+        let kinds = || neighbours.latest(clock.now()).findings.into_iter().map(|it| it.kind);
+        tokio::time::sleep(LISTENS - Duration::from_secs(1)).await;
+        assert_eq!(kinds().collect::<Vec<_>>(), [NEIGHBOURS_UNKNOWN]);
+        tokio::time::sleep(LOOKS_FIRST * 2).await;
+        assert_eq!(kinds().count(), 0);
+    }
+
     #[tokio::test]
     async fn another_service_is_a_finding_for_as_long_as_it_is_alive() {
         let (ours, theirs) = (looking("one"), looking("two"));
+        ours.seen.has_listened.store(true, Ordering::Relaxed);
         let now = Still.now();
         let beat = |of: &Looking, id: &str, at: i64| {
             ours.codec.encode_action(&heartbeat(&of.setup, id, "host b, pid 7", at)).unwrap()

@@ -19,6 +19,7 @@ use super::clock::RealClock;
 use super::cluster_manager::{ClusterManager, ClusterSetup, LoopLimits, SHELL_SOURCE};
 use super::connect::RealConnect;
 use super::journal::{JOURNALS, Journal};
+use super::known_store::KnownStore;
 use super::moving::{Former, former};
 use super::neighbours::{NEIGHBOURS_SOURCE, Neighbours, Setup, new_instance};
 use super::snapshot::ClusterHandle;
@@ -34,8 +35,9 @@ use crate::store::{ClusterStore, FileStore, Lease, StateStore, StoreError, Tenur
 const REPORT_TYPE: &str = "report_operation";
 /// Where the number of this service is kept.
 const INSTANCE_KEY: &str = "instance";
-/// How long the loops may take to end, in all. With the flush below it keeps the promise of 5 s.
-const END_LIMIT: Duration = Duration::from_secs(3);
+/// How long the loops may take to end, in all: a program that replaces a host is waited for. Without one they take 2 s, which with the
+/// flush below keeps the promise of 5 s.
+const END_LIMIT: Duration = Duration::from_secs(14);
 /// How long records on their way to Kafka are waited for at the end.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 /// How long giving the leases up may take at the end.
@@ -288,7 +290,7 @@ impl Parts {
             sources,
             actions: plugins.actions,
             reader: plugins.reader,
-            journal: Journal::of(store, self.former(cluster)),
+            journal: Journal::of(store, self.former(cluster), self.known_store(cluster)),
             tenure,
             clock: Arc::clone(&self.clock),
             wake,
@@ -300,6 +302,12 @@ impl Parts {
     fn former(&self, cluster: &ClusterConfig) -> Option<Former> {
         let (local, instance) = self.local.as_ref()?;
         Some(former(Arc::clone(local), &cluster.name, instance))
+    }
+
+    /// Which store it is, where it is shared.
+    fn known_store(&self, cluster: &ClusterConfig) -> Option<KnownStore> {
+        let (local, _) = self.local.as_ref()?;
+        Some(KnownStore::new(Arc::clone(local), &cluster.name, self.instance.clone()?))
     }
 
     /// Looks for other services where the audit is written to a topic.

@@ -12,6 +12,7 @@ pub(crate) mod kafka;
 mod lease;
 mod names;
 mod open;
+mod own;
 pub(crate) mod zookeeper;
 
 #[cfg(test)]

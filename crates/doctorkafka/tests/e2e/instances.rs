@@ -39,6 +39,7 @@ monitors:
 operators:
   - type: broker_replacement
     agent_silent_after: 5s
+    hosts_are_shared: true
   - type: under_replicated_partitions
 actions:
   - type: script_instance_replacement
@@ -136,7 +137,7 @@ pub(crate) fn two_services(cluster: &Cluster, store: &str) -> Result<()> {
     // A host is lost. The one that acts has it replaced, and dies in the middle of that.
     cluster.kill(4)?;
     drop(agents[3].take());
-    wait("start of the script", Duration::from_secs(60), || Ok((scene.replaced() == ["4"]).then_some(())))
+    wait("start of the script", Duration::from_secs(120), || Ok((scene.replaced() == ["4"]).then_some(())))
         .with_context(|| first.output())?;
     first.kill()?;
     let took = acts_within(&second, LEASE + MARGIN)?;

@@ -9,6 +9,8 @@ mod agents;
 #[path = "../../src/store/conformance.rs"]
 mod conformance;
 mod crash;
+mod degraded;
+mod ensemble;
 mod harness;
 mod heal;
 mod instances;

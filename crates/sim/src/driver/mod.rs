@@ -195,6 +195,7 @@ fn core(config: &DriverConfig) -> Result<Core, Vec<ConfigProblem>> {
         subscribed: subscribed.iter().map(|event| (*event).to_owned()).collect(),
         dry_run,
         at_most_once: false,
+        can_stop: false,
         kind,
         emits: Vec::new(),
     };
@@ -451,6 +452,8 @@ impl Driver {
             Effect::Persist { key, value: None } => {
                 self.store.remove(&key);
             }
+            // What is done here is done at once: nothing is under way that could be stopped.
+            Effect::Stop { .. } => {}
             Effect::Record(record) => {
                 self.account.push(Entry { at, what: Told::Record(Box::new(record)) });
             }

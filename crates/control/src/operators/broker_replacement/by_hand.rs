@@ -23,30 +23,47 @@ impl Known<'_> {
         if !held.is_empty() {
             return Err(held);
         }
-        Ok(self.order_by(id, wanted.words(), live, wanted.accept_data_loss))
+        // Who wants a host to be replaced has seen that a restart is of no use.
+        let accept_data_loss = wanted.accept_data_loss;
+        let order = ReplaceInstance { live, accept_data_loss, no_restart: true, ..self.host_of(id) };
+        Ok(self.order_by(id, wanted.words(), order))
     }
 
     /// A person who asks again knows that it has failed before.
     fn all_to_dead(&self, id: BrokerId, dead: &DeadBroker, accept_data_loss: bool) -> Vec<Objection> {
         let under_way = self.failed_before(id, dead).filter(|it| matches!(it, Objection::Waits(..)));
         let last_copy = if accept_data_loss { None } else { self.holds_the_last_copy(id) };
+        let unseen = if accept_data_loss { None } else { self.sees_too_little(id) };
         let counts = self.still_counts(id, accept_data_loss);
         let all = [
             under_way,
+            self.is_a_stranger(id),
             self.too_many(),
             self.votes(id),
+            self.shares_its_host(id),
+            unseen,
             last_copy,
             counts,
+            self.others_lag(id),
             self.agent_speaks(id),
             self.healing_goes_first(id, dead),
-            self.cools(id),
+            self.cools(id, true),
         ];
         all.into_iter().flatten().collect()
     }
 
     fn all_to_living(&self, id: BrokerId, accept_data_loss: bool) -> Vec<Objection> {
         let others = if accept_data_loss { None } else { self.others_need(id) };
-        let all = [self.somebody_is_absent(), others, self.something_moves(), self.votes(id), self.cools(id)];
+        let unseen = if accept_data_loss { None } else { self.sees_too_little(id) };
+        let all = [
+            self.somebody_is_absent(),
+            others,
+            unseen,
+            self.something_moves(),
+            self.votes(id),
+            self.shares_its_host(id),
+            self.cools(id, true),
+        ];
         all.into_iter().flatten().collect()
     }
 }

@@ -4,6 +4,9 @@ use super::*;
 use crate::attributes::RecoveryOwner;
 use crate::guard::replacing::cools;
 
+/// A host that is marked again within this time needs a person.
+const MARKED_AGAIN: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3_600);
+
 /// More partitions than these are not named.
 const NAMED: usize = 5;
 
@@ -11,13 +14,17 @@ impl Known<'_> {
     /// The first thing that speaks against replacing the host of a dead broker.
     pub(super) fn objects_to_dead(&self, id: BrokerId, dead: &DeadBroker) -> Option<Objection> {
         self.failed_before(id, dead)
+            .or_else(|| self.is_a_stranger(id))
             .or_else(|| self.too_many())
+            .or_else(|| self.sees_too_little(id))
             .or_else(|| self.votes(id))
+            .or_else(|| self.shares_its_host(id))
             .or_else(|| self.holds_the_last_copy(id))
             .or_else(|| self.still_counts(id, false))
+            .or_else(|| self.others_lag(id))
             .or_else(|| self.agent_speaks(id))
             .or_else(|| self.healing_goes_first(id, dead))
-            .or_else(|| self.cools(id))
+            .or_else(|| self.cools(id, self.is_restarted(id, dead)))
     }
 
     /// The first thing that speaks against replacing the host of a live broker that is degraded.
@@ -33,7 +40,15 @@ impl Known<'_> {
             .or_else(|| self.others_need(id))
             .or_else(|| self.something_moves())
             .or_else(|| self.votes(id))
-            .or_else(|| self.cools(id))
+            .or_else(|| self.sees_too_little(id))
+            .or_else(|| self.shares_its_host(id))
+            .or_else(|| self.cools(id, false))
+    }
+
+    /// Whether it was restarted since its death, in vain.
+    pub(super) fn is_restarted(&self, id: BrokerId, dead: &DeadBroker) -> bool {
+        let last = self.replacements.of(id, dead.since);
+        last.is_some_and(|it| matches!(it.ended, Some((_, Replaced::Restarted(_)))))
     }
 
     /// Since it has been degraded it has been tried.
@@ -52,9 +67,13 @@ impl Known<'_> {
             Some((_, Replaced::Done(_))) => {
                 Objection::Refused(format!("its host was replaced, begun {ago} ago, and it still is"))
             }
-            Some((_, Replaced::Failed(why) | Replaced::Unknown(why))) => {
-                Objection::Refused(format!("that was tried {ago} ago ({why})"))
-            }
+            Some((
+                _,
+                Replaced::Failed(why)
+                | Replaced::Unknown(why)
+                | Replaced::NotStarted(why)
+                | Replaced::Restarted(why),
+            )) => Objection::Refused(format!("that was tried {ago} ago ({why})")),
         })
     }
 
@@ -109,6 +128,20 @@ impl Known<'_> {
         moving.then(|| Objection::Waits("partitions are being reassigned".to_owned(), waits_for))
     }
 
+    /// In other words than before: what a new host has too is not its host's fault.
+    pub(super) fn marked_again(&self, id: BrokerId) -> Option<Objection> {
+        let mark = format!("the host of broker {id} is marked: ");
+        let last =
+            self.replacements.last.iter().rfind(|it| it.broker == id && it.reason.starts_with(&mark))?;
+        let ago = self.state.now().wall.since(last.begun);
+        (ago < MARKED_AGAIN).then(|| {
+            Objection::Refused(format!(
+                "its host was replaced for a mark {} ago, and is marked again",
+                duration_words(ago)
+            ))
+        })
+    }
+
     /// The first thing that speaks against replacing the host of a live broker that somebody has marked.
     pub(super) fn objects_to_marked(&self, id: BrokerId) -> Option<Objection> {
         if let Some(absent) = self.somebody_is_absent() {
@@ -119,10 +152,12 @@ impl Known<'_> {
             let waits_for = "every replica to be in sync".to_owned();
             return Some(Objection::Waits(format!("{partition} is under-replicated"), waits_for));
         }
-        if let Some((partition, _)) = self.partitions().find(|(_, p)| *p.replicas == [id]) {
-            return Some(Objection::Refused(format!("it has the only replica of {partition}")));
-        }
-        self.something_moves().or_else(|| self.votes(id)).or_else(|| self.cools(id))
+        self.others_need(id)
+            .or_else(|| self.something_moves())
+            .or_else(|| self.votes(id))
+            .or_else(|| self.sees_too_little(id))
+            .or_else(|| self.shares_its_host(id))
+            .or_else(|| self.cools(id, false))
     }
 
     /// Since this death it has been tried.
@@ -133,11 +168,17 @@ impl Known<'_> {
             None => {
                 Some(Objection::Waits(format!("that was begun {ago} ago"), "the script to end".to_owned()))
             }
-            Some((_, Replaced::Done(_))) => {
+            Some((at, Replaced::Done(_)))
+                if self.state.now().wall.since(*at) < self.config.alert_not_whole_after.0 =>
+            {
                 let waits_for = "it to come back".to_owned();
                 Some(Objection::Waits(format!("its host was replaced, begun {ago} ago"), waits_for))
             }
-            Some((_, Replaced::Failed(why) | Replaced::Unknown(why))) => {
+            Some((_, Replaced::Done(_))) => Some(Objection::Refused(format!(
+                "its host was replaced, begun {ago} ago, and it has not come back"
+            ))),
+            Some((_, Replaced::Restarted(_))) => None,
+            Some((_, Replaced::Failed(why) | Replaced::Unknown(why) | Replaced::NotStarted(why))) => {
                 Some(Objection::Refused(format!("that was tried {ago} ago ({why})")))
             }
         }
@@ -183,6 +224,40 @@ impl Known<'_> {
         }
     }
 
+    /// Kafka leaves out without a word what we may not see. What is on a disk, or is told of by an agent, is there all the same, and may
+    /// have no other copy.
+    pub(super) fn sees_too_little(&self, id: BrokerId) -> Option<Objection> {
+        let disks = self.state.get::<Disks>();
+        let reports = self.state.get::<BrokerReports>().and_then(|fact| fact.value.brokers.get(&id));
+        let on_disk = disks.iter().flat_map(|fact| fact.value.sizes.keys());
+        let told = reports.into_iter().flat_map(|report| report.partitions_bytes_in_per_second.keys());
+        let unseen = on_disk.chain(told).find(|partition| !self.topics.0.contains_key(&partition.topic))?;
+        Some(Objection::Refused(format!(
+            "{unseen} is not among the topics that this service may see, so that its last copy may go (right Describe on all topics; \
+             of a topic that was just deleted this passes)"
+        )))
+    }
+
+    /// Nobody could be told which host is meant, nor ask whether it answers.
+    pub(super) fn is_a_stranger(&self, id: BrokerId) -> Option<Objection> {
+        let known = self.address_of(id).is_some_and(|address| !address.host.is_empty());
+        let why = "it has never been seen by this service, so that nobody knows which host is meant";
+        (!known).then(|| Objection::Refused(why.to_owned()))
+    }
+
+    /// A live broker with the same host is the surest sign that the host lives, and would go with it.
+    pub(super) fn shares_its_host(&self, id: BrokerId) -> Option<Objection> {
+        if self.config.hosts_are_shared {
+            return None;
+        }
+        let own = self.address_of(id)?.host;
+        let shares = |(other, broker): &(&BrokerId, &Broker)| **other != id && broker.address.host == own;
+        let (other, _) = self.liveness.live.iter().find(shares)?;
+        Some(Objection::Refused(format!(
+            "live broker {other} has the same host, {own} (hosts_are_shared: true where each has one of its own behind that name)"
+        )))
+    }
+
     /// Partitions of which no other live broker has a copy in sync.
     pub(super) fn holds_the_last_copy(&self, id: BrokerId) -> Option<Objection> {
         let is_last = |p: &Partition| self.is_last_copy(id, p);
@@ -217,7 +292,30 @@ impl Known<'_> {
         Some(Objection::Waits(format!("Kafka still counts it in sync, for {partition}"), waits_for))
     }
 
-    /// An agent that reports runs on a host that lives. Its silence says something only where others are heard.
+    /// What its death does not explain: replicas on live brokers that are out of sync, whoever leads them. Then it is not certain that
+    /// it is its host that has failed, nor that the others can do without it.
+    pub(super) fn others_lag(&self, id: BrokerId) -> Option<Objection> {
+        let lags = |p: &Partition, other: &BrokerId| {
+            *other != id
+                && !p.isr.contains(other)
+                && self.liveness.live.contains_key(other)
+                && !self.is_excused(other)
+        };
+        let moves = |partition: &TopicPartition| self.reassignments.0.contains_key(partition);
+        let (partition, other) = self.topics.0.iter().find_map(|(name, topic)| {
+            (0..).zip(&topic.partitions).find_map(|(number, p)| {
+                let other = p.replicas.iter().find(|other| lags(p, other))?;
+                let partition = TopicPartition::new(name.clone(), number);
+                (!moves(&partition)).then_some((partition, *other))
+            })
+        })?;
+        let why = format!(
+            "the replica of {partition} on live broker {other} is not in sync, which its death does not explain"
+        );
+        Some(Objection::Waits(why, "the replicas on live brokers to be in sync".to_owned()))
+    }
+
+    /// An agent that reports runs on a host that lives. Its silence says something only where it was heard before, and others are heard.
     pub(super) fn agent_speaks(&self, id: BrokerId) -> Option<Objection> {
         let silent_after = self.config.agent_silent_after.0;
         let reports = self.state.get::<BrokerReports>().map(|fact| fact.value);
@@ -230,14 +328,25 @@ impl Known<'_> {
         if self.config.without_agents {
             return None;
         }
-        let heard = |id: &BrokerId| age(id).is_some_and(|age| age < silent_after);
-        if self.liveness.live.keys().any(heard) {
-            return None;
+        // Where the topic can be written no more, its agent falls silent with all others, and up to a report earlier than some of them.
+        let recent = silent_after / 2;
+        let waits = |why: &str, waits_for: &str| {
+            let why = format!("{why}, so that the silence of its agent tells nothing");
+            Some(Objection::Waits(why, format!("{waits_for} (without_agents: true does without)")))
+        };
+        if reports.and_then(|reports| reports.read_to_end_ago).is_none_or(|ago| ago >= recent) {
+            return waits("the stats topic has not been read to its end lately", "all of it to be read");
         }
-        let why =
-            "no agent of a live broker is heard, so that the silence of its agent tells nothing".to_owned();
-        let waits_for = "reports of other brokers (without_agents: true does without)".to_owned();
-        Some(Objection::Waits(why, waits_for))
+        let heard = |id: &BrokerId| age(id).is_some_and(|age| age < recent);
+        if !self.liveness.live.keys().any(heard) {
+            return waits("no agent of a live broker is heard", "reports of other brokers");
+        }
+        if age(&id).is_none() {
+            return Some(Objection::Refused(
+                "its agent was never heard, so that its silence tells nothing (without_agents: true does without)".to_owned(),
+            ));
+        }
+        None
     }
 
     /// Two must not work on one broker.
@@ -255,18 +364,21 @@ impl Known<'_> {
         }
         let holds = self.partitions().filter(|(_, p)| p.replicas.contains(&id)).count();
         let limit = self.dead.grace.saturating_add(owner.replace_timeout);
-        let left =
-            limit.checked_sub(self.state.now().wall.since(dead.since)).filter(|left| !left.is_zero())?;
+        let left = limit.checked_sub(dead.absent_for).filter(|left| !left.is_zero())?;
         (holds > 0).then(|| {
             let why = format!("healing goes first, and it still has {holds} replicas");
             Objection::Waits(why, format!("them to be moved, for {} at most", duration_words(left)))
         })
     }
 
-    pub(super) fn cools(&self, id: BrokerId) -> Option<Objection> {
+    /// A broker that was restarted in vain need not wait for that.
+    pub(super) fn cools(&self, id: BrokerId, restarted: bool) -> Option<Objection> {
         let owner = self.state.get::<RecoveryOwner>()?.value;
         let now = self.state.now();
-        let (until, last) = self.replacements.cools_until(now, owner.replacement_cooldown)?;
+        let (until, last) = match restarted {
+            true => self.replacements.cools_until_for(id, now, owner.replacement_cooldown),
+            false => self.replacements.cools_until(now, owner.replacement_cooldown),
+        }?;
         let why = cools(last, until, now);
         Some(if last.broker == id {
             Objection::Waits(why, "the cooldown to be over".to_owned())

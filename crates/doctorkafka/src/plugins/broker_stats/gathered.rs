@@ -80,6 +80,8 @@ pub(super) struct Place {
     pub(super) caught_up: bool,
     /// Whether it is known where reading begins.
     pub(super) started: bool,
+    /// When the last reading was asked for that has reached the end.
+    pub(super) at_end: Option<Tick>,
 }
 
 impl Gathered {
@@ -105,7 +107,9 @@ impl Gathered {
             let age = report.age.saturating_add(now.tick.since(*received));
             (*id, BrokerReport { age, ..report.clone() })
         });
+        let at_end = partitions.values().map(|place| place.at_end).min().flatten();
         Some(BrokerReports {
+            read_to_end_ago: at_end.map(|at| now.tick.since(at)),
             brokers: brokers.collect(),
             unreadable: self.unreadable,
             caught_up: partitions.values().all(|place| place.caught_up),
@@ -183,12 +187,14 @@ impl Gathered {
         if self.cluster_id.is_some() || stats.cluster_id.is_none() {
             self.model.absorb(made, stats.leader_replica_stats.iter().map(sample));
         }
-        if self.brokers.get(&id).is_some_and(|(before, _)| before.made > made) {
+        // The age is of the fact, not of the reading: by the broker's clock that stamped the record, and never negative.
+        let age = now.wall.since(Timestamp(appended_ms)).min(oldest.unwrap_or(Duration::MAX));
+        // Not by when it was made: an agent whose clock was set back speaks all the same.
+        let known = self.brokers.get(&id);
+        if known.is_some_and(|(before, at)| before.age.saturating_add(now.tick.since(*at)) < age) {
             return;
         }
         self.make_room(id);
-        // The age is of the fact, not of the reading: by the broker's clock that stamped the record, and never negative.
-        let age = now.wall.since(Timestamp(appended_ms)).min(oldest.unwrap_or(Duration::MAX));
         self.brokers.insert(id, (report(stats, made, age), now.tick));
     }
 

@@ -224,6 +224,18 @@ mod tests {
     }
 
     #[test]
+    fn an_agent_whose_clock_was_set_back_is_heard() {
+        let mut gathered = Gathered::new(LoadConfig::default());
+        let at = |tick: u64| Now { tick: Tick(tick), wall: Timestamp(90_000_000 + tick as i64) };
+        let fresh = Some(Duration::from_secs(1));
+        gathered.take(&stats(1, 90_001_000), 90_001_000, at(1_000), fresh);
+        // The topic has the times of those who write to it.
+        gathered.take(&stats(1, 86_461_000), 86_461_000, at(61_000), fresh);
+        let (report, _) = &gathered.brokers[&BrokerId(1)];
+        assert_eq!((report.age, report.made), (Duration::from_secs(1), Timestamp(86_461_000)));
+    }
+
+    #[test]
     fn a_report_from_the_future_does_not_hide_later_ones() {
         let mut gathered = Gathered::new(LoadConfig::default());
         gathered.take(&stats(1, 9_000_000), 5_000, now(5_000), None);
@@ -279,6 +291,7 @@ mod tests {
         fake.append(at, codec.encode_stats(&stats(1, at)).unwrap());
         fake.append(at, codec.encode_stats(&stats(2, at)).unwrap());
         until("both reports are in", || reports().is_some_and(|reports| reports.brokers.len() == 2)).await;
+        assert!(reports().unwrap().read_to_end_ago.is_some_and(|ago| ago < Duration::from_secs(5)));
         assert_eq!(reports().unwrap().unreadable, 1);
         let kinds = |now| monitor.latest(now).findings.iter().map(|f| f.kind.clone()).collect::<Vec<_>>();
         let now = context(&fake).clock.now();
@@ -373,6 +386,7 @@ mod tests {
             end,
             caught_up,
             started: true,
+            at_end: None,
         };
         gathered.partitions = Some([(0, place(100, 150, 200, false)), (1, place(0, 0, 100, false))].into());
         assert_eq!(gathered.read_back(), Some(0.25));

@@ -112,7 +112,14 @@ impl Reading {
                     Ok((start, end)) => {
                         offset = Some(start);
                         self.place(number, |place| {
-                            *place = Place { start, next: start, end, caught_up: false, started: true }
+                            *place = Place {
+                                start,
+                                next: start,
+                                end,
+                                caught_up: false,
+                                started: true,
+                                at_end: None,
+                            }
                         });
                         continue;
                     }
@@ -146,6 +153,7 @@ impl Reading {
                     self.place(number, |place| {
                         (place.next, place.end) = (batch.next_offset, batch.end_offset);
                         place.caught_up |= reached_end;
+                        place.at_end = if reached_end { Some(asked) } else { place.at_end };
                     });
                     if reached_end {
                         seen_to_end = Some(asked);

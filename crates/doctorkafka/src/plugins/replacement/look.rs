@@ -23,6 +23,9 @@ const EVERY: Duration = Duration::from_secs(1);
 /// # Errors
 /// What is different, or that nothing can be said.
 pub(super) async fn once_more(context: &BuildContext, order: &ReplaceInstance) -> Result<(), String> {
+    if order.host.is_empty() {
+        return Err("nobody has said which host is meant".to_owned());
+    }
     let reader = &context.connection.reader;
     let answers = answers(context, order).await;
     let broker = order.broker;

@@ -13,12 +13,13 @@ use std::time::Duration;
 
 use cluster::BoxFuture;
 use control::config::HumanDuration;
-use control::event::{Message, ReplaceInstance, names};
+use control::event::{Message, ReplaceInstance, ReplaceResult, names};
 use control::{ActError, Action, Done, Event, Finding, Severity, Target};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use self::run::Ran;
+use self::run::{Ran, Talk};
 use self::said::Heard;
 use crate::plugin::{ActionConfig, BuildContext, ConfigProblem};
 use crate::store::Term;
@@ -35,7 +36,8 @@ pub struct ScriptInstanceReplacementConfig {
     /// After this time it is said that it is slow. Default 10 minutes.
     #[serde(default = "default_slow_after")]
     pub slow_after: HumanDuration,
-    /// A program that is run first, to restart the broker; its host is replaced only if that does not bring it back.
+    /// A program that is run first, to restart the broker. If that does not bring it back it is decided anew whether its host is to be
+    /// replaced, on all that is known by then.
     #[serde(default)]
     pub restart: Option<Vec<String>>,
     /// How long the broker may take to be back after that. Default 5 minutes.
@@ -90,6 +92,10 @@ impl ActionConfig for ScriptInstanceReplacementConfig {
         true
     }
 
+    fn can_stop(&self) -> bool {
+        true
+    }
+
     fn emits(&self) -> Vec<String> {
         EMITS.map(str::to_owned).to_vec()
     }
@@ -113,6 +119,9 @@ struct Replacer {
 /// A replacement that runs, or has ended and has something to say that nobody has asked for yet.
 struct Run {
     order: ReplaceInstance,
+    /// The id of the event.
+    id: String,
+    stop: watch::Sender<bool>,
     since: Instant,
     ended: bool,
     said: Heard,
@@ -161,6 +170,14 @@ impl Action for Replacer {
         findings
     }
 
+    fn stop(&self, event: Option<&str>) -> bool {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_meant = |run: &&Run| !run.ended && event.is_none_or(|id| run.id == id);
+        let Some(run) = running.as_ref().filter(is_meant) else { return false };
+        run.stop.send_replace(true);
+        true
+    }
+
     fn execute<'a>(&'a self, event: &'a Event, dry_run: bool) -> BoxFuture<'a, Result<Done, ActError>> {
         Box::pin(self.replace(event, dry_run))
     }
@@ -176,10 +193,13 @@ impl Replacer {
             return Ok(self.done(event, &order, summary));
         }
         let term = self.context.tenure.term().ok_or_else(no_lease)?;
-        look::once_more(&self.context, &order).await.map_err(not_done)?;
-        let said = Heard::default();
-        let _running = Running::begin(&self.running, &order, &said);
-        self.run(event, &order, term, &said).await
+        if let Err(why) = look::once_more(&self.context, &order).await {
+            return Ok(not_started(format!("not begun: {why}")));
+        }
+        let (stop, told) = watch::channel(false);
+        let talk = Talk { said: Heard::default(), stop: told };
+        let _running = Running::begin(&self.running, event, &order, stop, &talk);
+        self.run(event, &order, term, &talk).await
     }
 
     async fn run(
@@ -187,24 +207,17 @@ impl Replacer {
         event: &Event,
         order: &ReplaceInstance,
         term: Term,
-        said: &Heard,
+        talk: &Talk,
     ) -> Result<Done, ActError> {
-        let (context, broker) = (&self.context, order.broker);
-        if let Some(restart) = self.config.restart.as_ref().filter(|_| !order.live) {
+        if let Some(restart) = self.config.restart.as_ref().filter(|_| !order.live && !order.no_restart) {
             self.still_in(term)?;
-            let ran = self.start(restart, event, order, said).await;
-            let well = matches!(ran, Ran::Well { .. });
-            if well && look::comes_back(context, order, self.config.restart_wait.0).await {
-                return Ok(self.done(event, order, format!("restarted broker {broker}, which is back")));
-            }
-            tracing::warn!(cluster = %context.cluster, %broker, outcome = ?ran, "a restart did not bring it back");
-            // Some minutes later: it may be back after all, or others may have gone.
-            look::once_more(context, order).await.map_err(not_done)?;
+            return self.restart(restart, event, order, talk).await;
         }
+        let broker = order.broker;
         let began = Instant::now();
         let program = self.config.command.first().map(String::as_str).unwrap_or_default();
         self.still_in(term)?;
-        let ran = self.start(&self.config.command, event, order, said).await;
+        let ran = self.start(&self.config.command, event, order, talk).await;
         let took = format!("{:.0} s", began.elapsed().as_secs_f64());
         match ran {
             Ran::Well { said } => {
@@ -212,15 +225,70 @@ impl Replacer {
                 let summary = format!("{program} replaced the host of broker {broker} in {took}{said}");
                 Ok(self.done(event, order, summary))
             }
-            Ran::NotStarted { why } => Err(not_done(format!("cannot start {why}"))),
+            Ran::NotStarted { why } => Ok(not_started(format!("cannot start {why}"))),
             Ran::Badly { status, said } => {
                 Err(not_done(format!("{program} ended with {status} after {took}{}", last_line(&said))))
             }
             Ran::TooLong { said } => {
                 let said = last_line(&said);
-                let message =
-                    format!("{program} did not end within {} and was killed{said}", self.config.timeout);
-                Err(ActError { message, maybe_applied: true, retry: false })
+                Err(not_known(format!(
+                    "{program} did not end within {} and was killed{said}",
+                    self.config.timeout
+                )))
+            }
+            Ran::Stopped { said } => {
+                Err(not_known(format!("{program} was stopped after {took}{}", last_line(&said))))
+            }
+        }
+    }
+
+    /// What was known before a restart is minutes old after it: its host may live, others may have gone, a person may be at work. So
+    /// nothing follows from it here.
+    async fn restart(
+        &self,
+        restart: &[String],
+        event: &Event,
+        order: &ReplaceInstance,
+        talk: &Talk,
+    ) -> Result<Done, ActError> {
+        let broker = order.broker;
+        let how = match self.start(restart, event, order, talk).await {
+            Ran::Stopped { said } => {
+                return Err(not_done(format!(
+                    "the restart of broker {broker} was stopped{}",
+                    last_line(&said)
+                )));
+            }
+            Ran::Well { .. } if self.comes_back(order, talk).await? => {
+                return Ok(self.done(event, order, format!("restarted broker {broker}, which is back")));
+            }
+            Ran::Well { .. } => format!("it was not back {} later", self.config.restart_wait),
+            Ran::NotStarted { why } => format!("cannot start {why}"),
+            Ran::Badly { status, said } => format!("the program ended with {status}{}", last_line(&said)),
+            Ran::TooLong { said } => {
+                format!(
+                    "the program did not end within {} and was killed{}",
+                    self.config.timeout,
+                    last_line(&said)
+                )
+            }
+        };
+        let summary = format!(
+            "a restart has not brought broker {broker} back: {how}; whether its host is to be replaced is decided anew"
+        );
+        let detail =
+            serde_json::to_value(ReplaceResult { restarted_in_vain: true, ..ReplaceResult::default() })
+                .unwrap_or_default();
+        Ok(Done { summary, detail, follow_ups: Vec::new() })
+    }
+
+    /// Whether the broker is back in time after a restart.
+    async fn comes_back(&self, order: &ReplaceInstance, talk: &Talk) -> Result<bool, ActError> {
+        let mut stop = talk.stop.clone();
+        tokio::select! {
+            back = look::comes_back(&self.context, order, self.config.restart_wait.0) => Ok(back),
+            () = run::stopped(&mut stop) => {
+                Err(not_done(format!("broker {} was restarted, and is not waited for any more", order.broker)))
             }
         }
     }
@@ -230,7 +298,7 @@ impl Replacer {
         if self.context.tenure.term() == Some(term) { Ok(()) } else { Err(no_lease()) }
     }
 
-    async fn start(&self, command: &[String], event: &Event, order: &ReplaceInstance, said: &Heard) -> Ran {
+    async fn start(&self, command: &[String], event: &Event, order: &ReplaceInstance, talk: &Talk) -> Ran {
         let env = [
             ("DOCTORKAFKA_CLUSTER", self.context.cluster.to_string()),
             ("DOCTORKAFKA_BROKER_ID", order.broker.to_string()),
@@ -240,7 +308,7 @@ impl Replacer {
             ("DOCTORKAFKA_REPLACEMENT_ID", event.id.clone()),
         ];
         let input = serde_json::json!({"cluster": &*self.context.cluster, "event": event});
-        run::run(command, &env, &input, self.config.timeout.0, said).await
+        run::run(command, &env, &input, self.config.timeout.0, talk).await
     }
 
     fn done(&self, event: &Event, order: &ReplaceInstance, summary: String) -> Done {
@@ -259,8 +327,15 @@ impl Replacer {
 struct Running<'a>(&'a Mutex<Option<Run>>);
 
 impl<'a> Running<'a> {
-    fn begin(of: &'a Mutex<Option<Run>>, order: &ReplaceInstance, said: &Heard) -> Self {
-        let run = Run { order: order.clone(), since: Instant::now(), ended: false, said: said.clone() };
+    fn begin(
+        of: &'a Mutex<Option<Run>>,
+        event: &Event,
+        order: &ReplaceInstance,
+        stop: watch::Sender<bool>,
+        talk: &Talk,
+    ) -> Self {
+        let (order, id, said) = (order.clone(), event.id.clone(), talk.said.clone());
+        let run = Run { order, id, stop, since: Instant::now(), ended: false, said };
         *of.lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
         Self(of)
     }
@@ -278,9 +353,20 @@ fn no_lease() -> ActError {
     not_done("this service does not hold the cluster's lease any more; no script was started".to_owned())
 }
 
+/// No program was started.
+fn not_started(summary: String) -> Done {
+    let detail = ReplaceResult { not_started: true, ..ReplaceResult::default() };
+    Done { summary, detail: serde_json::to_value(detail).unwrap_or_default(), follow_ups: Vec::new() }
+}
+
 /// Nothing was replaced, or the script said that it was not.
 fn not_done(message: String) -> ActError {
     ActError { message, maybe_applied: false, retry: false }
+}
+
+/// The program may have done its work.
+fn not_known(message: String) -> ActError {
+    ActError { message, maybe_applied: true, retry: false }
 }
 
 fn last_line(said: &str) -> String {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::said::{Heard, Stream};
@@ -18,6 +19,14 @@ const AFTER_TERM: Duration = Duration::from_secs(10);
 /// How long is read on after a program has ended, while something that it has started holds its pipes.
 const AFTER_THE_END: Duration = Duration::from_millis(200);
 
+/// How a program and we hear of each other.
+pub(super) struct Talk {
+    /// What it prints.
+    pub(super) said: Heard,
+    /// Becomes true when it is to end.
+    pub(super) stop: watch::Receiver<bool>,
+}
+
 /// What came of a program.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ran {
@@ -27,6 +36,8 @@ pub(super) enum Ran {
     Badly { status: String, said: String },
     /// It took too long and was killed: what it has done is not known.
     TooLong { said: String },
+    /// It was asked to end, and killed if it did not: what it has done is not known.
+    Stopped { said: String },
     /// It could not be started: nothing was done.
     NotStarted { why: String },
 }
@@ -38,21 +49,27 @@ pub(super) async fn run(
     env: &[(&'static str, String)],
     input: &serde_json::Value,
     limit: Duration,
-    heard: &Heard,
+    of: &Talk,
 ) -> Ran {
+    if *of.stop.borrow() {
+        return Ran::NotStarted { why: "anything, as it was stopped before".to_owned() };
+    }
+    let heard = &of.said;
     let mut child = match start(command, env) {
         Ok(child) => child,
         Err(why) => return Ran::NotStarted { why },
     };
     let group = Group(child.id());
     let (mut out, mut err) = (Tail::of(Stream::Out, heard), Tail::of(Stream::Err, heard));
-    let status = talk(&mut child, &group, input, limit, &mut out, &mut err).await;
+    let end = End { limit, stop: of.stop.clone() };
+    let status = talk(&mut child, &group, input, end, &mut out, &mut err).await;
     drop(group);
     let _ = child.kill().await;
     let said = last_words(&out, &err);
     match status {
         Some(Ok(status)) if status.success() => Ran::Well { said },
         Some(Ok(status)) => Ran::Badly { status: status.to_string(), said },
+        None if *of.stop.borrow() => Ran::Stopped { said },
         // Nobody knows how it ended.
         Some(Err(_)) | None => Ran::TooLong { said },
     }
@@ -74,12 +91,25 @@ fn start(command: &[String], env: &[(&'static str, String)]) -> Result<Child, St
         .map_err(|why| format!("{program}: {why}"))
 }
 
+/// Waits until it is to end. Whoever could say so may have gone: then that is for ever.
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// When a program is to end.
+struct End {
+    limit: Duration,
+    stop: watch::Receiver<bool>,
+}
+
 /// Feeds and listens until it ends, or has had its time. `None`: it was killed.
 async fn talk(
     child: &mut Child,
     group: &Group,
     input: &serde_json::Value,
-    limit: Duration,
+    mut end: End,
     out: &mut Tail,
     err: &mut Tail,
 ) -> Option<std::io::Result<std::process::ExitStatus>> {
@@ -94,7 +124,7 @@ async fn talk(
     };
     let listen = async { tokio::join!(feed, out.read(stdout), err.read(stderr)) };
     tokio::pin!(listen);
-    let mut deadline = Instant::now() + limit;
+    let mut deadline = Instant::now() + end.limit;
     let mut asked_to_end = false;
     let mut heard_all = false;
     loop {
@@ -107,6 +137,11 @@ async fn talk(
                 return if asked_to_end { None } else { Some(status) };
             }
             _ = &mut listen, if !heard_all => heard_all = true,
+            () = stopped(&mut end.stop), if !asked_to_end => {
+                asked_to_end = true;
+                group.terminate();
+                deadline = Instant::now() + AFTER_TERM;
+            }
             () = tokio::time::sleep_until(deadline) => {
                 if asked_to_end {
                     return None;
@@ -169,7 +204,11 @@ mod tests {
     async fn shell(text: &str, limit: Duration) -> Ran {
         let command = ["sh", "-c", text].map(str::to_owned);
         let env = [("DOCTORKAFKA_HOST", "\"; rm -rf / #".to_owned())];
-        run(&command, &env, &serde_json::json!({"broker": 3}), limit, &Heard::default()).await
+        run(&command, &env, &serde_json::json!({"broker": 3}), limit, &nobody_stops()).await
+    }
+
+    fn nobody_stops() -> Talk {
+        Talk { said: Heard::default(), stop: watch::channel(false).1 }
     }
 
     const LONG: Duration = Duration::from_secs(60);
@@ -201,8 +240,8 @@ mod tests {
         let file = folder.path().join("not-executable");
         std::fs::write(&file, "#!/bin/sh\n").unwrap();
         for program in ["/no/such/program", file.to_str().unwrap()] {
-            let heard = Heard::default();
-            let ran = run(&[program.to_owned()], &[], &serde_json::Value::Null, LONG, &heard).await;
+            let talk = nobody_stops();
+            let ran = run(&[program.to_owned()], &[], &serde_json::Value::Null, LONG, &talk).await;
             assert!(matches!(&ran, Ran::NotStarted { why } if why.contains(program)), "{ran:?}");
         }
     }
@@ -251,5 +290,34 @@ mod tests {
         assert!(asked.exists(), "it was not asked first");
         let child = std::fs::read_to_string(child).unwrap();
         is_gone(&child).await;
+    }
+
+    #[tokio::test]
+    async fn what_is_stopped_is_asked_to_end_first_and_killed_if_it_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        for (trap, limit) in [("exit 0", 5), ("", 30)] {
+            let (begun, asked) = (folder.path().join("begun"), folder.path().join("asked"));
+            let text = format!(
+                "trap 'touch {}; {trap}' TERM; touch {}; while :; do sleep 0.05; done",
+                asked.display(),
+                begun.display()
+            );
+            let (stop, told) = watch::channel(false);
+            let running = tokio::spawn(async move {
+                let command = ["sh", "-c", &text].map(str::to_owned);
+                let talk = Talk { said: Heard::default(), stop: told };
+                run(&command, &[], &serde_json::Value::Null, LONG, &talk).await
+            });
+            while !begun.exists() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            let since = Instant::now();
+            stop.send_replace(true);
+            let ran = running.await.unwrap();
+            assert!(matches!(ran, Ran::Stopped { .. }), "{ran:?}");
+            assert!(since.elapsed() < Duration::from_secs(limit) && asked.exists());
+            std::fs::remove_file(begun).unwrap();
+            std::fs::remove_file(asked).unwrap();
+        }
     }
 }

@@ -19,7 +19,12 @@ impl ClusterManager {
         }
         let term = match standing {
             Standing::Holds(term) => term,
-            Standing::LooksOn { why } => return self.look_on(why),
+            Standing::LooksOn { why } => {
+                if !self.knows_store {
+                    self.knows_store = self.journal.learn().await;
+                }
+                return self.look_on(why);
+            }
             Standing::Unknown { why } => return self.look_without_store(why),
         };
         if self.load_at.is_some_and(|at| Instant::now() < at) {
@@ -29,6 +34,7 @@ impl ClusterManager {
             // The lease may have been lost while it was read: then this memory is used up to the next cycle, to look with.
             Ok(memory) => self.stand_on(memory, term),
             Err(error) => {
+                self.is_another_store = matches!(error, JournalError::AnotherStore(_));
                 self.load_at = Some(Instant::now() + self.limits.load_again);
                 self.look_without_store(in_words(&error));
             }
@@ -38,6 +44,7 @@ impl ClusterManager {
     fn stand_on(&mut self, memory: Memory, term: Term) {
         self.memory = memory;
         self.term = Some(term);
+        self.is_another_store = false;
         // What came in so far belongs to the memory to look with: its executions have the numbers of others.
         while self.outcomes.try_recv().is_ok() {}
         self.pending.outcomes.clear();
@@ -104,6 +111,7 @@ impl ClusterManager {
         if self.term.is_some() {
             return;
         }
+        self.accept_store_if_asked();
         let why = match (&self.looks_on, &self.store_trouble) {
             (Some(why), _) => format!(
                 "not carried out: this service looks on, another one acts on the cluster. Please give the order there: {why}"
@@ -121,6 +129,24 @@ impl ClusterManager {
         for request in others {
             // Whoever asked may have gone.
             let _ = request.answer.send(Err(why.clone()));
+        }
+    }
+
+    /// The one order that needs no store: to take it as it is.
+    fn accept_store_if_asked(&mut self) {
+        if !self.is_another_store {
+            return;
+        }
+        let accepts = |request: &OrderRequest| request.order.what == OrderKind::AcceptIdentity;
+        let (accepting, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.pending.orders).into_iter().partition(accepts);
+        self.pending.orders = others;
+        for request in accepting {
+            self.journal.accept();
+            self.load_at = None;
+            tracing::warn!(cluster = %self.looking.name, by = request.order.by, "the state store is taken as it is");
+            // Whoever asked may have gone.
+            let _ = request.answer.send(Ok("the state store is taken as it is".to_owned()));
         }
     }
 

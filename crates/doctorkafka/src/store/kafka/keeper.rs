@@ -46,7 +46,7 @@ async fn attend(shared: &Shared) -> String {
         let next = shared.known().claim.next(uptime());
         match next {
             Next::Take => return take_and_keep(shared, log).await,
-            Next::Wait { why } => shared.known().otherwise = Standing::LooksOn { why },
+            Next::Wait { why } => shared.known().lease.otherwise(Standing::LooksOn { why }),
         }
         match log.next(LOOK).await {
             Ok(records) => shared.take_in(records),
@@ -98,11 +98,11 @@ async fn take_and_keep(shared: &Shared, mut log: Committed) -> String {
             Ok(()) if began >= free_at => term = Some(hold(shared, term, began)),
             Ok(()) => {
                 let why = "the holder before may think for some seconds yet that it acts".to_owned();
-                shared.known().otherwise = Standing::LooksOn { why };
+                shared.known().lease.otherwise(Standing::LooksOn { why });
             }
             Err(CommitError::NotWritten(error)) => {
                 tracing::debug!(cluster = %shared.cluster, %error, "the lease could not be renewed");
-                shared.known().otherwise = Standing::Unknown { why: error.to_string() };
+                shared.known().lease.otherwise(Standing::Unknown { why: error.to_string() });
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 continue;
             }
@@ -122,14 +122,14 @@ async fn renew(shared: &Shared, me: &Holder) -> Result<(), CommitError> {
 /// The lease is held from `began` on. After it was over for a while it is a new term: it was not seen what happened in between.
 fn hold(shared: &Shared, before: Option<Term>, began: Duration) -> Term {
     let mut known = shared.known();
-    let term = match known.term() {
+    let term = match known.lease.term() {
         Some(term) if Some(term) == before => term,
         _ => {
             known.terms += 1;
             Term(known.terms)
         }
     };
-    known.held = Some((term, began + shared.ttl()));
+    known.lease.hold(term, began + shared.ttl());
     term
 }
 

@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use self::claim::Claim;
 pub(crate) use self::topic::Managed;
 use super::holder::Holder;
+use super::own::OwnLease;
 use super::{Lease, Standing, StateStore, StoreError, Term, Version, Versioned, uptime};
 use crate::plugins::task::Task;
 
@@ -87,11 +88,8 @@ struct Known {
     /// Whether the topic was read to its end, once.
     read: bool,
     claim: Claim,
-    /// The term that is held, and until when, by the clock of uptime.
-    held: Option<(Term, Duration)>,
+    lease: OwnLease,
     terms: u64,
-    /// What this service is while it holds no term.
-    otherwise: Standing,
 }
 
 impl KafkaStore {
@@ -108,9 +106,8 @@ impl KafkaStore {
             values: BTreeMap::new(),
             read: false,
             claim: Claim::new(me.clone()),
-            held: None,
+            lease: OwnLease::looking_on("the state store is being read"),
             terms: 0,
-            otherwise: Standing::LooksOn { why: "the state store is being read".to_owned() },
         };
         let shared = Arc::new(Shared {
             cluster: Arc::clone(cluster),
@@ -139,9 +136,10 @@ impl KafkaStore {
         let mut slot = shared.writer.lock().await;
         let writer = {
             let known = shared.known();
-            let term = known.term();
+            let term = known.lease.term();
             allowed(&known)?;
-            slot.as_ref().filter(|_| term.is_some()).ok_or_else(|| shared.not_the_holder(&known))?
+            let no_holder = || StoreError::NotTheHolder { why: known.lease.why() };
+            slot.as_ref().filter(|_| term.is_some()).ok_or_else(no_holder)?
         };
         let record = (shared.record_key(key), value.clone());
         match writer.commit(&shared.at, vec![record]).await {
@@ -175,11 +173,7 @@ impl KafkaStore {
         if known.read {
             return Ok(of(&known));
         }
-        let why = match &known.otherwise {
-            Standing::Unknown { why } | Standing::LooksOn { why } => why.clone(),
-            Standing::Holds(_) => String::new(),
-        };
-        let source = std::io::Error::other(why);
+        let source = std::io::Error::other(known.lease.why());
         Err(StoreError::Read { key: key.to_owned(), at: self.shared.place(), source })
     }
 }
@@ -228,32 +222,21 @@ impl StateStore for KafkaStore {
 
 impl Lease for KafkaStore {
     fn standing(&self) -> Standing {
-        let known = self.shared.known();
-        match known.term() {
-            Some(term) => Standing::Holds(term),
-            None => known.otherwise.clone(),
-        }
+        self.shared.known().lease.standing()
     }
 
     fn release(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.shared.giving_up.send_replace(true);
             let mut slot = self.shared.writer.lock().await;
-            let held = self.shared.known().held.take();
+            let held = self.shared.lose("the lease was given up");
             // Where it cannot be told, the others wait for its end.
-            if let (Some(writer), Some(_)) = (slot.take(), held) {
+            if let (Some(writer), true) = (slot.take(), held) {
                 let holder = Holder { released: true, ..self.shared.me.clone() };
                 let record = (self.shared.lease_key(), Some(holder.to_json()));
                 let _ = writer.commit(&self.shared.at, vec![record]).await;
             }
         })
-    }
-}
-
-impl Known {
-    /// The term that is held at this very moment.
-    fn term(&self) -> Option<Term> {
-        self.held.filter(|(_, until)| uptime() < *until).map(|(term, _)| term)
     }
 }
 
@@ -284,19 +267,9 @@ impl Shared {
         self.config.lease.0
     }
 
-    fn not_the_holder(&self, known: &Known) -> StoreError {
-        let why = match &known.otherwise {
-            Standing::Unknown { why } | Standing::LooksOn { why } => why.clone(),
-            Standing::Holds(_) => "it is over".to_owned(),
-        };
-        StoreError::NotTheHolder { why }
-    }
-
-    /// The term is over.
-    fn lose(&self, why: &str) {
-        let mut known = self.known();
-        known.held = None;
-        known.otherwise = Standing::Unknown { why: format!("{}: {why}", self.place()) };
+    /// The term is over. Says whether there was one.
+    fn lose(&self, why: &str) -> bool {
+        self.known().lease.lose(Standing::Unknown { why: format!("{}: {why}", self.place()) })
     }
 
     /// Takes in what was read from the topic.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::claim::{Heard, Next, next};
 use super::session::{Failure, Fenced, Session};
-use super::{Shared, Standing, Term, uptime};
+use super::{Shared, Standing, uptime};
 use crate::store::holder::Holder;
 
 /// The pause after anything failed.
@@ -71,7 +71,7 @@ async fn look_and_take(
     let scene = session.look(&shared.nodes).await?;
     heard.answered(sent);
     if let Next::Wait { why } = next(scene.lease.as_ref(), &shared.me) {
-        shared.known().otherwise = Standing::LooksOn { why };
+        shared.known().lease.otherwise(Standing::LooksOn { why });
         return Ok(None);
     }
     let since = i64::try_from(wall().as_millis()).unwrap_or(i64::MAX);
@@ -88,23 +88,25 @@ async fn keep_it(shared: &Shared, fenced: Fenced, mut heard: Heard, until: Durat
     *shared.writer.lock().await = Some(Arc::clone(&fenced));
     {
         let mut known = shared.known();
-        known.held = Some((fenced.term, until));
+        known.lease.hold(fenced.term, until);
         // From when its time is over until it is seen to be.
-        known.otherwise = shared.unknown(LATE);
+        known.lease.otherwise(shared.unknown(LATE));
     }
     loop {
         tokio::select! {
             () = tokio::time::sleep(heard.pause()) => {}
             () = shared.lost.notified() => {}
         }
-        shared.known().held?;
+        if !shared.known().lease.is_kept() {
+            return None;
+        }
         let sent = uptime();
         match fenced.renew(&shared.nodes).await {
-            Ok(()) if hold(shared, fenced.term, heard.lasts_after_write(sent)) => {}
+            Ok(()) if shared.known().lease.go_on(fenced.term, heard.lasts_after_write(sent)) => {}
             Ok(()) => return Some(LATE.to_owned()),
             Err(Failure::Moved) => return Some(format!("{} is gone", shared.nodes.lease)),
             Err(failure @ Failure::Taken) => return Some(failure.words()),
-            Err(failure) if shared.known().term().is_none() => return Some(failure.words()),
+            Err(failure) if shared.known().lease.term().is_none() => return Some(failure.words()),
             // It is asked once more: there is nothing in it that could be done twice.
             Err(failure) => {
                 let why = failure.words();
@@ -112,16 +114,6 @@ async fn keep_it(shared: &Shared, fenced: Fenced, mut heard: Heard, until: Durat
             }
         }
     }
-}
-
-/// The lease is held until `until`, if it has not been over meanwhile: nobody saw what happened then.
-fn hold(shared: &Shared, term: Term, until: Duration) -> bool {
-    let mut known = shared.known();
-    if known.term() != Some(term) {
-        return false;
-    }
-    known.held = Some((term, until));
-    known.term().is_some()
 }
 
 fn wall() -> Duration {

@@ -19,7 +19,6 @@ mod keeper;
 mod session;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use cluster::BoxFuture;
 use tokio::sync::{Notify, watch};
@@ -28,7 +27,8 @@ pub use self::config::ZookeeperStoreConfig;
 pub(crate) use self::session::LOG_FILTER;
 use self::session::{Change, Failure, Fenced, Session};
 use super::holder::Holder;
-use super::{Lease, Standing, StateStore, StoreError, Term, Version, Versioned, names, uptime};
+use super::own::OwnLease;
+use super::{Lease, Standing, StateStore, StoreError, Version, Versioned, names, uptime};
 use crate::plugins::task::Task;
 
 /// ZooKeeper takes packets of 1 MiB (`jute.maxbuffer`), and ends the session's connection over a larger one.
@@ -81,34 +81,13 @@ impl Nodes {
 struct Known {
     /// To read with.
     session: Option<Session>,
-    /// The term that is held, and until when, by the clock of uptime.
-    held: Option<(Term, Duration)>,
-    /// What this service is while it holds no term.
-    otherwise: Standing,
-}
-
-impl Known {
-    /// The term that is held at this very moment.
-    fn term(&self) -> Option<Term> {
-        self.held.filter(|(_, until)| uptime() < *until).map(|(term, _)| term)
-    }
-
-    fn why(&self) -> String {
-        match &self.otherwise {
-            Standing::Unknown { why } | Standing::LooksOn { why } => why.clone(),
-            Standing::Holds(_) => "it is over".to_owned(),
-        }
-    }
+    lease: OwnLease,
 }
 
 impl ZookeeperStore {
     /// The store of `cluster`; it takes and keeps the lease from now on, within a tokio runtime, for as long as it lives.
     pub(crate) fn start(cluster: &Arc<str>, config: &ZookeeperStoreConfig, instance: &str) -> Self {
-        let known = Known {
-            session: None,
-            held: None,
-            otherwise: Standing::LooksOn { why: "ZooKeeper is being connected to".to_owned() },
-        };
+        let known = Known { session: None, lease: OwnLease::looking_on("ZooKeeper is being connected to") };
         let shared = Arc::new(Shared {
             cluster: Arc::clone(cluster),
             config: config.clone(),
@@ -126,7 +105,7 @@ impl ZookeeperStore {
     /// To read with, or why that cannot be done.
     fn session(&self, key: &str) -> Result<Session, StoreError> {
         let known = self.shared.known();
-        known.session.clone().ok_or_else(|| self.shared.unread(key, known.why()))
+        known.session.clone().ok_or_else(|| self.shared.unread(key, known.lease.why()))
     }
 
     /// Writes a value if `allowed` by what is there at that moment.
@@ -228,11 +207,7 @@ impl StateStore for ZookeeperStore {
 
 impl Lease for ZookeeperStore {
     fn standing(&self) -> Standing {
-        let known = self.shared.known();
-        match known.term() {
-            Some(term) => Standing::Holds(term),
-            None => known.otherwise.clone(),
-        }
+        self.shared.known().lease.standing()
     }
 
     fn release(&self) -> BoxFuture<'_, ()> {
@@ -259,9 +234,9 @@ impl Shared {
 
     fn may_write(&self, slot: &Option<Arc<Fenced>>) -> Result<Arc<Fenced>, StoreError> {
         let known = self.known();
-        let term = known.term();
+        let term = known.lease.term();
         let fenced = slot.as_ref().filter(|fenced| term == Some(fenced.term));
-        fenced.cloned().ok_or_else(|| StoreError::NotTheHolder { why: known.why() })
+        fenced.cloned().ok_or_else(|| StoreError::NotTheHolder { why: known.lease.why() })
     }
 
     /// Nobody may count on the lease, nor on what is known of the value, when it is not sure what came of a write: it is all read anew.
@@ -288,9 +263,8 @@ impl Shared {
     /// The term is over.
     fn lose(&self, why: &str) {
         let mut known = self.known();
-        known.held = None;
         known.session = None;
-        known.otherwise = self.unknown(why);
+        known.lease.lose(self.unknown(why));
     }
 
     fn unknown(&self, why: &str) -> Standing {
