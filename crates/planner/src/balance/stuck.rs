@@ -88,7 +88,6 @@ fn unplaced(cluster: &Cluster, policy: &Policy, partition: u32, list: &[u32]) ->
             && broker.takes_replicas
             && (set.is_none() || broker.set == set)
             && !list.contains(&ordinal)
-            && !cluster.replicas(partition).contains(&ordinal)
     };
     if (0..).zip(&cluster.brokers).any(takes) { Hindrance::NoRoom } else { Hindrance::NoBroker }
 }

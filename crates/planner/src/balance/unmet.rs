@@ -205,11 +205,16 @@ impl Hurdles<'_> {
         let brokers = self.cluster.brokers.iter().filter(able).count() as u64;
         let partitions = || 0..self.cluster.partitions();
         self.chosen().find_map(|topic| {
-            let mut own = partitions().filter(|partition| self.cluster.topic(*partition) == topic).peekable();
-            let first = own.peek().copied()?;
+            let own = || partitions().filter(|partition| self.cluster.topic(*partition) == topic);
+            own().next()?;
             let needs = brokers * u64::from(self.cluster.required_leaders(topic));
-            let has = own.count() as u64;
-            if self.cluster.frozen(first) {
+            let has = own().count() as u64;
+            // What is frozen passes leadership on only where that does not live.
+            let stays = |partition: u32| {
+                let leader = self.cluster.row(partition).start as u32 + self.cluster.leader(partition);
+                self.cluster.frozen(partition) && !self.cluster.homeless(leader)
+            };
+            if own().all(stays) {
                 return Some(Obstacle::FrozenTopic { topic });
             }
             (has < needs).then_some(Obstacle::Partitions { topic, has, needs })

@@ -62,10 +62,17 @@ fn stands((before, after): (&Placement<'_>, &Placement<'_>), policy: &Policy, un
                 && has < needs
         }
         Obstacle::FrozenTopic { topic } => {
-            let own = |partition: &u32| cluster.topic(*partition) == topic;
+            let mut own =
+                before.lists().filter(|(partition, _)| cluster.topic(*partition) == topic).peekable();
+            let stays = |partition: u32, led_by: u32, leader: usize| {
+                let lives =
+                    cluster.brokers()[led_by as usize].alive && !cluster.offline(partition, leader as u32);
+                cluster.frozen(partition) && lives
+            };
             goal == Goal::MinTopicLeaders
                 && cluster.required_leaders(topic) > 0
-                && (0..cluster.partitions()).filter(own).any(|partition| cluster.frozen(partition))
+                && own.peek().is_some()
+                && own.all(|(partition, (list, leader))| stays(partition, list[*leader], *leader))
         }
         Obstacle::Broker { broker, by } => {
             let outside = |judged: super::limits::Judged| {
@@ -204,8 +211,7 @@ fn hinders(after: &Placement<'_>, policy: &Policy, plan: &Plan, stuck: &Stuck) -
     let set = cluster.bound_set(cluster.topic(partition));
     let free = |(ordinal, broker): (u32, &Broker)| {
         let belongs = set.is_none() || broker.set == set;
-        let holds = list.contains(&ordinal) || cluster.replicas(partition).contains(&ordinal);
-        broker.alive && broker.takes_replicas && belongs && !holds
+        broker.alive && broker.takes_replicas && belongs && !list.contains(&ordinal)
     };
     let has_place = || (0..).zip(cluster.brokers()).any(free);
     match stuck.why {

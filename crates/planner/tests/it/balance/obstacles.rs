@@ -279,3 +279,31 @@ fn a_goal_that_the_budget_or_the_mode_keeps_from_being_met_says_so() {
     let (same, policy) = Mode::Leaders.prepare(&cluster, &policy);
     assert_eq!(limited(&planned(&same, &policy)), [Some(Limited::Mode)]);
 }
+
+#[test]
+fn a_topic_is_frozen_only_if_all_of_it_is() {
+    let policy = one_goal(Goal::MinTopicLeaders);
+    let obstacle = |frozen: &[bool]| {
+        let mut builder =
+            Shape { brokers: vec![(0, 0), (1, 0)], partitions: vec![] }.cluster(|_, _| {}, false);
+        for frozen in frozen {
+            let replicas = [0, 1].map(|broker| Replica { broker, load: [1; 4] }).to_vec();
+            let partition = Partition {
+                topic: 0,
+                replicas,
+                leader: 0,
+                leader_cpu: 0,
+                leader_network_out: 0,
+                frozen: *frozen,
+            };
+            builder.add_partition(&partition).unwrap();
+        }
+        builder.require_leaders(0, 1).unwrap();
+        let plan = planned(&builder.build(), &policy);
+        (plan.changes.len(), plan.unmet.first().map(|unmet| unmet.obstacle))
+    };
+    for one in [[true, false], [false, true]] {
+        assert_eq!(obstacle(&one), (1, None), "{one:?}");
+    }
+    assert_eq!(obstacle(&[true, true]), (0, Some(Obstacle::FrozenTopic { topic: 0 })));
+}
