@@ -344,3 +344,28 @@ kafkaclusters:
     assert_eq!(refused.status.code(), Some(1));
     assert!(text(&refused.stderr).contains(":2:11"), "{}", text(&refused.stderr));
 }
+
+#[test]
+fn what_is_stored_can_be_read_after_a_crash_without_a_service() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = dir.path().to_str().unwrap();
+    let nothing = run(&["state", "list", "--state-dir", name]);
+    assert_eq!(nothing.status.code(), Some(3), "there is neither a service nor a store");
+    let mut service = start(dir.path());
+    service.until("looking after");
+    let paused = run(&["pause", "--state-dir", name, "--why", "upgrade", "--by", "kim"]);
+    assert!(paused.status.success(), "{}", text(&paused.stderr));
+    let asked = run(&["state", "get", "wishes", "--state-dir", name]);
+    drop(service);
+    let read = run(&["state", "get", "wishes", "--state-dir", name]);
+    assert!(read.status.success(), "{}", text(&read.stderr));
+    assert!(text(&read.stdout).contains("upgrade") && text(&read.stdout).contains("kim"));
+    assert_eq!(text(&read.stdout), text(&asked.stdout), "as the service told it");
+    assert!(text(&read.stderr).contains("no doctorkafka runs"), "{}", text(&read.stderr));
+    let list = text(&run(&["state", "list", "--state-dir", name]).stdout);
+    assert!(list.lines().any(|line| line.starts_with("wishes ")), "{list}");
+    let missing = run(&["state", "get", "nothing", "--state-dir", name]);
+    assert_eq!(missing.status.code(), Some(1));
+    // Looking keeps nobody out.
+    drop(start(dir.path()));
+}

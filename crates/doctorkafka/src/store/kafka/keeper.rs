@@ -15,7 +15,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// How long one look for news of the holder lasts.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long reading the whole topic may take.
-const READ_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const READ_LIMIT: Duration = Duration::from_secs(60);
 /// A lease is renewed so often while it lasts.
 const RENEWALS: u32 = 5;
 
@@ -57,7 +57,8 @@ async fn attend(shared: &Shared) -> String {
 
 /// Reads the whole topic.
 async fn look(shared: &Shared) -> Result<Committed, String> {
-    topic::prepare(&shared.kafka, &shared.config, &shared.managed).await?;
+    let unwise = topic::prepare(&shared.kafka, &shared.config, &shared.managed).await?;
+    shared.warn_once(unwise);
     let mut log = shared.kafka.committed(&shared.at).await.map_err(|error| error.to_string())?;
     let records = log.up_to_now(READ_LIMIT).await.map_err(|error| error.to_string())?;
     let before = {
@@ -92,13 +93,22 @@ async fn take_and_keep(shared: &Shared, mut log: Committed) -> String {
     let me = Holder { since, ..shared.me.clone() };
     let free_at = uptime() + quarantine;
     let mut term = None;
+    let mut renewed = uptime();
     loop {
         let began = uptime();
-        match renew(shared, &me).await {
+        let result = renew(shared, &me).await;
+        if result.is_ok() {
+            renewed = began;
+        }
+        match result {
             Ok(()) if began >= free_at => term = Some(hold(shared, term, began)),
             Ok(()) => {
                 let why = "the holder before may think for some seconds yet that it acts".to_owned();
                 shared.known().lease.otherwise(Standing::LooksOn { why });
+            }
+            // A topic that was removed is only seen, and made, by who looks anew.
+            Err(CommitError::NotWritten(error)) if uptime().saturating_sub(renewed) >= shared.ttl() => {
+                return error.to_string();
             }
             Err(CommitError::NotWritten(error)) => {
                 tracing::debug!(cluster = %shared.cluster, %error, "the lease could not be renewed");
