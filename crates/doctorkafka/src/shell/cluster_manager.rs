@@ -26,6 +26,7 @@ use super::snapshot::{ClusterHandle, OrderRequest, Shared, Snapshot};
 use crate::plugin::{Clock, Source, Wake};
 use crate::store::{Standing, Tenure, Term, in_words};
 
+use self::alarm::Alarm;
 pub use self::ground::LOOKS_ON;
 
 /// The name under which the shell puts its own findings into a cycle. The core must have a source of this name in
@@ -135,6 +136,7 @@ pub struct ClusterManager {
     /// Whether which store it is has been learnt while another service acts.
     knows_store: bool,
     pending: Pending,
+    alarm: Alarm,
     /// What is told once the store can be written again.
     late: VecDeque<Effect>,
     /// The answers to acts that were not sent out. They are given once the store can be written again: given at once,
@@ -197,6 +199,7 @@ impl ClusterManager {
             is_another_store: false,
             knows_store: false,
             pending: Pending::default(),
+            alarm: Alarm::default(),
             late: VecDeque::new(),
             refused: Vec::new(),
             cycles: 0,
@@ -333,6 +336,7 @@ impl ClusterManager {
             }
             Err(why) => self.after_panic(now, began, why),
         }
+        self.sound_alarm(now);
     }
 
     /// Looks and decides. The memory is only replaced by a step that came to its end.
@@ -437,13 +441,13 @@ impl ClusterManager {
         written
     }
 
-    /// Without the store: the audit goes on, in this process alone.
+    /// Without the store: the audit goes on, in this process alone. An act that is not done is none.
     fn only_tell(&self, effects: Vec<Effect>) -> Result<(), String> {
         for effect in effects {
-            match effect {
-                Effect::Record(record) => self.shared.audit.take(record),
-                alert if tells_of_the_store(&alert) => self.acts.start(alert),
-                _ => {}
+            if let Effect::Record(record) = effect
+                && record.kind != RecordKind::Act
+            {
+                self.shared.audit.take(record);
             }
         }
         Err(self.looks_on.clone().or_else(|| self.store_trouble.clone()).unwrap_or_default())
@@ -465,8 +469,6 @@ impl ClusterManager {
             if record.kind != RecordKind::Act {
                 self.shared.audit.take(record);
             }
-        } else if tells_of_the_store(&effect) {
-            self.acts.start(effect);
         } else if is_report(&effect) {
             if self.late.len() >= LATE {
                 self.late.pop_front();
@@ -513,13 +515,6 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 fn is_report(effect: &Effect) -> bool {
     matches!(effect, Effect::Act { event, .. } if event.name == control::event::names::REPORT_OPERATION)
-}
-
-/// That the store cannot be used is told although that cannot be written down: twice rather than not at all.
-fn tells_of_the_store(effect: &Effect) -> bool {
-    let Effect::Act { event, .. } = effect else { return false };
-    event.name == control::event::names::ALERT_INCIDENT
-        && event.cause.as_ref().is_some_and(|cause| cause.kind == STORE_TROUBLE)
 }
 
 fn answer(answers: Vec<(OrderRequest, String)>, written: &Result<(), String>) {
@@ -570,6 +565,7 @@ impl Looking {
     }
 }
 
+mod alarm;
 mod ground;
 
 #[cfg(test)]

@@ -17,6 +17,9 @@ pub(crate) const SCHEMA: u64 = 1;
 /// What the keys of all clusters' journals begin with.
 pub(crate) const JOURNALS: &str = "clusters/";
 
+/// What the keys of messages that wait begin with, in a cluster's part of a store that is shared. They are not of the core's memory.
+pub(crate) const MESSAGES: &str = "messages/";
+
 /// The part of the state store that belongs to one cluster.
 #[derive(Clone)]
 pub struct Journal {
@@ -95,7 +98,11 @@ impl Journal {
             known.check(self).await?;
         }
         let mut stored = BTreeMap::new();
+        let messages = format!("{}{MESSAGES}", self.prefix);
         for key in self.store.list(&self.prefix).await? {
+            if key.starts_with(&messages) {
+                continue;
+            }
             // Removed since it was listed: by nobody, as long as the store has one owner.
             let Some(found) = self.store.get(&key).await? else { continue };
             let value: Value = serde_json::from_slice(&found.value)
@@ -120,7 +127,7 @@ impl Journal {
     }
 
     /// What is stored under a key of the cluster's part, as JSON and without its version.
-    pub(super) async fn value(&self, key: &str) -> Result<Option<Value>, JournalError> {
+    pub(crate) async fn value(&self, key: &str) -> Result<Option<Value>, JournalError> {
         let Some(found) = self.get(key).await? else { return Ok(None) };
         let value: Value = serde_json::from_slice(&found.value)
             .map_err(|source| JournalError::NotJson { key: key.to_owned(), source })?;

@@ -15,6 +15,7 @@ mod harness;
 mod heal;
 mod instances;
 mod mass_failure;
+mod messages;
 mod no_act;
 mod others;
 mod plan;
