@@ -16,6 +16,7 @@ mod heal;
 mod instances;
 mod mass_failure;
 mod messages;
+mod never_replaced;
 mod no_act;
 mod others;
 mod plan;
