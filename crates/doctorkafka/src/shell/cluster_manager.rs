@@ -133,6 +133,8 @@ pub struct ClusterManager {
     looks_on: Option<String>,
     /// Whether it is not the store that this service has worked with.
     is_another_store: bool,
+    /// Whether somebody else has changed what was read.
+    is_changed: bool,
     /// Whether which store it is has been learnt while another service acts.
     knows_store: bool,
     pending: Pending,
@@ -197,6 +199,7 @@ impl ClusterManager {
             store_trouble: None,
             looks_on: None,
             is_another_store: false,
+            is_changed: false,
             knows_store: false,
             pending: Pending::default(),
             alarm: Alarm::default(),
@@ -329,7 +332,7 @@ impl ClusterManager {
                 let answers = self.take_orders(&stepped);
                 let Stepped { effects, state, held, stopped, .. } = stepped;
                 let written = self.carry_out(effects, last).await;
-                answer(answers, &written);
+                answer(answers, &written, self.is_changed);
                 let trouble = self.store_trouble.clone();
                 let state = Some(Arc::new(state));
                 self.publish(Snapshot { state, held, stopped, trouble, ..self.snapshot(now, began) });
@@ -421,6 +424,7 @@ impl ClusterManager {
             match (effect, &written) {
                 (Effect::Persist { key, value }, Ok(())) => {
                     let persisted = self.journal.persist(&key, value.as_ref()).await;
+                    self.is_changed |= persisted.as_ref().is_err_and(JournalError::is_conflict);
                     written = persisted.map_err(|error| in_words(&error));
                 }
                 (Effect::Persist { .. }, Err(_)) => {}
@@ -517,10 +521,11 @@ fn is_report(effect: &Effect) -> bool {
     matches!(effect, Effect::Act { event, .. } if event.name == control::event::names::REPORT_OPERATION)
 }
 
-fn answer(answers: Vec<(OrderRequest, String)>, written: &Result<(), String>) {
+fn answer(answers: Vec<(OrderRequest, String)>, written: &Result<(), String>, read_anew: bool) {
     for (request, said) in answers {
         let result = match written {
             Ok(()) => Ok(said),
+            Err(why) if read_anew => Err(format!("not carried out, please repeat it: {why}")),
             Err(why) => Err(format!(
                 "it holds now, but could not be written down, and a restart may forget it: {why}"
             )),
