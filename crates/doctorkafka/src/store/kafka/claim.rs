@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::keeper::RENEWALS;
 use crate::store::holder::Holder;
 use crate::store::open::LONGEST_LEASE;
 
@@ -95,6 +96,13 @@ impl Claim {
         Next::Wait { why }
     }
 
+    /// Whether two words of the holder that is waited for are missing, and how long two take: it is silent, or is not heard.
+    pub(super) fn is_missing(&self, now: Duration) -> Option<Duration> {
+        let heard = self.heard.as_ref().filter(|heard| !self.is_free(heard))?;
+        let two = heard.lasts() * 2 / RENEWALS;
+        (now.saturating_sub(heard.at) >= two).then_some(two)
+    }
+
     fn is_free(&self, heard: &Heard) -> bool {
         heard.holder.as_ref().is_some_and(|holder| holder.released || holder.is_former(&self.me))
     }
@@ -171,6 +179,17 @@ mod tests {
         // An older record that is read once more is no word.
         claim.hear(Some(holder("other", "b")), 9, at(48));
         assert_eq!(claim.next(at(48)), Next::Take);
+    }
+
+    #[test]
+    fn two_words_that_are_missing_are_looked_for() {
+        let mut claim = claim();
+        assert_eq!(claim.is_missing(at(0)), None);
+        claim.hear(Some(holder("other", "b")), 3, at(0));
+        assert_eq!(claim.is_missing(at(9)), None);
+        assert_eq!(claim.is_missing(at(10)), Some(Duration::from_secs(10)));
+        claim.hear(Some(holder("other", "b")), 4, at(11));
+        assert_eq!(claim.is_missing(at(12)), None);
     }
 
     #[test]

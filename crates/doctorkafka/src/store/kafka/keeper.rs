@@ -14,10 +14,14 @@ use crate::store::kafka::topic;
 const AGAIN: Duration = Duration::from_secs(2);
 /// How long one look for news of the holder lasts.
 const LOOK: Duration = Duration::from_secs(1);
+/// A reader that was opened so long ago, and has read the whole topic since, is no blind one.
+const FRESH: Duration = Duration::from_secs(5);
+/// How long reading what was written since the last look may take.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(10);
 /// How long reading the whole topic may take.
 pub(super) const READ_LIMIT: Duration = Duration::from_secs(60);
 /// A lease is renewed so often while it lasts.
-const RENEWALS: u32 = 5;
+pub(super) const RENEWALS: u32 = 5;
 
 /// Until the store gives its lease up.
 pub(super) async fn keep(shared: Arc<Shared>) {
@@ -42,8 +46,24 @@ async fn attend(shared: &Shared) -> String {
         Ok(log) => log,
         Err(why) => return why,
     };
+    let mut opened = uptime();
     loop {
-        let next = shared.known().claim.next(uptime());
+        let now = uptime();
+        let (next, missing) = {
+            let known = shared.known();
+            (known.claim.next(now), known.claim.is_missing(now))
+        };
+        let age = now.saturating_sub(opened);
+        // A reader whose leader dies may hear nothing for long: neither a holder that lives is to be taken for dead then, nor is what
+        // one has written in the last moment to be waited for in vain.
+        if (next == Next::Take && age > FRESH) || missing.is_some_and(|since| age > since) {
+            log = match look(shared).await {
+                Ok(log) => log,
+                Err(why) => return why,
+            };
+            opened = uptime();
+            continue;
+        }
         match next {
             Next::Take => return take_and_keep(shared, log).await,
             Next::Wait { why } => shared.known().lease.otherwise(Standing::LooksOn { why }),
@@ -82,7 +102,7 @@ async fn take_and_keep(shared: &Shared, mut log: Committed) -> String {
         Err(error) => return error.to_string(),
     };
     // What the holder before wrote in the last moment; nothing can come after that.
-    match log.up_to_now(READ_LIMIT).await {
+    match log.up_to_now(CATCH_UP_LIMIT).await {
         Ok(records) => shared.take_in(records),
         Err(error) => return error.to_string(),
     }
