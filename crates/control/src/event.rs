@@ -248,6 +248,9 @@ pub struct ReplaceResult {
     /// on what is known by now.
     #[serde(default)]
     pub restarted_in_vain: bool,
+    /// The broker was restarted, and is back: its host has not been replaced.
+    #[serde(default)]
+    pub restarted: bool,
     /// No program was started for it: whether another host may be replaced does not depend on it.
     #[serde(default)]
     pub not_started: bool,

@@ -52,6 +52,8 @@ pub enum Replaced {
     /// The broker was restarted, which did not bring it back. Its host has not been replaced, and may be without waiting for the
     /// cooldown, if everything still speaks for that.
     Restarted(String),
+    /// The broker was restarted, and is back: no host has been replaced, so that no cooldown follows.
+    Back(String),
 }
 
 /// One replacement.
@@ -87,14 +89,18 @@ pub struct Replacements {
 }
 
 impl Replacement {
-    fn was_started(&self) -> bool {
-        !matches!(self.ended, Some((_, Replaced::NotStarted(_))))
+    fn cools(&self) -> bool {
+        !matches!(self.ended, Some((_, Replaced::NotStarted(_) | Replaced::Back(_))))
+    }
+
+    /// Whether it has replaced a host, or may have, or does so.
+    pub(crate) fn replaces(&self) -> bool {
+        self.cools() && !matches!(self.ended, Some((_, Replaced::Restarted(_))))
     }
 
     /// Whether it has done more than to restart this broker.
     fn counts_for(&self, broker: BrokerId) -> bool {
-        let restarted = matches!(self.ended, Some((_, Replaced::Restarted(_))));
-        self.was_started() && !(restarted && self.broker == broker)
+        self.replaces() || self.cools() && self.broker != broker
     }
 
     /// How long ago it was begun, as far as a service was there: neither clocks that are set nor the clock of another host count.
@@ -124,7 +130,7 @@ impl Replacements {
     /// The moment before which no other may be begun, and the one that it follows from. It is as long as a service was there for it: no
     /// wall clock that is set, and no crash, shortens it.
     pub fn cools_until(&self, now: Now, cooldown: Duration) -> Option<(Timestamp, &Replacement)> {
-        self.last.iter().rfind(|it| it.was_started())?.cools_until(now, cooldown)
+        self.last.iter().rfind(|it| it.cools())?.cools_until(now, cooldown)
     }
 
     /// The moment before which this broker's host may not be replaced, as [`Replacements::cools_until`]: what did no more than restart this
@@ -136,6 +142,12 @@ impl Replacements {
         cooldown: Duration,
     ) -> Option<(Timestamp, &Replacement)> {
         self.last.iter().rfind(|it| it.counts_for(broker))?.cools_until(now, cooldown)
+    }
+
+    /// Whether this broker was restarted within the cooldown, and came back: another restart would not help it for long.
+    pub(crate) fn was_restarted(&self, broker: BrokerId, now: Now, cooldown: Duration) -> bool {
+        let last = self.last.iter().rfind(|it| it.broker == broker);
+        last.is_some_and(|it| matches!(it.ended, Some((_, Replaced::Back(_)))) && it.watched(now) < cooldown)
     }
 
     /// The last one of this broker that was begun at `since` or later, or was under way then: whoever replaces the host of a live
@@ -205,6 +217,7 @@ fn outcome(executions: &[Arc<Execution>], id: &str, now: Timestamp) -> Option<(T
         Some(End::Unknown) => Replaced::Unknown(result),
         Some(End::NotStarted) => Replaced::NotStarted(result),
         Some(End::Restarted) => Replaced::Restarted(result),
+        Some(End::Back) => Replaced::Back(result),
         // Cancelled before it was begun, too.
         Some(End::Failed | End::NotBegun) | None => Replaced::Failed(result),
     };

@@ -1,9 +1,11 @@
-//! The properties files with security settings that a configuration names.
+//! The files that a configuration names: properties with security settings, secrets, programs.
 
 use std::fs;
 use std::path::Path;
 
 use kafka::{Security, client_properties};
+
+use crate::programs;
 
 /// Reads the file at `path`, as Kafka's own tools take it with `--command-config`.
 ///
@@ -23,6 +25,8 @@ pub(crate) enum Holds {
     ClientSettings,
     /// A secret or certificates, which are read when they are needed.
     Secret,
+    /// A program that is started when it is needed.
+    Program,
 }
 
 /// Something that is wrong with a file of settings.
@@ -36,6 +40,14 @@ pub(crate) enum Trouble {
 
 /// What is wrong with the file at `path`, and with those of certificates and keys that it names: nothing, if they can be used.
 pub(crate) fn problems(holds: Holds, path: &Path) -> Vec<Trouble> {
+    if holds == Holds::Program {
+        let why = programs::cannot_start(&path.to_string_lossy());
+        // It may be there by the time when it is needed, and the service may be meant for another host.
+        return why
+            .map(|why| Trouble::Lacking(format!("on this host it cannot be started: {why}")))
+            .into_iter()
+            .collect();
+    }
     if holds == Holds::Secret {
         let opened = fs::File::open(path).and_then(|file| file.metadata());
         let why = match opened {

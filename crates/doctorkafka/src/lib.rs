@@ -20,6 +20,8 @@ pub mod plugin_manager;
 
 pub mod plugins;
 
+mod programs;
+
 pub mod shell;
 
 pub mod store;

@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
+use crate::shell::journal::Journal;
 use crate::store::{StateStore, Tenure};
 
 /// A Kafka cluster and how to log in to it.
@@ -100,6 +101,8 @@ pub struct BuildContext {
     pub folder: PathBuf,
     /// A store of this service alone, for what a plugin would rather not gather anew after a restart, under keys of its own.
     pub store: Arc<dyn StateStore>,
+    /// The cluster's part of the store that several services share, where there is one. It is written in a term of `tenure` alone.
+    pub shared: Option<Journal>,
     /// Whether this service may act on the cluster at a moment. The connection's writer sends nothing when it may not; an
     /// action that changes something else looks here right before.
     pub tenure: Arc<Tenure>,

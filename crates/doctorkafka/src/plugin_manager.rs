@@ -16,6 +16,7 @@ use thiserror::Error;
 use crate::config::resolved::{ActionEntry, ClusterConfig};
 use crate::plugin::{BuildContext, Clock, Connect, MonitorPlugin, Source, Wake};
 use crate::shell::gate::Gated;
+use crate::shell::journal::Journal;
 use crate::shell::panics::{GuardedMonitor, GuardedOperator};
 use crate::store::{StateStore, Tenure};
 
@@ -88,7 +89,8 @@ impl PluginManager {
         self.state_dir.join("clusters").join(cluster)
     }
 
-    /// Makes the plugins of `cluster`, which change it as long as `tenure` lets them. Source monitors begin to collect: this runs within a tokio runtime.
+    /// Makes the plugins of `cluster`, which change it as long as `tenure` lets them; `shared` is what services share, where they do.
+    /// Source monitors begin to collect: this runs within a tokio runtime.
     ///
     /// # Errors
     /// The first plugin that cannot be made; those made before it have ended then.
@@ -97,6 +99,7 @@ impl PluginManager {
         cluster: &ClusterConfig,
         wake: &Wake,
         tenure: &Arc<Tenure>,
+        shared: Option<&Journal>,
     ) -> Result<ClusterPlugins, PluginError> {
         let name = &cluster.name;
         let mut connection = self
@@ -123,6 +126,7 @@ impl PluginManager {
             dry_run,
             folder: folder.clone(),
             store: Arc::clone(&self.store),
+            shared: shared.cloned(),
             tenure: Arc::clone(tenure),
         };
         let failed = |kind, plugin: &str, cause| PluginError::Build {
@@ -209,7 +213,7 @@ mod tests {
         let config = loaded.config.unwrap_or_else(|| panic!("{}", loaded.report));
         let connect = Arc::new(RealConnect::default());
         PluginManager::new(connect, Arc::new(RealClock::new()), Arc::new(MemoryStore::default()), state_dir)
-            .build(&config.clusters[0], &Wake::default(), &crate::plugins::fakes::acting())
+            .build(&config.clusters[0], &Wake::default(), &crate::plugins::fakes::acting(), None)
     }
 
     #[tokio::test]

@@ -191,7 +191,7 @@ fn a_mail_outlives_kill_9_and_a_mail_server_that_is_down() {
 
     server.start().unwrap();
     let mut second = start_with(&["run", "--config", file.to_str().unwrap()], dir.path());
-    second.until("messages that an earlier process has left are sent");
+    second.until("messages that an earlier process or another service has left are sent");
     let mail = mail_of(&server);
     assert!(mail.contains("Subject: [main] ") && !mail.contains("\r\nBcc:"), "{mail}");
     assert!(mail.contains("Message-ID: <") && mail.contains(".main.send_email@example.org>"), "{mail}");
@@ -343,4 +343,29 @@ kafkaclusters:
     let refused = run(&["run", "--config", file.to_str().unwrap()]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(text(&refused.stderr).contains(":2:11"), "{}", text(&refused.stderr));
+}
+
+#[test]
+fn what_is_stored_can_be_read_after_a_crash_without_a_service() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = dir.path().to_str().unwrap();
+    let nothing = run(&["state", "list", "--state-dir", name]);
+    assert_eq!(nothing.status.code(), Some(3), "there is neither a service nor a store");
+    let mut service = start(dir.path());
+    service.until("looking after");
+    let paused = run(&["pause", "--state-dir", name, "--why", "upgrade", "--by", "kim"]);
+    assert!(paused.status.success(), "{}", text(&paused.stderr));
+    let asked = run(&["state", "get", "wishes", "--state-dir", name]);
+    drop(service);
+    let read = run(&["state", "get", "wishes", "--state-dir", name]);
+    assert!(read.status.success(), "{}", text(&read.stderr));
+    assert!(text(&read.stdout).contains("upgrade") && text(&read.stdout).contains("kim"));
+    assert_eq!(text(&read.stdout), text(&asked.stdout), "as the service told it");
+    assert!(text(&read.stderr).contains("no doctorkafka runs"), "{}", text(&read.stderr));
+    let list = text(&run(&["state", "list", "--state-dir", name]).stdout);
+    assert!(list.lines().any(|line| line.starts_with("wishes ")), "{list}");
+    let missing = run(&["state", "get", "nothing", "--state-dir", name]);
+    assert_eq!(missing.status.code(), Some(1));
+    // Looking keeps nobody out.
+    drop(start(dir.path()));
 }

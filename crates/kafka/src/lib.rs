@@ -14,6 +14,7 @@ pub mod config;
 mod directory;
 mod fail;
 mod fenced;
+mod http_url;
 mod jaas;
 mod kafka;
 mod link;
@@ -29,6 +30,7 @@ mod write;
 
 pub use config::{BootstrapError, ConnectionConfig, parse_bootstrap};
 pub use fenced::{CommitError, Committed, Fenced};
+pub use http_url::{HttpUrl, HttpUrlError};
 pub use kafka::Kafka;
 pub use security::Security;
 

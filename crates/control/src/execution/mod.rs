@@ -113,6 +113,8 @@ pub enum End {
     NotStarted,
     /// A broker was restarted before its host would be replaced, and did not come back.
     Restarted,
+    /// The same, and it came back.
+    Back,
 }
 
 /// Where the moves stand.

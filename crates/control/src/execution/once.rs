@@ -29,6 +29,7 @@ fn end_of(execution: &Execution, done: &Done) -> End {
     match result {
         ReplaceResult { not_started: true, .. } => End::NotStarted,
         ReplaceResult { restarted_in_vain: true, .. } => End::Restarted,
+        ReplaceResult { restarted: true, .. } => End::Back,
         ReplaceResult { .. } => End::Done,
     }
 }
@@ -117,7 +118,7 @@ pub(crate) fn next_step(execution: &mut Execution, leave: &Leave, now: Now) -> P
 
 fn end(execution: &mut Execution, now: Now, result: &str, how: End, progressed: &mut Progressed) {
     let severity = match how {
-        End::Done => Severity::Info,
+        End::Done | End::Back => Severity::Info,
         End::NotBegun | End::Restarted => Severity::Warning,
         End::Failed | End::Unknown | End::NotStarted => Severity::Critical,
     };

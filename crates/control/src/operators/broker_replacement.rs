@@ -344,8 +344,10 @@ impl Known<'_> {
 
     /// Waits until the broker that was replaced last is whole, and lets it lead again.
     fn follow_the_last(&self, verdict: &mut Verdict) {
-        let Some(last) = self.replacements.last.last() else { return };
-        let Some((at, Replaced::Done(_))) = &last.ended else { return };
+        let is_followed =
+            |it: &&Replacement| it.replaces() || matches!(it.ended, Some((_, Replaced::Back(_))));
+        let Some(last) = self.replacements.last.iter().rfind(is_followed) else { return };
+        let Some((at, Replaced::Done(_) | Replaced::Back(_))) = &last.ended else { return };
         if last.whole.is_none() {
             let finding = self.not_whole(last);
             if self.state.now().wall.since(*at) >= self.config.alert_not_whole_after.0 {
@@ -375,7 +377,11 @@ impl Known<'_> {
                 && last.whole.is_some_and(|whole| e.admitted >= whole)
         });
         if !leaderless_at_home.is_empty() && !elected_before && self.is_recent(last) {
-            let reason = format!("broker {}, whose host was replaced, is whole again", last.broker);
+            let reason = if last.replaces() {
+                format!("broker {}, whose host was replaced, is whole again", last.broker)
+            } else {
+                format!("broker {}, which was restarted, is whole again", last.broker)
+            };
             let order = ElectLeaders { partitions: leaderless_at_home };
             verdict.events.push(Event::new(
                 names::ELECT_LEADERS,
@@ -402,7 +408,9 @@ impl Known<'_> {
             ("it has not come back yet".to_owned(), "it to come back")
         };
         let ago = duration_words(self.state.now().wall.since(last.begun));
-        let message = format!("the host of broker {id} was replaced, begun {ago} ago: {what}");
+        let done = if last.replaces() { "the host of broker" } else { "broker" };
+        let how = if last.replaces() { "replaced" } else { "restarted" };
+        let message = format!("{done} {id} was {how}, begun {ago} ago: {what}");
         Finding::new(kinds::BROKER_REPLACED, Target::Broker(id), Severity::Warning, message)
             .waiting_for(waits_for)
     }

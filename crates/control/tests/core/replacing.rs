@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cluster::BrokerId;
-use control::event::names;
+use control::event::{ReplaceInstance, names};
 use control::order::OrderKind;
 use control::{
     ActError, ActionKind, ConfigProblem, Core, CoreConfig, Done, Effect, Event, Finding, GuardConfig,
@@ -347,6 +347,33 @@ fn a_restart_in_vain_is_followed_by_another_decision() {
     let texts: String = (0..600).map(|_| shell.step()).collect();
     assert!(!begins(&texts), "{texts}");
     assert_eq!(shell.memory.replacements.last.len(), 2);
+}
+
+/// A broker that a restart has brought back: no host has been replaced.
+#[test]
+fn a_restart_that_helps_costs_no_cooldown_and_is_not_tried_again_soon() {
+    let mut shell = cluster().start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    until(&mut shell, "ACT 1.1 host");
+    shell.world.come_back(3);
+    let detail = serde_json::json!({"restarted": true});
+    answer(&mut shell, Ok(Done { summary: "restarted".to_owned(), detail, ..Done::default() }));
+    let texts: String = (0..60).map(|_| shell.step()).collect();
+    assert!(!texts.contains("the host of broker 3 was replaced"), "{texts}");
+    assert!(matches!(shell.memory.replacements.last[0].ended, Some((_, Replaced::Back(_)))));
+    // Another host is not held back by it.
+    shell.world.kill(4);
+    until(&mut shell, "ACT 2.1 host replace_instance broker 4");
+    let detail = serde_json::json!({"restarted": true});
+    shell.world.come_back(4);
+    answer(&mut shell, Ok(Done { summary: "restarted".to_owned(), detail, ..Done::default() }));
+    (0..60).for_each(|_| drop(shell.step()));
+    // The same one is not restarted again and again.
+    shell.world.kill(3);
+    until(&mut shell, "ACT 3.1 host replace_instance broker 3");
+    let order: ReplaceInstance = shell.memory.executions.last().unwrap().event.payload_as().unwrap();
+    assert!(order.no_restart, "it has been restarted a moment ago");
 }
 
 #[test]

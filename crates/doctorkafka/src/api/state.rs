@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Api, refusal};
 use crate::shell::snapshot::ClusterHandle;
-use crate::store::in_words;
+use crate::store::{Versioned, in_words};
 
 /// One value, without itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,22 @@ pub struct StoredValue {
     pub value: serde_json::Value,
 }
 
+impl StoredKey {
+    /// What is stored under `key`.
+    pub(crate) fn of(key: &str, stored: &Versioned) -> Self {
+        Self { key: key.to_owned(), version: stored.version.0, bytes: stored.value.len() }
+    }
+}
+
+impl StoredValue {
+    /// What is stored under `key`.
+    pub(crate) fn of(key: &str, stored: &Versioned) -> Self {
+        let text = || String::from_utf8_lossy(&stored.value).into_owned().into();
+        let value = serde_json::from_slice(&stored.value).unwrap_or_else(|_| text());
+        Self { key: key.to_owned(), version: stored.version.0, value }
+    }
+}
+
 /// `GET /v1/clusters/{cluster}/state`: with `key` that [`StoredValue`], else the [`StoredKey`]s, those that begin with `prefix`.
 pub(super) async fn show(
     State(api): State<Api>,
@@ -55,9 +71,7 @@ async fn value(handle: &ClusterHandle, key: &str) -> Result<Response, String> {
     let Some(found) = handle.journal.get(key).await.map_err(|error| in_words(&error))? else {
         return Ok(refusal(StatusCode::NOT_FOUND, &format!("there is no {key:?} in the state store")));
     };
-    let text = || String::from_utf8_lossy(&found.value).into_owned().into();
-    let value = serde_json::from_slice(&found.value).unwrap_or_else(|_| text());
-    Ok(Json(StoredValue { key: key.to_owned(), version: found.version.0, value }).into_response())
+    Ok(Json(StoredValue::of(key, &found)).into_response())
 }
 
 async fn keys(handle: &ClusterHandle, prefix: &str) -> Result<Response, String> {
@@ -65,7 +79,7 @@ async fn keys(handle: &ClusterHandle, prefix: &str) -> Result<Response, String> 
     for key in handle.journal.list(prefix).await.map_err(|error| in_words(&error))? {
         // Removed since it was listed, where it is gone.
         let Some(found) = handle.journal.get(&key).await.map_err(|error| in_words(&error))? else { continue };
-        keys.push(StoredKey { key, version: found.version.0, bytes: found.value.len() });
+        keys.push(StoredKey::of(&key, &found));
     }
     Ok(Json(keys).into_response())
 }

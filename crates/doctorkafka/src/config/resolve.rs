@@ -285,6 +285,7 @@ pub(super) fn settings_files(root: &Node, registry: &PluginRegistry) -> Vec<Sett
             let plugins = of_cluster(item, kind, &global, &types, &mut told);
             files.extend(settings_of_plugins(&plugins));
             files.extend(secrets_of_messengers(&plugins));
+            files.extend(programs_of_replacers(&plugins));
         }
     }
     files
@@ -310,6 +311,20 @@ fn secrets_of_messengers(plugins: &[Plugin]) -> impl Iterator<Item = SettingsFil
     messengers.flat_map(|plugin| {
         let named = SECRET_FILES.iter().filter_map(|key| plugin.section.get(key));
         named.filter_map(|entry| named_file(entry, Holds::Secret))
+    })
+}
+
+/// The programs that replace hosts, or restart brokers: that one is missing is not to be found out when it is needed.
+fn programs_of_replacers(plugins: &[Plugin]) -> impl Iterator<Item = SettingsFile> {
+    let enabled = plugins.iter().filter(|plugin| plugin.enabled);
+    let replacers = enabled.filter(|plugin| plugin.type_name == "script_instance_replacement");
+    replacers.flat_map(|plugin| {
+        let named = ["command", "restart"].iter().filter_map(|key| plugin.section.get(key));
+        named.filter_map(|entry| {
+            let program = entry.node.items()?.first()?;
+            let path = PathBuf::from(program.text().filter(|text| !text.is_empty())?);
+            Some(SettingsFile { path, holds: Holds::Program, span: program.span.clone() })
+        })
     })
 }
 

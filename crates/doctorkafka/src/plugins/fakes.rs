@@ -314,6 +314,7 @@ pub(crate) fn context(fake: &Arc<Fake>) -> BuildContext {
         dry_run: false,
         folder: std::path::PathBuf::new(),
         store: Arc::new(MemoryStore::default()),
+        shared: None,
         tenure: acting(),
     }
 }

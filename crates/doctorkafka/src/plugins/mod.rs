@@ -100,6 +100,7 @@ const BUILT_IN_FINDINGS: &[&str] = &[
     "reassignment_stuck",
     "replacement_refused",
     "replacement_runs",
+    "replacement_impossible",
     "replacement_slow",
     "replacement_waits",
     "request_handlers_saturated",

@@ -117,6 +117,26 @@ impl Acts {
         });
     }
 
+    /// Has an action that sends messages send this one, past executions and the journal. Nobody waits for what comes of it: such an
+    /// action says itself what does not get out.
+    pub fn tell(&self, action: &str, event: Event, dry_run: bool) {
+        let Some(slot) = self.actions.get(action) else { return };
+        let action = Arc::clone(&slot.action);
+        if !catch_unwind(AssertUnwindSafe(|| action.deliveries().is_some())).unwrap_or(false) {
+            return;
+        }
+        tokio::spawn(async move {
+            let said = action.execute(&event, dry_run).await;
+            let said = said.map_or_else(|error| error.message, |done| done.summary);
+            tracing::info!(
+                action = action.name(),
+                event = event.name,
+                result = said,
+                "told past the journal"
+            );
+        });
+    }
+
     /// Asks what an action does for the event with this id to end; what comes of it is its outcome as always.
     pub fn stop(&self, action: &str, event: &str) {
         if let Some(slot) = self.actions.get(action) {

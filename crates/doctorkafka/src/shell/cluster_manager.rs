@@ -26,6 +26,7 @@ use super::snapshot::{ClusterHandle, OrderRequest, Shared, Snapshot};
 use crate::plugin::{Clock, Source, Wake};
 use crate::store::{Standing, Tenure, Term, in_words};
 
+use self::alarm::Alarm;
 pub use self::ground::LOOKS_ON;
 
 /// The name under which the shell puts its own findings into a cycle. The core must have a source of this name in
@@ -132,9 +133,12 @@ pub struct ClusterManager {
     looks_on: Option<String>,
     /// Whether it is not the store that this service has worked with.
     is_another_store: bool,
+    /// Whether somebody else has changed what was read.
+    is_changed: bool,
     /// Whether which store it is has been learnt while another service acts.
     knows_store: bool,
     pending: Pending,
+    alarm: Alarm,
     /// What is told once the store can be written again.
     late: VecDeque<Effect>,
     /// The answers to acts that were not sent out. They are given once the store can be written again: given at once,
@@ -195,8 +199,10 @@ impl ClusterManager {
             store_trouble: None,
             looks_on: None,
             is_another_store: false,
+            is_changed: false,
             knows_store: false,
             pending: Pending::default(),
+            alarm: Alarm::default(),
             late: VecDeque::new(),
             refused: Vec::new(),
             cycles: 0,
@@ -326,13 +332,14 @@ impl ClusterManager {
                 let answers = self.take_orders(&stepped);
                 let Stepped { effects, state, held, stopped, .. } = stepped;
                 let written = self.carry_out(effects, last).await;
-                answer(answers, &written);
+                answer(answers, &written, self.is_changed);
                 let trouble = self.store_trouble.clone();
                 let state = Some(Arc::new(state));
                 self.publish(Snapshot { state, held, stopped, trouble, ..self.snapshot(now, began) });
             }
             Err(why) => self.after_panic(now, began, why),
         }
+        self.sound_alarm(now);
     }
 
     /// Looks and decides. The memory is only replaced by a step that came to its end.
@@ -417,6 +424,7 @@ impl ClusterManager {
             match (effect, &written) {
                 (Effect::Persist { key, value }, Ok(())) => {
                     let persisted = self.journal.persist(&key, value.as_ref()).await;
+                    self.is_changed |= persisted.as_ref().is_err_and(JournalError::is_conflict);
                     written = persisted.map_err(|error| in_words(&error));
                 }
                 (Effect::Persist { .. }, Err(_)) => {}
@@ -437,13 +445,13 @@ impl ClusterManager {
         written
     }
 
-    /// Without the store: the audit goes on, in this process alone.
+    /// Without the store: the audit goes on, in this process alone. An act that is not done is none.
     fn only_tell(&self, effects: Vec<Effect>) -> Result<(), String> {
         for effect in effects {
-            match effect {
-                Effect::Record(record) => self.shared.audit.take(record),
-                alert if tells_of_the_store(&alert) => self.acts.start(alert),
-                _ => {}
+            if let Effect::Record(record) = effect
+                && record.kind != RecordKind::Act
+            {
+                self.shared.audit.take(record);
             }
         }
         Err(self.looks_on.clone().or_else(|| self.store_trouble.clone()).unwrap_or_default())
@@ -465,8 +473,6 @@ impl ClusterManager {
             if record.kind != RecordKind::Act {
                 self.shared.audit.take(record);
             }
-        } else if tells_of_the_store(&effect) {
-            self.acts.start(effect);
         } else if is_report(&effect) {
             if self.late.len() >= LATE {
                 self.late.pop_front();
@@ -515,17 +521,11 @@ fn is_report(effect: &Effect) -> bool {
     matches!(effect, Effect::Act { event, .. } if event.name == control::event::names::REPORT_OPERATION)
 }
 
-/// That the store cannot be used is told although that cannot be written down: twice rather than not at all.
-fn tells_of_the_store(effect: &Effect) -> bool {
-    let Effect::Act { event, .. } = effect else { return false };
-    event.name == control::event::names::ALERT_INCIDENT
-        && event.cause.as_ref().is_some_and(|cause| cause.kind == STORE_TROUBLE)
-}
-
-fn answer(answers: Vec<(OrderRequest, String)>, written: &Result<(), String>) {
+fn answer(answers: Vec<(OrderRequest, String)>, written: &Result<(), String>, read_anew: bool) {
     for (request, said) in answers {
         let result = match written {
             Ok(()) => Ok(said),
+            Err(why) if read_anew => Err(format!("not carried out, please repeat it: {why}")),
             Err(why) => Err(format!(
                 "it holds now, but could not be written down, and a restart may forget it: {why}"
             )),
@@ -570,6 +570,7 @@ impl Looking {
     }
 }
 
+mod alarm;
 mod ground;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The core's memory in the state store.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use control::{Memory, RestoreError};
 use serde_json::{Value, json};
@@ -9,13 +9,16 @@ use thiserror::Error;
 
 use super::known_store::KnownStore;
 use super::moving::{self, Former};
-use crate::store::{ClusterStore, StateStore, StoreError, Versioned};
+use crate::store::{ClusterStore, StateStore, StoreError, Version, Versioned};
 
 /// The version of the values. It grows when an older service could not understand, or would misunderstand, what is written.
 pub(crate) const SCHEMA: u64 = 1;
 
 /// What the keys of all clusters' journals begin with.
 pub(crate) const JOURNALS: &str = "clusters/";
+
+/// What the keys of messages that wait begin with, in a cluster's part of a store that is shared. They are not of the core's memory.
+pub(crate) const MESSAGES: &str = "messages/";
 
 /// The part of the state store that belongs to one cluster.
 #[derive(Clone)]
@@ -26,6 +29,9 @@ pub struct Journal {
     former: Option<Box<Former>>,
     /// Which store it is, where it is shared.
     known: Option<Arc<KnownStore>>,
+    /// The version of each value as it was read or written last; nothing before it was read. What somebody else has changed since is not
+    /// written over.
+    versions: Arc<Mutex<Option<BTreeMap<String, Version>>>>,
 }
 
 /// What can go wrong with the journal.
@@ -66,16 +72,30 @@ pub enum JournalError {
     Restore(#[from] RestoreError),
 }
 
+impl JournalError {
+    /// Whether somebody else has changed what was to be changed.
+    pub(super) fn is_conflict(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Conflict { .. }))
+    }
+}
+
 impl Journal {
     /// The journal of the cluster with the configured name `cluster`, in a store that others have part of.
     pub fn new(store: Arc<dyn StateStore>, cluster: &str) -> Self {
-        Self { store, prefix: format!("{JOURNALS}{cluster}/"), former: None, known: None }
+        Self {
+            store,
+            prefix: format!("{JOURNALS}{cluster}/"),
+            former: None,
+            known: None,
+            versions: Arc::default(),
+        }
     }
 
     /// The journal in a cluster's part of a store; what is elsewhere comes there when it is loaded.
     pub(super) fn of(store: &ClusterStore, former: Option<Former>, known: Option<KnownStore>) -> Self {
         let (former, known) = (former.map(Box::new), known.map(Arc::new));
-        Self { store: Arc::clone(&store.store), prefix: store.prefix.clone(), former, known }
+        let (prefix, versions) = (store.prefix.clone(), Arc::default());
+        Self { store: Arc::clone(&store.store), prefix, former, known, versions }
     }
 
     /// The configured name of the cluster to whose journal `key` belongs.
@@ -95,15 +115,23 @@ impl Journal {
             known.check(self).await?;
         }
         let mut stored = BTreeMap::new();
+        let mut versions = BTreeMap::new();
+        let messages = format!("{}{MESSAGES}", self.prefix);
         for key in self.store.list(&self.prefix).await? {
+            if key.starts_with(&messages) {
+                continue;
+            }
             // Removed since it was listed: by nobody, as long as the store has one owner.
             let Some(found) = self.store.get(&key).await? else { continue };
             let value: Value = serde_json::from_slice(&found.value)
                 .map_err(|source| JournalError::NotJson { key: key.clone(), source })?;
             let value = unwrapped(&key, value)?;
+            versions.insert(key.clone(), found.version);
             stored.insert(key[self.prefix.len()..].to_owned(), value);
         }
-        Ok(Memory::restore(stored)?)
+        let memory = Memory::restore(stored)?;
+        *self.versions() = Some(versions);
+        Ok(memory)
     }
 
     /// Learns which store it is while another service acts. Says whether nothing is left to learn.
@@ -120,7 +148,7 @@ impl Journal {
     }
 
     /// What is stored under a key of the cluster's part, as JSON and without its version.
-    pub(super) async fn value(&self, key: &str) -> Result<Option<Value>, JournalError> {
+    pub(crate) async fn value(&self, key: &str) -> Result<Option<Value>, JournalError> {
         let Some(found) = self.get(key).await? else { return Ok(None) };
         let value: Value = serde_json::from_slice(&found.value)
             .map_err(|source| JournalError::NotJson { key: key.to_owned(), source })?;
@@ -152,7 +180,8 @@ impl Journal {
         self.store.delete(&format!("{}{key}", self.prefix)).await
     }
 
-    /// Makes one change durable.
+    /// Makes one change durable. Once it was read, a value that somebody else has changed is not written over
+    /// ([`StoreError::Conflict`]).
     ///
     /// # Errors
     /// It is not durable.
@@ -160,12 +189,28 @@ impl Journal {
         let key = format!("{}{key}", self.prefix);
         match value {
             Some(value) => {
-                let written = json!({ "schema": SCHEMA, "value": value });
-                self.store.put(&key, written.to_string().into_bytes()).await?;
+                let written = json!({ "schema": SCHEMA, "value": value }).to_string().into_bytes();
+                let expected = self.versions().as_ref().map(|versions| versions.get(&key).copied());
+                let version = match expected {
+                    Some(expected) => self.store.compare_and_set(&key, expected, written).await?,
+                    None => self.store.put(&key, written).await?,
+                };
+                if let Some(versions) = self.versions().as_mut() {
+                    versions.insert(key.clone(), version);
+                }
             }
-            None => self.store.delete(&key).await?,
+            None => {
+                self.store.delete(&key).await?;
+                if let Some(versions) = self.versions().as_mut() {
+                    versions.remove(&key);
+                }
+            }
         }
         Ok(())
+    }
+
+    fn versions(&self) -> MutexGuard<'_, Option<BTreeMap<String, Version>>> {
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -197,6 +242,16 @@ mod tests {
         assert_eq!(String::from_utf8(written).unwrap(), r#"{"schema":1,"value":7}"#);
         assert_eq!(unwrapped("k", json!({"schema": 1, "value": [1]})).unwrap(), json!([1]));
         assert_eq!(unwrapped("k", json!({"a": 1, "value": 2})).unwrap(), json!({"a": 1, "value": 2}));
+        // Not written by us, and not written over.
+        journal.load().await.unwrap();
+        store.put("clusters/test/next_id", br#"{"schema":1,"value":9}"#.to_vec()).await.unwrap();
+        let refused = journal.persist("next_id", Some(&json!(8))).await.unwrap_err();
+        assert!(matches!(refused, JournalError::Store(StoreError::Conflict { .. })), "{refused}");
+        journal.load().await.unwrap();
+        journal.persist("next_id", Some(&json!(8))).await.unwrap();
+        journal.persist("next_id", None).await.unwrap();
+        journal.persist("next_id", Some(&json!(9))).await.unwrap();
+
         store.put("clusters/test/next_id", br#"{"schema":2,"value":{}}"#.to_vec()).await.unwrap();
         let error = journal.load().await.map(|_| ()).unwrap_err().to_string();
         assert!(error.contains("has schema 2") && error.contains("newer"), "{error}");

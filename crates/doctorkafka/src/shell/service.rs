@@ -273,7 +273,8 @@ impl Parts {
     ) -> Result<(ClusterManager, ClusterHandle), ServiceError> {
         let wake = Wake::default();
         let tenure = Tenure::new(Arc::clone(&store.lease));
-        let plugins = self.plugins.build(cluster, &wake, &tenure)?;
+        let shared = self.local.as_ref().map(|_| Journal::of(store, None, None));
+        let plugins = self.plugins.build(cluster, &wake, &tenure, shared.as_ref())?;
         let mut config = plugins.core;
         // The shell's own findings come first, whatever a monitor says later.
         config.monitors.insert(0, MonitorSlot::Source(SHELL_SOURCE.to_owned()));

@@ -7,6 +7,7 @@
 //!
 //! A lock on the file `lock` keeps a second process out. The kernel drops it with the process, however that ends.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -59,6 +60,24 @@ impl FileStore {
         let last = keys.iter().filter_map(|key| inner.get(key).ok().flatten()).map(|v| v.version.0).max();
         *inner.last.lock().unwrap_or_else(PoisonError::into_inner) = last.unwrap_or(0);
         Ok(Self(Arc::new(inner)))
+    }
+
+    /// What is stored in `dir` at this moment, under keys that begin with `prefix`, without keeping anybody out; nothing is changed.
+    ///
+    /// # Errors
+    /// There is no store, or it cannot be read.
+    pub(crate) fn peek(dir: &Path, prefix: &str) -> Result<BTreeMap<String, Versioned>, StoreError> {
+        let failed = |source| StoreError::Open { path: dir.to_owned(), source };
+        let handle = File::open(dir).map_err(failed)?;
+        let lock = File::open(dir.join("lock")).map_err(failed)?;
+        let inner = Inner { dir: dir.to_owned(), handle, last: Mutex::new(0), _lock: lock };
+        let mut found = BTreeMap::new();
+        for key in inner.list(prefix)? {
+            if let Some(value) = inner.get(&key)? {
+                found.insert(key, value);
+            }
+        }
+        Ok(found)
     }
 
     /// Runs `what` where it may block.

@@ -1,5 +1,7 @@
 //! Which store the configuration asks for.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kafka::{KafkaStore, KafkaStoreConfig, Managed};
 use super::zookeeper::{ZookeeperStore, ZookeeperStoreConfig};
-use super::{Alone, FileStore, Lease, StateStore};
+use super::{Alone, FileStore, Lease, StateStore, Versioned, in_words};
 use crate::plugin::{ConfigProblem, Endpoint};
 use crate::shell::connect::client;
 
@@ -38,7 +40,7 @@ pub struct ClusterStore {
 /// A lease in a topic must outlast what Kafka needs to notice that a broker is gone, and the request that is sent then; one in
 /// ZooKeeper the election of another leader of its servers.
 const SHORTEST_LEASE: Duration = Duration::from_secs(15);
-const LONGEST_LEASE: Duration = Duration::from_secs(120);
+pub(super) const LONGEST_LEASE: Duration = Duration::from_secs(120);
 
 impl StoreConfig {
     /// What is wrong with it.
@@ -122,6 +124,34 @@ impl StoreConfig {
                     lease: Arc::new(store),
                 })
             }
+        }
+    }
+}
+
+impl StoreConfig {
+    /// What is stored of `cluster` at this moment, without holding anything; nothing is changed. `local` is the place of the store
+    /// in the state dir.
+    ///
+    /// # Errors
+    /// It cannot be read, in words.
+    pub(crate) async fn peek(
+        &self,
+        cluster: &str,
+        local: &Path,
+    ) -> Result<BTreeMap<String, Versioned>, String> {
+        match self {
+            Self::File => {
+                let prefix = format!("clusters/{cluster}/");
+                let found = FileStore::peek(local, &prefix).map_err(|error| in_words(&error))?;
+                Ok(found.into_iter().map(|(key, value)| (key[prefix.len()..].to_owned(), value)).collect())
+            }
+            Self::Kafka(config) => {
+                let bootstrap =
+                    kafka::parse_bootstrap(&config.bootstrap_servers).map_err(|error| error.to_string())?;
+                let endpoint = Endpoint { bootstrap, command_config: config.command_config.clone() };
+                super::kafka::peek(cluster, config, &client(&endpoint)?).await
+            }
+            Self::Zookeeper(config) => super::zookeeper::peek(cluster, config).await,
         }
     }
 }

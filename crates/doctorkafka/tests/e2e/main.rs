@@ -15,6 +15,8 @@ mod harness;
 mod heal;
 mod instances;
 mod mass_failure;
+mod messages;
+mod never_replaced;
 mod no_act;
 mod others;
 mod plan;

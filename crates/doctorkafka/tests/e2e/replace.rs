@@ -94,7 +94,7 @@ impl Scene {
         Ok(Self { cluster, agents, mail, folder: tempfile::tempdir()? })
     }
 
-    fn doctor(&self, state: &str) -> Result<Doctor> {
+    pub(crate) fn doctor(&self, state: &str) -> Result<Doctor> {
         self.doctor_of(state, &self.config()?)
     }
 
@@ -109,15 +109,24 @@ impl Scene {
     }
 
     /// The broker's whole host is gone: its agent, too.
-    fn lose_host(&mut self, id: i32) -> Result<()> {
+    pub(crate) fn lose_host(&mut self, id: i32) -> Result<()> {
         self.cluster.kill(id)?;
+        self.lose_agent(id)
+    }
+
+    pub(crate) fn lose_agent(&mut self, id: i32) -> Result<()> {
         drop(self.agents[usize::try_from(id - 1)?].take());
         Ok(())
     }
 
-    /// The broker is back, and its agent, too. It was healed away from, and gets replicas of a new topic.
-    fn revive_host(&mut self, id: i32, topic: &str) -> Result<()> {
+    pub(crate) fn find_agent(&mut self, id: i32) -> Result<()> {
         self.agents[usize::try_from(id - 1)?] = Some(Agent::start(&self.cluster, &id.to_string())?);
+        Ok(())
+    }
+
+    /// The broker is back, and its agent, too. It was healed away from, and gets replicas of a new topic.
+    pub(crate) fn revive_host(&mut self, id: i32, topic: &str) -> Result<()> {
+        self.find_agent(id)?;
         revive(&self.cluster, &[id])?;
         self.cluster.create_topic(topic, 8, 3)
     }
@@ -295,7 +304,7 @@ fn the_service_dies_at_its_end_and_before_the_mail(scene: &mut Scene) -> Result<
     doctor.stop()
 }
 
-fn wait_for_agents(doctor: &Doctor) -> Result<()> {
+pub(crate) fn wait_for_agents(doctor: &Doctor) -> Result<()> {
     wait("reports of all agents", Duration::from_secs(40), || {
         Ok((!doctor.incidents()?.iter().any(|kind| kind.contains("stats"))).then_some(()))
     })

@@ -8,7 +8,7 @@ use std::time::Duration;
 use krafka::auth::{AuthConfig, TlsConfig};
 
 use super::{Setting, Settings};
-use crate::oauth::{Claims, Client, DEFAULT_LIMIT, Endpoint, EndpointUrl, Provider, Source, Tokens};
+use crate::oauth::{Claims, Client, DEFAULT_LIMIT, Endpoint, Provider, Source, Tokens, endpoint_url};
 
 const URL: &str = "sasl.oauthbearer.token.endpoint.url";
 const HANDLER: &str = "sasl.login.callback.handler.class";
@@ -103,7 +103,7 @@ impl Settings {
                 }
             };
         }
-        let parsed = match EndpointUrl::parse(&url) {
+        let parsed = match endpoint_url(&url) {
             Ok(parsed) => parsed,
             Err(message) => {
                 self.problem(line, format!("{URL}: {message}"));

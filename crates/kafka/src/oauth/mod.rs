@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
 
-pub(crate) use endpoint::{Client, DEFAULT_LIMIT, Endpoint, EndpointUrl};
+pub(crate) use endpoint::{Client, DEFAULT_LIMIT, Endpoint, endpoint_url};
 pub(crate) use tokens::{Held, Tokens};
 pub(crate) use unsecured::Claims;
 
@@ -75,7 +75,7 @@ impl Source {
     fn name(&self) -> String {
         match self {
             Self::File(path) => format!("the token file {}", path.display()),
-            Self::Endpoint(endpoint) => format!("the token endpoint {}", endpoint.url()),
+            Self::Endpoint(endpoint) => format!("the token endpoint {}", endpoint.url().without_query()),
             Self::Unsecured(_) => "the unsecured token".to_owned(),
         }
     }

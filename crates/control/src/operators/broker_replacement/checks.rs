@@ -45,10 +45,13 @@ impl Known<'_> {
             .or_else(|| self.cools(id, false))
     }
 
-    /// Whether it was restarted since its death, in vain.
+    /// Whether it was restarted since its death, in vain, or a while before, which has not helped for long.
     pub(super) fn is_restarted(&self, id: BrokerId, dead: &DeadBroker) -> bool {
         let last = self.replacements.of(id, dead.since);
-        last.is_some_and(|it| matches!(it.ended, Some((_, Replaced::Restarted(_)))))
+        let in_vain = last.is_some_and(|it| matches!(it.ended, Some((_, Replaced::Restarted(_)))));
+        let cooldown = self.state.get::<RecoveryOwner>().map(|fact| fact.value.replacement_cooldown);
+        let now = self.state.now();
+        in_vain || cooldown.is_some_and(|cooldown| self.replacements.was_restarted(id, now, cooldown))
     }
 
     /// Since it has been degraded it has been tried.
@@ -72,7 +75,8 @@ impl Known<'_> {
                 Replaced::Failed(why)
                 | Replaced::Unknown(why)
                 | Replaced::NotStarted(why)
-                | Replaced::Restarted(why),
+                | Replaced::Restarted(why)
+                | Replaced::Back(why),
             )) => Objection::Refused(format!("that was tried {ago} ago ({why})")),
         })
     }
@@ -177,7 +181,7 @@ impl Known<'_> {
             Some((_, Replaced::Done(_))) => Some(Objection::Refused(format!(
                 "its host was replaced, begun {ago} ago, and it has not come back"
             ))),
-            Some((_, Replaced::Restarted(_))) => None,
+            Some((_, Replaced::Restarted(_) | Replaced::Back(_))) => None,
             Some((_, Replaced::Failed(why) | Replaced::Unknown(why) | Replaced::NotStarted(why))) => {
                 Some(Objection::Refused(format!("that was tried {ago} ago ({why})")))
             }

@@ -1,7 +1,7 @@
 //! What `send_email` and `webhook` have in common: messages on their way to people.
 //!
-//! An event becomes a [`Notice`], and a [`Parcel`] for each recipient. Parcels are on disk before the event counts as
-//! taken ([`outbox`]); [`queue`] says which is due and how long to wait after a failure; a [`Courier`] hands one over.
+//! An event becomes a [`Notice`], and a [`Parcel`] for each recipient. Parcels are on disk, or in the store that services share, before
+//! the event counts as taken ([`outbox`]); [`queue`] says which is due and how long to wait after a failure; a [`Courier`] hands one over.
 //! So a message arrives at least once, whatever fails or restarts, and no server that is slow or away holds up anything
 //! else.
 
@@ -9,6 +9,8 @@ mod notice;
 mod outbox;
 mod post;
 mod queue;
+#[cfg(test)]
+mod shared_tests;
 mod template;
 #[cfg(test)]
 pub(crate) mod tests;

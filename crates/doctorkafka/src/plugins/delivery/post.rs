@@ -9,11 +9,12 @@ use cluster::BoxFuture;
 use control::{ActError, Action, Deliveries, Done, Event, Finding, Now, Severity, Target, Tick};
 use tokio::sync::mpsc::{self, UnboundedSender};
 
-use super::outbox::Outbox;
+use super::outbox::{Left, Outbox};
 use super::queue::{Change, Next, Placed, Queue};
 use super::{Courier, Failure, Limits, Notice, Parcel, one_line};
 use crate::plugin::{BuildContext, Clock};
 use crate::plugins::task::Task;
+use crate::store::Term;
 
 /// How long an event waits to be handed over before it is said to be queued. Well under the five seconds within which
 /// the service ends.
@@ -27,6 +28,8 @@ const MOST_LOST: usize = 1_000;
 
 /// Changes that are kept for a disk that cannot be written.
 const MOST_UNWRITTEN: usize = 10_000;
+/// How often it is looked whether a shared outbox is this service's.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Who gets a notice.
 pub(crate) type Addresses = Box<dyn Fn(&Notice) -> Vec<String> + Send + Sync>;
@@ -41,11 +44,14 @@ pub(crate) fn post(
     let (jobs, incoming) = mpsc::channel(JOBS);
     let outlook = Outlook::default();
     let place = courier.place();
+    let outbox = Outbox::of(context);
+    let kept = outbox.place();
     let desk = Desk {
         name: context.name.clone(),
         place: place.clone(),
         queue: Queue::new(limits),
-        outbox: Outbox::new(context.folder.join(format!("{}.outbox", context.name))),
+        outbox,
+        term: None,
         clock: Arc::clone(&context.clock),
         unwritten: Vec::new(),
         listeners: BTreeMap::new(),
@@ -57,6 +63,7 @@ pub(crate) fn post(
         cluster: Arc::clone(&context.cluster),
         clock: Arc::clone(&context.clock),
         place,
+        kept,
         addresses,
         jobs,
         outlook,
@@ -114,6 +121,8 @@ struct Post {
     cluster: Arc<str>,
     clock: Arc<dyn Clock>,
     place: String,
+    /// Where parcels are kept, in words.
+    kept: &'static str,
     addresses: Addresses,
     jobs: mpsc::Sender<Job>,
     outlook: Outlook,
@@ -141,7 +150,8 @@ impl Action for Post {
         }
         if let Some(why) = shown.disk {
             let message = format!(
-                "messages of {name} cannot be written to the state dir, and a restart loses them: {why}"
+                "messages of {name} cannot be written to {}, and a restart loses them: {why}",
+                self.kept
             );
             findings.push(Finding::new(
                 &format!("messages_unsaved:{name}"),
@@ -189,7 +199,7 @@ impl Post {
             return Ok(Done { summary, ..Done::default() });
         }
         let (heard, mut ears) = mpsc::unbounded_channel();
-        let mut heard_so_far = Heard { recipients: to.len(), ..Heard::default() };
+        let mut heard_so_far = Heard { recipients: to.len(), kept: self.kept, ..Heard::default() };
         let listening = async {
             // The task never ends before this action does.
             let _ = self.jobs.send(Job { notice, to, heard }).await;
@@ -208,6 +218,7 @@ impl Post {
 #[derive(Default)]
 struct Heard {
     recipients: usize,
+    kept: &'static str,
     taken: Option<usize>,
     held: Option<Duration>,
     unwritten: Option<String>,
@@ -250,7 +261,7 @@ impl Heard {
         }
         let open = waiting.saturating_sub(self.sent.len());
         if let Some(why) = self.unwritten.filter(|_| open > 0) {
-            return failed(format!("neither sent nor written to the state dir: {why}"), true);
+            return failed(format!("neither sent nor written to {}: {why}", self.kept), true);
         }
         if open > 0 {
             let why = self.waits.first().map(|why| format!(": {why}")).unwrap_or_default();
@@ -282,6 +293,8 @@ struct Desk {
     place: String,
     queue: Queue,
     outbox: Outbox,
+    /// The term in which the outbox was read. Without one, what comes in is in memory alone.
+    term: Option<Term>,
     clock: Arc<dyn Clock>,
     /// What could not be written, and is tried again with the next.
     unwritten: Vec<Change>,
@@ -292,26 +305,40 @@ struct Desk {
 
 impl Carrier {
     async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
-        self.desk.restore().await;
         loop {
+            self.desk.keep_up_with_the_term().await;
             let now = self.desk.clock.now();
             self.desk.give_up_the_old(now).await;
-            match self.desk.queue.next(now.tick) {
-                Next::Due(number) => self.carry(number, &mut jobs).await,
-                Next::At(tick) => {
-                    let job = tokio::select! {
-                        () = tokio::time::sleep(tick.since(now.tick)) => continue,
-                        job = jobs.recv() => job,
-                    };
-                    let Some(job) = job else { return };
-                    self.desk.take_in(job).await;
+            let pause = match self.desk.queue.next(now.tick) {
+                Next::Due(number) => {
+                    self.carry(number, &mut jobs).await;
+                    continue;
                 }
+                Next::At(tick) => Some(tick.since(now.tick)),
                 Next::Nothing => {
                     self.courier.rest().await;
-                    let Some(job) = jobs.recv().await else { return };
-                    self.desk.take_in(job).await;
+                    None
                 }
-            }
+            };
+            let pause = if self.desk.outbox.is_shared() {
+                Some(pause.map_or(LOOK, |pause| pause.min(LOOK)))
+            } else {
+                pause
+            };
+            let over = async {
+                match pause {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let job = tokio::select! {
+                () = over => continue,
+                job = jobs.recv() => job,
+            };
+            let Some(job) = job else { return };
+            // The first message of a term may come before the next look.
+            self.desk.keep_up_with_the_term().await;
+            self.desk.take_in(job).await;
         }
     }
 
@@ -333,20 +360,56 @@ impl Carrier {
 }
 
 impl Desk {
-    async fn restore(&mut self) {
-        let outbox = self.outbox.clone();
-        let loaded = on_disk(move || outbox.load()).await;
-        match loaded {
-            Ok(parcels) => {
-                if !parcels.is_empty() {
-                    tracing::info!(action = %self.name, waiting = parcels.len(),
-                        "messages that an earlier process has left are sent");
-                }
-                self.queue.restore(parcels, self.clock.now());
-            }
-            Err(error) => self.disk_trouble(Some(&error)),
+    /// What waits is the business of whoever acts: read when a term begins, forgotten when it is over.
+    async fn keep_up_with_the_term(&mut self) {
+        let term = self.outbox.term();
+        if term == self.term {
+            return;
+        }
+        if self.term.take().is_some() {
+            // What is not in the store was not said to be taken, so that whoever acts next has it from the journal.
+            self.queue.clear();
+            self.unwritten.clear();
+            self.listeners.clear();
+            self.outlook.change(|shown| (shown.trouble, shown.disk) = (None, None));
+        }
+        if let Some(term) = term {
+            self.restore(term).await;
         }
         self.show();
+    }
+
+    async fn restore(&mut self, term: Term) {
+        let left = match self.outbox.load().await {
+            Ok(left) => left,
+            Err(error) => {
+                self.disk_trouble(Some(&error));
+                if self.outbox.is_shared() {
+                    // Tried again with the next look.
+                    return;
+                }
+                Left::default()
+            }
+        };
+        let waiting = left.parcels.len() + left.elsewhere.len();
+        if waiting > 0 {
+            tracing::info!(action = %self.name, waiting,
+                "messages that an earlier process or another service has left are sent");
+        }
+        let now = self.clock.now();
+        // What came in while another service acted, or nobody could: of the store itself.
+        let own: Vec<Parcel> = self.queue.parcels().cloned().collect();
+        self.queue.clear();
+        self.listeners.clear();
+        self.term = Some(term);
+        self.queue.restore(left.parcels, now);
+        let numbers = left.elsewhere.iter().map(|parcel| parcel.number).collect();
+        let mut changes = Vec::new();
+        self.queue.adopt(left.elsewhere, now, &mut changes);
+        self.queue.adopt(own, now, &mut changes);
+        if self.write(changes).await.is_ok() {
+            self.outbox.forget_elsewhere(numbers).await;
+        }
     }
 
     async fn take_in(&mut self, job: Job) {
@@ -439,18 +502,19 @@ impl Desk {
     }
 
     async fn write(&mut self, mut changes: Vec<Change>) -> io::Result<()> {
+        if self.outbox.term().is_none_or(|term| self.term != Some(term)) {
+            // What still waits when a term begins is written then.
+            return Err(io::Error::other("this service does not act on the cluster"));
+        }
         let mut all = std::mem::take(&mut self.unwritten);
         all.append(&mut changes);
         if all.is_empty() {
             return Ok(());
         }
-        let outbox = self.outbox.clone();
-        let (left, written) = on_disk(move || {
-            let written = outbox.apply(&all);
-            Ok((if written.is_err() { all } else { Vec::new() }, written))
-        })
-        .await?;
-        self.unwritten = left;
+        let written = self.outbox.apply(all.clone()).await;
+        if written.is_err() {
+            self.unwritten = all;
+        }
         let too_many = self.unwritten.len().saturating_sub(MOST_UNWRITTEN);
         self.unwritten.drain(..too_many);
         self.disk_trouble(written.as_ref().err());
@@ -459,7 +523,8 @@ impl Desk {
 
     fn disk_trouble(&self, error: Option<&io::Error>) {
         if let Some(error) = error {
-            tracing::warn!(action = %self.name, %error, "messages cannot be written to the state dir");
+            let place = self.outbox.place();
+            tracing::warn!(action = %self.name, %error, "messages cannot be written to {place}, or not be read");
         }
         self.outlook.change(|shown| shown.disk = error.map(ToString::to_string));
     }
@@ -468,9 +533,4 @@ impl Desk {
         let counts = self.queue.counts();
         self.outlook.change(|shown| shown.counts = counts);
     }
-}
-
-/// Runs on a thread where it may take long.
-async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|ended| Err(io::Error::other(ended)))
 }

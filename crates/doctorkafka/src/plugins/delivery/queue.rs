@@ -123,9 +123,41 @@ impl Queue {
         }
     }
 
+    /// Forgets all, also what was known: it is another's business, who may have done with it what is not known here.
+    pub(super) fn clear(&mut self) {
+        self.waiting.clear();
+        self.known.clear();
+        self.pause = Duration::ZERO;
+        self.paused_until = Tick::default();
+    }
+
+    /// The parcels that wait.
+    pub(super) fn parcels(&self) -> impl Iterator<Item = &Parcel> {
+        self.waiting.values().map(|waiting| &waiting.parcel)
+    }
+
+    /// Takes in what waited elsewhere, behind what is here.
+    pub(super) fn adopt(&mut self, parcels: Vec<Parcel>, now: Now, changes: &mut Vec<Change>) {
+        let mut adopted = Vec::new();
+        for parcel in parcels {
+            if self.knows(&parcel.notice.id, &parcel.to) {
+                continue;
+            }
+            let number = self.next_number;
+            self.next_number = number.saturating_add(1);
+            adopted.push(Parcel { number, ..parcel });
+        }
+        changes.extend(adopted.iter().map(|parcel| Change::Save(Box::new(parcel.clone()))));
+        self.restore(adopted, now);
+    }
+
+    fn knows(&self, id: &str, to: &str) -> bool {
+        self.known.iter().any(|(known, whom)| known == id && whom == to)
+    }
+
     /// Adds a notice for one recipient.
     pub(super) fn push(&mut self, notice: &Notice, to: &str, now: Now, changes: &mut Vec<Change>) -> Placed {
-        if self.known.iter().any(|(id, known)| *id == notice.id && known == to) {
+        if self.knows(&notice.id, to) {
             let same = |parcel: &Parcel| parcel.notice.id == notice.id && parcel.to == to;
             let waiting = self.waiting.values().find(|waiting| same(&waiting.parcel));
             return waiting.map_or(Placed::Known, |waiting| Placed::Waits(waiting.parcel.number));

@@ -75,20 +75,23 @@ impl Courier for FakeCourier {
 }
 
 /// An action in a folder, and the other side.
-struct Test {
+pub(super) struct Test {
     action: Arc<dyn Action>,
     world: Arc<Mutex<World>>,
 }
 
-const LIMITS: Limits = Limits {
+pub(super) const LIMITS: Limits = Limits {
     attempt: Duration::from_secs(30),
     most: 10,
     snooze: Duration::ZERO,
     give_up_after: Duration::from_secs(3 * 24 * 3_600),
 };
 
-fn start(folder: &Path, to: &[&str], limits: Limits) -> Test {
-    let context = BuildContext { folder: folder.to_owned(), ..context(&Arc::new(Fake::default())) };
+pub(super) fn start(folder: &Path, to: &[&str], limits: Limits) -> Test {
+    start_in(BuildContext { folder: folder.to_owned(), ..context(&Arc::new(Fake::default())) }, to, limits)
+}
+
+pub(super) fn start_in(context: BuildContext, to: &[&str], limits: Limits) -> Test {
     let to: Vec<String> = to.iter().map(|to| (*to).to_owned()).collect();
     let world = Arc::new(Mutex::new(World::default()));
     let courier = FakeCourier(Arc::clone(&world), Instant::now());
@@ -97,15 +100,19 @@ fn start(folder: &Path, to: &[&str], limits: Limits) -> Test {
 }
 
 impl Test {
-    fn answer(&self, failure: Option<Failure>) {
+    pub(super) fn answer(&self, failure: Option<Failure>) {
         self.world.lock().unwrap().answer = failure;
     }
 
-    fn subjects(&self) -> Vec<String> {
+    pub(super) fn subjects(&self) -> Vec<String> {
         self.world.lock().unwrap().taken.iter().map(|(_, subject, _, _)| subject.clone()).collect()
     }
 
-    async fn send(&self, event: &Event) -> String {
+    pub(super) fn taken(&self) -> Vec<(String, String, String, u32)> {
+        self.world.lock().unwrap().taken.clone()
+    }
+
+    pub(super) async fn send(&self, event: &Event) -> String {
         match self.action.execute(event, false).await {
             Ok(done) => done.summary,
             Err(error) => {
@@ -114,16 +121,16 @@ impl Test {
         }
     }
 
-    async fn until_taken(&self, count: usize) {
+    pub(super) async fn until_taken(&self, count: usize) {
         until("messages are taken", || self.world.lock().unwrap().taken.len() >= count).await;
     }
 
-    fn kinds(&self) -> Vec<String> {
+    pub(super) fn kinds(&self) -> Vec<String> {
         self.action.findings().into_iter().map(|finding| finding.kind).collect()
     }
 }
 
-fn down() -> Option<Failure> {
+pub(super) fn down() -> Option<Failure> {
     Some(Failure::unreachable("connection refused"))
 }
 

@@ -13,6 +13,8 @@ use crate::plugin::BuildContext;
 
 /// How long a broker may take to answer.
 const LIMIT: Duration = Duration::from_secs(5);
+/// How long they may take to say what all topics have; half of what the last look has in all.
+const TOPICS_LIMIT: Duration = Duration::from_secs(30);
 /// How many brokers are asked.
 const ASKED: usize = 5;
 /// How often it is looked whether a broker is back.
@@ -65,8 +67,18 @@ async fn living_may_go(
     order: &ReplaceInstance,
     answers: &[(BrokerAddress, BrokerAnswer)],
 ) -> Result<(), String> {
+    let mut jobs = JoinSet::new();
     for (at, _) in answers {
-        let topics = reader.topics(at).await.map_err(|why| why.to_string())?;
+        let (reader, at) = (Arc::clone(reader), at.clone());
+        jobs.spawn(async move {
+            let topics = tokio::time::timeout(TOPICS_LIMIT, reader.topics(&at)).await;
+            (at, topics)
+        });
+    }
+    while let Some(asked) = jobs.join_next().await {
+        let (at, topics) = asked.map_err(|ended| ended.to_string())?;
+        let late = |_| format!("{at} does not say within {} s what its topics have", TOPICS_LIMIT.as_secs());
+        let topics = topics.map_err(late)?.map_err(|why| why.to_string())?;
         for (name, topic) in &topics {
             for (number, p) in topic.partitions.iter().enumerate() {
                 let mut others = p.replicas.iter().filter(|id| **id != order.broker).peekable();

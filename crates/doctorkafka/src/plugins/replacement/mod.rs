@@ -22,6 +22,8 @@ use tokio::time::Instant;
 use self::run::{Ran, Talk};
 use self::said::Heard;
 use crate::plugin::{ActionConfig, BuildContext, ConfigProblem};
+use crate::plugins::task::Task;
+use crate::programs::cannot_start;
 use crate::store::Term;
 
 /// `type: script_instance_replacement`.
@@ -59,6 +61,9 @@ const fn default_restart_wait() -> HumanDuration {
 
 /// The kind of the finding that a script runs. What it prints goes with it.
 pub(crate) const RUNS: &str = "replacement_runs";
+
+/// The kind of the finding that the programs cannot be started here.
+pub(crate) const IMPOSSIBLE: &str = "replacement_impossible";
 
 /// The names of the events that the action can emit.
 const EMITS: [&str; 1] = [names::NOTIFY_REPLACEMENT];
@@ -101,8 +106,33 @@ impl ActionConfig for ScriptInstanceReplacementConfig {
     }
 
     fn build(&self, context: &BuildContext) -> Result<Arc<dyn Action>, String> {
-        let running = Mutex::default();
-        Ok(Arc::new(Replacer { config: self.clone(), context: context.clone(), running }))
+        let missing = Arc::default();
+        let programs: Vec<String> = [Some(&self.command), self.restart.as_ref()]
+            .into_iter()
+            .flatten()
+            .filter_map(|it| it.first().cloned())
+            .collect();
+        let watch = Task::spawn(look_for(programs, Arc::clone(&missing)));
+        let (config, context, running) = (self.clone(), context.clone(), Mutex::default());
+        Ok(Arc::new(Replacer { config, context, running, missing, _watch: watch }))
+    }
+}
+
+/// Why the programs cannot be started, where they cannot.
+type Missing = Arc<Mutex<Option<String>>>;
+
+/// How often it is looked whether the programs are there.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// That a program is missing is said before it is needed. In a task of its own: a file system may take long.
+async fn look_for(programs: Vec<String>, missing: Missing) {
+    loop {
+        let programs = programs.clone();
+        let look = move || programs.iter().find_map(|program| cannot_start(program));
+        if let Ok(found) = tokio::task::spawn_blocking(look).await {
+            *missing.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 
@@ -114,6 +144,8 @@ struct Replacer {
     context: BuildContext,
     /// What is being replaced.
     running: Mutex<Option<Run>>,
+    missing: Missing,
+    _watch: Task,
 }
 
 /// A replacement that runs, or has ended and has something to say that nobody has asked for yet.
@@ -143,6 +175,30 @@ impl Action for Replacer {
     }
 
     fn findings(&self) -> Vec<Finding> {
+        let mut findings = self.of_the_run();
+        if let Some(why) = self.missing.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            let message = format!("no host could be replaced by {}: {why}", self.context.name);
+            findings.push(Finding::new(IMPOSSIBLE, Target::Cluster, Severity::Critical, message));
+        }
+        findings
+    }
+
+    fn stop(&self, event: Option<&str>) -> bool {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_meant = |run: &&Run| !run.ended && event.is_none_or(|id| run.id == id);
+        let Some(run) = running.as_ref().filter(is_meant) else { return false };
+        run.stop.send_replace(true);
+        true
+    }
+
+    fn execute<'a>(&'a self, event: &'a Event, dry_run: bool) -> BoxFuture<'a, Result<Done, ActError>> {
+        Box::pin(self.replace(event, dry_run))
+    }
+}
+
+impl Replacer {
+    /// What is to be said of the replacement that runs.
+    fn of_the_run(&self) -> Vec<Finding> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(run) = running.as_ref() else { return Vec::new() };
         let output = run.said.output(Instant::now(), run.ended);
@@ -170,20 +226,6 @@ impl Action for Replacer {
         findings
     }
 
-    fn stop(&self, event: Option<&str>) -> bool {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_meant = |run: &&Run| !run.ended && event.is_none_or(|id| run.id == id);
-        let Some(run) = running.as_ref().filter(is_meant) else { return false };
-        run.stop.send_replace(true);
-        true
-    }
-
-    fn execute<'a>(&'a self, event: &'a Event, dry_run: bool) -> BoxFuture<'a, Result<Done, ActError>> {
-        Box::pin(self.replace(event, dry_run))
-    }
-}
-
-impl Replacer {
     async fn replace(&self, event: &Event, dry_run: bool) -> Result<Done, ActError> {
         let order: ReplaceInstance =
             event.payload_as().map_err(|why| not_done(format!("its payload cannot be read: {why}")))?;
@@ -260,7 +302,11 @@ impl Replacer {
                 )));
             }
             Ran::Well { .. } if self.comes_back(order, talk).await? => {
-                return Ok(self.done(event, order, format!("restarted broker {broker}, which is back")));
+                let done = self.done(event, order, format!("restarted broker {broker}, which is back"));
+                return Ok(Done {
+                    detail: detail(ReplaceResult { restarted: true, ..ReplaceResult::default() }),
+                    ..done
+                });
             }
             Ran::Well { .. } => format!("it was not back {} later", self.config.restart_wait),
             Ran::NotStarted { why } => format!("cannot start {why}"),
@@ -276,9 +322,7 @@ impl Replacer {
         let summary = format!(
             "a restart has not brought broker {broker} back: {how}; whether its host is to be replaced is decided anew"
         );
-        let detail =
-            serde_json::to_value(ReplaceResult { restarted_in_vain: true, ..ReplaceResult::default() })
-                .unwrap_or_default();
+        let detail = detail(ReplaceResult { restarted_in_vain: true, ..ReplaceResult::default() });
         Ok(Done { summary, detail, follow_ups: Vec::new() })
     }
 
@@ -355,8 +399,12 @@ fn no_lease() -> ActError {
 
 /// No program was started.
 fn not_started(summary: String) -> Done {
-    let detail = ReplaceResult { not_started: true, ..ReplaceResult::default() };
-    Done { summary, detail: serde_json::to_value(detail).unwrap_or_default(), follow_ups: Vec::new() }
+    let detail = detail(ReplaceResult { not_started: true, ..ReplaceResult::default() });
+    Done { summary, detail, follow_ups: Vec::new() }
+}
+
+fn detail(result: ReplaceResult) -> serde_json::Value {
+    serde_json::to_value(result).unwrap_or_default()
 }
 
 /// Nothing was replaced, or the script said that it was not.

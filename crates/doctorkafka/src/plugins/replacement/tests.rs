@@ -125,7 +125,7 @@ async fn a_restart_comes_first_and_the_host_goes_only_if_that_is_of_no_use() {
     let done = action(&fake(), &touch(&replaced), restart.clone()).execute(&event(), false).await.unwrap();
     assert!(restarted.exists() && !replaced.exists(), "{done:?}");
     assert!(done.summary.contains("it was not back 1s later") && done.follow_ups.is_empty(), "{done:?}");
-    assert_eq!(done.detail, json!({"restarted_in_vain": true, "not_started": false}));
+    assert_eq!(done.detail, json!({"restarted_in_vain": true, "restarted": false, "not_started": false}));
 
     // It was decided anew.
     std::fs::remove_file(&restarted).unwrap();
@@ -145,7 +145,23 @@ async fn a_restart_comes_first_and_the_host_goes_only_if_that_is_of_no_use() {
     comes_back(&cluster);
     let done = running.await.unwrap().unwrap();
     assert_eq!(done.summary, "restarted broker 3, which is back");
+    assert_eq!(done.detail["restarted"], true);
     assert!(!replaced.exists());
+}
+
+#[tokio::test]
+async fn a_program_that_is_missing_is_said_before_it_is_needed() {
+    let config = json!({"command": ["/no/such/program"], "restart": ["sh"]});
+    let config: ScriptInstanceReplacementConfig = serde_json::from_value(config).unwrap();
+    let action = config.build(&context(&fake())).unwrap();
+    let found = loop {
+        if let Some(found) = action.findings().pop() {
+            break found;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    assert_eq!((found.kind.as_str(), found.severity), (IMPOSSIBLE, Severity::Critical));
+    assert!(found.message.contains("/no/such/program cannot be found"), "{found:?}");
 }
 
 #[tokio::test]

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +11,9 @@ use hyper::body::Bytes;
 use hyper::header::{
     CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT,
 };
-use hyper::{Request, Response, Uri};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use kafka::{HttpUrl, HttpUrlError};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -30,64 +30,18 @@ const MOST_ANSWER: usize = 64 << 10;
 /// Characters of an answer that are shown.
 const MOST_WORDS: usize = 200;
 
-/// Where to post to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Url {
-    tls: bool,
-    host: String,
-    port: u16,
-    /// Host and port as they stand in the URL.
-    authority: String,
-    path_and_query: String,
-}
-
-impl Url {
-    /// Reads a URL.
-    ///
-    /// # Errors
-    /// What is wrong with it, in words that do not repeat it: it may be secret.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let wrong = |why: &str| format!("this is not the URL of a webhook: {why}");
-        let uri: Uri = text.trim().parse().map_err(|_| wrong("it cannot be read"))?;
-        let tls = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            _ => return Err(wrong("it begins with https: or http:")),
+/// Reads the URL to post to.
+///
+/// # Errors
+/// What is wrong with it, in words that do not repeat it: it may be secret.
+pub(super) fn url(text: &str) -> Result<HttpUrl, String> {
+    HttpUrl::parse(text).map_err(|wrong| {
+        let help = match wrong {
+            HttpUrlError::User => ", use `headers: {Authorization: …}`",
+            _ => "",
         };
-        let authority = uri.authority().ok_or_else(|| wrong("the host is missing"))?;
-        if authority.as_str().contains('@') {
-            return Err(wrong("a user in it is not supported, use `headers: {Authorization: …}`"));
-        }
-        let host = authority.host();
-        let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host).to_owned();
-        if ServerName::try_from(host.as_str()).is_err() {
-            return Err(wrong("the host is neither a name nor an address"));
-        }
-        let has_port = authority.as_str().rsplit(']').next().is_some_and(|rest| rest.contains(':'));
-        if has_port && authority.port_u16().is_none_or(|port| port == 0) {
-            return Err(wrong("the port is not a number from 1 to 65535"));
-        }
-        Ok(Self {
-            tls,
-            host,
-            port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
-            authority: authority.as_str().to_owned(),
-            path_and_query: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
-        })
-    }
-
-    /// Whether what is sent there can be read on the way.
-    pub(super) fn is_exposed(&self) -> bool {
-        let here = self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        !self.tls && !here
-    }
-}
-
-/// Without the path, which may be secret.
-impl fmt::Display for Url {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", if self.tls { "https" } else { "http" }, self.authority)
-    }
+        format!("this is not the URL of a webhook: {wrong}{help}")
+    })
 }
 
 /// A header, if it can be one.
@@ -133,7 +87,7 @@ impl Client {
     /// Why there was no answer, in words.
     pub(super) async fn post(
         &mut self,
-        url: &Url,
+        url: &HttpUrl,
         headers: &BTreeMap<String, String>,
         body: Value,
     ) -> Result<Answer, String> {
@@ -165,7 +119,7 @@ impl Client {
         }
     }
 
-    async fn connect(&mut self, url: &Url) -> Result<Box<dyn Stream>, String> {
+    async fn connect(&mut self, url: &HttpUrl) -> Result<Box<dyn Stream>, String> {
         let tcp = TcpStream::connect((url.host.as_str(), url.port))
             .await
             .map_err(|error| format!("cannot connect to {}: {error}", url.authority))?;
@@ -233,7 +187,7 @@ async fn read(response: Response<hyper::body::Incoming>) -> Result<Answer, Strin
     let (head, body) = response.into_parts();
     let text = |name: HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
     let retry_after = text(RETRY_AFTER).and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
-    let to = text(LOCATION).and_then(|to| Url::parse(to).ok());
+    let to = text(LOCATION).and_then(|to| HttpUrl::parse(to).ok());
     // What was answered counts, whatever becomes of the words.
     let words = match Limited::new(body, MOST_ANSWER).collect().await {
         Ok(body) => String::from_utf8_lossy(&body.to_bytes()).into_owned(),
@@ -241,7 +195,7 @@ async fn read(response: Response<hyper::body::Incoming>) -> Result<Answer, Strin
     };
     let words: String = one_line(&words).chars().take(MOST_WORDS).collect();
     let text = match to.filter(|_| head.status.is_redirection()) {
-        Some(to) => format!("redirects to {to} are not followed: set the URL there"),
+        Some(to) => format!("redirects to {} are not followed: set the URL there", to.origin()),
         None => words,
     };
     Ok(Answer { status: head.status.as_u16(), text, retry_after })

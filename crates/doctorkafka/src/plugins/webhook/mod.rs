@@ -12,10 +12,11 @@ use std::sync::Arc;
 use cluster::BoxFuture;
 use control::Action;
 use control::config::HumanDuration;
+use kafka::HttpUrl;
 use serde::{Deserialize, Serialize};
 
 use self::body::Format;
-use self::http::{Answer, Client, Url};
+use self::http::{Answer, Client};
 use super::delivery::{Courier, Failure, Limits, Parcel, post};
 use crate::plugin::{ActionConfig, BuildContext, ConfigProblem};
 
@@ -93,7 +94,7 @@ impl ActionConfig for WebhookConfig {
             (None, None) if !pagerduty => wrong("", "the key `url` is missing; `url_file` would do, too"),
             _ => {}
         }
-        match self.url.as_deref().map(Url::parse) {
+        match self.url.as_deref().map(http::url) {
             Some(Err(why)) => wrong("url", &why),
             Some(Ok(url)) if self.has_secrets() && url.is_exposed() => {
                 wrong(
@@ -170,8 +171,8 @@ impl Courier for Hook {
         } else {
             None
         });
-        match (url.and_then(|url| Url::parse(url).ok()), &self.config.url_file) {
-            (Some(url), None) => url.to_string(),
+        match (url.and_then(|url| http::url(url).ok()), &self.config.url_file) {
+            (Some(url), None) => url.origin(),
             (_, Some(file)) => format!("the URL in {}", file.display()),
             (None, None) => self.config.format.name().to_owned(),
         }
@@ -203,13 +204,13 @@ impl Hook {
         verdict(answer)
     }
 
-    async fn url(&self) -> Result<Url, Failure> {
+    async fn url(&self) -> Result<HttpUrl, Failure> {
         let text = match (&self.config.url, &self.config.url_file) {
             (Some(url), _) => url.clone(),
             (None, Some(file)) => secret(file).await?,
             (None, None) => PAGERDUTY.to_owned(),
         };
-        Url::parse(&text).map_err(Failure::unreachable)
+        http::url(&text).map_err(Failure::unreachable)
     }
 }
 

@@ -12,7 +12,7 @@ impl ClusterManager {
     pub(super) async fn load_if_due(&mut self) {
         let standing = self.tenure.standing();
         if let Some(term) = self.term {
-            if standing == Standing::Holds(term) {
+            if standing == Standing::Holds(term) && !self.is_changed {
                 return;
             }
             self.step_down(&standing);
@@ -62,11 +62,17 @@ impl ClusterManager {
         }
     }
 
-    /// Another service may act by now: what is under way here is nobody's business any more, and what was remembered is its.
+    /// Another service may act by now, or somebody has changed what was read: what is under way here is nobody's business any more, and what was remembered is its.
     fn step_down(&mut self, standing: &Standing) {
         self.tenure.act_in(None);
-        tracing::warn!(cluster = %self.looking.name, acts = self.acts.under_way(), ?standing,
-            "this service does not hold the cluster's lease any more, nothing more is done");
+        let acts = self.acts.under_way();
+        if std::mem::take(&mut self.is_changed) {
+            tracing::warn!(cluster = %self.looking.name, acts,
+                "somebody else has changed what is in the state store: it is read anew");
+        } else {
+            tracing::warn!(cluster = %self.looking.name, acts, ?standing,
+                "this service does not hold the cluster's lease any more, nothing more is done");
+        }
         self.outcomes = self.acts.abandon(&self.at_most_once);
         self.memory = Memory::default();
         self.term = None;

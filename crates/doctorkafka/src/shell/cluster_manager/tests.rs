@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use cluster::BoxFuture;
-use control::event::names::{ALERT_INCIDENT, REPORT_OPERATION};
+use control::event::names::{ALERT_INCIDENT, ALERT_RESOLVED, REPORT_OPERATION};
 use control::state::NamedValue;
 use control::{
     ActError, ActionKind, ActionSlot, Check, CoreConfig, Done, Event, Liveness, MonitorSlot, Operator,
@@ -30,7 +30,7 @@ struct World {
     released: AtomicBool,
     executed: Mutex<Vec<String>>,
     reported: AtomicU64,
-    alerted: AtomicU64,
+    alerts: Mutex<Vec<String>>,
     told: AtomicU64,
     /// Whether it is another cluster than before.
     is_other: AtomicBool,
@@ -118,14 +118,17 @@ impl Action for Doing {
     fn name(&self) -> &str {
         self.0
     }
+    fn deliveries(&self) -> Option<control::Deliveries> {
+        (self.0 == "report").then(control::Deliveries::default)
+    }
     fn execute<'a>(&'a self, event: &'a Event, _: bool) -> BoxFuture<'a, Result<Done, ActError>> {
         Box::pin(async move {
             if event.name == REPORT_OPERATION {
                 self.1.reported.fetch_add(1, Ordering::SeqCst);
                 return Ok(Done::default());
             }
-            if event.name == ALERT_INCIDENT {
-                self.1.alerted.fetch_add(1, Ordering::SeqCst);
+            if event.name == ALERT_INCIDENT || event.name == ALERT_RESOLVED {
+                self.1.alerts.lock().unwrap().push(event.id.clone());
                 return Ok(Done::default());
             }
             self.1.executed.lock().unwrap().push(event.name.clone());
@@ -172,7 +175,7 @@ fn start_with(store: &Arc<impl StateStore + 'static>, world: &Arc<World>, lease:
         actions: vec![
             slot("good", &["do_good", "do_slow"]),
             slot("bad", &["do_panic", "do_hang"]),
-            slot("report", &[REPORT_OPERATION, ALERT_INCIDENT]),
+            slot("report", &[REPORT_OPERATION, ALERT_INCIDENT, ALERT_RESOLVED]),
         ],
         guard: control::GuardConfig::default(),
         limits: control::ExecutionLimits::default(),
@@ -315,14 +318,18 @@ async fn looks_but_does_nothing_while_the_store_is_unreadable() {
     assert_eq!(seen.held.iter().map(|held| held.check).collect::<Vec<_>>(), [Check::Paused]);
     assert_eq!(world.executed(), Vec::<String>::new());
     // People are told, once.
-    looped.cycles(20).await;
-    assert_eq!(world.alerted.load(Ordering::SeqCst), 1);
+    let alerts = || world.alerts.lock().unwrap().clone();
+    looped.cycles(40).await;
+    let told = alerts();
+    assert!(told.len() == 1 && told[0].starts_with("state_store_unusable-"), "{told:?}");
 
     store.unreadable.store(false, Ordering::SeqCst);
     assert_eq!(store.list("").await.unwrap(), Vec::<String>::new(), "nothing was written over the unread");
     let seen = looped.until("done", |s| ended(s, "do_good").is_some()).await;
     assert_eq!(seen.memory.wishes.paused, None);
     assert_eq!(world.executed(), ["do_good"]);
+    looped.cycles(40).await;
+    assert_eq!(alerts()[1..], [format!("{}-over", told[0])]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -444,6 +451,10 @@ async fn the_way_to_the_cluster_leads_to_the_one_that_is_remembered() {
     let running = start(&store, &world);
     running.until("a mismatch", |snapshot| incident(snapshot, "identity_mismatch").is_some()).await;
     assert_eq!(expected(&world).as_deref(), Some("id"));
+    // The core does nothing at all then; people hear of it all the same.
+    running.cycles(40).await;
+    let told = world.alerts.lock().unwrap().clone();
+    assert!(told.len() == 1 && told[0].starts_with("identity_mismatch-"), "{told:?}");
     running.order(OrderKind::AcceptIdentity).await.unwrap();
     running.until("it is accepted", |_| expected(&world).as_deref() == Some("other")).await;
     running.end().await;
@@ -582,4 +593,29 @@ async fn who_loses_the_lease_writes_and_does_nothing_more_and_knows_later_what_o
     assert_eq!(world.executed(), ["do_slow"]);
     looped.order(OrderKind::Resume).await.unwrap();
     looped.until("done", |_| world.executed().contains(&"do_good".to_owned())).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_else_has_changed_is_read_anew_and_not_written_over() {
+    let (store, world) = parts();
+    let looped = start(&store, &world);
+    world.want("do_good");
+    looped.until("done", |s| ended(s, "do_good").is_some()).await;
+    // A person pauses in the store itself.
+    let key = "clusters/test/wishes";
+    let wish = serde_json::json!({"by": "kim", "reason": "by hand", "since": 1});
+    let mut wishes = serde_json::to_value(&*looped.cycles(1).await.memory.wishes).unwrap();
+    wishes["paused"] = wish;
+    let value = serde_json::json!({"schema": 1, "value": wishes}).to_string();
+    store.put(key, value.clone().into_bytes()).await.unwrap();
+    let refused = looped.order(OrderKind::Pause).await.unwrap_err();
+    assert!(refused.starts_with("not carried out, please repeat it"), "{refused}");
+    assert!(refused.contains("was changed by somebody else"), "{refused}");
+    let seen = looped.until("read anew", |s| s.memory.wishes.paused.is_some()).await;
+    assert_eq!(seen.memory.wishes.paused.as_ref().unwrap().by, "kim");
+    assert_eq!(store.get(key).await.unwrap().unwrap().value, value.into_bytes());
+    // And it goes on from there.
+    looped.order(OrderKind::Resume).await.unwrap();
+    looped.until("resumed", |s| s.memory.wishes.paused.is_none() && s.trouble.is_none()).await;
+    looped.end().await;
 }

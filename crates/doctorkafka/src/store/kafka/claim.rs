@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
+use super::keeper::RENEWALS;
 use crate::store::holder::Holder;
+use crate::store::open::LONGEST_LEASE;
 
 /// What clocks of two hosts may differ in over one lease, and a little for a holder that renews at the last moment.
 const GRACE: Duration = Duration::from_secs(1);
@@ -24,10 +26,23 @@ pub(super) struct Claim {
 /// The newest record of a holder.
 #[derive(Clone, Debug)]
 struct Heard {
-    holder: Holder,
+    /// Nothing, if it cannot be read: a newer version has written it.
+    holder: Option<Holder>,
     offset: i64,
     /// When it was read, by the clock of uptime.
     at: Duration,
+}
+
+impl Heard {
+    /// How long its lease lasts after that word: as long as any may, if it does not say.
+    fn lasts(&self) -> Duration {
+        self.holder.as_ref().map_or(LONGEST_LEASE, |holder| Duration::from_millis(holder.ttl))
+    }
+
+    fn words(&self) -> String {
+        let unread = || "a service whose word cannot be read, perhaps of a newer version,".to_owned();
+        self.holder.as_ref().map_or_else(unread, Holder::words)
+    }
 }
 
 /// What to do now.
@@ -49,7 +64,7 @@ impl Claim {
     }
 
     /// A record of a holder was read, just now.
-    pub(super) fn hear(&mut self, holder: Holder, offset: i64, now: Duration) {
+    pub(super) fn hear(&mut self, holder: Option<Holder>, offset: i64, now: Duration) {
         if self.heard.as_ref().is_none_or(|heard| heard.offset < offset) {
             self.heard = Some(Heard { holder, offset, at: now });
         }
@@ -68,21 +83,28 @@ impl Claim {
     pub(super) fn next(&self, now: Duration) -> Next {
         let Some(heard) = self.heard.as_ref().filter(|heard| !self.is_free(heard)) else { return Next::Take };
         let silent = now.saturating_sub(heard.at);
-        let limit = Duration::from_millis(heard.holder.ttl) + self.later;
+        let limit = heard.lasts() + self.later;
         if silent >= limit {
             return Next::Take;
         }
         let why = format!(
             "{} acts, and was heard of {} s ago; after {} s without a word of it this one takes over",
-            heard.holder.words(),
+            heard.words(),
             silent.as_secs(),
             limit.as_secs()
         );
         Next::Wait { why }
     }
 
+    /// Whether two words of the holder that is waited for are missing, and how long two take: it is silent, or is not heard.
+    pub(super) fn is_missing(&self, now: Duration) -> Option<Duration> {
+        let heard = self.heard.as_ref().filter(|heard| !self.is_free(heard))?;
+        let two = heard.lasts() * 2 / RENEWALS;
+        (now.saturating_sub(heard.at) >= two).then_some(two)
+    }
+
     fn is_free(&self, heard: &Heard) -> bool {
-        heard.holder.released || heard.holder.is_former(&self.me)
+        heard.holder.as_ref().is_some_and(|holder| holder.released || holder.is_former(&self.me))
     }
 
     /// The newest record of a holder that is known.
@@ -94,9 +116,7 @@ impl Claim {
     /// A holder that wrote between the decision to take over and the taking counts its lease from there.
     pub(super) fn quarantine(&self, decided_on: Option<i64>) -> Duration {
         match &self.heard {
-            Some(heard) if Some(heard.offset) != decided_on && !self.is_free(heard) => {
-                Duration::from_millis(heard.holder.ttl) + GRACE
-            }
+            Some(heard) if Some(heard.offset) != decided_on && !self.is_free(heard) => heard.lasts() + GRACE,
             _ => Duration::ZERO,
         }
     }
@@ -123,9 +143,9 @@ mod tests {
     fn a_lease_that_nobody_has_is_taken_at_once() {
         let mut claim = claim();
         assert_eq!(claim.next(at(0)), Next::Take);
-        claim.hear(Holder { released: true, ..holder("other", "b") }, 3, at(0));
+        claim.hear(Some(Holder { released: true, ..holder("other", "b") }), 3, at(0));
         assert_eq!(claim.next(at(0)), Next::Take);
-        claim.hear(holder("mine", "a"), 4, at(0));
+        claim.hear(Some(holder("mine", "a")), 4, at(0));
         assert_eq!(claim.next(at(0)), Next::Take, "an earlier process of this service has ended");
         assert_eq!(claim.quarantine(None), Duration::ZERO);
     }
@@ -133,36 +153,57 @@ mod tests {
     #[test]
     fn a_copy_of_the_state_dir_on_another_host_is_another_service() {
         let mut claim = claim();
-        claim.hear(holder("mine", "b"), 3, at(0));
+        claim.hear(Some(holder("mine", "b")), 3, at(0));
         assert!(matches!(claim.next(at(1)), Next::Wait { .. }));
+    }
+
+    #[test]
+    fn a_holder_whose_word_cannot_be_read_has_the_longest_lease_that_there_is() {
+        let mut claim = claim();
+        claim.hear(None, 3, at(0));
+        let Next::Wait { why } = claim.next(at(120)) else { panic!("it took a lease that another has") };
+        assert!(why.contains("newer version"), "{why}");
+        assert_eq!(claim.next(at(123)), Next::Take);
+        assert_eq!(claim.quarantine(None), Duration::from_secs(121));
     }
 
     #[test]
     fn another_holder_is_waited_for_from_its_last_word_on() {
         let mut claim = claim();
-        claim.hear(holder("other", "b"), 3, at(0));
+        claim.hear(Some(holder("other", "b")), 3, at(0));
         let Next::Wait { why } = claim.next(at(7)) else { panic!("it took a lease that another has") };
         assert!(why.contains("other on b") && why.contains("7 s ago"), "{why}");
-        claim.hear(holder("other", "b"), 9, at(20));
+        claim.hear(Some(holder("other", "b")), 9, at(20));
         assert!(matches!(claim.next(at(45)), Next::Wait { .. }));
         assert_eq!(claim.next(at(48)), Next::Take);
         // An older record that is read once more is no word.
-        claim.hear(holder("other", "b"), 9, at(48));
+        claim.hear(Some(holder("other", "b")), 9, at(48));
         assert_eq!(claim.next(at(48)), Next::Take);
+    }
+
+    #[test]
+    fn two_words_that_are_missing_are_looked_for() {
+        let mut claim = claim();
+        assert_eq!(claim.is_missing(at(0)), None);
+        claim.hear(Some(holder("other", "b")), 3, at(0));
+        assert_eq!(claim.is_missing(at(9)), None);
+        assert_eq!(claim.is_missing(at(10)), Some(Duration::from_secs(10)));
+        claim.hear(Some(holder("other", "b")), 4, at(11));
+        assert_eq!(claim.is_missing(at(12)), None);
     }
 
     #[test]
     fn reading_the_topic_anew_is_no_word_of_the_holder() {
         let mut before = claim();
-        before.hear(holder("other", "b"), 3, at(0));
+        before.hear(Some(holder("other", "b")), 3, at(0));
         let mut anew = claim();
-        anew.hear(holder("other", "b"), 3, at(20));
+        anew.hear(Some(holder("other", "b")), 3, at(20));
         anew.remember(&before);
         assert_eq!(anew.next(at(28)), Next::Take);
         // Another word, or another log.
         for (instance, offset) in [("other", 4), ("third", 3), ("other", 1)] {
             let mut anew = claim();
-            anew.hear(holder(instance, "b"), offset, at(20));
+            anew.hear(Some(holder(instance, "b")), offset, at(20));
             anew.remember(&before);
             assert!(matches!(anew.next(at(20)), Next::Wait { .. }));
         }
@@ -171,12 +212,12 @@ mod tests {
     #[test]
     fn who_wrote_in_the_last_moment_is_waited_for() {
         let mut claim = claim();
-        claim.hear(holder("other", "b"), 3, at(0));
+        claim.hear(Some(holder("other", "b")), 3, at(0));
         let decided_on = claim.newest();
         assert_eq!(claim.quarantine(decided_on), Duration::ZERO);
-        claim.hear(holder("third", "c"), 8, at(40));
+        claim.hear(Some(holder("third", "c")), 8, at(40));
         assert_eq!(claim.quarantine(decided_on), Duration::from_secs(26));
-        claim.hear(Holder { released: true, ..holder("third", "c") }, 9, at(41));
+        claim.hear(Some(Holder { released: true, ..holder("third", "c") }), 9, at(41));
         assert_eq!(claim.quarantine(decided_on), Duration::ZERO);
     }
 }

@@ -14,10 +14,14 @@ use crate::store::kafka::topic;
 const AGAIN: Duration = Duration::from_secs(2);
 /// How long one look for news of the holder lasts.
 const LOOK: Duration = Duration::from_secs(1);
+/// A reader that was opened so long ago, and has read the whole topic since, is no blind one.
+const FRESH: Duration = Duration::from_secs(5);
+/// How long reading what was written since the last look may take.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(10);
 /// How long reading the whole topic may take.
-const READ_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const READ_LIMIT: Duration = Duration::from_secs(60);
 /// A lease is renewed so often while it lasts.
-const RENEWALS: u32 = 5;
+pub(super) const RENEWALS: u32 = 5;
 
 /// Until the store gives its lease up.
 pub(super) async fn keep(shared: Arc<Shared>) {
@@ -42,8 +46,24 @@ async fn attend(shared: &Shared) -> String {
         Ok(log) => log,
         Err(why) => return why,
     };
+    let mut opened = uptime();
     loop {
-        let next = shared.known().claim.next(uptime());
+        let now = uptime();
+        let (next, missing) = {
+            let known = shared.known();
+            (known.claim.next(now), known.claim.is_missing(now))
+        };
+        let age = now.saturating_sub(opened);
+        // A reader whose leader dies may hear nothing for long: neither a holder that lives is to be taken for dead then, nor is what
+        // one has written in the last moment to be waited for in vain.
+        if (next == Next::Take && age > FRESH) || missing.is_some_and(|since| age > since) {
+            log = match look(shared).await {
+                Ok(log) => log,
+                Err(why) => return why,
+            };
+            opened = uptime();
+            continue;
+        }
         match next {
             Next::Take => return take_and_keep(shared, log).await,
             Next::Wait { why } => shared.known().lease.otherwise(Standing::LooksOn { why }),
@@ -57,7 +77,8 @@ async fn attend(shared: &Shared) -> String {
 
 /// Reads the whole topic.
 async fn look(shared: &Shared) -> Result<Committed, String> {
-    topic::prepare(&shared.kafka, &shared.config, &shared.managed).await?;
+    let unwise = topic::prepare(&shared.kafka, &shared.config, &shared.managed).await?;
+    shared.warn_once(unwise);
     let mut log = shared.kafka.committed(&shared.at).await.map_err(|error| error.to_string())?;
     let records = log.up_to_now(READ_LIMIT).await.map_err(|error| error.to_string())?;
     let before = {
@@ -81,7 +102,7 @@ async fn take_and_keep(shared: &Shared, mut log: Committed) -> String {
         Err(error) => return error.to_string(),
     };
     // What the holder before wrote in the last moment; nothing can come after that.
-    match log.up_to_now(READ_LIMIT).await {
+    match log.up_to_now(CATCH_UP_LIMIT).await {
         Ok(records) => shared.take_in(records),
         Err(error) => return error.to_string(),
     }
@@ -92,13 +113,22 @@ async fn take_and_keep(shared: &Shared, mut log: Committed) -> String {
     let me = Holder { since, ..shared.me.clone() };
     let free_at = uptime() + quarantine;
     let mut term = None;
+    let mut renewed = uptime();
     loop {
         let began = uptime();
-        match renew(shared, &me).await {
+        let result = renew(shared, &me).await;
+        if result.is_ok() {
+            renewed = began;
+        }
+        match result {
             Ok(()) if began >= free_at => term = Some(hold(shared, term, began)),
             Ok(()) => {
                 let why = "the holder before may think for some seconds yet that it acts".to_owned();
                 shared.known().lease.otherwise(Standing::LooksOn { why });
+            }
+            // A topic that was removed is only seen, and made, by who looks anew.
+            Err(CommitError::NotWritten(error)) if uptime().saturating_sub(renewed) >= shared.ttl() => {
+                return error.to_string();
             }
             Err(CommitError::NotWritten(error)) => {
                 tracing::debug!(cluster = %shared.cluster, %error, "the lease could not be renewed");

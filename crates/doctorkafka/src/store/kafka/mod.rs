@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cluster::{BoxFuture, StoredRecord, TopicName, TopicPartition};
+use cluster::{BoxFuture, Reader, StoredRecord, TopicName, TopicPartition};
 use control::config::HumanDuration;
 use kafka::{CommitError, Fenced, Kafka};
 use serde::{Deserialize, Serialize};
@@ -80,6 +80,8 @@ struct Shared {
     known: Mutex<Known>,
     /// Told when the lease is to be given up.
     giving_up: watch::Sender<bool>,
+    /// What was said last to be unwise about the topic.
+    warned: Mutex<String>,
 }
 
 /// What is known of the topic.
@@ -119,6 +121,7 @@ impl KafkaStore {
             writer: tokio::sync::Mutex::default(),
             known: Mutex::new(known),
             giving_up: watch::Sender::new(false),
+            warned: Mutex::default(),
         });
         let keeper = Arc::new(Task::spawn(keeper::keep(Arc::clone(&shared))));
         Self { shared, _keeper: keeper }
@@ -267,6 +270,15 @@ impl Shared {
         self.config.lease.0
     }
 
+    /// Says what is unwise about the topic, once for each change of that.
+    fn warn_once(&self, unwise: String) {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if *warned != unwise && !unwise.is_empty() {
+            tracing::warn!(topic = %self.config.topic, "the state store may lose what was written: {unwise}");
+        }
+        *warned = unwise;
+    }
+
     /// The term is over. Says whether there was one.
     fn lose(&self, why: &str) -> bool {
         self.known().lease.lose(Standing::Unknown { why: format!("{}: {why}", self.place()) })
@@ -283,27 +295,51 @@ impl Shared {
         for record in records {
             let Some(key) = &record.key else { continue };
             if *key == lease {
-                let holder = record.value.as_deref().and_then(Holder::read);
-                if let Some(holder) = holder {
-                    known.claim.hear(holder, record.offset, now);
+                if let Some(value) = &record.value {
+                    known.claim.hear(Holder::read(value), record.offset, now);
                 }
                 continue;
             }
-            // Records of other clusters are their own stores' business.
-            let Some(key) = key.strip_prefix(&*prefix).and_then(|key| std::str::from_utf8(key).ok()) else {
-                continue;
-            };
-            match record.value {
-                Some(value) => {
-                    let version = Version(record.offset.unsigned_abs());
-                    known.values.insert(key.to_owned(), Versioned { value, version });
-                }
-                None => {
-                    known.values.remove(key);
-                }
-            }
+            put_into(&mut known.values, &prefix, record);
         }
     }
+}
+
+/// Takes one record in, if it is of the cluster whose keys begin with `prefix`: those of others are their own stores' business.
+fn put_into(values: &mut BTreeMap<String, Versioned>, prefix: &[u8], record: StoredRecord) {
+    let key = record.key.as_deref().and_then(|key| key.strip_prefix(prefix));
+    let Some(key) = key.and_then(|key| std::str::from_utf8(key).ok()) else { return };
+    match record.value {
+        Some(value) => {
+            let version = Version(record.offset.unsigned_abs());
+            values.insert(key.to_owned(), Versioned { value, version });
+        }
+        None => drop(values.remove(key)),
+    }
+}
+
+/// What the topic has of a cluster at this moment. Nothing is changed, and nobody is kept from anything.
+///
+/// # Errors
+/// It cannot be read, in words.
+pub(crate) async fn peek(
+    cluster: &str,
+    config: &KafkaStoreConfig,
+    kafka: &Kafka,
+) -> Result<BTreeMap<String, Versioned>, String> {
+    let at = TopicPartition::new(TopicName::from(config.topic.as_str()), 0);
+    let names = [TopicName::from(config.topic.as_str())];
+    let table = kafka.describe(&names).await.map_err(|error| error.to_string())?;
+    if table.is_empty() {
+        return Err(format!("there is no topic {}", config.topic));
+    }
+    let mut log = kafka.committed(&at).await.map_err(|error| error.to_string())?;
+    let records = log.up_to_now(keeper::READ_LIMIT).await.map_err(|error| error.to_string())?;
+    let mut values = BTreeMap::new();
+    for record in records {
+        put_into(&mut values, format!("{cluster}/").as_bytes(), record);
+    }
+    Ok(values)
 }
 
 fn check_key(key: &str) -> Result<(), StoreError> {

@@ -20,12 +20,15 @@ pub(crate) struct Managed {
     pub(crate) reader: Arc<dyn Reader>,
 }
 
-/// Makes the topic if it is missing, and says what is wrong with it.
+/// Makes the topic if it is missing. Says what is unwise about its settings; nothing, if all is well.
+///
+/// # Errors
+/// What makes it unfit.
 pub(super) async fn prepare(
     kafka: &Kafka,
     config: &KafkaStoreConfig,
     managed: &[Managed],
-) -> Result<(), String> {
+) -> Result<String, String> {
     let name = TopicName::from(config.topic.as_str());
     let names = [TopicName::clone(&name)];
     let mut table = kafka.describe(&names).await.map_err(|error| error.to_string())?;
@@ -45,7 +48,7 @@ pub(super) async fn prepare(
     }
     let copies = topic.partitions.iter().map(|partition| partition.replicas.len()).min().unwrap_or(0);
     may_have_so_few(kafka, copies, managed).await?;
-    is_kept(kafka, &name).await
+    is_kept(kafka, &name, copies).await
 }
 
 fn wanted(config: &KafkaStoreConfig) -> NewTopic {
@@ -98,20 +101,58 @@ async fn cluster_of(reader: &dyn Reader) -> Result<String, String> {
     Err(last)
 }
 
-/// Kafka must not throw values away because they are old.
-async fn is_kept(kafka: &Kafka, name: &TopicName) -> Result<(), String> {
+/// Kafka must not throw values away because they are old. Says what may cost them all the same.
+async fn is_kept(kafka: &Kafka, name: &TopicName, copies: usize) -> Result<String, String> {
     let resource = ConfigResource::Topic(TopicName::clone(name));
-    let mut found = kafka.configs(std::slice::from_ref(&resource), &["cleanup.policy"]).await;
+    let mut found = kafka.configs(std::slice::from_ref(&resource), &[POLICY, UNCLEAN, IN_SYNC]).await;
     let configs: BTreeMap<String, String> = match found.remove(&resource) {
         Some(Ok(configs)) => configs,
         Some(Err(error)) => return Err(error.to_string()),
         None => return Err("its settings cannot be read".to_owned()),
     };
-    match configs.get("cleanup.policy").map(String::as_str) {
-        Some("compact") => Ok(()),
+    match configs.get(POLICY).map(String::as_str) {
+        Some("compact") => Ok(unwise(&configs, copies)),
         other => Err(format!(
             "the topic {name} has cleanup.policy={} where it must be compact, or its values are lost with time",
             other.unwrap_or("delete")
         )),
+    }
+}
+
+const POLICY: &str = "cleanup.policy";
+const UNCLEAN: &str = "unclean.leader.election.enable";
+const IN_SYNC: &str = "min.insync.replicas";
+
+/// Which settings let a broker that fails take with it what was confirmed. A topic that a person has made is used all the same.
+fn unwise(configs: &BTreeMap<String, String>, copies: usize) -> String {
+    let mut unwise = Vec::new();
+    if configs.get(UNCLEAN).is_some_and(|value| value == "true") {
+        unwise.push(format!("{UNCLEAN} is true: a broker that was not in sync may become its leader"));
+    }
+    let in_sync = configs.get(IN_SYNC).and_then(|value| value.parse().ok()).unwrap_or(1);
+    if copies > 1 && in_sync < 2 {
+        unwise.push(format!(
+            "{IN_SYNC} is {in_sync} with {copies} copies: what one broker alone has counts as written"
+        ));
+    }
+    unwise.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(unclean: &str, in_sync: &str, copies: usize) -> String {
+        let configs = [(UNCLEAN, unclean), (IN_SYNC, in_sync)];
+        unwise(&configs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(), copies)
+    }
+
+    #[test]
+    fn settings_that_may_lose_what_was_confirmed_are_told() {
+        assert_eq!(of("false", "2", 3), "");
+        assert_eq!(of("false", "1", 1), "", "there is only one copy to write to");
+        assert!(of("true", "2", 3).starts_with("unclean.leader.election.enable is true"));
+        assert!(of("false", "1", 3).starts_with("min.insync.replicas is 1 with 3 copies"));
+        assert_eq!(of("true", "1", 3).matches("; ").count(), 1);
     }
 }

@@ -105,7 +105,7 @@ async fn keep_it(shared: &Shared, fenced: Fenced, mut heard: Heard, until: Durat
             Ok(()) if shared.known().lease.go_on(fenced.term, heard.lasts_after_write(sent)) => {}
             Ok(()) => return Some(LATE.to_owned()),
             Err(Failure::Moved) => return Some(format!("{} is gone", shared.nodes.lease)),
-            Err(failure @ Failure::Taken) => return Some(failure.words()),
+            Err(failure @ (Failure::Taken | Failure::Gone)) => return Some(failure.words()),
             Err(failure) if shared.known().lease.term().is_none() => return Some(failure.words()),
             // It is asked once more: there is nothing in it that could be done twice.
             Err(failure) => {

@@ -18,6 +18,7 @@ mod config;
 mod keeper;
 mod session;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cluster::BoxFuture;
@@ -154,6 +155,26 @@ impl ZookeeperStore {
     }
 }
 
+/// What ZooKeeper has of a cluster at this moment. Nothing is changed, and nobody is kept from anything.
+///
+/// # Errors
+/// It cannot be read, in words.
+pub(crate) async fn peek(
+    cluster: &str,
+    config: &ZookeeperStoreConfig,
+) -> Result<BTreeMap<String, Versioned>, String> {
+    let nodes = Nodes::new(&config.base(), cluster);
+    let session = Session::open(config).await?;
+    let mut values = BTreeMap::new();
+    for name in session.names(&nodes).await.map_err(|why| format!("{}: {why}", nodes.state))? {
+        let path = format!("{}/{name}", nodes.state);
+        if let (Some(key), Some(value)) = (names::decode(&name), session.value(&path, &nodes).await?) {
+            values.insert(key, value);
+        }
+    }
+    Ok(values)
+}
+
 impl StateStore for ZookeeperStore {
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Versioned>, StoreError>> {
         Box::pin(async move {
@@ -241,13 +262,13 @@ impl Shared {
 
     /// Nobody may count on the lease, nor on what is known of the value, when it is not sure what came of a write: it is all read anew.
     fn failed(&self, key: &str, failure: Failure, slot: &mut Option<Arc<Fenced>>) -> StoreError {
-        if let Failure::Taken | Failure::Unknown(_) = failure {
+        if let Failure::Taken | Failure::Gone | Failure::Unknown(_) = failure {
             *slot = None;
             self.lose(&failure.words());
             self.lost.notify_one();
         }
         match failure {
-            Failure::Taken => StoreError::NotTheHolder { why: failure.words() },
+            Failure::Taken | Failure::Gone => StoreError::NotTheHolder { why: failure.words() },
             other => self.unwritten(key, other.words()),
         }
     }

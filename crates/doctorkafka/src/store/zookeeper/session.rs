@@ -66,6 +66,8 @@ pub(super) enum Failure {
     Moved,
     /// Somebody else has taken the lease; nothing was written.
     Taken,
+    /// The node that fences the lease is gone, as all may be; nothing was written.
+    Gone,
     /// It may have been written, or may yet be.
     Unknown(String),
 }
@@ -76,6 +78,7 @@ impl Failure {
             Self::Refused(why) => why.clone(),
             Self::Moved => "it is changed by somebody else, again and again".to_owned(),
             Self::Taken => "another service has taken the lease".to_owned(),
+            Self::Gone => "somebody has removed its nodes".to_owned(),
             Self::Unknown(why) => format!("it is not known whether it was written: {why}"),
         }
     }
@@ -247,7 +250,8 @@ impl Fenced {
 /// What a failed write comes to. Where operations failed, ZooKeeper has looked at them, and done none.
 fn failure(error: CheckWriteError) -> Failure {
     match error {
-        CheckWriteError::CheckFailed { source: Error::BadVersion | Error::NoNode } => Failure::Taken,
+        CheckWriteError::CheckFailed { source: Error::BadVersion } => Failure::Taken,
+        CheckWriteError::CheckFailed { source: Error::NoNode } => Failure::Gone,
         CheckWriteError::OperationFailed {
             source: Error::BadVersion | Error::NodeExists | Error::NoNode,
             ..
@@ -322,7 +326,7 @@ mod tests {
         }
         let check = |source| failure(CheckWriteError::CheckFailed { source });
         assert!(matches!(check(Error::BadVersion), Failure::Taken));
-        assert!(matches!(check(Error::NoNode), Failure::Taken));
+        assert!(matches!(check(Error::NoNode), Failure::Gone));
         assert!(matches!(check(Error::NoAuth), Failure::Refused(_)));
         let operation = |source| failure(CheckWriteError::OperationFailed { index: 0, source });
         assert!(matches!(operation(Error::BadVersion), Failure::Moved));
