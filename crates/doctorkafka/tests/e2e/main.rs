@@ -14,6 +14,7 @@ mod harness;
 mod heal;
 mod instances;
 mod mass_failure;
+mod never_replaced;
 mod no_act;
 mod others;
 mod plan;
