@@ -248,6 +248,9 @@ pub struct ReplaceResult {
     /// on what is known by now.
     #[serde(default)]
     pub restarted_in_vain: bool,
+    /// No program was started for it: whether another host may be replaced does not depend on it.
+    #[serde(default)]
+    pub not_started: bool,
 }
 
 /// What the `reassign_partitions` action is told to do in one step of an execution.

@@ -47,6 +47,8 @@ pub enum Replaced {
     Failed(String),
     /// It is not known whether the host was replaced.
     Unknown(String),
+    /// No program was started for it, for this reason: no cooldown follows from it.
+    NotStarted(String),
     /// The broker was restarted, which did not bring it back. Its host has not been replaced, and may be without waiting for the
     /// cooldown, if everything still speaks for that.
     Restarted(String),
@@ -85,6 +87,16 @@ pub struct Replacements {
 }
 
 impl Replacement {
+    fn was_started(&self) -> bool {
+        !matches!(self.ended, Some((_, Replaced::NotStarted(_))))
+    }
+
+    /// Whether it has done more than to restart this broker.
+    fn counts_for(&self, broker: BrokerId) -> bool {
+        let restarted = matches!(self.ended, Some((_, Replaced::Restarted(_))));
+        self.was_started() && !(restarted && self.broker == broker)
+    }
+
     /// How long ago it was begun, as far as a service was there: neither clocks that are set nor the clock of another host count.
     pub(crate) fn watched(&self, now: Now) -> Duration {
         let since = self.watched_at.map_or(Duration::ZERO, |at| now.tick.since(at));
@@ -112,7 +124,7 @@ impl Replacements {
     /// The moment before which no other may be begun, and the one that it follows from. It is as long as a service was there for it: no
     /// wall clock that is set, and no crash, shortens it.
     pub fn cools_until(&self, now: Now, cooldown: Duration) -> Option<(Timestamp, &Replacement)> {
-        self.last.last()?.cools_until(now, cooldown)
+        self.last.iter().rfind(|it| it.was_started())?.cools_until(now, cooldown)
     }
 
     /// The moment before which this broker's host may not be replaced, as [`Replacements::cools_until`]: what did no more than restart this
@@ -123,9 +135,7 @@ impl Replacements {
         now: Now,
         cooldown: Duration,
     ) -> Option<(Timestamp, &Replacement)> {
-        let counts =
-            |it: &&Replacement| it.broker != broker || !matches!(it.ended, Some((_, Replaced::Restarted(_))));
-        self.last.iter().rev().find(counts).and_then(|last| last.cools_until(now, cooldown))
+        self.last.iter().rfind(|it| it.counts_for(broker))?.cools_until(now, cooldown)
     }
 
     /// The last one of this broker that was begun at `since` or later, or was under way then: whoever replaces the host of a live
@@ -193,6 +203,7 @@ fn outcome(executions: &[Arc<Execution>], id: &str, now: Timestamp) -> Option<(T
     let replaced = match once.end {
         Some(End::Done) => Replaced::Done(result),
         Some(End::Unknown) => Replaced::Unknown(result),
+        Some(End::NotStarted) => Replaced::NotStarted(result),
         Some(End::Restarted) => Replaced::Restarted(result),
         // Cancelled before it was begun, too.
         Some(End::Failed | End::NotBegun) | None => Replaced::Failed(result),

@@ -22,6 +22,7 @@ pub struct Builder {
     pub(crate) mode: Mode,
     pub(crate) brokers: usize,
     pub(crate) racks: usize,
+    pub(crate) rack_prefix: String,
     pub(crate) log_dirs: usize,
     pub(crate) small_disk: Option<(i32, u64)>,
     pub(crate) monitors: BTreeSet<(i32, Monitor)>,
@@ -47,6 +48,7 @@ impl Default for Builder {
             mode: Mode::KraftIsolated,
             brokers: 1,
             racks: 0,
+            rack_prefix: "rack".to_owned(),
             log_dirs: 1,
             small_disk: None,
             monitors: BTreeSet::new(),
@@ -89,6 +91,13 @@ impl Builder {
     /// Spreads the brokers over `rack-1`, `rack-2`, … in turn; 0 means that brokers have no rack.
     pub fn racks(mut self, racks: usize) -> Self {
         self.racks = racks;
+        self
+    }
+
+    /// What the names of racks begin with, before `-1`, `-2`, …: any text that a line of Java properties takes as it is. `rack`
+    /// unless said otherwise.
+    pub fn rack_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.rack_prefix = prefix.into();
         self
     }
 

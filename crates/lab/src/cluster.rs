@@ -416,7 +416,7 @@ impl Cluster {
 
     fn rack_of(&self, id: i32) -> Option<String> {
         let racks = self.config.racks as i32;
-        (racks > 0).then(|| format!("rack-{}", (id - 1) % racks + 1))
+        (racks > 0).then(|| format!("{}-{}", self.config.rack_prefix, (id - 1) % racks + 1))
     }
 
     fn add_node(&self, id: i32, role: Role, rack: Option<String>) -> Result<()> {

@@ -109,6 +109,8 @@ pub enum End {
     Unknown,
     /// It was not begun, and what it rested on is too old by now.
     NotBegun,
+    /// It was found at the last moment that nothing can be done, and nothing was.
+    NotStarted,
     /// A broker was restarted before its host would be replaced, and did not come back.
     Restarted,
 }

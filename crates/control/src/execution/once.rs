@@ -20,9 +20,17 @@ fn is_decided_anew(event: &str) -> bool {
     event == names::REPLACE_INSTANCE
 }
 
-fn is_restarted_in_vain(execution: &Execution, done: &Done) -> bool {
-    let result = || serde_json::from_value::<ReplaceResult>(done.detail.clone()).unwrap_or_default();
-    execution.event.name == names::REPLACE_INSTANCE && result().restarted_in_vain
+/// What an action that has not failed has done: of a replacement it may be that it has replaced nothing.
+fn end_of(execution: &Execution, done: &Done) -> End {
+    if execution.event.name != names::REPLACE_INSTANCE {
+        return End::Done;
+    }
+    let result: ReplaceResult = serde_json::from_value(done.detail.clone()).unwrap_or_default();
+    match result {
+        ReplaceResult { not_started: true, .. } => End::NotStarted,
+        ReplaceResult { restarted_in_vain: true, .. } => End::Restarted,
+        ReplaceResult { .. } => End::Done,
+    }
 }
 
 /// Takes in what came of the act `sequence`.
@@ -41,7 +49,7 @@ pub(crate) fn settle(
     match result {
         Ok(done) => {
             let mut progressed = Progressed::default();
-            let how = if is_restarted_in_vain(execution, &done) { End::Restarted } else { End::Done };
+            let how = end_of(execution, &done);
             end(execution, now, &done.summary, how, &mut progressed);
             progressed.follow_ups = done.follow_ups;
             progressed
@@ -111,7 +119,7 @@ fn end(execution: &mut Execution, now: Now, result: &str, how: End, progressed: 
     let severity = match how {
         End::Done => Severity::Info,
         End::NotBegun | End::Restarted => Severity::Warning,
-        End::Failed | End::Unknown => Severity::Critical,
+        End::Failed | End::Unknown | End::NotStarted => Severity::Critical,
     };
     if let Work::Once(once) = &mut execution.work {
         once.end = Some(how);

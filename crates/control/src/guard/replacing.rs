@@ -89,7 +89,9 @@ impl Guard<'_> {
             return None;
         }
         match last.map(|it| &it.ended) {
-            Some(Some((_, Replaced::Failed(_) | Replaced::Unknown(_)))) => return None,
+            Some(Some((_, Replaced::Failed(_) | Replaced::Unknown(_) | Replaced::NotStarted(_)))) => {
+                return None;
+            }
             Some(_) => {}
             None => {
                 let cooldown = self.config.replacement_cooldown;

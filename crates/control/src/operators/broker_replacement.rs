@@ -200,18 +200,18 @@ impl Known<'_> {
         verdict.events.extend(chosen);
     }
 
-    /// Whether it is up to us: a broker that holds nothing, and from which we have moved nothing since it died, was taken out of
-    /// service on purpose.
+    /// Whether it is up to us: a broker that holds nothing, from which we have moved nothing since it died, and of which no replacement was
+    /// begun, was taken out of service on purpose.
     fn concerns(&self, id: BrokerId, dead: &DeadBroker) -> bool {
         let holds = || self.partitions().any(|(_, p)| p.replicas.contains(&id));
         let healed = || {
             let ours = self.state.executions().iter().filter(|e| e.admitted >= dead.since);
             let done = |it: &crate::execution::MoveState| {
-                it.order.dead.contains(&id) && matches!(it.phase, MovePhase::Done { .. })
+                it.order.dead.contains(&id) && !matches!(it.phase, MovePhase::Dropped { .. })
             };
             ours.flat_map(|e| e.moves()).any(done)
         };
-        holds() || healed()
+        holds() || healed() || self.replacements.of(id, dead.since).is_some()
     }
 
     /// Whether a person has put it under maintenance, or takes it out of service.

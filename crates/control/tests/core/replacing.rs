@@ -401,3 +401,23 @@ fn what_cannot_be_stopped_is_not_said_to_be() {
     let text = shell.step();
     assert!(text.contains("which cannot be called back") && !text.contains("STOP"), "{text}");
 }
+
+#[test]
+fn where_no_program_was_started_no_cooldown_follows_and_a_person_may_try_again() {
+    let mut shell = cluster().start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    until(&mut shell, "ACT 1.1 host");
+    let detail = serde_json::json!({"not_started": true});
+    let summary = "cannot start it".to_owned();
+    answer(&mut shell, Ok(Done { summary, detail, ..Done::default() }));
+    let mut texts = String::new();
+    for _ in 0..100 {
+        texts += &shell.turn();
+        shell.world.complete();
+    }
+    assert!(!begins(&texts), "{texts}");
+    shell.order(OrderKind::Replace { broker: BrokerId(3), accept_data_loss: false, only_ask: false });
+    let text = shell.step();
+    assert!(begins(&text), "{text}");
+}

@@ -16,7 +16,7 @@ pub(super) struct Given {
     #[command(flatten)]
     pub(super) whom: Whom,
     /// Why, for the audit.
-    #[arg(long, default_value = "", value_name = "TEXT")]
+    #[arg(long, visible_alias = "why", default_value = "", value_name = "TEXT")]
     pub(super) reason: String,
     /// Who gives the order, for the audit; this user when left out.
     #[arg(long, value_name = "NAME")]

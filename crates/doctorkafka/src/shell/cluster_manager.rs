@@ -440,8 +440,10 @@ impl ClusterManager {
     /// Without the store: the audit goes on, in this process alone.
     fn only_tell(&self, effects: Vec<Effect>) -> Result<(), String> {
         for effect in effects {
-            if let Effect::Record(record) = effect {
-                self.shared.audit.take(record);
+            match effect {
+                Effect::Record(record) => self.shared.audit.take(record),
+                alert if tells_of_the_store(&alert) => self.acts.start(alert),
+                _ => {}
             }
         }
         Err(self.looks_on.clone().or_else(|| self.store_trouble.clone()).unwrap_or_default())
@@ -463,6 +465,8 @@ impl ClusterManager {
             if record.kind != RecordKind::Act {
                 self.shared.audit.take(record);
             }
+        } else if tells_of_the_store(&effect) {
+            self.acts.start(effect);
         } else if is_report(&effect) {
             if self.late.len() >= LATE {
                 self.late.pop_front();
@@ -509,6 +513,13 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 fn is_report(effect: &Effect) -> bool {
     matches!(effect, Effect::Act { event, .. } if event.name == control::event::names::REPORT_OPERATION)
+}
+
+/// That the store cannot be used is told although that cannot be written down: twice rather than not at all.
+fn tells_of_the_store(effect: &Effect) -> bool {
+    let Effect::Act { event, .. } = effect else { return false };
+    event.name == control::event::names::ALERT_INCIDENT
+        && event.cause.as_ref().is_some_and(|cause| cause.kind == STORE_TROUBLE)
 }
 
 fn answer(answers: Vec<(OrderRequest, String)>, written: &Result<(), String>) {

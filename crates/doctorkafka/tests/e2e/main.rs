@@ -10,6 +10,7 @@ mod agents;
 mod conformance;
 mod crash;
 mod degraded;
+mod ensemble;
 mod harness;
 mod heal;
 mod instances;

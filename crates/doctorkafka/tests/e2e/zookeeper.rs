@@ -56,7 +56,7 @@ fn term(opened: &ClusterStore) -> Option<Term> {
 }
 
 /// Waits until it is not known who acts, and gives the reason.
-async fn unknown(opened: &ClusterStore, within: Duration) -> Result<String> {
+pub(crate) async fn unknown(opened: &ClusterStore, within: Duration) -> Result<String> {
     let waiting = async {
         loop {
             match opened.lease.standing() {

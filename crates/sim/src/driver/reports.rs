@@ -47,7 +47,10 @@ impl Reports {
     fn gather(&mut self, world: &World, report: &Report, appended_ms: i64, now: Now, oldest: Duration) {
         let id = world.reporter(report);
         let made = Timestamp(report.timestamp);
-        if self.gathered.brokers.get(&id).is_some_and(|before| before.made > made) {
+        let age = now.wall.since(Timestamp(appended_ms)).min(oldest);
+        let received = self.received.get(&id).copied().unwrap_or(now.tick);
+        let known = self.gathered.brokers.get(&id);
+        if known.is_some_and(|before| before.age.saturating_add(now.tick.since(received)) < age) {
             return;
         }
         let rate = |rate: i64| u64::try_from(rate).ok();
@@ -55,7 +58,7 @@ impl Reports {
         let partitions = world.quarter_rates(report).filter_map(|(at, bytes_in)| Some((at, rate(bytes_in)?)));
         let found = BrokerReport {
             made,
-            age: now.wall.since(Timestamp(appended_ms)).min(oldest),
+            age,
             failure: report.failed.then(|| NO_ANSWER.to_owned()),
             failure_reason: report.failed.then(|| "JmxConnectionFailure".to_owned()),
             leaders_bytes_in_per_second: rate(bytes_in),

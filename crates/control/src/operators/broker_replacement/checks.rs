@@ -67,9 +67,13 @@ impl Known<'_> {
             Some((_, Replaced::Done(_))) => {
                 Objection::Refused(format!("its host was replaced, begun {ago} ago, and it still is"))
             }
-            Some((_, Replaced::Failed(why) | Replaced::Unknown(why) | Replaced::Restarted(why))) => {
-                Objection::Refused(format!("that was tried {ago} ago ({why})"))
-            }
+            Some((
+                _,
+                Replaced::Failed(why)
+                | Replaced::Unknown(why)
+                | Replaced::NotStarted(why)
+                | Replaced::Restarted(why),
+            )) => Objection::Refused(format!("that was tried {ago} ago ({why})")),
         })
     }
 
@@ -174,7 +178,7 @@ impl Known<'_> {
                 "its host was replaced, begun {ago} ago, and it has not come back"
             ))),
             Some((_, Replaced::Restarted(_))) => None,
-            Some((_, Replaced::Failed(why) | Replaced::Unknown(why))) => {
+            Some((_, Replaced::Failed(why) | Replaced::Unknown(why) | Replaced::NotStarted(why))) => {
                 Some(Objection::Refused(format!("that was tried {ago} ago ({why})")))
             }
         }

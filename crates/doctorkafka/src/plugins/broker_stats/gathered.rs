@@ -187,12 +187,14 @@ impl Gathered {
         if self.cluster_id.is_some() || stats.cluster_id.is_none() {
             self.model.absorb(made, stats.leader_replica_stats.iter().map(sample));
         }
-        if self.brokers.get(&id).is_some_and(|(before, _)| before.made > made) {
+        // The age is of the fact, not of the reading: by the broker's clock that stamped the record, and never negative.
+        let age = now.wall.since(Timestamp(appended_ms)).min(oldest.unwrap_or(Duration::MAX));
+        // Not by when it was made: an agent whose clock was set back speaks all the same.
+        let known = self.brokers.get(&id);
+        if known.is_some_and(|(before, at)| before.age.saturating_add(now.tick.since(*at)) < age) {
             return;
         }
         self.make_room(id);
-        // The age is of the fact, not of the reading: by the broker's clock that stamped the record, and never negative.
-        let age = now.wall.since(Timestamp(appended_ms)).min(oldest.unwrap_or(Duration::MAX));
         self.brokers.insert(id, (report(stats, made, age), now.tick));
     }
 

@@ -224,6 +224,18 @@ mod tests {
     }
 
     #[test]
+    fn an_agent_whose_clock_was_set_back_is_heard() {
+        let mut gathered = Gathered::new(LoadConfig::default());
+        let at = |tick: u64| Now { tick: Tick(tick), wall: Timestamp(90_000_000 + tick as i64) };
+        let fresh = Some(Duration::from_secs(1));
+        gathered.take(&stats(1, 90_001_000), 90_001_000, at(1_000), fresh);
+        // The topic has the times of those who write to it.
+        gathered.take(&stats(1, 86_461_000), 86_461_000, at(61_000), fresh);
+        let (report, _) = &gathered.brokers[&BrokerId(1)];
+        assert_eq!((report.age, report.made), (Duration::from_secs(1), Timestamp(86_461_000)));
+    }
+
+    #[test]
     fn a_report_from_the_future_does_not_hide_later_ones() {
         let mut gathered = Gathered::new(LoadConfig::default());
         gathered.take(&stats(1, 9_000_000), 5_000, now(5_000), None);

@@ -193,7 +193,9 @@ impl Replacer {
             return Ok(self.done(event, &order, summary));
         }
         let term = self.context.tenure.term().ok_or_else(no_lease)?;
-        look::once_more(&self.context, &order).await.map_err(not_done)?;
+        if let Err(why) = look::once_more(&self.context, &order).await {
+            return Ok(not_started(format!("not begun: {why}")));
+        }
         let (stop, told) = watch::channel(false);
         let talk = Talk { said: Heard::default(), stop: told };
         let _running = Running::begin(&self.running, event, &order, stop, &talk);
@@ -223,7 +225,7 @@ impl Replacer {
                 let summary = format!("{program} replaced the host of broker {broker} in {took}{said}");
                 Ok(self.done(event, order, summary))
             }
-            Ran::NotStarted { why } => Err(not_done(format!("cannot start {why}"))),
+            Ran::NotStarted { why } => Ok(not_started(format!("cannot start {why}"))),
             Ran::Badly { status, said } => {
                 Err(not_done(format!("{program} ended with {status} after {took}{}", last_line(&said))))
             }
@@ -274,7 +276,9 @@ impl Replacer {
         let summary = format!(
             "a restart has not brought broker {broker} back: {how}; whether its host is to be replaced is decided anew"
         );
-        let detail = serde_json::to_value(ReplaceResult { restarted_in_vain: true }).unwrap_or_default();
+        let detail =
+            serde_json::to_value(ReplaceResult { restarted_in_vain: true, ..ReplaceResult::default() })
+                .unwrap_or_default();
         Ok(Done { summary, detail, follow_ups: Vec::new() })
     }
 
@@ -347,6 +351,12 @@ impl Drop for Running<'_> {
 
 fn no_lease() -> ActError {
     not_done("this service does not hold the cluster's lease any more; no script was started".to_owned())
+}
+
+/// No program was started.
+fn not_started(summary: String) -> Done {
+    let detail = ReplaceResult { not_started: true, ..ReplaceResult::default() };
+    Done { summary, detail: serde_json::to_value(detail).unwrap_or_default(), follow_ups: Vec::new() }
 }
 
 /// Nothing was replaced, or the script said that it was not.

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use cluster::BoxFuture;
-use control::event::names::REPORT_OPERATION;
+use control::event::names::{ALERT_INCIDENT, REPORT_OPERATION};
 use control::state::NamedValue;
 use control::{
     ActError, ActionKind, ActionSlot, Check, CoreConfig, Done, Event, Liveness, MonitorSlot, Operator,
@@ -30,6 +30,7 @@ struct World {
     released: AtomicBool,
     executed: Mutex<Vec<String>>,
     reported: AtomicU64,
+    alerted: AtomicU64,
     told: AtomicU64,
     /// Whether it is another cluster than before.
     is_other: AtomicBool,
@@ -123,6 +124,10 @@ impl Action for Doing {
                 self.1.reported.fetch_add(1, Ordering::SeqCst);
                 return Ok(Done::default());
             }
+            if event.name == ALERT_INCIDENT {
+                self.1.alerted.fetch_add(1, Ordering::SeqCst);
+                return Ok(Done::default());
+            }
             self.1.executed.lock().unwrap().push(event.name.clone());
             match event.name.as_str() {
                 "do_panic" => panic!("as asked"),
@@ -167,7 +172,7 @@ fn start_with(store: &Arc<impl StateStore + 'static>, world: &Arc<World>, lease:
         actions: vec![
             slot("good", &["do_good", "do_slow"]),
             slot("bad", &["do_panic", "do_hang"]),
-            slot("report", &[REPORT_OPERATION]),
+            slot("report", &[REPORT_OPERATION, ALERT_INCIDENT]),
         ],
         guard: control::GuardConfig::default(),
         limits: control::ExecutionLimits::default(),
@@ -309,6 +314,9 @@ async fn looks_but_does_nothing_while_the_store_is_unreadable() {
     let seen = looped.cycles(10).await;
     assert_eq!(seen.held.iter().map(|held| held.check).collect::<Vec<_>>(), [Check::Paused]);
     assert_eq!(world.executed(), Vec::<String>::new());
+    // People are told, once.
+    looped.cycles(20).await;
+    assert_eq!(world.alerted.load(Ordering::SeqCst), 1);
 
     store.unreadable.store(false, Ordering::SeqCst);
     assert_eq!(store.list("").await.unwrap(), Vec::<String>::new(), "nothing was written over the unread");

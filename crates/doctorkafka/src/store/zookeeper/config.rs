@@ -39,7 +39,18 @@ pub enum NodeAcl {
     Creator,
 }
 
-/// A login by scheme `digest`.
+/// How to log in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scheme {
+    /// ZooKeeper's own scheme `digest`, which sends the password as it is. Whoever logs in is somebody: the servers know no users.
+    #[default]
+    Digest,
+    /// SASL with DIGEST-MD5: the servers know the users (`DigestLoginModule`), and the password is not sent.
+    Sasl,
+}
+
+/// A login.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Login {
@@ -47,6 +58,9 @@ pub struct Login {
     pub user: String,
     /// The file with the password. It is read for each session.
     pub password_file: PathBuf,
+    /// How to log in.
+    #[serde(default)]
+    pub scheme: Scheme,
 }
 
 fn default_path() -> String {
@@ -78,6 +92,9 @@ impl ZookeeperStoreConfig {
             Some(login) => {
                 if login.user.is_empty() || login.user.contains(':') {
                     problems.push(("auth.user", "must be a name without a colon".to_owned()));
+                }
+                if login.scheme == Scheme::Sasl && login.user.contains(['"', '\\', ',']) {
+                    problems.push(("auth.user", "has characters that SASL takes for its own".to_owned()));
                 }
                 if login.password_file.as_os_str().is_empty() {
                     problems.push(("auth.password_file", "the path is empty".to_owned()));
@@ -199,5 +216,22 @@ mod tests {
             assert_eq!(config("a", path).problems().len(), 1, "{path}");
         }
         assert!(config("a", "/zookeepers").problems().is_empty());
+    }
+
+    #[test]
+    fn a_login_says_how() {
+        let login = |user: &str, more: serde_json::Value| {
+            let mut auth = serde_json::json!({"user": user, "password_file": "/p"});
+            auth.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let config = serde_json::json!({"connect": "a", "acl": "creator", "auth": auth});
+            serde_json::from_value::<ZookeeperStoreConfig>(config)
+        };
+        let plain = login("doctor", serde_json::json!({})).unwrap();
+        assert_eq!((plain.problems(), plain.auth.unwrap().scheme), (Vec::new(), Scheme::Digest));
+        let sasl = login("doctor", serde_json::json!({"scheme": "sasl"})).unwrap();
+        assert_eq!((sasl.problems(), sasl.auth.unwrap().scheme), (Vec::new(), Scheme::Sasl));
+        let odd = login("a\"b", serde_json::json!({"scheme": "sasl"})).unwrap();
+        assert_eq!(odd.problems()[0].0, "auth.user");
+        assert!(login("doctor", serde_json::json!({"scheme": "kerberos"})).is_err());
     }
 }

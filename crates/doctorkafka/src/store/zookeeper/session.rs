@@ -5,11 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use zookeeper_client::{
-    Acls, CheckWriteError, Client, CreateMode, Error, MultiWriteError, MultiWriteResult, Stat,
+    Acls, CheckWriteError, Client, CreateMode, Error, MultiWriteError, MultiWriteResult, SaslOptions, Stat,
 };
 
 use super::claim::Found;
-use super::config::{Login, NodeAcl};
+use super::config::{Login, NodeAcl, Scheme};
 use super::{Nodes, ZookeeperStoreConfig, uptime};
 use crate::store::holder::Holder;
 use crate::store::{Term, Version, Versioned};
@@ -85,7 +85,10 @@ impl Session {
     pub(super) async fn open(config: &ZookeeperStoreConfig) -> Result<Self, String> {
         let mut connector = Client::connector().with_session_timeout(config.lease.0).with_fail_eagerly();
         if let Some(login) = &config.auth {
-            connector = connector.with_auth("digest", &credentials(login).await?);
+            connector = match login.scheme {
+                Scheme::Digest => connector.with_auth("digest", &credentials(login).await?),
+                Scheme::Sasl => connector.with_sasl(sasl(login).await?),
+            };
         }
         let opened = uptime();
         let client = connector.connect(config.servers()).await.map_err(|error| words(&error))?;
@@ -270,6 +273,13 @@ async fn credentials(login: &Login) -> Result<Vec<u8>, String> {
     Ok([login.user.as_bytes(), b":", &password].concat())
 }
 
+async fn sasl(login: &Login) -> Result<SaslOptions, String> {
+    let password = String::from_utf8(password(&login.password_file).await?);
+    let password =
+        password.map_err(|_| format!("cannot use {}: it is not UTF-8", login.password_file.display()))?;
+    Ok(SaslOptions::digest_md5(login.user.clone(), password).into())
+}
+
 async fn password(file: &Path) -> Result<Vec<u8>, String> {
     let unusable = |why: &str| format!("cannot use {}: {why}", file.display());
     let mut text = tokio::fs::read(file).await.map_err(|error| unusable(&error.to_string()))?;
@@ -290,6 +300,8 @@ fn words(error: &Error) -> String {
         Error::Timeout => "there is no answer",
         Error::ConnectionLoss => "the connection was lost",
         Error::SessionExpired => "ZooKeeper has ended the session",
+        Error::AuthFailed => "ZooKeeper refuses the login, or wants one (`auth`)",
+        Error::InvalidAcl => "it does not know us by this login (`auth`), and what we made would be nobody's",
         Error::NoAuth => "we may not do this as whom we have logged in (`auth`)",
         Error::NoNode => "the node is missing",
         other => return other.to_string(),
@@ -321,7 +333,7 @@ mod tests {
     async fn the_password_is_a_line_in_a_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("password");
-        let login = Login { user: "doctor".to_owned(), password_file: file.clone() };
+        let login = Login { user: "doctor".to_owned(), password_file: file.clone(), scheme: Scheme::Digest };
         let why = credentials(&login).await.unwrap_err();
         assert!(why.contains("No such file"), "{why}");
         std::fs::write(&file, "\n").unwrap();
