@@ -276,6 +276,70 @@ const MUTATIONS: &[Mutation] = &[
         ],
     },
     Mutation {
+        name: "a replacement has no cooldown",
+        edits: &[(
+            "replacement.rs",
+            "cooldown.checked_sub(self.watched(now)).filter(|left| !left.is_zero())?;",
+            "cooldown.checked_sub(self.watched(now)).filter(|left| !left.is_zero() && !BUG)?;",
+        )],
+    },
+    Mutation {
+        name: "the cooldown goes by a clock that may be set",
+        edits: &[(
+            "replacement.rs",
+            "cooldown.checked_sub(self.watched(now))",
+            "cooldown.checked_sub(if BUG { now.wall.since(self.begun) } else { self.watched(now) })",
+        )],
+    },
+    Mutation {
+        name: "a crash ends the cooldown",
+        edits: &[(
+            "memory.rs",
+            "                REPLACEMENTS => memory",
+            "                REPLACEMENTS if BUG => {}\n                REPLACEMENTS => memory",
+        )],
+    },
+    Mutation {
+        name: "the host of a voter is replaced",
+        edits: &[(
+            "operators/broker_replacement/checks.rs",
+            "            Ok(voters) if voters.voters.contains(&id) => Some(",
+            "            Ok(voters) if voters.voters.contains(&id) && !BUG => Some(",
+        )],
+    },
+    Mutation {
+        name: "a host is replaced whose agent reports",
+        edits: &[(
+            "operators/broker_replacement/checks.rs",
+            "age(&id).filter(|age| *age < silent_after) {",
+            "age(&id).filter(|age| *age < silent_after && !BUG) {",
+        )],
+    },
+    Mutation {
+        name: "a host is replaced that a person takes out of service",
+        edits: &[(
+            "operators/broker_replacement.rs",
+            "|| self.maintenance.decommissioned.contains_key(id)",
+            "|| (self.maintenance.decommissioned.contains_key(id) && !BUG)",
+        )],
+    },
+    Mutation {
+        name: "a host is replaced while its replicas are moved",
+        edits: &[(
+            "operators/broker_replacement/checks.rs",
+            "        if count > 0 {",
+            "        if count > 0 && !BUG {",
+        )],
+    },
+    Mutation {
+        name: "replicas are moved while the host of their broker is replaced",
+        edits: &[(
+            "guard/replacing.rs",
+            "e.is_running() && is_it(&e.event))?;",
+            "e.is_running() && is_it(&e.event) && !BUG)?;",
+        )],
+    },
+    Mutation {
         name: "another cluster is taken for the one remembered",
         edits: &[("step.rs", "    if seen == remembered {", "    if seen == remembered || BUG {")],
     },

@@ -121,6 +121,15 @@ fn of_two_services_one_acts_and_the_other_takes_over() -> Result<()> {
     let net = Namespace::create("dkin")?;
     let cluster = Cluster::builder().brokers(4).listen(net.host_address()).start()?;
     cluster.create_topic("orders", 12, 3)?;
+    // The broker that dies leads the topic of the store, too.
+    let kept = [
+        ("cleanup.policy", "compact"),
+        ("min.insync.replicas", "2"),
+        ("unclean.leader.election.enable", "false"),
+    ];
+    for topic in ["doctorkafka-state", "other-state"] {
+        cluster.create_topic_with(topic, &[&[4, 1, 2]], &kept)?;
+    }
     let store = format!("type: kafka, bootstrap_servers: '{}'", cluster.bootstrap());
     two_services(&cluster, &store)?;
     cluster.start(3)?;

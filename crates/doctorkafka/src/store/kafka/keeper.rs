@@ -42,12 +42,23 @@ async fn attend(shared: &Shared) -> String {
         Ok(log) => log,
         Err(why) => return why,
     };
+    // A reader whose broker has died may hear nothing for long: then it is not its holder that is silent.
+    let mut is_sure = true;
     loop {
         let next = shared.known().claim.next(uptime());
         match next {
-            Next::Take => return take_and_keep(shared, log).await,
+            Next::Take if is_sure => return take_and_keep(shared, log).await,
+            Next::Take => {
+                log = match look(shared).await {
+                    Ok(log) => log,
+                    Err(why) => return why,
+                };
+                is_sure = true;
+                continue;
+            }
             Next::Wait { why } => shared.known().lease.otherwise(Standing::LooksOn { why }),
         }
+        is_sure = false;
         match log.next(LOOK).await {
             Ok(records) => shared.take_in(records),
             Err(error) => return error.to_string(),
