@@ -43,7 +43,7 @@ impl Reports {
         let Some(read_at) = self.read_at else { return };
         let fresh = |(_, as_of): &(_, Tick)| now.tick.since(*as_of) < SHOW_EVERY;
         if !self.shown.as_ref().is_some_and(fresh) {
-            self.show(now.tick, now.tick.since(read_at));
+            self.show(now.tick, read_at);
         }
     }
 
@@ -73,14 +73,15 @@ impl Reports {
         self.received.insert(id, now.tick);
     }
 
-    fn show(&mut self, tick: Tick, read_ago: Duration) {
-        let read_to_end_ago = Some(read_ago);
+    /// What is known is as old as the last reading; the reports grow older all the same.
+    fn show(&mut self, tick: Tick, read_at: Tick) {
+        let read_to_end_ago = Some(tick.since(read_at));
         let mut shown = BrokerReports { caught_up: true, read_to_end_ago, ..self.gathered.clone() };
         for (id, report) in &mut shown.brokers {
             let received = self.received.get(id).copied().unwrap_or(tick);
             report.age = report.age.saturating_add(tick.since(received));
         }
-        self.shown = Some((Arc::new(shown), tick));
+        self.shown = Some((Arc::new(shown), read_at));
     }
 
     pub(super) fn attribute(&self) -> Option<NamedValue> {
