@@ -53,7 +53,8 @@ pub struct Config {
     pub hosts_are_shared: bool,
     /// Whether live brokers are replaced that a plugin has marked (`to_be_replaced`). Default: yes.
     pub replace_marked: bool,
-    /// Whether live brokers are replaced that are degraded (monitor `degraded_brokers`), where nothing is lost by it. Default: not.
+    /// Whether live brokers are replaced with a log directory that has failed or cannot be written (monitor `degraded_brokers`), where
+    /// nothing is lost by it. Default: not.
     pub replace_degraded: bool,
     /// How old the knowledge of who is alive may be. Default 10 s.
     pub max_liveness_age: HumanDuration,
@@ -315,11 +316,11 @@ impl Known<'_> {
         chosen
     }
 
-    /// A live broker that is degraded: only where every other broker can do without it.
+    /// A live broker with a disk that has failed: only where every other broker can do without it.
     fn degraded(&self, verdict: &mut Verdict) -> Option<Event> {
         let degraded = self.state.fresh::<DegradedBrokers>(self.config.max_liveness_age.0).ok()?;
         let mut chosen = None;
-        for (id, what) in &degraded.brokers {
+        for (id, what) in degraded.brokers.iter().filter(|(_, what)| is_of_a_disk(what)) {
             if !self.liveness.live.contains_key(id) || self.is_excused(id) {
                 continue;
             }
@@ -405,6 +406,12 @@ impl Known<'_> {
         Finding::new(kinds::BROKER_REPLACED, Target::Broker(id), Severity::Warning, message)
             .waiting_for(waits_for)
     }
+}
+
+/// Load, a slow network or an agent that is in trouble itself are not mended by another host.
+fn is_of_a_disk(what: &Degraded) -> bool {
+    let kinds = [seen::LOG_DIR_FAILED, seen::LOG_DIR_READ_ONLY];
+    what.reasons.iter().any(|reason| kinds.contains(&reason.kind.as_str()))
 }
 
 #[cfg(test)]

@@ -420,6 +420,20 @@ fn a_degraded_host_is_replaced_only_if_the_configuration_says_so() {
 }
 
 #[test]
+fn what_another_host_would_not_mend_is_no_reason_to_replace_one() {
+    let mut world = degraded("b1\nb2\nb3\nb4\nt-0: 1* 2 3\nt-1: 2* 4 1");
+    let report = world.reports.as_mut().unwrap().brokers.get_mut(&BrokerId(3)).unwrap();
+    report.failed_log_dirs.clear();
+    report.request_handlers_idle_permille = Some(0);
+    report.failure = Some("no answer".to_owned());
+    report.failure_reason = Some("JmxConnectionFailure".to_owned());
+    let cycle = world.watch(2_000);
+    let degraded = cycle.state.get::<DegradedBrokers>().unwrap().value;
+    assert_eq!(degraded.brokers[&BrokerId(3)].reasons.len(), 2);
+    assert_eq!(about_hosts(&cycle), "nothing\n");
+}
+
+#[test]
 fn a_degraded_host_is_never_replaced_while_others_need_it() {
     for (cluster, why) in [
         ("single-0: 3*", "it has the only replica of single-0 -- waits for a person"),

@@ -1,5 +1,6 @@
 //! Empties brokers that people take out of service, while they live: nothing is copied in a hurry, and no partition is short of a
-//! replica meanwhile.
+//! replica meanwhile. Kafka takes a replica away when those that replace it are in sync: of no partition are fewer in sync at the end
+//! than there were, whatever its `min.insync.replicas` is.
 //!
 //! What is dead or absent comes first: brokers are emptied only while nothing has to be healed.
 
