@@ -241,10 +241,10 @@ impl Committed {
         let end = ends.into_values().next().unwrap_or(Ok(0))?;
         let mut all = Vec::new();
         let (mut reached, mut moved) = (None, Instant::now());
-        while end > 0 {
+        loop {
             let position = self.position().await;
-            if position.is_some_and(|position| position >= end) {
-                break;
+            if end <= 0 || position.is_some_and(|position| position >= end) {
+                return Ok(all);
             }
             if position != reached {
                 (reached, moved) = (position, Instant::now());
@@ -255,7 +255,6 @@ impl Committed {
             }
             all.append(&mut self.next(Duration::from_millis(200)).await?);
         }
-        Ok(all)
     }
 
     async fn position(&self) -> Option<i64> {

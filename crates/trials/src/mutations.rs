@@ -284,14 +284,6 @@ const MUTATIONS: &[Mutation] = &[
         )],
     },
     Mutation {
-        name: "the cooldown goes by a clock that may be set",
-        edits: &[(
-            "replacement.rs",
-            "cooldown.checked_sub(self.watched(now))",
-            "cooldown.checked_sub(if BUG { now.wall.since(self.begun) } else { self.watched(now) })",
-        )],
-    },
-    Mutation {
         name: "a crash ends the cooldown",
         edits: &[(
             "memory.rs",
@@ -316,27 +308,11 @@ const MUTATIONS: &[Mutation] = &[
         )],
     },
     Mutation {
-        name: "a host is replaced that a person takes out of service",
-        edits: &[(
-            "operators/broker_replacement.rs",
-            "|| self.maintenance.decommissioned.contains_key(id)",
-            "|| (self.maintenance.decommissioned.contains_key(id) && !BUG)",
-        )],
-    },
-    Mutation {
         name: "a host is replaced while its replicas are moved",
         edits: &[(
             "operators/broker_replacement/checks.rs",
             "        if count > 0 {",
             "        if count > 0 && !BUG {",
-        )],
-    },
-    Mutation {
-        name: "replicas are moved while the host of their broker is replaced",
-        edits: &[(
-            "guard/replacing.rs",
-            "e.is_running() && is_it(&e.event))?;",
-            "e.is_running() && is_it(&e.event) && !BUG)?;",
         )],
     },
     Mutation {

@@ -127,7 +127,8 @@ impl Watcher {
         wait(&format!("{kind} with \"{text}\""), DECIDED, || {
             let status = self.doctor.status()?;
             let all = status["incidents"].as_array().context("incidents")?.iter();
-            let message = |it: &&serde_json::Value| it["message"].as_str().is_some_and(|it| it.contains(text));
+            let message =
+                |it: &&serde_json::Value| it["message"].as_str().is_some_and(|it| it.contains(text));
             Ok(all.filter(|it| it["kind"] == kind).find(message).map(|_| ()))
         })
         .with_context(|| self.doctor.ok(&["status"]).unwrap_or_default())

@@ -94,7 +94,13 @@ struct Faulty<'a> {
 }
 
 impl<'a> Faulty<'a> {
-    fn start(cluster: &Cluster, mail: &MailServer, all: &Path, name: &'a str, fault: &'a Fault) -> Result<Self> {
+    fn start(
+        cluster: &Cluster,
+        mail: &MailServer,
+        all: &Path,
+        name: &'a str,
+        fault: &'a Fault,
+    ) -> Result<Self> {
         let folder = all.join(name.replace(' ', "-"));
         std::fs::create_dir_all(&folder)?;
         if let Some((text, executable)) = fault.script {

@@ -11,9 +11,9 @@ use std::time::Duration;
 use cluster::{BrokerId, ClientError, ClusterId, TopicPartition};
 use control::event::{ReplaceInstance, names};
 use control::{
-    ActionKind, ActionSlot, ConfigProblem, Core, CoreConfig, Effect, ExecutionId, ExecutionLimits, FoldLimits,
-    GuardConfig, Held, Inputs, Memory, MonitorSlot, Now, Order, Outcome, Record, RestoreError, State,
-    Stepped, Tick, Timestamp, monitors, operators,
+    ActionKind, ActionSlot, ConfigProblem, Core, CoreConfig, Effect, ExecutionId, ExecutionLimits,
+    FoldLimits, GuardConfig, Held, Inputs, Memory, MonitorSlot, Now, Order, Outcome, Record, RestoreError,
+    State, Stepped, Tick, Timestamp, monitors, operators,
 };
 use serde_json::Value;
 

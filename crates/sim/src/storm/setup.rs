@@ -110,7 +110,8 @@ fn replacement(seed: u64, shape: &Shape, settings: &Settings, config: &mut Drive
         config.between.script = Duration::from_secs(random.between(1, 600));
     }
     if settings.rules.capabilities.kraft && random.chance(300) {
-        config.voters = (1..=shape.brokers.min(3)).filter_map(|id| i32::try_from(id).ok()).map(BrokerId).collect();
+        config.voters =
+            (1..=shape.brokers.min(3)).filter_map(|id| i32::try_from(id).ok()).map(BrokerId).collect();
     }
 }
 

@@ -30,7 +30,14 @@ pub(super) struct AgentStation {
 
 impl AgentStation {
     pub(super) fn new(settings: Agents) -> Self {
-        Self { settings, codec: OnceCell::new(), lag: Duration::ZERO, late: BTreeMap::new(), sent: 0, written: BTreeMap::new() }
+        Self {
+            settings,
+            codec: OnceCell::new(),
+            lag: Duration::ZERO,
+            late: BTreeMap::new(),
+            sent: 0,
+            written: BTreeMap::new(),
+        }
     }
 
     pub(super) fn codec(&self) -> Option<&Codec> {

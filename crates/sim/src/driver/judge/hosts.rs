@@ -146,7 +146,8 @@ mod tests {
 
     fn judge() -> Judge {
         let replacement = Some(control::operators::broker_replacement::Config::default());
-        let mut config = DriverConfig { replacement, voters: [BrokerId(1)].into(), ..DriverConfig::default() };
+        let mut config =
+            DriverConfig { replacement, voters: [BrokerId(1)].into(), ..DriverConfig::default() };
         config.guard.replacement_cooldown = Duration::from_secs(600);
         Judge::new(&config)
     }
@@ -219,7 +220,9 @@ mod tests {
         judge.reads(&world, std::slice::from_ref(&order));
         let moved = |judge: &mut Judge| {
             judge.one_move(&world, &Memory::default(), &at, &order.to);
-            judge.take_wrongs().contains(&"t-0 is taken from broker 2 while its host is being replaced".to_owned())
+            judge
+                .take_wrongs()
+                .contains(&"t-0 is taken from broker 2 while its host is being replaced".to_owned())
         };
         assert!(moved(&mut judge));
         judge.replaced(BrokerId(2));
