@@ -28,6 +28,9 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(4);
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a read may take beyond what it waits for records.
 const READ_MARGIN: Duration = Duration::from_secs(5);
+/// A reader that comes no further for so long, though there is more, is stuck: the broker that it reads from has died, perhaps. It is
+/// longer than the rest of a transaction takes that its writer has not left open.
+const STUCK: Duration = Duration::from_secs(8);
 /// How long a broker may wait for records before it answers that there are none.
 const FETCH_WAIT: Duration = Duration::from_millis(500);
 
@@ -227,7 +230,7 @@ impl Committed {
     }
 
     /// Reads on until everything has been read that was written, by whomever, before this was called: also what was not yet
-    /// committed or rolled back by then. Bounded by `limit`.
+    /// committed or rolled back by then. Bounded by `limit`, and by less where it comes no further.
     ///
     /// # Errors
     /// It did not come to that.
@@ -237,13 +240,21 @@ impl Committed {
         let ends = self.kafka.list_offsets(None, of, cluster::OffsetAt::End).await;
         let end = ends.into_values().next().unwrap_or(Ok(0))?;
         let mut all = Vec::new();
-        while end > 0 && self.position().await.is_none_or(|position| position < end) {
-            if Instant::now() >= until {
-                return Err(place(&self.kafka.shared, READING, limit).timeout());
+        let (mut reached, mut moved) = (None, Instant::now());
+        loop {
+            let position = self.position().await;
+            if end <= 0 || position.is_some_and(|position| position >= end) {
+                return Ok(all);
+            }
+            if position != reached {
+                (reached, moved) = (position, Instant::now());
+            }
+            let stuck = moved.elapsed();
+            if stuck >= STUCK || Instant::now() >= until {
+                return Err(place(&self.kafka.shared, READING, stuck.min(limit)).timeout());
             }
             all.append(&mut self.next(Duration::from_millis(200)).await?);
         }
-        Ok(all)
     }
 
     async fn position(&self) -> Option<i64> {

@@ -276,6 +276,46 @@ const MUTATIONS: &[Mutation] = &[
         ],
     },
     Mutation {
+        name: "a replacement has no cooldown",
+        edits: &[(
+            "replacement.rs",
+            "cooldown.checked_sub(self.watched(now)).filter(|left| !left.is_zero())?;",
+            "cooldown.checked_sub(self.watched(now)).filter(|left| !left.is_zero() && !BUG)?;",
+        )],
+    },
+    Mutation {
+        name: "a crash ends the cooldown",
+        edits: &[(
+            "memory.rs",
+            "                REPLACEMENTS => memory",
+            "                REPLACEMENTS if BUG => {}\n                REPLACEMENTS => memory",
+        )],
+    },
+    Mutation {
+        name: "the host of a voter is replaced",
+        edits: &[(
+            "operators/broker_replacement/checks.rs",
+            "            Ok(voters) if voters.voters.contains(&id) => Some(",
+            "            Ok(voters) if voters.voters.contains(&id) && !BUG => Some(",
+        )],
+    },
+    Mutation {
+        name: "a host is replaced whose agent reports",
+        edits: &[(
+            "operators/broker_replacement/checks.rs",
+            "age(&id).filter(|age| *age < silent_after) {",
+            "age(&id).filter(|age| *age < silent_after && !BUG) {",
+        )],
+    },
+    Mutation {
+        name: "a host is replaced while its replicas are moved",
+        edits: &[(
+            "operators/broker_replacement/checks.rs",
+            "        if count > 0 {",
+            "        if count > 0 && !BUG {",
+        )],
+    },
+    Mutation {
         name: "another cluster is taken for the one remembered",
         edits: &[("step.rs", "    if seen == remembered {", "    if seen == remembered || BUG {")],
     },

@@ -454,12 +454,19 @@ impl Namespace {
 
     /// Drops every packet from inside to this port of the host.
     pub(crate) fn block(&self, port: u16) -> Result<()> {
+        self.firewall("-A", port)
+    }
+
+    /// Lets them through again.
+    pub(crate) fn unblock(&self, port: u16) -> Result<()> {
+        self.firewall("-D", port)
+    }
+
+    fn firewall(&self, change: &str, port: u16) -> Result<()> {
         let port = port.to_string();
-        let rule = [
-            "netns", "exec", &self.name, "iptables", "-A", "OUTPUT", "-p", "tcp", "--dport", &port, "-j",
-            "DROP",
-        ];
-        ip(&rule)
+        let enter = ["netns", "exec", &self.name, "iptables", change];
+        let rule = ["OUTPUT", "-p", "tcp", "--dport", &port, "-j", "DROP"];
+        ip(&[&enter[..], &rule[..]].concat())
     }
 
     fn remove(&self) {

@@ -22,6 +22,7 @@ mod others;
 mod plan;
 mod plugins;
 mod replace;
+mod script_faults;
 mod stores;
 mod wrong_start;
 mod zookeeper;

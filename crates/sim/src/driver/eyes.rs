@@ -42,7 +42,8 @@ pub(super) struct Eyes {
     ongoing: Seen<OngoingReassignments>,
     disks: Seen<Disks>,
     probes: Seen<Probes>,
-    /// Nobody: the controllers are processes of their own.
+    /// Those who vote in the metadata quorum, as they are configured.
+    quorum: QuorumVoters,
     voters: Seen<QuorumVoters>,
     reports: Reports,
     topics_due: Moment,
@@ -54,9 +55,10 @@ pub(super) struct Eyes {
 }
 
 impl Eyes {
-    pub(super) fn new(access: Access) -> Self {
+    pub(super) fn new(access: Access, voters: &BTreeSet<BrokerId>) -> Self {
         Self {
             access,
+            quorum: QuorumVoters { voters: voters.clone() },
             failing: BTreeSet::new(),
             known: BTreeMap::new(),
             going: false,
@@ -201,7 +203,7 @@ impl Eyes {
         let reach = |broker: &Broker| world.reach(Client::Us, &broker.address, LIMIT).ok();
         let reached: Vec<usize> = liveness.live.values().filter_map(reach).collect();
         if !reached.is_empty() {
-            keep(&mut self.voters, QuorumVoters::default(), tick);
+            keep(&mut self.voters, self.quorum.clone(), tick);
         }
         keep(&mut self.disks, world.disks_of(&reached), tick);
     }

@@ -44,6 +44,8 @@ pub(super) struct Hands {
     left: Duration,
     /// What somebody else has ordered meanwhile.
     meddled: Vec<Fault>,
+    /// What a script was started for just now.
+    script: Option<ReplaceInstance>,
     random: Random,
 }
 
@@ -51,7 +53,8 @@ impl Hands {
     pub(super) fn new(world: &SharedWorld, judge: Judge, between: Between, random: Random) -> Self {
         let access = Access::new(world, Client::Us);
         let world = world.clone();
-        Self { access, world, judge, between, left: Duration::ZERO, meddled: Vec::new(), random }
+        let (left, meddled, script) = (Duration::ZERO, Vec::new(), None);
+        Self { access, world, judge, between, left, meddled, script, random }
     }
 
     /// Is told that acts may follow from a look that was just made.
@@ -63,6 +66,11 @@ impl Hands {
     /// What somebody else has ordered since this was asked last.
     pub(super) fn take_meddled(&mut self) -> Vec<Fault> {
         std::mem::take(&mut self.meddled)
+    }
+
+    /// What a script was started for since this was asked last, which runs for a while.
+    pub(super) fn take_script(&mut self) -> Option<ReplaceInstance> {
+        self.script.take()
     }
 
     /// Lets some time go by, as much as chance wants.
@@ -236,11 +244,11 @@ impl Hands {
         election.done(&self.answer("electing leaders", answer).map_err(|why| failed(&why))?)
     }
 
-    /// Another host with empty disks takes the place of a broker's, unless some broker names it among those that live.
+    /// A script that gives a broker another host with empty disks is started, unless some broker names it among those that live.
     fn replace(&mut self, order: &ReplaceInstance, memory: &Memory) -> Result<Done, ActError> {
         self.pause();
         let id = order.broker;
-        let mut world = self.world.lock();
+        let world = self.world.lock();
         let lives = |at: &cluster::BrokerAddress| {
             world.live_told_at(Client::Us, at, ANSWER).is_ok_and(|live| live.contains_key(&id))
         };
@@ -253,6 +261,28 @@ impl Hands {
             self.judge.replaces_living(&world, memory, id);
         } else {
             self.judge.replaces(&world, memory, id);
+        }
+        drop(world);
+        if self.between.script.is_zero() {
+            let ended = self.end_script(order);
+            self.judge.replaced(id);
+            return ended;
+        }
+        self.script = Some(order.clone());
+        Ok(Done::default())
+    }
+
+    /// The script has come to where the host goes. It looks for itself whether it still may: that is not ours to know.
+    pub(super) fn end_script(&self, order: &ReplaceInstance) -> Result<Done, ActError> {
+        let id = order.broker;
+        let mut world = self.world.lock();
+        let live = world.live();
+        let others: Vec<BrokerId> = live.iter().filter(|other| **other != id).copied().collect();
+        let is_last =
+            |at: &TopicPartition| world.is_copy_among(at, &[id]) && !world.is_copy_among(at, &others);
+        if live.contains(&id) != order.live || world.held_by(id).any(|at| is_last(&at)) {
+            let message = format!("the host of broker {id} is not what it was");
+            return Err(ActError { message, maybe_applied: false, retry: false });
         }
         world.inflict(&Fault::Replace(Who::Broker(id)));
         Ok(Done { summary: format!("the host of broker {id} is another"), ..Done::default() })

@@ -20,6 +20,10 @@ use super::DriverConfig;
 use crate::time::Moment;
 use crate::world::World;
 
+mod hosts;
+
+use hosts::Hosts;
+
 /// How much earlier than the controller we may find a broker gone: the session allowance of the monitor.
 const EARLIER: Duration = Duration::from_secs(20);
 /// How long a broker without replicas counts among those that are away.
@@ -57,6 +61,7 @@ pub(super) struct Judge {
     seen: BTreeMap<TopicPartition, Seen>,
     /// How many replicas were in sync before what is sent.
     in_sync: BTreeMap<TopicPartition, usize>,
+    hosts: Hosts,
     wrongs: Vec<String>,
 }
 
@@ -85,6 +90,7 @@ impl Judge {
             ended: BTreeSet::new(),
             seen: BTreeMap::new(),
             in_sync: BTreeMap::new(),
+            hosts: Hosts::new(config),
             wrongs: Vec::new(),
         }
     }
@@ -152,7 +158,12 @@ impl Judge {
                 }
                 self.step(world, act, &step);
             }
-            (names::REPLACE_INSTANCE, _) => self.begins("a host is replaced", act),
+            (names::REPLACE_INSTANCE, _) => {
+                self.begins("a host is replaced", act);
+                if !act.remembers_the_replacement() {
+                    self.wrong("a host is replaced, and the store does not know of it".to_owned());
+                }
+            }
             (names::ELECT_LEADERS, _) => self.begins("leaders are elected", act),
             _ => {}
         }
@@ -298,45 +309,6 @@ impl Judge {
         }
     }
 
-    /// Looks at the replacement of a broker's host, which destroys what it has: it must be gone for sure, and others must have
-    /// all of it.
-    pub(super) fn replaces(&mut self, world: &World, memory: &Memory, id: BrokerId) {
-        self.writes();
-        self.brake(world, memory);
-        self.gives_up(world, id, "the host of a broker is replaced");
-        if memory.wishes.broker_maintenance.contains_key(&id) {
-            self.wrong(format!("the host of broker {id} is replaced during its maintenance"));
-        }
-        let others: Vec<BrokerId> = world.live().into_iter().filter(|other| *other != id).collect();
-        let is_last =
-            |at: &TopicPartition| world.is_copy_among(at, &[id]) && !world.is_copy_among(at, &others);
-        if let Some(at) = world.held_by(id).find(is_last) {
-            self.wrong(format!("the last copy of {at} goes with the host of broker {id}"));
-        }
-    }
-
-    /// Looks at the replacement of a live broker's host: no partition is down to its last copy meanwhile.
-    pub(super) fn replaces_living(&mut self, world: &World, memory: &Memory, id: BrokerId) {
-        self.writes();
-        self.brake(world, memory);
-        if memory.wishes.broker_maintenance.contains_key(&id)
-            || memory.wishes.decommissioned.contains_key(&id)
-        {
-            self.wrong(format!("the host of live broker {id} is replaced though a person takes care of it"));
-        }
-        for at in world.held_by(id) {
-            let live = world.live();
-            let others = world.partition(&at).map_or(0, |truth| {
-                truth.isr.iter().filter(|other| **other != id && live.contains(other)).count()
-            });
-            if others < 2 {
-                self.wrong(format!(
-                    "{at} has {others} copies while the host of live broker {id} is replaced"
-                ));
-            }
-        }
-    }
-
     /// A broker is given up: it has been away for the grace, and does not answer.
     fn gives_up(&mut self, world: &World, id: BrokerId, what: &str) {
         let away = self.away(world, id);
@@ -365,6 +337,9 @@ impl Judge {
         let leaves =
             |id: &BrokerId| memory.wishes.decommissioned.contains_key(id) && world.live().contains(id);
         for id in from.iter().filter(|id| !to.contains(id) && !leaves(id)) {
+            if self.hosts.is_being_replaced(*id) {
+                self.wrong(format!("{at} is taken from broker {id} while its host is being replaced"));
+            }
             let away = self.away(world, *id);
             if away + METADATA_DELAY < self.grace || away.is_zero() {
                 self.wrong(format!(
@@ -447,6 +422,12 @@ impl Sent<'_> {
                 .map(|execution| execution.sequence);
         }
         value.get("sequence")?.as_u64().and_then(|sequence| u32::try_from(sequence).ok())
+    }
+
+    /// Whether a crash at this moment leaves the replacement that it begins to be read.
+    fn remembers_the_replacement(&self) -> bool {
+        let known = self.store.get("replacements").and_then(|value| value["last"].as_array());
+        known.is_some_and(|all| all.iter().any(|it| it["id"] == self.event.id.as_str()))
     }
 
     /// Which of the facts that it rests on is missing or too old.

@@ -4,16 +4,16 @@
 //! gathered, takes a step, and carries the effects out in their order. What is persisted goes into a store in memory,
 //! which is all that outlives a `crash us`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use cluster::{BrokerId, ClientError, ClusterId, TopicPartition};
-use control::event::names;
+use control::event::{ReplaceInstance, names};
 use control::{
-    ActionKind, ActionSlot, ConfigProblem, Core, CoreConfig, Effect, ExecutionLimits, FoldLimits,
-    GuardConfig, Held, Inputs, Memory, MonitorSlot, Now, Order, Outcome, Record, RestoreError, State,
-    Stepped, Tick, Timestamp, monitors, operators,
+    ActionKind, ActionSlot, ConfigProblem, Core, CoreConfig, Effect, ExecutionId, ExecutionLimits,
+    FoldLimits, GuardConfig, Held, Inputs, Memory, MonitorSlot, Now, Order, Outcome, Record, RestoreError,
+    State, Stepped, Tick, Timestamp, monitors, operators,
 };
 use serde_json::Value;
 
@@ -50,8 +50,11 @@ pub struct DriverConfig {
     pub degraded_brokers: monitors::degraded_brokers::Config,
     /// The operator that heals.
     pub healing: operators::under_replicated_partitions::Config,
-    /// The operator that replaces hosts, where there is one: each host is replaced at once.
+    /// The operator that replaces hosts, where there is one.
     pub replacement: Option<operators::broker_replacement::Config>,
+    /// Brokers that vote in the metadata quorum, too, where not all controllers are processes of their own. That it needs most of them is
+    /// left out.
+    pub voters: BTreeSet<BrokerId>,
     /// What the guard allows.
     pub guard: GuardConfig,
     /// Bounds of executions.
@@ -70,6 +73,8 @@ pub struct Between {
     pub meddled_permille: u64,
     /// Of so many of 1,000 orders that were carried out the answer is lost.
     pub lost_permille: u64,
+    /// So long the script runs that replaces a host, also where the process is killed that has started it.
+    pub script: Duration,
     /// After so many of 1,000 crashes it is another service that goes on, with the same store: after the lease of the first is over.
     pub taken_over_permille: u64,
 }
@@ -85,6 +90,7 @@ impl Default for DriverConfig {
             degraded_brokers: monitors::degraded_brokers::Config::default(),
             healing: operators::under_replicated_partitions::Config::default(),
             replacement: None,
+            voters: BTreeSet::new(),
             guard: GuardConfig::default(),
             limits: ExecutionLimits::default(),
             between: Between::default(),
@@ -101,6 +107,7 @@ pub struct Driver {
     /// What outlives the process.
     store: BTreeMap<String, Value>,
     process: Process,
+    scripts: Vec<Script>,
     next_look: Moment,
     crash: Crash,
     orders: Vec<Order>,
@@ -117,6 +124,15 @@ struct Process {
     outcomes: Vec<Outcome>,
     held: Vec<Held>,
     state: Option<State>,
+}
+
+/// A script that replaces a host, and has not ended yet.
+struct Script {
+    ends: Moment,
+    order: ReplaceInstance,
+    /// Who waits for it: a process that was started then, for this act.
+    started_by: Moment,
+    act: (ExecutionId, u32),
 }
 
 /// Whether the process is to be killed.
@@ -254,7 +270,8 @@ impl Driver {
             config: config.clone(),
             hands: Hands::new(&world, judge, config.between, meddler),
             store: BTreeMap::new(),
-            process: Process::new(started, Memory::default(), &world),
+            process: Process::new(started, Memory::default(), &world, &config.voters),
+            scripts: Vec::new(),
             next_look: started,
             crash: Crash::No,
             orders: Vec::new(),
@@ -378,6 +395,7 @@ impl Driver {
 
     fn cycle(&mut self) -> Result<(), RestoreError> {
         let at = self.next_look;
+        self.end_scripts(at);
         self.arm_crash(at);
         let tick = Tick(at.0 - self.process.started.0.min(at.0) + 1_000);
         let now = Now { tick, wall: Timestamp(self.world.lock().our_wall_ms()) };
@@ -439,9 +457,25 @@ impl Driver {
         let permille = self.config.between.taken_over_permille;
         let taken_over = permille > 0 && self.random.chance(permille);
         let started = at.plus(if taken_over { TAKEOVER } else { RESTART });
-        self.process = Process::new(started, Memory::restore(self.store.clone())?, &self.world);
+        let memory = Memory::restore(self.store.clone())?;
+        self.process = Process::new(started, memory, &self.world, &self.config.voters);
+        self.hands.judge.forgets_what_is_replaced();
         self.next_look = started;
         Ok(())
+    }
+
+    /// Whoever waits for a script that has ended is told. A process that was killed is not.
+    fn end_scripts(&mut self, now: Moment) {
+        let (ended, running) = std::mem::take(&mut self.scripts).into_iter().partition(|it| it.ends <= now);
+        self.scripts = running;
+        for script in ended {
+            let result = self.hands.end_script(&script.order);
+            let (execution, sequence) = script.act;
+            if script.started_by == self.process.started {
+                self.hands.judge.replaced(script.order.broker);
+                self.process.outcomes.push(Outcome { execution, sequence, result });
+            }
+        }
     }
 
     fn carry_out(&mut self, effect: Effect, at: Moment) {
@@ -472,6 +506,12 @@ impl Driver {
                 let meddled = self.hands.take_meddled().into_iter();
                 let told = |fault: Fault| Entry { at, what: Told::Meddled(fault.to_string()) };
                 self.account.extend(meddled.map(told));
+                if let Some(order) = self.hands.take_script() {
+                    let ends = self.world.lock().now().plus(self.config.between.script);
+                    let (started_by, act) = (self.process.started, (execution, sequence));
+                    self.scripts.push(Script { ends, order, started_by, act });
+                    return;
+                }
                 self.process.outcomes.push(Outcome { execution, sequence, result });
             }
         }
@@ -479,11 +519,11 @@ impl Driver {
 }
 
 impl Process {
-    fn new(started: Moment, memory: Memory, world: &SharedWorld) -> Self {
+    fn new(started: Moment, memory: Memory, world: &SharedWorld, voters: &BTreeSet<BrokerId>) -> Self {
         Self {
             started,
             memory,
-            eyes: Eyes::new(Access::new(world, Client::Us)),
+            eyes: Eyes::new(Access::new(world, Client::Us), voters),
             outcomes: Vec::new(),
             held: Vec::new(),
             state: None,

@@ -32,15 +32,18 @@ impl Reports {
             return;
         };
         let read = world.reports(Client::Us, &TopicPartition::new(topic, 0), self.offset);
-        let Ok((reports, next)) = read else { return };
-        self.offset = next;
-        let oldest = self.read_at.replace(now.tick).map_or(Duration::MAX, |at| now.tick.since(at));
-        for (appended_ms, report) in reports {
-            self.gather(world, &report, appended_ms, now, oldest);
+        if let Ok((reports, next)) = read {
+            self.offset = next;
+            let oldest = self.read_at.replace(now.tick).map_or(Duration::MAX, |at| now.tick.since(at));
+            for (appended_ms, report) in reports {
+                self.gather(world, &report, appended_ms, now, oldest);
+            }
         }
+        // Before the first reading there is nothing to show.
+        let Some(read_at) = self.read_at else { return };
         let fresh = |(_, as_of): &(_, Tick)| now.tick.since(*as_of) < SHOW_EVERY;
         if !self.shown.as_ref().is_some_and(fresh) {
-            self.show(now.tick);
+            self.show(now.tick, read_at);
         }
     }
 
@@ -70,14 +73,15 @@ impl Reports {
         self.received.insert(id, now.tick);
     }
 
-    fn show(&mut self, tick: Tick) {
-        let mut shown =
-            BrokerReports { caught_up: true, read_to_end_ago: Some(Duration::ZERO), ..self.gathered.clone() };
+    /// What is known is as old as the last reading; the reports grow older all the same.
+    fn show(&mut self, tick: Tick, read_at: Tick) {
+        let read_to_end_ago = Some(tick.since(read_at));
+        let mut shown = BrokerReports { caught_up: true, read_to_end_ago, ..self.gathered.clone() };
         for (id, report) in &mut shown.brokers {
             let received = self.received.get(id).copied().unwrap_or(tick);
             report.age = report.age.saturating_add(tick.since(received));
         }
-        self.shown = Some((Arc::new(shown), tick));
+        self.shown = Some((Arc::new(shown), read_at));
     }
 
     pub(super) fn attribute(&self) -> Option<NamedValue> {

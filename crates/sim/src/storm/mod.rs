@@ -2,8 +2,9 @@
 //! whatever happens.
 //!
 //! Safety, with every act, by the truth of the world ([`Driver::take_wrongs`]): it is in the journal before it is done,
-//! rests on fresh facts, and is not done during a pause; no partition is moved twice at once; hosts are replaced only under brokers that have been away for the grace and
-//! hold no last copy; replicas are taken only
+//! rests on fresh facts, and is not done during a pause; no partition is moved twice at once; hosts are replaced only under brokers that have been away for the grace,
+//! hold no last copy, vote in no quorum, and whose agents are silent, one for each cooldown whoever was killed and whatever clocks were set
+//! to, and never while their replicas are moved nor the other way round; replicas are taken only
 //! from brokers that have been away for the grace, go only to brokers that live, and never from the last copy; no order
 //! brings a partition below `min.insync.replicas`; what somebody else reassigns is left alone, also what is ordered
 //! between our look and our act. In a dry run, and in another cluster than the one remembered, nothing is changed. And

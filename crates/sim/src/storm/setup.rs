@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use cluster::{ConfigChange, ConfigResource};
+use cluster::notation::ClusterText;
+use cluster::{BrokerId, ConfigChange, ConfigResource, Topic};
 use control::config::{ByteSize, HumanDuration};
 use control::{OnDeadBroker, monitors, operators};
 
@@ -52,13 +53,24 @@ pub(super) fn driver(seed: u64, shape: &Shape, random: &mut Random) -> Result<Dr
     let throttled = config.healing.throttle.is_some();
     let theirs = throttled && random.chance(300);
     config.dry_run = random.chance(30);
-    replacement(seed, settings.agents.is_some(), &mut config);
-    let world = World::new(&shape.text(seed), settings);
+    replacement(seed, shape, &settings, &mut config);
+    let world = World::new(&text(seed, shape, &settings), settings);
     let driver = Driver::new(world, &config).map_err(|why| format!("{why:?}"))?;
     if theirs {
         throttle_of_somebody_else(&driver);
     }
     Ok(driver)
+}
+
+/// With a topic for the agents' reports, where there are agents.
+fn text(seed: u64, shape: &Shape, settings: &Settings) -> ClusterText {
+    let mut text = shape.text(seed);
+    let like = text.topics.values().next().and_then(|topic| topic.partitions.last().cloned());
+    if let Some((agents, partition)) = settings.agents.as_ref().zip(like) {
+        let topic = Topic { internal: false, partitions: [partition].into_iter().collect() };
+        text.topics.insert(agents.topic.as_str().into(), topic);
+    }
+    text
 }
 
 fn config(random: &mut Random) -> DriverConfig {
@@ -82,17 +94,25 @@ fn config(random: &mut Random) -> DriverConfig {
 
 /// In a quarter of the incidents hosts are replaced, in half of these before their replicas are moved. It is drawn for itself, so that
 /// the rest of an incident is the same with it and without.
-fn replacement(seed: u64, agents: bool, config: &mut DriverConfig) {
+fn replacement(seed: u64, shape: &Shape, settings: &Settings, config: &mut DriverConfig) {
     let mut random = Random::new(seed ^ 0x7265_706c_6163_6573);
     if !random.chance(250) {
         return;
     }
-    let operator = operators::broker_replacement::Config { without_agents: !agents, ..Default::default() };
+    let without_agents = settings.agents.is_none();
+    let operator = operators::broker_replacement::Config { without_agents, ..Default::default() };
     config.replacement = Some(operator);
     if random.chance(500) {
         config.guard.on_dead_broker = OnDeadBroker::ReplaceFirst;
     }
     config.guard.replacement_cooldown = Duration::from_secs(random.between(60, 3_600));
+    if random.chance(500) {
+        config.between.script = Duration::from_secs(random.between(1, 600));
+    }
+    if settings.rules.capabilities.kraft && random.chance(300) {
+        config.voters =
+            (1..=shape.brokers.min(3)).filter_map(|id| i32::try_from(id).ok()).map(BrokerId).collect();
+    }
 }
 
 /// A person has throttled a broker. That stays as it is.

@@ -1,7 +1,7 @@
 //! The agents: one on each broker's host, which reports BrokerStats to the stats topic.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,17 +24,29 @@ pub(super) struct AgentStation {
     /// Reports on their way.
     late: BTreeMap<u64, Arc<Report>>,
     sent: u64,
+    /// When reports of each broker were written to the topic, the newest ones.
+    pub(super) written: BTreeMap<usize, VecDeque<Moment>>,
 }
 
 impl AgentStation {
     pub(super) fn new(settings: Agents) -> Self {
-        Self { settings, codec: OnceCell::new(), lag: Duration::ZERO, late: BTreeMap::new(), sent: 0 }
+        Self {
+            settings,
+            codec: OnceCell::new(),
+            lag: Duration::ZERO,
+            late: BTreeMap::new(),
+            sent: 0,
+            written: BTreeMap::new(),
+        }
     }
 
     pub(super) fn codec(&self) -> Option<&Codec> {
         self.codec.get_or_init(|| Codec::new().ok()).as_ref()
     }
 }
+
+/// Of so many reports of a broker it is remembered when they were written: more than agents make while silence is waited for.
+const REMEMBERED: usize = 10;
 
 /// What an agent says of a broker that does not answer it.
 pub(crate) const NO_ANSWER: &str = "the broker does not answer";
@@ -163,6 +175,16 @@ impl World {
         self.append_report(&topic, report);
     }
 
+    pub(super) fn note_report(&mut self, report: &Report) {
+        let now = self.now;
+        let Some(agents) = &mut self.agents else { return };
+        let written = agents.written.entry(report.broker).or_default();
+        written.push_back(now);
+        if written.len() > REMEMBERED {
+            written.pop_front();
+        }
+    }
+
     /// What an agent measures at this moment.
     fn measure(&self, broker: usize) -> Report {
         let it = &self.brokers[broker];
@@ -254,6 +276,13 @@ impl World {
     }
 
     /// The id of the broker that a report is of.
+    /// When reports of this broker were written to the stats topic, the newest ones.
+    pub(crate) fn agent_was_heard(&self, id: BrokerId) -> impl Iterator<Item = Moment> + '_ {
+        let broker = self.brokers.iter().position(|it| it.broker.id == id);
+        let written = self.agents.as_ref().zip(broker).and_then(|(agents, it)| agents.written.get(&it));
+        written.into_iter().flatten().copied()
+    }
+
     pub(crate) fn reporter(&self, report: &Report) -> BrokerId {
         self.id(report.broker)
     }

@@ -158,6 +158,7 @@ impl World {
         }
         let Some(p) = self.find(&at).filter(|p| self.accepts(*p)) else { return };
         let size = report.size();
+        self.note_report(&report);
         let key = Some(self.reporter(&report).to_string().into_bytes());
         self.keep(p, key, Value::Report(report), Vec::new(), size);
     }
