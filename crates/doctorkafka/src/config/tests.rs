@@ -341,3 +341,22 @@ fn a_file_without_an_end_is_too_large() {
         loaded.report
     );
 }
+
+#[test]
+fn a_program_that_cannot_be_started_here_is_a_warning_as_the_service_may_be_meant_for_another_host() {
+    let text = r#"operators: [{type: broker_replacement}]
+actions:
+- type: script_instance_replacement
+  subscribed_events: [replace_instance]
+  command: [/no/such/program, --now]
+  restart: [sh, restart.sh]
+- {type: script, name: tell, command: [tell], subscribed_events: [notify_replacement, elect_leaders, alert_replacement_held]}
+kafkaclusters: [{name: a, bootstrap_servers: "h:1"}]
+"#;
+    let loaded = super::read("f", text, &plugins::builtin(), &|_| None, &client_settings::problems);
+    expect![[r#"
+        f:5:13: warning: on this host it cannot be started: /no/such/program cannot be found: No such file or directory (os error 2)
+    "#]]
+    .assert_eq(&loaded.report.to_string());
+    assert!(loaded.config.is_some());
+}

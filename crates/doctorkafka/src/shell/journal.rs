@@ -108,6 +108,8 @@ impl Journal {
     /// # Errors
     /// Something cannot be read: nothing may be done then.
     pub async fn load(&self) -> Result<Memory, JournalError> {
+        // What was read before may be of a store that is no more.
+        *self.versions() = None;
         if let Some(former) = &self.former {
             moving::take_over(former, self).await?;
         }
@@ -232,6 +234,22 @@ fn unwrapped(key: &str, stored: Value) -> Result<Value, JournalError> {
 mod tests {
     use super::*;
     use crate::store::memory::MemoryStore;
+
+    #[tokio::test]
+    async fn a_store_that_was_lost_can_be_accepted_by_who_has_read_it() {
+        let (store, local) = (Arc::new(MemoryStore::default()), Arc::new(MemoryStore::default()));
+        let known = KnownStore::new(local, "test", "a place".to_owned());
+        let shared = Arc::clone(&store) as Arc<dyn StateStore>;
+        let journal = Journal { known: Some(Arc::new(known)), ..Journal::new(shared, "test") };
+        journal.load().await.unwrap();
+        journal.persist("counters", Some(&json!({"next_execution": 1, "next_record": 1}))).await.unwrap();
+        for key in store.list("").await.unwrap() {
+            store.delete(&key).await.unwrap();
+        }
+        assert!(matches!(journal.load().await, Err(JournalError::AnotherStore(_))));
+        journal.accept();
+        journal.load().await.unwrap();
+    }
 
     #[tokio::test]
     async fn values_have_a_version_older_ones_are_read_and_newer_ones_refused() {
