@@ -254,12 +254,13 @@ impl<'a> Proofs<'a> {
     }
 
     /// What all replicas together are beyond the room that living brokers have. One that may take no replicas has room for
-    /// what it holds.
+    /// what it holds, and for what leading adds to that where it may lead.
     fn beyond(&self, goal: Goal, figure: usize, all: i64) -> u128 {
         let mut room = 0;
         for broker in (0..self.held.len()).filter(|broker| self.cluster.brokers[*broker].alive) {
             let (_, high, _) = limits(self.cluster, self.policy, &[broker], broker, goal);
-            let takes = self.cluster.brokers[broker].takes_replicas;
+            let known = &self.cluster.brokers[broker];
+            let takes = known.takes_replicas || (comes_with_leading(figure) && known.takes_leadership);
             if takes && high >= NONE {
                 return 0;
             }
@@ -282,6 +283,11 @@ impl<'a> Proofs<'a> {
         let held = vec![[NONE; FIGURES]; self.held.len()];
         Proofs { cluster: self.cluster, policy: self.policy, held }.unavoidable(goal)
     }
+}
+
+/// Whether leading adds to a figure.
+fn comes_with_leading(figure: usize) -> bool {
+    [CPU, NETWORK_OUT].contains(&figure)
 }
 
 /// Whether a goal sets a limit to what brokers carry of a resource, whatever others carry.

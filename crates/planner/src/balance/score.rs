@@ -353,35 +353,40 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// Adds what a hard goal finds wrong with a list beyond what it found at the start. One with replicas that come off dead
-    /// brokers goes where there is room.
+    /// Adds what a hard goal finds wrong with a list beyond what it found at the start.
     fn harm_list(&mut self, goal: Goal, partition: u32, wrong: usize, sign: i32) {
-        let cluster = self.cluster;
-        if !self.policy.hard.contains(&goal) || self.is_healed(partition) {
-            return;
+        if self.policy.hard.contains(&goal) {
+            self.harm.add(whole(self.harm_by(goal, partition, wrong)), sign);
         }
-        let first_led = cluster.leader(partition) == 0;
-        let was = self.wrong_with(goal, partition, cluster.replicas(partition), first_led);
-        self.harm.add(whole(wrong as i64 - was as i64), sign);
     }
 
     /// Whether a list of a partition has become worse by a hard goal that is about lists.
     pub(crate) fn is_harmed(&self, partition: u32) -> bool {
-        let first_led = self.cluster.leader(partition) == 0;
         let worse = |at: &usize| {
             let goal = self.policy.goals[*at];
-            let was = self.wrong_with(goal, partition, self.cluster.replicas(partition), first_led);
-            self.policy.hard.contains(&goal) && self.wrong(goal, partition) > was
+            let wrong = self.wrong(goal, partition);
+            wrong > 0 && self.policy.hard.contains(&goal) && self.harm_by(goal, partition, wrong) > 0
         };
-        !self.is_healed(partition) && self.about_lists.iter().any(worse)
+        self.about_lists.iter().any(worse)
     }
 
-    /// Whether a replica of a partition has come off a dead broker or out of a failed log dir.
-    fn is_healed(&self, partition: u32) -> bool {
+    /// By how much a list with something wrong is worse than at the start. What comes off dead brokers goes where there is room: then those
+    /// that live are judged among themselves.
+    fn harm_by(&self, goal: Goal, partition: u32, wrong: usize) -> i64 {
         let cluster = self.cluster;
-        cluster
-            .row(partition)
-            .any(|replica| self.place[replica] != cluster.place[replica] && cluster.homeless(replica as u32))
+        let home = cluster.replicas(partition);
+        let row = cluster.row(partition);
+        let lives = |at: &usize| !cluster.homeless((row.start + at) as u32);
+        if (0..home.len()).all(|at| lives(&at)) {
+            let was = self.wrong_with(goal, partition, home, cluster.leader(partition) == 0);
+            return wrong as i64 - was as i64;
+        }
+        if goal == Goal::PreferredLeader {
+            return 0;
+        }
+        let list = |of: &[u32]| (0..of.len()).filter(lives).map(|at| of[at]).collect::<Vec<u32>>();
+        let wrong = |list: &[u32]| self.wrong_with(goal, partition, list, true) as i64;
+        wrong(&list(&self.place[row.clone()])) - wrong(&list(home))
     }
 
     fn topic_excess(&self, topic: usize, broker: usize) -> u32 {

@@ -75,16 +75,23 @@ fn check_leaders((was, is): (&Placement<'_>, &Placement<'_>), found: &mut Vec<Vi
     }
 }
 
-/// A partition of which replicas come off dead brokers goes where there is room.
+/// What comes off dead brokers goes where there is room: then those that live are judged among themselves.
 fn check_partitions((was, is): (&Placement<'_>, &Placement<'_>), goal: Goal, found: &mut Vec<Violation>) {
     let cluster = was.cluster();
     for ((partition, (old, led)), (_, (new, leads))) in was.lists().zip(is.lists()) {
-        let comes_off = |position: usize| {
-            let dead = !cluster.brokers()[old[position] as usize].alive;
-            old[position] != new[position] && (dead || cluster.offline(partition, position as u32))
+        let lives = |position: &usize| {
+            cluster.brokers()[old[*position] as usize].alive && !cluster.offline(partition, *position as u32)
         };
-        let worse = || wrong(is, goal, partition, new, *leads) > wrong(was, goal, partition, old, *led);
-        if !cluster.frozen(partition) && !(0..old.len()).any(comes_off) && worse() {
+        let after = wrong(is, goal, partition, new, *leads);
+        let worse = if (0..old.len()).all(|position| lives(&position)) {
+            after > wrong(was, goal, partition, old, *led)
+        } else {
+            let living =
+                |list: &[u32]| (0..list.len()).filter(lives).map(|at| list[at]).collect::<Vec<u32>>();
+            let of = |list: &[u32]| wrong(was, goal, partition, &living(list), 0);
+            after > 0 && goal != Goal::PreferredLeader && of(new) > of(old)
+        };
+        if !cluster.frozen(partition) && worse {
             found.push(Violation::PartitionWorse { goal, partition });
         }
     }

@@ -45,7 +45,10 @@ fn takers(cluster: &Cluster) -> impl Iterator<Item = &Broker> {
 fn stands((before, after): (&Placement<'_>, &Placement<'_>), policy: &Policy, unmet: &Unmet) -> bool {
     let (cluster, goal) = (after.cluster(), unmet.goal);
     match unmet.obstacle {
-        Obstacle::NothingTakesReplicas => takers(cluster).next().is_none(),
+        Obstacle::NothingTakesReplicas => {
+            let heirs = cluster.brokers().iter().any(|broker| broker.alive && broker.takes_leadership);
+            takers(cluster).next().is_none() && !(heirs && leading_serves(goal))
+        }
         Obstacle::Racks { has, needs } => {
             let racks: BTreeSet<u32> = after.alive().map(|b| cluster.brokers()[b].rack).collect();
             let thawed = after.lists().filter(|(partition, _)| !cluster.frozen(*partition));
@@ -102,7 +105,7 @@ fn stands((before, after): (&Placement<'_>, &Placement<'_>), policy: &Policy, un
 }
 
 /// By how much all that a goal limits is beyond the room of the living brokers, with nothing left on others. More than
-/// nothing proves that no placement meets the goal. A broker that may take nothing has room for what it holds.
+/// nothing proves that no placement meets the goal. A broker that may take nothing has room for what it holds, and to lead.
 ///
 /// `before` is where replicas stand that cannot move to such brokers: what they hold is no more than this.
 pub(super) fn lacking(before: &Placement<'_>, policy: &Policy, goal: Goal) -> i128 {
@@ -123,13 +126,29 @@ pub(super) fn lacking(before: &Placement<'_>, policy: &Policy, goal: Goal) -> i1
     let mut room = 0;
     for broker in before.alive() {
         let held = of(before.carried(broker));
-        room += match (cluster.brokers()[broker].takes_replicas, limit(broker)) {
+        let known = &cluster.brokers()[broker];
+        let leads = known.takes_leadership && leading_serves(goal);
+        room += match (known.takes_replicas || leads, limit(broker)) {
             (true, None) => return 0,
             (true, Some(most)) => most,
             (false, most) => most.map_or(held, |most| most.min(held)),
         };
     }
     before.all().map(of).sum::<i128>() - room
+}
+
+/// Whether a goal is about what leading adds.
+fn leading_serves(goal: Goal) -> bool {
+    matches!(
+        goal,
+        Goal::CpuCapacity
+            | Goal::CpuDistribution
+            | Goal::NetworkOutCapacity
+            | Goal::NetworkOutLimit
+            | Goal::NetworkOutDistribution
+            | Goal::LeaderDistribution
+            | Goal::LeaderBytesIn
+    )
 }
 
 /// Whether a goal is one of those of which [`lacking`] tells.
