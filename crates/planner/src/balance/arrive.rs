@@ -89,6 +89,7 @@ pub(crate) fn arrive(state: &mut State<'_>, dice: &mut Dice, mut pool: Vec<u32>)
     let same_rack = state.policy.prefers(Preference::SameRack);
     let mut open: Vec<(i64, usize)> = Vec::new();
     let all = pool.len();
+    let homeless: Vec<u32> = pool.iter().copied().filter(|r| state.cluster.homeless(*r)).collect();
     for (at, replica) in pool.into_iter().enumerate() {
         tell(state.watch, Stage::Arriving, at, all);
         if at % LOOKED_UP == 0 {
@@ -121,8 +122,23 @@ pub(crate) fn arrive(state: &mut State<'_>, dice: &mut Dice, mut pool: Vec<u32>)
         state.attach(replica, to);
         levels.refresh(state, to as usize);
     }
+    apart(state, &homeless);
     if state.policy.moves != Moves::Nothing {
         rescue(state);
+    }
+}
+
+/// Parts those that come off the dead from others of their partitions that found no place and went home to the same rack.
+fn apart(state: &mut State<'_>, homeless: &[u32]) {
+    for replica in homeless.iter().copied() {
+        let place = state.place[replica as usize];
+        if place == state.home(replica) || state.crowd(replica, place) == 0 {
+            continue;
+        }
+        let to = least_harm(state, replica);
+        if state.crowd(replica, to) < state.crowd(replica, place) {
+            state.relocate(replica, to);
+        }
     }
 }
 

@@ -95,6 +95,8 @@ pub enum Lock {
     Maintenance,
     /// No replica on a living broker is in sync: there is nothing to copy from, and nobody to lead.
     NothingInSync,
+    /// A replica of it is offline, which the mode leaves to others.
+    Offline,
 }
 
 impl fmt::Display for Lock {
@@ -103,6 +105,7 @@ impl fmt::Display for Lock {
             Lock::Reassigning => write!(f, "it is being reassigned"),
             Lock::Maintenance => write!(f, "a broker that holds it is under maintenance"),
             Lock::NothingInSync => write!(f, "no replica of it on a living broker is in sync"),
+            Lock::Offline => write!(f, "what is offline is left to be healed (mode heal)"),
         }
     }
 }
@@ -179,7 +182,7 @@ pub struct Cluster {
     pub(crate) leader_network_out: Vec<i64>,
     pub(crate) potential: Vec<i64>,
     pub(crate) frozen: Vec<bool>,
-    lock: Vec<Option<Lock>>,
+    pub(super) lock: Vec<Option<Lock>>,
     pub(crate) start: Vec<u32>,
     // One entry per replica.
     pub(crate) place: Vec<u32>,

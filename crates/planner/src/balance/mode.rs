@@ -1,7 +1,7 @@
 //! What a plan is for: each mode is the same search, asked about another cluster by another policy.
 
 use super::bands::scale;
-use super::cluster::{Broker, Cluster, Mark, Partition, RESOURCES, Replica};
+use super::cluster::{Broker, Cluster, Lock, Mark, Partition, RESOURCES, Replica};
 use super::policy::{Goal, Leaders, MILLION, Moves, Policy};
 
 /// What a plan is for.
@@ -29,7 +29,8 @@ pub enum Mode {
         brokers: Vec<u32>,
     },
     /// Brings brokers below a watermark of the resources of those capacity goals that the policy has. Nothing moves but off
-    /// brokers above it, and no more than that takes: racks that are shared stay so.
+    /// brokers above it, and no more than that takes: racks that are shared stay so, and partitions with replicas offline are left
+    /// to [`Mode::Heal`].
     Relieve {
         /// Upper limit of each resource, in millionths of its capacity, as [`Policy::capacity`].
         watermark: [i64; 4],
@@ -88,6 +89,7 @@ impl Mode {
                 let judged = |goal: &Goal| goal.resource().is_none() || policy.goals.contains(goal);
                 let goals: Vec<Goal> = WATERMARKED.into_iter().filter(judged).collect();
                 mark_overloaded(&mut cluster, watermark, &goals);
+                lock_what_is_offline(&mut cluster);
                 policy.hard = goals.clone();
                 policy.goals = goals;
                 policy.capacity = *watermark;
@@ -101,6 +103,17 @@ impl Mode {
             }
         }
         (cluster, policy)
+    }
+}
+
+/// Partitions with a replica on a dead broker or in a failed log dir are never touched.
+fn lock_what_is_offline(cluster: &mut Cluster) {
+    for partition in 0..cluster.partitions() {
+        let offline = cluster.row(partition).any(|replica| cluster.homeless(replica as u32));
+        if offline && cluster.lock[partition as usize].is_none() {
+            cluster.lock[partition as usize] = Some(Lock::Offline);
+            cluster.frozen[partition as usize] = true;
+        }
     }
 }
 

@@ -82,6 +82,7 @@ pub(crate) struct Meter<'a> {
     policy: &'a Policy,
     alive: Vec<usize>,
     open_racks: u32,
+    living_racks: usize,
     /// By goal, then broker: inclusive limits. Empty for goals that limit no figure of a broker.
     limits: Vec<Vec<(i64, i64)>>,
     topic_limits: Vec<(u32, u32)>,
@@ -112,6 +113,7 @@ impl<'a> Meter<'a> {
         let alive: Vec<usize> = (0..n).filter(|b| cluster.brokers[*b].alive).collect();
         let mut meter = Meter {
             open_racks: open_racks(cluster),
+            living_racks: living_racks(cluster) as usize,
             limits: policy.goals.iter().map(|goal| limits_of(cluster, policy, &alive, *goal)).collect(),
             topic_limits: topic_limits(cluster, policy, alive.len() as i64),
             sums: vec![[0; FIGURES]; n],
@@ -370,23 +372,28 @@ impl<'a> Meter<'a> {
         self.about_lists.iter().any(worse)
     }
 
-    /// By how much a list with something wrong is worse than at the start. What comes off dead brokers goes where there is room: then those
-    /// that live are judged among themselves.
+    /// By how much a list with something wrong is worse than at the start. Those that live are judged among themselves, too; and what comes
+    /// off dead brokers goes where there is room.
     fn harm_by(&self, goal: Goal, partition: u32, wrong: usize) -> i64 {
         let cluster = self.cluster;
-        let home = cluster.replicas(partition);
-        let row = cluster.row(partition);
+        let (home, row) = (cluster.replicas(partition), cluster.row(partition));
         let lives = |at: &usize| !cluster.homeless((row.start + at) as u32);
+        let was = self.wrong_with(goal, partition, home, cluster.leader(partition) == 0);
+        let of_all = wrong as i64 - was as i64;
         if (0..home.len()).all(|at| lives(&at)) {
-            let was = self.wrong_with(goal, partition, home, cluster.leader(partition) == 0);
-            return wrong as i64 - was as i64;
-        }
-        if goal == Goal::PreferredLeader {
-            return 0;
+            return of_all;
         }
         let list = |of: &[u32]| (0..of.len()).filter(lives).map(|at| of[at]).collect::<Vec<u32>>();
-        let wrong = |list: &[u32]| self.wrong_with(goal, partition, list, true) as i64;
-        wrong(&list(&self.place[row.clone()])) - wrong(&list(home))
+        let of = |list: &[u32]| match goal {
+            Goal::PreferredLeader => 0,
+            _ => self.wrong_with(goal, partition, list, true) as i64,
+        };
+        let of_living = of(&list(&self.place[row.clone()])) - of(&list(home));
+        let healed = (0..home.len()).any(|at| !lives(&at) && self.place[row.start + at] != home[at]);
+        // Where racks are too few, who shares one is all the same.
+        let shared = if goal == Goal::RackAware { home.len().saturating_sub(self.living_racks) } else { 0 };
+        let of_living = of_living.min(wrong as i64 - shared as i64);
+        if healed { of_living } else { of_living.max(of_all) }
     }
 
     fn topic_excess(&self, topic: usize, broker: usize) -> u32 {

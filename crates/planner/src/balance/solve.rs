@@ -176,7 +176,8 @@ fn in_rounds<'a>(
         found = next(policy, State::watched(&start, policy, watch));
         reached = Some(start);
     }
-    best
+    // Where rounds end before they find nothing any more.
+    place_the_left(cluster, policy, &best).unwrap_or(best)
 }
 
 /// What may be done of what was found, if that is better than what was reached.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::bands::{Proofs, limits_load};
-use super::cluster::{CPU, Cluster, NETWORK_OUT};
+use super::cluster::Cluster;
 use super::policy::{Goal, MILLION, Policy};
 use super::racks::shares_out;
 use super::score::{Meter, Score, living_racks, widest};
@@ -138,30 +138,12 @@ struct Hurdles<'a> {
     policy: &'a Policy,
     proofs: Proofs<'a>,
     takers: u64,
-    /// Whether any living broker may lead.
-    heirs: bool,
-}
-
-/// Whether passing leadership on can serve a goal.
-fn is_served_by_elections(goal: Goal) -> bool {
-    match goal {
-        Goal::LeaderDistribution | Goal::LeaderBytesIn => true,
-        Goal::PotentialNetworkOut => false,
-        _ => matches!(goal.resource(), Some(CPU | NETWORK_OUT)),
-    }
 }
 
 impl Hurdles<'_> {
     fn new<'a>(cluster: &'a Cluster, policy: &'a Policy) -> Hurdles<'a> {
         let takers = cluster.brokers.iter().filter(|broker| broker.alive && broker.takes_replicas);
-        let heirs = cluster.brokers.iter().any(|broker| broker.alive && broker.takes_leadership);
-        Hurdles {
-            cluster,
-            policy,
-            proofs: Proofs::new(cluster, policy),
-            takers: takers.count() as u64,
-            heirs,
-        }
+        Hurdles { cluster, policy, proofs: Proofs::new(cluster, policy), takers: takers.count() as u64 }
     }
 
     fn of(&self, goal: Goal) -> Option<Obstacle> {
@@ -177,7 +159,7 @@ impl Hurdles<'_> {
             Goal::ReplicaCapacity => self.cluster.place.is_empty(),
             _ => false,
         };
-        if self.takers == 0 && !needless && !(is_served_by_elections(goal) && self.heirs) {
+        if self.takers == 0 && !needless {
             return Some(Obstacle::NothingTakesReplicas);
         }
         match goal {

@@ -1,6 +1,6 @@
 //! Whether a plan makes hard goals worse for anybody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Violation;
 use super::figures::{Carried, Placement, lacks_leaders, led, wrong};
@@ -75,22 +75,24 @@ fn check_leaders((was, is): (&Placement<'_>, &Placement<'_>), found: &mut Vec<Vi
     }
 }
 
-/// What comes off dead brokers goes where there is room: then those that live are judged among themselves.
+/// What comes off dead brokers goes where there is room: then those that live are judged among themselves alone.
 fn check_partitions((was, is): (&Placement<'_>, &Placement<'_>), goal: Goal, found: &mut Vec<Violation>) {
     let cluster = was.cluster();
+    let racks: BTreeSet<u32> = was.alive().map(|broker| cluster.brokers()[broker].rack).collect();
     for ((partition, (old, led)), (_, (new, leads))) in was.lists().zip(is.lists()) {
         let lives = |position: &usize| {
             cluster.brokers()[old[*position] as usize].alive && !cluster.offline(partition, *position as u32)
         };
         let after = wrong(is, goal, partition, new, *leads);
-        let worse = if (0..old.len()).all(|position| lives(&position)) {
-            after > wrong(was, goal, partition, old, *led)
-        } else {
-            let living =
-                |list: &[u32]| (0..list.len()).filter(lives).map(|at| list[at]).collect::<Vec<u32>>();
-            let of = |list: &[u32]| wrong(was, goal, partition, &living(list), 0);
-            after > 0 && goal != Goal::PreferredLeader && of(new) > of(old)
-        };
+        let dead: Vec<usize> = (0..old.len()).filter(|position| !lives(position)).collect();
+        let comes_off = dead.iter().any(|position| old[*position] != new[*position]);
+        let living = |list: &[u32]| (0..list.len()).filter(lives).map(|at| list[at]).collect::<Vec<u32>>();
+        let of = |list: &[u32]| wrong(was, goal, partition, &living(list), 0);
+        let among_living = !dead.is_empty() && goal != Goal::PreferredLeader && of(new) > of(old);
+        // Where racks are too few, who shares one is all the same.
+        let shared = if goal == Goal::RackAware { old.len().saturating_sub(racks.len()) } else { 0 };
+        let worse = (among_living && after > shared)
+            || (!comes_off && after > wrong(was, goal, partition, old, *led));
         if !cluster.frozen(partition) && worse {
             found.push(Violation::PartitionWorse { goal, partition });
         }

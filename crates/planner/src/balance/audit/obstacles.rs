@@ -45,10 +45,7 @@ fn takers(cluster: &Cluster) -> impl Iterator<Item = &Broker> {
 fn stands((before, after): (&Placement<'_>, &Placement<'_>), policy: &Policy, unmet: &Unmet) -> bool {
     let (cluster, goal) = (after.cluster(), unmet.goal);
     match unmet.obstacle {
-        Obstacle::NothingTakesReplicas => {
-            let heirs = cluster.brokers().iter().any(|broker| broker.alive && broker.takes_leadership);
-            takers(cluster).next().is_none() && !(heirs && leading_serves(goal))
-        }
+        Obstacle::NothingTakesReplicas => takers(cluster).next().is_none(),
         Obstacle::Racks { has, needs } => {
             let racks: BTreeSet<u32> = after.alive().map(|b| cluster.brokers()[b].rack).collect();
             let thawed = after.lists().filter(|(partition, _)| !cluster.frozen(*partition));
@@ -139,16 +136,7 @@ pub(super) fn lacking(before: &Placement<'_>, policy: &Policy, goal: Goal) -> i1
 
 /// Whether a goal is about what leading adds.
 fn leading_serves(goal: Goal) -> bool {
-    matches!(
-        goal,
-        Goal::CpuCapacity
-            | Goal::CpuDistribution
-            | Goal::NetworkOutCapacity
-            | Goal::NetworkOutLimit
-            | Goal::NetworkOutDistribution
-            | Goal::LeaderDistribution
-            | Goal::LeaderBytesIn
-    )
+    matches!(goal, Goal::CpuCapacity | Goal::NetworkOutCapacity | Goal::NetworkOutLimit)
 }
 
 /// Whether a goal is one of those of which [`lacking`] tells.

@@ -1,0 +1,58 @@
+//! Whatever else a plan is for: what is dead is left, into racks that hold no other replica of the partition where there are such.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use placement::{Shape, generate};
+use planner::balance::{Broker, Budget, Cluster, Goal, Mode, Partition, Policy, Replica, audit, solve};
+
+/// The cluster with brokers changed by their ordinals.
+fn altered(cluster: &Cluster, alter: impl Fn(u32, &mut Broker)) -> Cluster {
+    let topics = (0..cluster.partitions()).map(|partition| cluster.topic(partition)).max().unwrap() + 1;
+    let mut builder = Cluster::builder(topics);
+    for (at, broker) in (0..).zip(cluster.brokers()) {
+        let mut broker = *broker;
+        alter(at, &mut broker);
+        builder.add_broker(&broker).unwrap();
+    }
+    for partition in 0..cluster.partitions() {
+        let share = cluster.leader_share(partition);
+        let replicas = cluster.replicas(partition).iter().zip(cluster.loads(partition));
+        builder
+            .add_partition(&Partition {
+                topic: cluster.topic(partition),
+                replicas: replicas.map(|(broker, load)| Replica { broker: *broker, load: *load }).collect(),
+                leader: cluster.leader(partition),
+                leader_cpu: share[0],
+                leader_network_out: share[2],
+                frozen: false,
+            })
+            .unwrap();
+    }
+    builder.build()
+}
+
+#[test]
+fn modes_that_heal_leave_the_dead_and_share_no_rack_for_it() {
+    let shape = Shape { brokers: 24, racks: 6, topics: 200, replicas: 6_000, factor: 3, skew: 2.0, seed: 31 };
+    let policy = Policy::default();
+    let skewed = generate(&shape).unwrap();
+    // Rack-aware, and far from even: hard goals alone.
+    let (skewed, hard) = Mode::Heal.prepare(&skewed, &policy);
+    let whole = solve(&skewed, &hard, &Budget::default()).applied_to(&skewed);
+    for dead in [vec![5], vec![0, 7, 14], vec![3, 9, 15, 21]] {
+        let lost = altered(&whole, |at, broker| {
+            if dead.contains(&at) {
+                (broker.alive, broker.takes_replicas, broker.takes_leadership) = (false, false, false);
+            }
+        });
+        for mode in [Mode::Balance, Mode::Heal, Mode::Add { brokers: vec![1] }] {
+            let (lost, policy) = mode.prepare(&lost, &policy);
+            let plan = solve(&lost, &policy, &Budget::default());
+            assert_eq!(audit(&lost, &policy, &Budget::default(), &plan), Ok(()), "{dead:?} {mode:?}");
+            assert!(plan.before.offline > 0 && plan.after.offline == 0, "{dead:?} {mode:?}");
+            let racks =
+                |goal: &&planner::balance::Distance| [Goal::RackAware, Goal::RacksKept].contains(&goal.goal);
+            let shared = plan.after.goals.iter().find(racks).unwrap().excess;
+            assert_eq!(shared, 0, "{dead:?} {mode:?}");
+        }
+    }
+}
