@@ -14,7 +14,7 @@ use crate::replacement::OnDeadBroker;
 
 /// A place in the pipeline of monitors.
 pub enum MonitorSlot {
-    /// A source monitor, by its configured name: its newest [`Contribution`] is copied in here.
+    /// A source monitor, by its configured name: its newest contribution is copied in here.
     Source(String),
     /// A deriving monitor.
     Deriving(Box<dyn Monitor>),

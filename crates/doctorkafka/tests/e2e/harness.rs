@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -419,22 +420,40 @@ pub(crate) fn throttle(cluster: &Cluster, topic: &str, brokers: &[i32], rate: Op
     })
 }
 
+/// Waits for a report of the broker's agent.
+pub(crate) fn heard(cluster: &Cluster, broker: i32) -> Result<()> {
+    let bootstrap = cluster.bootstrap();
+    let broker = broker.to_string();
+    wait("report of an agent", Duration::from_secs(40), || {
+        let output = Command::new(DOCTOR)
+            .args(["stats", "--bootstrap-servers", &bootstrap, "--broker", &broker])
+            .output()?;
+        Ok(output.status.success().then_some(()))
+    })
+}
+
 /// A network namespace with one link to this host, in which a port of the host can be firewalled.
 pub(crate) struct Namespace {
     name: String,
+    /// Its network is 10.213.N.0/24: no two tests that run at a time share one.
+    net: u8,
 }
+
+static NETS: AtomicU8 = AtomicU8::new(1);
 
 impl Namespace {
     /// Makes the namespace. Needs root and `ip`, as every machine that runs these tests has.
     pub(crate) fn create(name: &str) -> Result<Namespace> {
-        let namespace = Namespace { name: name.to_owned() };
+        let net = NETS.fetch_add(1, Ordering::Relaxed);
+        let namespace = Namespace { name: name.to_owned(), net };
+        let [host, inside] = [1, 2].map(|at| format!("10.213.{net}.{at}/24"));
         namespace.remove();
         let link = format!("{name}0");
         ip(&["netns", "add", name])?;
         ip(&["link", "add", &link, "type", "veth", "peer", "name", "eth0", "netns", name])?;
-        ip(&["addr", "add", "10.213.7.1/24", "dev", &link])?;
+        ip(&["addr", "add", &host, "dev", &link])?;
         ip(&["link", "set", &link, "up"])?;
-        ip(&["-n", name, "addr", "add", "10.213.7.2/24", "dev", "eth0"])?;
+        ip(&["-n", name, "addr", "add", &inside, "dev", "eth0"])?;
         ip(&["-n", name, "link", "set", "eth0", "up"])?;
         ip(&["-n", name, "link", "set", "lo", "up"])?;
         Ok(namespace)
@@ -442,7 +461,7 @@ impl Namespace {
 
     /// The host's address as seen from inside.
     pub(crate) fn host_address(&self) -> std::net::IpAddr {
-        std::net::IpAddr::from([10, 213, 7, 1])
+        std::net::IpAddr::from([10, 213, self.net, 1])
     }
 
     /// A command that runs `program` inside.

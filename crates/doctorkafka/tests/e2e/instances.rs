@@ -9,7 +9,7 @@ use lab::Cluster;
 use serde_json::Value;
 
 use crate::agents::Agent;
-use crate::harness::{DOCTOR, Doctor, GRACE, Namespace, healed, nothing_left, revive, wait};
+use crate::harness::{DOCTOR, Doctor, GRACE, Namespace, healed, heard, nothing_left, revive, wait};
 
 /// The shortest that may be configured.
 const LEASE: Duration = Duration::from_secs(15);
@@ -247,18 +247,6 @@ pub(crate) fn two_services(cluster: &Cluster, store: &str) -> Result<()> {
     nothing_left(cluster)?;
     second.stop()?;
     the_store_can_be_read_without_a_service(&scene)
-}
-
-/// Waits for a report of the broker's agent.
-fn heard(cluster: &Cluster, broker: i32) -> Result<()> {
-    let bootstrap = cluster.bootstrap();
-    let broker = broker.to_string();
-    wait("report of an agent", Duration::from_secs(40), || {
-        let output = Command::new(env!("CARGO_BIN_EXE_doctorkafka"))
-            .args(["stats", "--bootstrap-servers", &bootstrap, "--broker", &broker])
-            .output()?;
-        Ok(output.status.success().then_some(()))
-    })
 }
 
 /// What they have begun can be seen when none of them is there any more.

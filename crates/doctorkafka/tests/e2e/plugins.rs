@@ -149,7 +149,8 @@ kafkaclusters:
     doctor.incident("maintenance_scheduled", Duration::from_secs(20))?;
     ensure!(doctor.ok(&["status"])?.contains("the host is retired"), "the status does not say why");
     std::fs::write(&announcements, "")?;
-    wait("the end of the announcement", Duration::from_secs(20), || {
+    // Until then it is not known, either, whether another service looks after the cluster.
+    wait("the end of the announcement", Duration::from_secs(60), || {
         Ok(doctor.incidents()?.is_empty().then_some(()))
     })
     .with_context(|| doctor.output())?;

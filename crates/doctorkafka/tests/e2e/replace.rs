@@ -8,7 +8,7 @@ use lab::{Cluster, MailOptions, MailServer};
 use serde_json::Value;
 
 use crate::agents::Agent;
-use crate::harness::{Doctor, GRACE, nothing_left, revive, wait};
+use crate::harness::{Doctor, GRACE, heard, nothing_left, revive, wait};
 
 /// Every plugin of the chain. The script says that it was started, and waits until the host is replaced.
 fn config(cluster: &Cluster, folder: &Path, mail: u16) -> Result<String> {
@@ -105,6 +105,10 @@ impl Scene {
 
     /// The broker's whole host is gone: its agent, too.
     pub(crate) fn lose_host(&mut self, id: i32) -> Result<()> {
+        // The silence of an agent that was never heard says nothing.
+        if self.agents[usize::try_from(id - 1)?].is_some() {
+            heard(&self.cluster, id)?;
+        }
         self.cluster.kill(id)?;
         self.lose_agent(id)
     }

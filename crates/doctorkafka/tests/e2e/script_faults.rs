@@ -32,7 +32,7 @@ const FAULTS: [(&str, Fault); 6] = [
         "it is missing",
         Fault {
             script: None,
-            record: "failed: cannot start",
+            record: "cannot start",
             status: "No such file or directory",
             mail: "No such file or directory",
         },
@@ -41,7 +41,7 @@ const FAULTS: [(&str, Fault); 6] = [
         "it is not executable",
         Fault {
             script: Some(("exit 0\n", false)),
-            record: "failed: cannot start",
+            record: "cannot start",
             status: "Permission denied",
             mail: "Permission denied",
         },
