@@ -125,6 +125,8 @@ proptest! {
 
     #[test]
     fn a_plan_that_is_done_leaves_nothing_to_do(sketch in sketch(), policy in policy()) {
+        // Replicas of a partition weigh the same here. Where they differ, a second plan may bring data to a position at which the first
+        // had to keep what the partition held (docs/benchmarks.md).
         // Which replica of a list is the first hangs on where the list came from: it decides nothing that lasts.
         let mut policy = policy;
         policy.goals.retain(|goal| *goal != Goal::PreferredLeader);
