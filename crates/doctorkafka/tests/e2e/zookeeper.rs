@@ -186,7 +186,8 @@ async fn nothing_is_held_or_written_while_zookeeper_does_not_answer(cluster: &Cl
 
     cluster.resume(ZOOKEEPER)?;
     for (opened, before) in [&writer, &idle].into_iter().zip(before) {
-        holds(opened, GRANTED + Duration::from_secs(10)).await?;
+        // That it is regained counts; a busy machine may take its time.
+        holds(opened, GRANTED + Duration::from_secs(50)).await?;
         ensure!(term(opened).map(|term| term.0) > before.map(|term| term.0), "terms do not grow");
     }
     println!("it was regained {:.1?} after ZooKeeper was stopped", began.elapsed());
