@@ -331,6 +331,11 @@ impl Cluster {
         self.condition.iter().any(|condition| condition & BEHIND != 0)
     }
 
+    /// Whether the log dir of any replica has failed.
+    pub(crate) fn any_failed(&self) -> bool {
+        self.condition.iter().any(|condition| condition & OFFLINE != 0)
+    }
+
     /// [`offline`](Self::offline) by the place in the flat columns.
     pub(crate) fn failed(&self, replica: u32) -> bool {
         self.condition[replica as usize] & OFFLINE != 0

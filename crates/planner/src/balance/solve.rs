@@ -188,6 +188,7 @@ fn what_may_be<'a>(
     reached: &Meter<'a>,
     found: Found,
 ) -> Option<Meter<'a>> {
+    let found = keep_off_failed(cluster, reached, found);
     let (place, mut heirs) = if policy.exchange { found } else { settle(cluster, found.0, found.1) };
     seat_the_living(cluster, &place, &mut heirs);
     let (mut meter, before) = (Meter::new(cluster, policy, place, heirs), reached.score());
@@ -248,6 +249,27 @@ fn attempt(mut state: State<'_>) -> (Vec<u32>, Vec<u32>) {
     spill(&mut state);
     prefer_first(&mut state);
     (state.place, state.leader)
+}
+
+/// Partitions stay as they were reached where another of their replicas would come to a broker that one left because its log dir failed:
+/// a round after that one does not know of it any more, and Kafka would take it for the replica that stays.
+fn keep_off_failed(cluster: &Cluster, reached: &Meter<'_>, (mut place, mut leader): Found) -> Found {
+    if !cluster.any_failed() {
+        return (place, leader);
+    }
+    for partition in 0..cluster.partitions() {
+        let row = cluster.row(partition);
+        let comes_back = |replica: usize| {
+            let home = cluster.place[replica];
+            cluster.failed(replica as u32) && place[replica] != home && place[row.clone()].contains(&home)
+        };
+        if row.clone().any(comes_back) {
+            let (list, leads) = reached.list(partition);
+            place[row.clone()].copy_from_slice(list);
+            leader[partition as usize] = row.start as u32 + leads;
+        }
+    }
+    (place, leader)
 }
 
 /// Puts brokers that a partition keeps back to their positions: Kafka does not exchange the data of two replicas.
