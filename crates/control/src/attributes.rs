@@ -108,6 +108,8 @@ pub struct Disks {
     pub brokers: BTreeMap<BrokerId, BrokerDisks>,
     /// Bytes of each partition's largest replica.
     pub sizes: BTreeMap<TopicPartition, u64>,
+    /// Brokers whose replicas are in `sizes`: of others in `brokers` an earlier answer is kept.
+    pub listed: BTreeSet<BrokerId>,
 }
 impl Disks {
     /// What the brokers that answered say.
@@ -129,6 +131,7 @@ impl Disks {
                 }
             }
             disks.brokers.insert(id, summed);
+            disks.listed.insert(id);
         }
         disks
     }
@@ -140,11 +143,12 @@ impl Attribute for Disks {
 impl Serialize for Disks {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
-        let mut out = to.serialize_struct("Disks", 2)?;
+        let mut out = to.serialize_struct("Disks", 3)?;
         out.serialize_field("brokers", &self.brokers)?;
         let sizes: BTreeMap<String, u64> =
             self.sizes.iter().map(|(p, size)| (p.to_string(), *size)).collect();
         out.serialize_field("sizes", &sizes)?;
+        out.serialize_field("listed", &self.listed)?;
         out.end()
     }
 }

@@ -58,6 +58,7 @@ pub mod step;
 mod by_hand;
 mod dispatch;
 mod holders;
+pub mod listed;
 mod orders;
 mod output;
 
@@ -75,6 +76,7 @@ pub use execution::{Execution, ExecutionId, ExecutionLimits, MovePhase, MoveStat
 pub use finding::{Finding, Output, Severity, Target};
 pub use guard::{Check, GuardConfig, Held};
 pub use incident::{FoldLimits, Incident, IncidentKey, Incidents};
+pub use listed::Listed;
 pub use memory::{Memory, RestoreError};
 pub use order::{Order, Scope, Wish, Wishes};
 pub use plugin::{ActError, Action, Deliveries, Done, Flow, Monitor, Operator, Verdict};

@@ -14,6 +14,7 @@ use crate::effect::{Effect, Outcome};
 use crate::execution::{Execution, ExecutionId, MovePhase, Work};
 use crate::guard::brake::Watch;
 use crate::incident::Incidents;
+use crate::listed::{Comparison, Listed};
 use crate::order::Wishes;
 use crate::reassigned::Reassigned;
 use crate::replacement::Replacements;
@@ -26,6 +27,9 @@ pub struct KnownBroker {
     pub broker: Broker,
     /// When it was last seen alive; 0 for one that is registered but has never been seen alive.
     pub last_live: Timestamp,
+    /// What its log dirs told of topics that this service may not see; `None` where they were never listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listed: Option<Listed>,
 }
 
 /// What the core remembers of one cluster.
@@ -55,6 +59,8 @@ pub struct Memory {
     pub(crate) delivered: BTreeMap<String, (Tick, Duration)>,
     /// Reassignments, and those that have ended a moment ago. Not stored.
     pub(crate) reassigned: Reassigned,
+    /// Lists of log dirs and the topics that they are compared with. Not stored.
+    pub(crate) comparison: Comparison,
     /// Who was absent, as the brake saw it. Not stored.
     pub(crate) brake: Watch,
     /// What is in the store.
@@ -322,7 +328,8 @@ fn same_brokers(
         && left.values().zip(right.values()).all(|(l, r)| {
             l.broker == r.broker
                 && (l.last_live.0 == 0) == (r.last_live.0 == 0)
-                && (!moments || l.last_live == r.last_live)
+                && l.listed.as_ref().map(|it| &it.unseen) == r.listed.as_ref().map(|it| &it.unseen)
+                && (!moments || (l.last_live == r.last_live && l.listed == r.listed))
         })
 }
 

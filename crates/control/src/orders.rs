@@ -433,7 +433,8 @@ mod tests {
         assert_eq!(give(&mut memory, on(99)), "maintenance is on");
         let address = BrokerAddress { host: "h".into(), port: 1 };
         let broker = |id| cluster::Broker { id: BrokerId(id), address: address.clone(), rack: None };
-        let known = |id| (BrokerId(id), KnownBroker { broker: broker(id), last_live: Timestamp(0) });
+        let known =
+            |id| (BrokerId(id), KnownBroker { broker: broker(id), last_live: Timestamp(0), listed: None });
         memory.brokers = Arc::new([known(1), known(2)].into());
         assert_eq!(give(&mut memory, on(98)), "refused: there is no broker 98; the brokers are 1, 2");
         assert!(!memory.wishes.broker_maintenance.contains_key(&BrokerId(98)));

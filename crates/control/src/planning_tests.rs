@@ -67,7 +67,8 @@ impl Case {
         let maintenance = Maintenance { brokers, ..Maintenance::default() };
         let leaving = self.to_be_replaced.iter().map(|id| (BrokerId(*id), "old".to_owned()));
         let to_be_replaced = ToBeReplaced(leaving.collect());
-        let disks = Disks { brokers: self.broker_disks(), sizes: self.text.sizes.clone() };
+        let disks =
+            Disks { brokers: self.broker_disks(), sizes: self.text.sizes.clone(), ..Disks::default() };
         let facts = Facts {
             liveness: &liveness,
             topics: &Topics(self.text.topics.clone()),

@@ -286,17 +286,19 @@ impl Core {
         let now = state.now().wall;
         let brokers = Arc::make_mut(&mut memory.brokers);
         for (id, broker) in &liveness.live {
-            let seen =
-                brokers.entry(*id).or_insert_with(|| KnownBroker { broker: broker.clone(), last_live: now });
+            let new = || KnownBroker { broker: broker.clone(), last_live: now, listed: None };
+            let seen = brokers.entry(*id).or_insert_with(new);
             seen.last_live = now;
             if seen.broker != *broker {
                 seen.broker.clone_from(broker);
             }
         }
         for (id, broker) in &liveness.fenced {
-            let never = || KnownBroker { broker: broker.clone(), last_live: Timestamp::default() };
+            let last_live = Timestamp::default();
+            let never = || KnownBroker { broker: broker.clone(), last_live, listed: None };
             brokers.entry(*id).or_insert_with(never);
         }
+        memory.comparison.look(state, brokers);
         let is_gone = |id: &BrokerId, known: &KnownBroker| {
             !liveness.live.contains_key(id)
                 && !liveness.fenced.contains_key(id)

@@ -14,6 +14,7 @@ use crate::execution::Execution;
 use crate::finding::Finding;
 use crate::guard::GuardConfig;
 use crate::incident::{FoldLimits, Incidents, Look, fold};
+use crate::listed::Listed;
 use crate::memory::KnownBroker;
 use crate::monitors;
 use crate::operators;
@@ -73,10 +74,16 @@ impl World {
         let text: ClusterText = text.parse().unwrap();
         // Not at zero, so that what is subtracted does not end there unseen.
         let now = Now { tick: Tick(1_000_000), wall: Timestamp(1_700_000_000_000) };
-        let known = text
-            .brokers
-            .values()
-            .map(|b| (b.broker.id, KnownBroker { broker: b.broker.clone(), last_live: now.wall }));
+        let known = text.brokers.values().map(|b| {
+            (
+                b.broker.id,
+                KnownBroker {
+                    broker: b.broker.clone(),
+                    last_live: now.wall,
+                    listed: Some(Listed { at: now.wall, ..Listed::default() }),
+                },
+            )
+        });
         Self {
             known: known.collect(),
             text,

@@ -149,7 +149,7 @@ fn disks(error: Option<&str>) -> Disks {
         let error = error.filter(|_| id == 3);
         (BrokerId(id), BrokerDisks { dirs: vec![dir("/d1", None), dir("/d2", error)] })
     });
-    Disks { brokers: brokers.collect(), sizes: BTreeMap::new() }
+    Disks { brokers: brokers.collect(), ..Disks::default() }
 }
 
 #[test]

@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 
 use super::kinds;
 use crate::attributes::{
-    BrokerReports, DeadBroker, DeadBrokers, Degraded, DegradedBrokers, Disks, KnownBrokers, Liveness,
-    Maintenance, OngoingReassignments, QuorumVoters, ToBeReplaced, Topics,
+    BrokerReports, DeadBroker, DeadBrokers, Degraded, DegradedBrokers, KnownBrokers, Liveness, Maintenance,
+    OngoingReassignments, QuorumVoters, ToBeReplaced, Topics,
 };
 use crate::by_hand::ByHand;
 use crate::config::HumanDuration;

@@ -4,6 +4,7 @@ use expect_test::{Expect, expect};
 
 use super::*;
 use crate::attributes::BrokerReport;
+use crate::listed::Listed;
 use crate::testing::{Cycle, World};
 use crate::time::Timestamp;
 
@@ -330,17 +331,43 @@ fn a_host_that_a_live_broker_shares_is_not_replaced() {
 
 #[test]
 fn what_this_service_may_not_see_may_have_its_last_copy_there() {
-    let unseen = TopicPartition::new("secret", 3);
-    let why = "secret-3 is not among the topics that this service may see";
-    let mut on_disk = world(CLUSTER);
-    on_disk.disks = Some(Disks { sizes: [(unseen.clone(), 7)].into(), ..Disks::default() });
+    let why = "topic secret is not among those that this service may see";
     let mut told = world(CLUSTER);
     let report = told.reports.as_mut().unwrap().brokers.get_mut(&BrokerId(3)).unwrap();
-    report.partitions_bytes_in_per_second = std::sync::Arc::new([(unseen, 7)].into());
-    for mut world in [on_disk, told] {
+    report.partitions_bytes_in_per_second =
+        std::sync::Arc::new([(TopicPartition::new("secret", 3), 7)].into());
+    let listed_of = |id: i32, topic: &str| {
+        let mut world = world(CLUSTER);
+        let listed = world.known.get_mut(&BrokerId(id)).unwrap().listed.as_mut().unwrap();
+        listed.unseen.insert(topic.into());
+        world
+    };
+    for mut world in [listed_of(3, "secret"), listed_of(1, "secret"), told] {
         let said = about_hosts(&world.watch(300));
         assert!(said.contains(why) && !said.contains("=> replace_instance"), "{said}");
     }
+    let seen_since = about_hosts(&listed_of(3, "t").watch(300));
+    assert!(seen_since.starts_with("=> replace_instance"), "{seen_since}");
+}
+
+#[test]
+fn a_host_whose_log_dirs_were_not_listed_is_not_replaced() {
+    let listed = |listed: Option<Listed>| {
+        let mut world = world(CLUSTER);
+        world.known.get_mut(&BrokerId(3)).unwrap().listed = listed;
+        about_hosts(&world.watch(300))
+    };
+    let never = listed(None);
+    assert!(
+        never.contains("its log dirs have not been listed") && !never.contains("=> replace_instance"),
+        "{never}"
+    );
+    let now = world(CLUSTER).now.wall;
+    let long_ago = Listed { at: Timestamp(now.0 - 2 * 3_600_000), ..Listed::default() };
+    let said = listed(Some(long_ago));
+    assert!(said.contains("its log dirs were last listed 2 h before it was last seen"), "{said}");
+    let lately = Listed { at: Timestamp(now.0 - 1_800_000), ..Listed::default() };
+    assert!(listed(Some(lately)).starts_with("=> replace_instance"));
 }
 
 #[test]

@@ -395,7 +395,17 @@ impl Shell {
             NamedValue::of(Arc::new(Topics(world.topics.clone())), as_of),
             NamedValue::of(Arc::new(OngoingReassignments(world.reassignments.clone())), as_of),
             NamedValue::of(Arc::new(self.probes()), as_of),
+            NamedValue::of(Arc::new(self.disks()), as_of),
         ]
+    }
+
+    /// Log dirs of those that answer.
+    fn disks(&self) -> Disks {
+        let world = &self.world;
+        let answers = |id: &&BrokerId| !world.down.contains(*id) && !world.silent.contains(*id);
+        let listed: BTreeSet<BrokerId> = world.racks.keys().filter(answers).copied().collect();
+        let brokers = listed.iter().map(|id| (*id, BrokerDisks::default())).collect();
+        Disks { brokers, listed, ..Disks::default() }
     }
 
     pub(crate) fn now(&self) -> Now {

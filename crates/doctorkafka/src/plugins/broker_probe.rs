@@ -289,7 +289,7 @@ mod tests {
         };
         let known = (1..=30).map(|id| {
             let broker = Broker { id: BrokerId(id), address: address(id), rack: None };
-            (BrokerId(id), KnownBroker { broker, last_live: Timestamp(0) })
+            (BrokerId(id), KnownBroker { broker, last_live: Timestamp(0), listed: None })
         });
         let now = context.clock.now();
         let mut state = State::new("test".into(), now, Arc::default(), Arc::default(), Arc::default());

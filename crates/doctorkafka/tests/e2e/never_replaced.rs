@@ -176,7 +176,12 @@ fn nothing_is_replaced(watchers: &[&Watcher]) -> Result<()> {
 #[test]
 fn a_host_is_not_replaced_while_there_is_any_doubt() -> Result<()> {
     let net = Namespace::create("dknr")?;
-    let cluster = Cluster::builder().brokers(5).listen(net.host_address()).start()?;
+    let cluster = Cluster::builder()
+        .brokers(5)
+        .listen(net.host_address())
+        .property("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer")
+        .property("allow.everyone.if.no.acl.found", "true")
+        .start()?;
     cluster.create_topic_with(
         "orders",
         &[&[1, 2, 3], &[2, 3, 4], &[3, 4, 5], &[4, 5, 1], &[5, 1, 2]],
@@ -193,6 +198,7 @@ fn a_host_is_not_replaced_while_there_is_any_doubt() -> Result<()> {
     three_at_once(&mut ward, &watcher)?;
     all_agents_are_silent(&mut ward, &watcher)?;
     the_last_copy(&mut ward, &watcher)?;
+    what_may_not_be_seen(&mut ward, &watcher)?;
     of_several_services_only_the_one_with_no_reason_not_to(&mut ward, watcher, &net)
 }
 
@@ -247,6 +253,25 @@ fn the_last_copy(ward: &mut Ward, watcher: &Watcher) -> Result<()> {
     watcher.refuses("it may hold the last copy of 1 partition (single-0)")?;
     nothing_is_replaced(&[watcher])?;
     ward.revive_hosts(&[3], watcher)
+}
+
+/// Kafka names the topic to nobody who may not see it. It was on the disk of broker 4 when that one was last listed.
+fn what_may_not_be_seen(ward: &mut Ward, watcher: &Watcher) -> Result<()> {
+    let sight = ["--deny-principal", "User:ANONYMOUS", "--operation", "Describe", "--topic", "secret"];
+    ward.lose_hosts(&[3])?;
+    watcher.says("broker_dead", "broker 3")?;
+    ward.cluster.tool("acls", &[&["--add"], &sight[..]].concat())?.success()?;
+    let topic = ["--create", "--topic", "secret", "--replica-assignment", "4"];
+    ward.cluster.tool("topics", &topic)?.success()?;
+    // Log dirs are listed anew when a broker is back.
+    ward.revive_hosts(&[3], watcher)?;
+    ward.lose_hosts(&[4])?;
+    watcher.refuses("topic secret is not among those that this service may see")?;
+    nothing_is_replaced(&[watcher])?;
+    ward.cluster.tool("acls", &[&["--remove", "--force"], &sight[..]].concat())?.success()?;
+    watcher.says("replacement_refused", "it may hold the last copy of 1 partition (secret-0)")?;
+    ward.cluster.tool("topics", &["--delete", "--topic", "secret"])?.success()?;
+    ward.revive_hosts(&[4], watcher)
 }
 
 /// One and the same broker is stopped, and its host is gone. Each service but the first, which shows that nothing else speaks against

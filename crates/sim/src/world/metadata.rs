@@ -375,6 +375,7 @@ impl World {
                 largest[*p] = largest[*p].max(Some(bytes));
             }
             disks.brokers.insert(it.broker.id, BrokerDisks { dirs });
+            disks.listed.insert(it.broker.id);
         }
         let sizes = largest.into_iter().enumerate();
         disks.sizes = sizes.filter_map(|(p, bytes)| Some((self.name(p), bytes?))).collect();

@@ -7,6 +7,9 @@ use crate::guard::replacing::cools;
 /// A host that is marked again within this time needs a person.
 const MARKED_AGAIN: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3_600);
 
+/// How long before a broker was last seen its log dirs must have been listed at least: a topic that we may not see may be younger.
+const LISTED_WITHIN: std::time::Duration = std::time::Duration::from_secs(3_600);
+
 /// More partitions than these are not named.
 const NAMED: usize = 5;
 
@@ -16,8 +19,8 @@ impl Known<'_> {
         self.failed_before(id, dead)
             .or_else(|| self.is_a_stranger(id))
             .or_else(|| self.too_many())
-            .or_else(|| self.sees_too_little(id))
             .or_else(|| self.votes(id))
+            .or_else(|| self.sees_too_little(id))
             .or_else(|| self.shares_its_host(id))
             .or_else(|| self.holds_the_last_copy(id))
             .or_else(|| self.still_counts(id, false))
@@ -231,15 +234,37 @@ impl Known<'_> {
     /// Kafka leaves out without a word what we may not see. What is on a disk, or is told of by an agent, is there all the same, and may
     /// have no other copy.
     pub(super) fn sees_too_little(&self, id: BrokerId) -> Option<Objection> {
-        let disks = self.state.get::<Disks>();
+        let known = self.state.get::<KnownBrokers>().map(|fact| &*fact.value.0);
+        let lists = known.into_iter().flatten().filter_map(|(_, known)| known.listed.as_ref());
+        let on_disk = lists.flat_map(|listed| &listed.unseen);
         let reports = self.state.get::<BrokerReports>().and_then(|fact| fact.value.brokers.get(&id));
-        let on_disk = disks.iter().flat_map(|fact| fact.value.sizes.keys());
         let told = reports.into_iter().flat_map(|report| report.partitions_bytes_in_per_second.keys());
-        let unseen = on_disk.chain(told).find(|partition| !self.topics.0.contains_key(&partition.topic))?;
-        Some(Objection::Refused(format!(
-            "{unseen} is not among the topics that this service may see, so that its last copy may go (right Describe on all topics; \
-             of a topic that was just deleted this passes)"
-        )))
+        let mut all = on_disk.chain(told.map(|partition| &partition.topic));
+        if let Some(unseen) = all.find(|topic| !self.topics.0.contains_key(*topic)) {
+            return Some(Objection::Refused(format!(
+                "topic {unseen} is not among those that this service may see, so that its last copy may go (right Describe on all \
+                 topics; of a topic that was just deleted this passes)"
+            )));
+        }
+        self.was_not_listed(id)
+    }
+
+    /// What nobody has compared with the topics may hold some that this service may not see.
+    fn was_not_listed(&self, id: BrokerId) -> Option<Objection> {
+        let known = self.known(id)?;
+        let why = match known.listed.as_ref().map(|listed| known.last_live.since(listed.at)) {
+            Some(before) if before <= LISTED_WITHIN => return None,
+            Some(before) => {
+                format!("its log dirs were last listed {} before it was last seen", duration_words(before))
+            }
+            None => "its log dirs have not been listed".to_owned(),
+        };
+        let why = format!("{why}, so that it may hold topics that this service may not see");
+        Some(if self.liveness.live.contains_key(&id) {
+            Objection::Waits(why, "them to be listed (right Describe on Cluster)".to_owned())
+        } else {
+            Objection::Refused(why)
+        })
     }
 
     /// Nobody could be told which host is meant, nor ask whether it answers.

@@ -161,7 +161,7 @@ mod tests {
     /// A broker was seen alive at this address, before this process.
     fn remember(monitor: &Arc<dyn Source>, context: &BuildContext, at: &BrokerAddress) {
         let broker = Broker { id: BrokerId(1), address: at.clone(), rack: None };
-        let known = KnownBroker { broker, last_live: Timestamp(0) };
+        let known = KnownBroker { broker, last_live: Timestamp(0), listed: None };
         let now = context.clock.now();
         let mut state = State::new("test".into(), now, Arc::default(), Arc::default(), Arc::default());
         state.put(KnownBrokers(Arc::new([(BrokerId(1), known)].into())), now.tick);
