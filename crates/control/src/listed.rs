@@ -91,7 +91,7 @@ impl Comparison {
         let unseen = on_disk.iter().filter(|name| !topics.0.contains_key(**name) && !deleted(name));
         let unseen = unseen.take(NAMED).map(|name| Arc::clone(name)).collect();
         // Of those that are on no disk any more nothing need be known.
-        self.vanished.retain(|name, since| *since >= disks.as_of || on_disk.binary_search(&&*name).is_ok());
+        self.vanished.retain(|name, since| *since >= disks.as_of || on_disk.binary_search(&name).is_ok());
         unseen
     }
 }
