@@ -47,7 +47,7 @@ fn planned(folder: &Path, mode: &Mode) -> (Named, Cluster, Plan, Scored) {
 /// Holds what a plan says to what is scored.
 fn check_claims(cluster: &Cluster, plan: &Plan, scored: &Scored) {
     // Where all brokers together have too little room, the goal is violated, although what is left offline burdens none of them.
-    let unmet = plan.unmet.iter().filter(|unmet| unmet.excess > 0 || unmet.obstacle.is_proof());
+    let unmet = plan.unmet.iter().filter(|unmet| unmet.excess > 0 || unmet.is_proof());
     let claimed: Vec<&str> = unmet.map(|unmet| unmet.goal.name()).collect();
     // In `heal` soft goals are none of the plan's.
     let judged = |name: &&String| plan.after.goals.iter().any(|goal| goal.goal.name() == name.as_str());

@@ -3,6 +3,7 @@
 //! One line per failed case and a total; cases that name what the planner has no goal for are counted as skipped.
 
 mod case;
+mod gaps;
 mod overcome;
 mod sets;
 mod verify;
@@ -18,6 +19,7 @@ use planner::balance::{Budget, Goal, Obstacle, Plan, audit, solve};
 use serde_json::Value;
 
 use case::{Case, Skipped, list};
+use gaps::{Gap, Gaps};
 
 use crate::root;
 
@@ -101,12 +103,13 @@ impl PlannerCases {
         for case in cases {
             outcomes.count(id(case), check(&spec, case));
         }
-        let mut best = Tally::default();
+        let (mut best, mut gaps) = (Tally::default(), Gaps::read()?);
         for optimum in optima.as_array().context("the optima are not a list")? {
-            best.count(id(optimum), check_optimum(&spec, cases, optimum));
+            best.count(id(optimum), check_optimum(&spec, cases, optimum, &mut gaps));
         }
         outcomes.print("outcomes");
         best.print("within the best violated set");
+        gaps.end()?;
         let failed = outcomes.failed + best.failed;
         Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -166,7 +169,7 @@ fn left(case: &Case, plan: &Plan) -> Vec<String> {
     left
 }
 
-fn check_optimum(spec: &Value, cases: &[Value], optimum: &Value) -> Result<Verdict, Failed> {
+fn check_optimum(spec: &Value, cases: &[Value], optimum: &Value, gaps: &mut Gaps) -> Result<Verdict, Failed> {
     let recorded = of_optimum(cases, optimum)?;
     let mut case = Case::read(spec, &recorded)?;
     // The optima were sought without this goal, and with replicas of a partition that change places.
@@ -176,11 +179,11 @@ fn check_optimum(spec: &Value, cases: &[Value], optimum: &Value) -> Result<Verdi
     let best: Vec<&str> =
         optimum["best_violated"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let left: Vec<&str> = plan.after.violated().map(|goal| goal.name()).collect();
-    if left.iter().all(|name| best.contains(name)) {
-        Ok(Verdict::Equal)
-    } else {
-        Err(Failed::Wrong(format!("left {left:?}, where the best leaves {best:?}")))
+    if !left.iter().all(|name| best.contains(name)) {
+        return Err(Failed::Wrong(format!("left {left:?}, where the best leaves {best:?}")));
     }
+    gaps.note(id(optimum), Gap::of(&case, &plan, optimum)).map_err(Failed::Wrong)?;
+    Ok(Verdict::Equal)
 }
 
 /// The case of an optimum. One that the specification leaves out is the nearest of its series on the same cluster, with the

@@ -127,6 +127,34 @@ impl Goal {
         Goal::all().find(|goal| goal.name() == name)
     }
 
+    /// Whether a change of leaders alone can bring a placement nearer to it.
+    pub fn is_served_by_leadership(self) -> bool {
+        match self {
+            Goal::MinTopicLeaders
+            | Goal::NetworkOutCapacity
+            | Goal::NetworkOutLimit
+            | Goal::NetworkOutDistribution
+            | Goal::CpuCapacity
+            | Goal::CpuDistribution
+            | Goal::LeaderDistribution
+            | Goal::LeaderBytesIn
+            | Goal::PreferredLeader => true,
+            Goal::BrokerSetAware
+            | Goal::RackAware
+            | Goal::RacksKept
+            | Goal::RackAwareDistribution
+            | Goal::ReplicaCapacity
+            | Goal::DiskCapacity
+            | Goal::NetworkInCapacity
+            | Goal::NetworkInLimit
+            | Goal::ReplicaDistribution
+            | Goal::PotentialNetworkOut
+            | Goal::DiskDistribution
+            | Goal::NetworkInDistribution
+            | Goal::TopicDistribution => false,
+        }
+    }
+
     /// The resource whose loads it judges, by its index in a [`Loads`](super::Loads), if it judges any.
     pub fn resource(self) -> Option<usize> {
         match self {

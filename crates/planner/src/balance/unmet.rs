@@ -81,10 +81,19 @@ pub enum Obstacle {
     },
 }
 
-impl Obstacle {
+impl Unmet {
     /// Whether no placement can meet the goal, or nothing may be done for it, whatever a search tries.
-    pub fn is_proof(self) -> bool {
-        !matches!(self, Obstacle::Broker { .. } | Obstacle::Topic { .. } | Obstacle::Partition { .. })
+    pub fn is_proof(&self) -> bool {
+        match self.obstacle {
+            Obstacle::Broker { .. } | Obstacle::Topic { .. } | Obstacle::Partition { .. } => false,
+            // Leadership can pass on where no replica can move.
+            Obstacle::NothingTakesReplicas => !self.goal.is_served_by_leadership(),
+            Obstacle::Racks { .. }
+            | Obstacle::RackShares
+            | Obstacle::Brokers { .. }
+            | Obstacle::Partitions { .. }
+            | Obstacle::FrozenTopic { .. } => true,
+        }
     }
 }
 
@@ -125,9 +134,10 @@ pub(crate) fn unmet(cluster: &Cluster, policy: &Policy, meter: &Meter<'_>, unbou
     let of = |(goal, excess): (Goal, u128)| {
         let found = || (excess > 0).then(|| meter.worst(goal)).flatten();
         let obstacle = hurdles.of(goal).or_else(found)?;
-        let proven = excess == 0 || obstacle.is_proof();
+        let unmet = Unmet { goal, excess, obstacle, limited: None };
+        let proven = excess == 0 || unmet.is_proof();
         let limited = if proven { None } else { limited(policy, goal, excess, unbounded) };
-        Some(Unmet { goal, excess, obstacle, limited })
+        Some(Unmet { limited, ..unmet })
     };
     meter.score().goals.iter().map(|distance| (distance.goal, distance.excess)).filter_map(of).collect()
 }

@@ -189,12 +189,12 @@ fn unknown_capacities(answer: &Answer) -> Vec<(i32, Vec<&'static str>)> {
 
 /// How far a plan can be from the fewest moves that there are.
 fn how_near(plan: &Plan, moves: u64, fewest: u64) -> String {
-    let left = || plan.unmet.iter().filter(|unmet| unmet.excess > 0).map(|unmet| unmet.obstacle);
-    let goals = match left().any(Obstacle::is_proof) {
+    let left = || plan.unmet.iter().filter(|unmet| unmet.excess > 0);
+    let goals = match left().any(Unmet::is_proof) {
         true => "all goals that can be met",
         false => "all goals",
     };
-    if moves < fewest || !left().all(Obstacle::is_proof) {
+    if moves < fewest || !left().all(Unmet::is_proof) {
         return format!("A plan that meets {goals} needs at least {fewest} moves.");
     }
     let more = moves as f64 / fewest as f64 * 100.0 - 100.0;

@@ -257,7 +257,7 @@ const STRIKES: [(&str, Strike); 28] = [
         Some(Violation::UnmetUntrue { goal: unmet.goal })
     }),
     ("a proof where there is none", |patient| {
-        let unmet = patient.plan.unmet.iter_mut().find(|unmet| !unmet.obstacle.is_proof())?;
+        let unmet = patient.plan.unmet.iter_mut().find(|unmet| !unmet.is_proof())?;
         let takes = |broker: &planner::balance::Broker| broker.alive && broker.takes_replicas;
         if !patient.cluster.brokers().iter().any(takes) {
             return None;

@@ -161,7 +161,7 @@ fn a_goal_that_cannot_be_met_moves_nothing() {
         let (after, plan) = planned(&cluster, &policy, &Mode::Balance);
         assert_eq!(moved(&cluster, &after), moved(&cluster, &free.0), "{:?}", plan.unmet);
         assert_eq!(plan.fewest_moves, free.1.fewest_moves);
-        let left: Vec<bool> = plan.unmet.iter().map(|unmet| unmet.obstacle.is_proof()).collect();
+        let left: Vec<bool> = plan.unmet.iter().map(planner::balance::Unmet::is_proof).collect();
         assert_eq!(left, [true], "{:?}", plan.unmet);
     }
     let mut policy = Policy { network_limit: [20, i64::MAX], ..Policy::default() };

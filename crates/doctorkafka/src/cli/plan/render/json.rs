@@ -75,7 +75,7 @@ fn unmet(answer: &Answer) -> Vec<Value> {
             "excess": of_files(counted, unmet.excess),
             "unit": unit(counted),
             "obstacle": obstacle(&answer.named, unmet.goal, unmet.obstacle),
-            "proven": unmet.obstacle.is_proof(),
+            "proven": unmet.is_proof(),
             "by": match unmet.obstacle {
                 Obstacle::Broker { by, .. } => json!(of_files(counted, u128::from(by.unsigned_abs()))),
                 Obstacle::Topic { by, .. } => json!(by),
