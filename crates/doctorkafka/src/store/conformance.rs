@@ -16,6 +16,7 @@ pub(crate) async fn check<S: StateStore>(open: Factory<'_, S>) {
     versions_only_grow(open).await;
     lists_by_prefix_in_order(&open().await).await;
     takes_any_bytes_and_any_sensible_key(&open().await).await;
+    takes_the_journal_of_ten_thousand_moves(&open().await).await;
     refuses_an_empty_key(&open().await).await;
     lets_one_of_many_racers_win(&open().await).await;
 }
@@ -103,6 +104,31 @@ async fn takes_any_bytes_and_any_sensible_key<S: StateStore>(store: &S) {
     store.put("A", b"upper".to_vec()).await.unwrap();
     store.put("a", b"lower".to_vec()).await.unwrap();
     assert_eq!(value(store, "A").await.as_deref(), Some(b"upper".as_slice()));
+}
+
+/// So many are begun at once at most (`max_moves`), here of topics with long names that have nothing in common.
+async fn takes_the_journal_of_ten_thousand_moves<S: StateStore>(store: &S) {
+    let mut number = 1_u64;
+    let mut next = || {
+        number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        number >> 33
+    };
+    let mut moved = || {
+        let topic: String = (0..8).map(|_| format!("{:08x}", next())).collect();
+        let (from, to, bytes) = (next() % 300, next() % 300, next());
+        serde_json::json!({
+            "partition": format!("{topic}-{}", next() % 1_000), "from": [from, 7, 8], "to": [to, 7, 8], "leader": 7, "in_sync": [7, 8],
+            "dead": [from], "bytes": bytes, "phase": {"copying": {"since": 1_700_000_000_000_u64 + bytes}}, "tries": 1,
+            "reason": format!("broker {from} is dead; broker {to} in rack r{} has most room: {bytes} bytes", to % 9),
+        })
+    };
+    let moves: Vec<serde_json::Value> = (0..10_000).map(|_| moved()).collect();
+    let journal =
+        serde_json::json!({"id": 7, "work": {"reassign": {"moves": moves}}}).to_string().into_bytes();
+    assert!(journal.len() > 3_000_000, "{}", journal.len());
+    store.put("executions/7", journal.clone()).await.unwrap();
+    assert!(value(store, "executions/7").await == Some(journal));
+    store.delete("executions/7").await.unwrap();
 }
 
 async fn refuses_an_empty_key<S: StateStore>(store: &S) {

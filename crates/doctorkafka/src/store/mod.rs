@@ -13,6 +13,7 @@ mod lease;
 mod names;
 mod open;
 mod own;
+mod packed;
 pub(crate) mod zookeeper;
 
 #[cfg(test)]

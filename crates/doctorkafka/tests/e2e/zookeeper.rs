@@ -93,13 +93,19 @@ async fn who_takes_the_lease_later_is_let_through_alone(config: &StoreConfig) ->
 async fn what_is_too_large_is_refused_and_costs_nothing(config: &StoreConfig) -> Result<()> {
     let opened = Service::new("one", config)?.open_to_write().await?;
     let before = term(&opened);
-    opened.store.put("key", vec![b'x'; 1_000_000]).await?;
-    let refused = opened.store.put("key", vec![b'y'; 1_000_001]).await;
+    opened.store.put("key", vec![b'x'; 3_000_000]).await?;
+    // Such as no packing makes smaller.
+    let mut number = 1_u64;
+    let mut noise = || {
+        number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (number >> 56) as u8
+    };
+    let refused = opened.store.put("key", (0..1_100_000).map(|_| noise()).collect()).await;
     let Err(error @ StoreError::Write { .. }) = refused else { anyhow::bail!("{refused:?}") };
     let words = doctorkafka::store::in_words(&error);
     ensure!(words.contains("jute.maxbuffer"), "{words}");
     let read = opened.store.get("key").await?.context("nothing is lost")?;
-    ensure!(read.value.len() == 1_000_000 && read.value[0] == b'x');
+    ensure!(read.value.len() == 3_000_000 && read.value[0] == b'x');
     ensure!(term(&opened) == before, "the lease was lost over it");
     Ok(())
 }

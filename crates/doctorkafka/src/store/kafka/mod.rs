@@ -3,7 +3,7 @@
 //! A cluster's values and its lease are written under the cluster's own transactional id: Kafka lets the newest holder of the id
 //! through alone, so that a holder whose lease is over cannot write any more, whenever it wakes up. The whole of the topic is read
 //! before anything is done; from then on the holder, as the only writer, knows what is in it. The version of a value is the offset
-//! of its record: offsets only grow.
+//! of its record: offsets only grow. Large values are packed by gzip: Kafka takes messages of 1 MB.
 //!
 //! [`claim`] says when the lease may be taken, `keeper` takes and keeps it, `topic` looks at the topic.
 
@@ -25,6 +25,7 @@ use self::claim::Claim;
 pub(crate) use self::topic::Managed;
 use super::holder::Holder;
 use super::own::OwnLease;
+use super::packed::{pack, unpack};
 use super::{Lease, Standing, StateStore, StoreError, Term, Version, Versioned, uptime};
 use crate::plugins::task::Task;
 
@@ -144,7 +145,7 @@ impl KafkaStore {
             let no_holder = || StoreError::NotTheHolder { why: known.lease.why() };
             slot.as_ref().filter(|_| term.is_some()).ok_or_else(no_holder)?
         };
-        let record = (shared.record_key(key), value.clone());
+        let record = (shared.record_key(key), value.as_deref().map(|value| pack(value).into_owned()));
         match writer.commit(&shared.at, vec![record]).await {
             Ok(offsets) => {
                 let version = Version(offsets.first().map_or(0, |offset| offset.unsigned_abs()));
@@ -312,6 +313,8 @@ fn put_into(values: &mut BTreeMap<String, Versioned>, prefix: &[u8], record: Sto
     match record.value {
         Some(value) => {
             let version = Version(record.offset.unsigned_abs());
+            // What cannot be unpacked is given as it is: whoever asks for it finds it unreadable.
+            let value = unpack(&value).unwrap_or(value);
             values.insert(key.to_owned(), Versioned { value, version });
         }
         None => drop(values.remove(key)),

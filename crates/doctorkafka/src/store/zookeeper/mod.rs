@@ -3,7 +3,7 @@
 //! ```text
 //! /doctorkafka/<cluster>/lease          goes with the holder's session; who it is
 //! /doctorkafka/<cluster>/fence          changed by whoever takes the lease, in the same step; who took it last
-//! /doctorkafka/<cluster>/state/<key>    a value
+//! /doctorkafka/<cluster>/state/<key>    a value, packed by gzip where it is large
 //! ```
 //!
 //! The lease's node is made by its holder, and ZooKeeper removes it some time after it has heard the last of the holder's session.
@@ -29,6 +29,7 @@ pub(crate) use self::session::LOG_FILTER;
 use self::session::{Change, Failure, Fenced, Session};
 use super::holder::Holder;
 use super::own::OwnLease;
+use super::packed::pack;
 use super::{Lease, Standing, StateStore, StoreError, Version, Versioned, names, uptime};
 use crate::plugins::task::Task;
 
@@ -117,9 +118,12 @@ impl ZookeeperStore {
         allowed: impl Fn(Option<Version>) -> Result<(), StoreError>,
     ) -> Result<Version, StoreError> {
         let path = self.shared.nodes.value(key)?;
+        let value = &*pack(value);
         if value.len() > MAX_VALUE {
             let bytes = value.len();
-            let why = format!("it has {bytes} bytes, ZooKeeper takes {MAX_VALUE} at most (`jute.maxbuffer`)");
+            let why = format!(
+                "packed it has {bytes} bytes, ZooKeeper takes {MAX_VALUE} at most (`jute.maxbuffer`)"
+            );
             return Err(self.shared.unwritten(key, why));
         }
         let mut slot = self.shared.writer.lock().await;

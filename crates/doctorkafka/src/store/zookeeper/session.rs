@@ -12,6 +12,7 @@ use super::claim::Found;
 use super::config::{Login, NodeAcl, Scheme};
 use super::{Nodes, ZookeeperStoreConfig, uptime};
 use crate::store::holder::Holder;
+use crate::store::packed::unpack;
 use crate::store::{Term, Version, Versioned};
 
 /// What of the client library's lines is to be in the log: what matters is told where it matters.
@@ -167,7 +168,7 @@ impl Session {
     /// A value, if there is a node for it.
     pub(super) async fn value(&self, path: &str, nodes: &Nodes) -> Result<Option<Versioned>, String> {
         match answer(self.client.get_data(path)).await {
-            Ok((value, stat)) => Ok(Some(Versioned { value, version: version(&stat) })),
+            Ok((stored, stat)) => Ok(Some(Versioned { value: unpack(&stored)?, version: version(&stat) })),
             // That the node of all values was removed by somebody must not look like an empty journal.
             Err(Error::NoNode) => match self.stat(&nodes.state).await {
                 Ok(Some(_)) => Ok(None),
