@@ -11,7 +11,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::effect::{Effect, Outcome};
-use crate::execution::{Execution, ExecutionId, MovePhase, Work};
+use crate::execution::{Execution, ExecutionId, MovePhase, Once, Work};
 use crate::guard::brake::Watch;
 use crate::incident::Incidents;
 use crate::listed::{Comparison, Listed};
@@ -186,6 +186,25 @@ impl Memory {
         // An ended execution whose removal failed stays in the store. It does nothing there, and is removed after the
         // next restart.
         self.saved.in_doubt = true;
+    }
+
+    /// To be called after [`restore`](Self::restore) for each single call that this very process has begun and that still goes on: its
+    /// answer will come. Says whether the store has it as under way.
+    pub fn take_up(&mut self, id: ExecutionId, sequence: u32, event: &str) -> bool {
+        let Ok(position) = self.executions.binary_search_by_key(&id, |e| e.id) else { return false };
+        let execution = &self.executions[position];
+        let is_it = |once: &Once| once.under_way == Some(sequence);
+        if execution.event.id != event
+            || !execution.is_running()
+            || !matches!(&execution.work, Work::Once(once) if is_it(once))
+        {
+            return false;
+        }
+        let execution = Arc::make_mut(&mut Arc::make_mut(&mut self.executions)[position]);
+        if let Work::Once(once) = &mut execution.work {
+            once.sent = true;
+        }
+        true
     }
 
     /// To be called for outcomes that will not be given to a step: what became of those acts is not known, as after a restart.

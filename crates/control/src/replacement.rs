@@ -47,6 +47,8 @@ pub enum Replaced {
     Failed(String),
     /// It is not known whether the host was replaced.
     Unknown(String),
+    /// Nor whether the program has ended: the service that has begun it is gone, or acts no more.
+    Unanswered(String),
     /// No program was started for it, for this reason: no cooldown follows from it.
     NotStarted(String),
     /// The broker was restarted, which did not bring it back. Its host has not been replaced, and may be without waiting for the
@@ -208,13 +210,14 @@ fn was_not_begun(executions: &[Arc<Execution>], id: &str) -> bool {
 fn outcome(executions: &[Arc<Execution>], id: &str, now: Timestamp) -> Option<(Timestamp, Replaced)> {
     let Some(execution) = execution_of(executions, id) else {
         let why = "the service was stopped when it had just been decided".to_owned();
-        return Some((now, Replaced::Unknown(why)));
+        return Some((now, Replaced::Unanswered(why)));
     };
     let (at, result) = execution.ended.clone()?;
     let Work::Once(once) = &execution.work else { return None };
     let replaced = match once.end {
         Some(End::Done) => Replaced::Done(result),
         Some(End::Unknown) => Replaced::Unknown(result),
+        Some(End::Unanswered) => Replaced::Unanswered(result),
         Some(End::NotStarted) => Replaced::NotStarted(result),
         Some(End::Restarted) => Replaced::Restarted(result),
         Some(End::Back) => Replaced::Back(result),

@@ -107,6 +107,8 @@ pub enum End {
     Failed,
     /// It is not known.
     Unknown,
+    /// Nor is it known whether it has ended: the process that has begun it is gone.
+    Unanswered,
     /// It was not begun, and what it rested on is too old by now.
     NotBegun,
     /// It was found at the last moment that nothing can be done, and nothing was.

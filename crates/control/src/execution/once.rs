@@ -60,7 +60,7 @@ pub(crate) fn settle(
                 Some(by) => format!("cancelled by {by}: {}", error.message),
                 None => error.message,
             };
-            give_up_unknown(execution, now, &why)
+            give_up_unknown(execution, now, &why, End::Unknown)
         }
         Err(error) if error.retry && is_decided_anew(&execution.event.name) => {
             not_begun(execution, now, &error.message)
@@ -90,7 +90,8 @@ pub(crate) fn next_step(execution: &mut Execution, leave: &Leave, now: Now) -> P
             return Progressed { stop: once.cancelled.is_some(), ..Progressed::default() };
         }
         Some(_) if !may_be_repeated(&execution.event.name, once) => {
-            return give_up_unknown(execution, now, "the service was stopped before the answer came");
+            let why = "the service was stopped before the answer came";
+            return give_up_unknown(execution, now, why, End::Unanswered);
         }
         _ => {}
     }
@@ -120,7 +121,7 @@ fn end(execution: &mut Execution, now: Now, result: &str, how: End, progressed: 
     let severity = match how {
         End::Done | End::Back => Severity::Info,
         End::NotBegun | End::Restarted => Severity::Warning,
-        End::Failed | End::Unknown | End::NotStarted => Severity::Critical,
+        End::Failed | End::Unknown | End::Unanswered | End::NotStarted => Severity::Critical,
     };
     if let Work::Once(once) = &mut execution.work {
         once.end = Some(how);
@@ -135,10 +136,10 @@ fn not_begun(execution: &mut Execution, now: Now, why: &str) -> Progressed {
     progressed
 }
 
-fn give_up_unknown(execution: &mut Execution, now: Now, why: &str) -> Progressed {
+fn give_up_unknown(execution: &mut Execution, now: Now, why: &str, how: End) -> Progressed {
     let mut progressed = Progressed::default();
     let result = format!("unknown: {why}");
-    end(execution, now, &result, End::Unknown, &mut progressed);
+    end(execution, now, &result, how, &mut progressed);
     let event = &execution.event;
     let message = Message {
         subject: format!("it is not known what became of {} for {}", event.name, event.target),

@@ -82,13 +82,21 @@ impl Guard<'_> {
         }
         let limit = fact.grace.saturating_add(self.config.replace_timeout);
         let left = limit.checked_sub(dead.absent_for).filter(|left| !left.is_zero())?;
+        let ended = last.map(|it| &it.ended);
+        if let Some(Some((_, Replaced::Unanswered(_)))) = ended {
+            return Some(format!(
+                "it is not known what came of the program that replaces the host of broker {broker}, which may still run: its \
+                 replicas are moved if it is not back in {}",
+                duration_words(left)
+            ));
+        }
         let is_refused = |kind: &str, subject: &Target| {
             kind == kinds::REPLACEMENT_REFUSED && *subject == Target::Broker(broker)
         };
         if self.state.findings().iter().any(|it| is_refused(&it.kind, &it.subject)) {
             return None;
         }
-        match last.map(|it| &it.ended) {
+        match ended {
             Some(Some((_, Replaced::Failed(_) | Replaced::Unknown(_) | Replaced::NotStarted(_)))) => {
                 return None;
             }

@@ -6,12 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use control::{ActError, Action, Deliveries, Done, Effect, Event, Finding, Outcome};
+use control::{ActError, Action, Deliveries, Done, Effect, Event, ExecutionId, Finding, Outcome, Severity};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
+
+/// The kind of the finding that an act goes on of which nobody who may act knows.
+pub const ACT_WITHOUT_OWNER: &str = "act_without_owner";
 
 /// Bounds of the acts of one cluster.
 #[derive(Clone, Copy, Debug)]
@@ -39,11 +42,91 @@ pub struct Acts {
     outcomes: mpsc::UnboundedSender<Outcome>,
     under_way: Arc<AtomicUsize>,
     running: Running,
+    /// Acts that go on although nobody waits for them, until somebody does again.
+    left: Vec<Begun>,
     limits: ActLimits,
 }
 
-/// The acts that may still be doing something, by the name of their action.
-type Running = Arc<Mutex<Vec<(String, AbortHandle)>>>;
+/// The acts that may still be doing something.
+type Running = Arc<Mutex<Vec<Begun>>>;
+
+/// An act that was begun.
+#[derive(Clone)]
+struct Begun {
+    action: String,
+    act: Act,
+    work: AbortHandle,
+}
+
+/// What is to be done.
+#[derive(Clone)]
+struct Act {
+    execution: ExecutionId,
+    sequence: u32,
+    event: Arc<Event>,
+    dry_run: bool,
+    answer: Arc<Mutex<Answer>>,
+}
+
+/// Where the outcome of an act goes.
+enum Answer {
+    To(mpsc::UnboundedSender<Outcome>),
+    /// To whoever asks for it; once the act has ended it is there.
+    Kept(Option<Outcome>),
+}
+
+impl Begun {
+    fn has_ended(&self) -> bool {
+        matches!(&*self.act.answer(), Answer::Kept(Some(_)))
+    }
+
+    fn finding(&self) -> Finding {
+        let Event { name, target, .. } = &*self.act.event;
+        let message = format!(
+            "{} still works on {} for {target}, which this service began before it lost the lease: nobody else knows of it",
+            self.action,
+            name.replace('_', " "),
+        );
+        Finding::new(ACT_WITHOUT_OWNER, target.clone(), Severity::Critical, message).waiting_for("it to end")
+    }
+}
+
+impl Act {
+    fn answer(&self) -> MutexGuard<'_, Answer> {
+        self.answer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self, result: Result<Done, ActError>) {
+        let outcome = Outcome { execution: self.execution, sequence: self.sequence, result };
+        let mut answer = self.answer();
+        if let Answer::To(receiver) = &*answer {
+            // Nobody listens any more when the loop has ended: the journal says that the act was under way.
+            let _ = receiver.send(outcome.clone());
+        } else {
+            let said = outcome.result.as_ref().map_or_else(|error| &error.message, |done| &done.summary);
+            tracing::warn!(event = self.event.name, target = %self.event.target, result = said,
+                "an act that was begun before the lease was lost has ended");
+        }
+        *answer = Answer::Kept(Some(outcome));
+    }
+
+    /// Until somebody waits for it again.
+    fn keep_answer(&self) {
+        let mut answer = self.answer();
+        if let Answer::To(_) = *answer {
+            *answer = Answer::Kept(None);
+        }
+    }
+
+    fn answer_to(&self, outcomes: &mpsc::UnboundedSender<Outcome>) {
+        let mut answer = self.answer();
+        if let Answer::Kept(Some(outcome)) = &*answer {
+            let _ = outcomes.send(outcome.clone());
+        } else {
+            *answer = Answer::To(outcomes.clone());
+        }
+    }
+}
 
 struct Slot {
     action: Arc<dyn Action>,
@@ -69,14 +152,16 @@ impl Acts {
             (action.name().to_owned(), Slot { action, turns })
         };
         let actions = actions.into_iter().map(slot).collect();
-        let acts = Self { actions, outcomes, under_way: Arc::default(), running: Running::default(), limits };
+        let (under_way, running, left) = (Arc::default(), Running::default(), Vec::new());
+        let acts = Self { actions, outcomes, under_way, running, left, limits };
         (acts, received)
     }
 
-    /// What the actions say is wrong with themselves. One that panics says nothing.
+    /// What the actions say is wrong with themselves, and what goes on without an owner. One that panics says nothing.
     pub fn findings(&self) -> Vec<Finding> {
         let ask = |slot: &Slot| catch_unwind(AssertUnwindSafe(|| slot.action.findings())).unwrap_or_default();
-        self.actions.values().flat_map(ask).collect()
+        let left = self.left.iter().filter(|begun| !begun.has_ended()).map(Begun::finding);
+        self.actions.values().flat_map(ask).chain(left).collect()
     }
 
     /// How the messages of the actions get out, by the action's name. One that panics says nothing.
@@ -107,12 +192,12 @@ impl Acts {
         self.under_way.fetch_add(1, Ordering::Relaxed);
         let counted = Counted(Arc::clone(&self.under_way));
         let limit = action.time_limit().unwrap_or(self.limits.time);
-        let outcomes = self.outcomes.clone();
+        let answer = Arc::new(Mutex::new(Answer::To(self.outcomes.clone())));
+        let act = Act { execution, sequence, event: Arc::new(event), dry_run, answer };
         let running = Arc::clone(&self.running);
         tokio::spawn(async move {
-            let result = in_turn(action, turns, event, dry_run, limit, &running).await;
-            // Nobody listens any more when the loop has ended: the journal says that the act was under way.
-            let _ = outcomes.send(Outcome { execution, sequence, result });
+            let result = in_turn(action, turns, &act, limit, &running).await;
+            act.end(result);
             drop(counted);
         });
     }
@@ -155,15 +240,33 @@ impl Acts {
     /// comes of later acts can be received from the other end.
     pub fn abandon(&mut self, at_most_once: &BTreeSet<String>) -> mpsc::UnboundedReceiver<Outcome> {
         let running = std::mem::take(&mut *self.running.lock().unwrap_or_else(PoisonError::into_inner));
-        for (action, abort) in running {
-            if !at_most_once.contains(&action) {
-                abort.abort();
+        for begun in running {
+            if at_most_once.contains(&begun.action) {
+                // Whoever was told of the end of one may not have written it down yet.
+                begun.act.keep_answer();
+                self.left.push(begun);
+            } else {
+                begun.work.abort();
             }
         }
         let (outcomes, received) = mpsc::unbounded_channel();
         self.outcomes = outcomes;
         self.under_way = Arc::default();
         received
+    }
+
+    /// Waits again for what comes of abandoned acts, of those that the caller still knows as under way. The others go on, and are told of as
+    /// a finding until they end.
+    pub fn take_up(&mut self, mut knows: impl FnMut(ExecutionId, u32, &str) -> bool) {
+        self.left.retain(|begun| {
+            let act = &begun.act;
+            if knows(act.execution, act.sequence, &act.event.id) {
+                act.answer_to(&self.outcomes);
+                self.running.lock().unwrap_or_else(PoisonError::into_inner).push(begun.clone());
+                return false;
+            }
+            !begun.has_ended()
+        });
     }
 
     /// Answers an act that is not carried out.
@@ -177,20 +280,20 @@ impl Acts {
 async fn in_turn(
     action: Arc<dyn Action>,
     turns: Arc<Semaphore>,
-    event: Event,
-    dry_run: bool,
+    act: &Act,
     limit: Duration,
     running: &Running,
 ) -> Result<Done, ActError> {
     let _turn = turns.acquire_owned().await;
     let name = action.name().to_owned();
+    let (event, dry_run) = (Arc::clone(&act.event), act.dry_run);
     // A task of its own, so that a panic ends there.
     let work = tokio::spawn(async move { action.execute(&event, dry_run).await });
     let abort = work.abort_handle();
     {
         let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.retain(|(_, act)| !act.is_finished());
-        running.push((name.clone(), abort.clone()));
+        running.retain(|begun| !begun.work.is_finished());
+        running.push(Begun { action: name.clone(), act: act.clone(), work: abort.clone() });
     }
     match tokio::time::timeout(limit, work).await {
         Ok(Ok(result)) => result,
@@ -212,7 +315,7 @@ async fn in_turn(
 #[cfg(test)]
 mod tests {
     use cluster::BoxFuture;
-    use control::{ExecutionId, Target};
+    use control::Target;
 
     use super::*;
 
@@ -265,11 +368,19 @@ mod tests {
         start(&acts);
         assert!(outcomes.recv().await.unwrap().result.is_ok());
 
-        // What must not be done twice comes to its end.
-        start(&acts);
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let _later = acts.abandon(&BTreeSet::from(["slow".to_owned()]));
-        assert!(outcomes.recv().await.unwrap().result.is_ok());
+        // What must not be done twice goes on, and what comes of it is told to whoever still knows of it.
+        let once = BTreeSet::from(["slow".to_owned()]);
+        for (later, knows) in [(1, true), (20, true), (1, false)] {
+            start(&acts);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            outcomes = acts.abandon(&once);
+            tokio::time::sleep(Duration::from_secs(later)).await;
+            assert_eq!(acts.findings().len(), usize::from(later < 10));
+            acts.take_up(|execution, sequence, _| knows && (execution, sequence) == (ExecutionId(1), 1));
+            let told = tokio::time::timeout(Duration::from_secs(20), outcomes.recv()).await;
+            assert_eq!(told.is_ok_and(|told| told.unwrap().result.is_ok()), knows, "{later} s later");
+            assert!(acts.findings().is_empty());
+        }
     }
 
     #[tokio::test(start_paused = true)]

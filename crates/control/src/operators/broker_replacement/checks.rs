@@ -77,6 +77,7 @@ impl Known<'_> {
                 _,
                 Replaced::Failed(why)
                 | Replaced::Unknown(why)
+                | Replaced::Unanswered(why)
                 | Replaced::NotStarted(why)
                 | Replaced::Restarted(why)
                 | Replaced::Back(why),
@@ -185,9 +186,13 @@ impl Known<'_> {
                 "its host was replaced, begun {ago} ago, and it has not come back"
             ))),
             Some((_, Replaced::Restarted(_) | Replaced::Back(_))) => None,
-            Some((_, Replaced::Failed(why) | Replaced::Unknown(why) | Replaced::NotStarted(why))) => {
-                Some(Objection::Refused(format!("that was tried {ago} ago ({why})")))
-            }
+            Some((
+                _,
+                Replaced::Failed(why)
+                | Replaced::Unknown(why)
+                | Replaced::Unanswered(why)
+                | Replaced::NotStarted(why),
+            )) => Some(Objection::Refused(format!("that was tried {ago} ago ({why})"))),
         }
     }
 

@@ -49,6 +49,8 @@ impl ClusterManager {
         while self.outcomes.try_recv().is_ok() {}
         self.pending.outcomes.clear();
         self.pending.orders.retain(|request| request.order.by != SHELL_SOURCE);
+        let memory = &mut self.memory;
+        self.acts.take_up(|execution, sequence, event| memory.take_up(execution, sequence, event));
         let cluster = &self.looking.name;
         if self.store_trouble.take().is_some() {
             tracing::info!(%cluster, "the state store can be read again");
