@@ -4,6 +4,7 @@ use expect_test::{Expect, expect};
 
 use super::*;
 use crate::attributes::BrokerReport;
+use crate::by_hand::ByHand;
 use crate::listed::Listed;
 use crate::testing::{Cycle, World};
 use crate::time::Timestamp;
@@ -368,6 +369,29 @@ fn a_host_whose_log_dirs_were_not_listed_is_not_replaced() {
     assert!(said.contains("its log dirs were last listed 2 h before it was last seen"), "{said}");
     let lately = Listed { at: Timestamp(now.0 - 1_800_000), ..Listed::default() };
     assert!(listed(Some(lately)).starts_with("=> replace_instance"));
+}
+
+#[test]
+fn a_person_may_have_a_host_replaced_that_was_not_listed_where_all_others_were() {
+    let asked = |unlisted: &[i32], unseen: bool| {
+        let mut world = world(CLUSTER);
+        for id in unlisted {
+            world.known.get_mut(&BrokerId(*id)).unwrap().listed = None;
+        }
+        if unseen {
+            let listed = world.known.get_mut(&BrokerId(1)).unwrap().listed.as_mut().unwrap();
+            listed.unseen.insert("secret".into());
+        }
+        let state = world.watch(300).state;
+        let (by, reason) = ("ann".to_owned(), String::new());
+        let wanted = ByHand { broker: BrokerId(3), by, reason, accept_data_loss: false, only_ask: true };
+        let answer = Config::default().build("replace").by_hand(&state, &wanted).unwrap();
+        answer.map(|event| event.name).map_err(|held| held.join("; "))
+    };
+    assert_eq!(asked(&[3], false), Ok("replace_instance".to_owned()));
+    assert!(asked(&[3], true).unwrap_err().contains("topic secret"));
+    let why = asked(&[3, 1], false).unwrap_err();
+    assert!(why.starts_with("its log dirs have not been listed"), "{why}");
 }
 
 #[test]

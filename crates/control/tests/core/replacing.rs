@@ -136,6 +136,24 @@ fn healing_goes_on_when_the_replacement_has_failed() {
 }
 
 #[test]
+fn healing_waits_where_nobody_knows_whether_the_program_has_ended() {
+    let mut shell = cluster().start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    until(&mut shell, "ACT 1.1 host");
+    shell.crash();
+    shell.quiet(3);
+    let ended = |shell: &Shell| shell.memory.replacements.last[0].ended.clone().map(|(_, how)| how);
+    assert!(matches!(ended(&shell), Some(Replaced::Unanswered(_))), "{:?}", ended(&shell));
+    let timeout = GuardConfig::default().replace_timeout.as_secs();
+    let texts: String = (0..timeout - 60).map(|_| shell.step()).collect();
+    assert!(!texts.contains("reassign_partitions cluster: submitting"), "{texts}");
+    assert!(shell.held().contains("which may still run"), "{}", shell.held());
+    let texts: String = (0..120).map(|_| shell.step()).collect();
+    assert!(texts.contains("reassign"), "{texts}");
+}
+
+#[test]
 fn a_crash_at_any_point_never_makes_it_begin_again() {
     // What is in the store after each write of the step that begins it, as a crash would leave it.
     let mut shell = cluster().start();

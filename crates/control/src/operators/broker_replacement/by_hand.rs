@@ -33,7 +33,7 @@ impl Known<'_> {
     fn all_to_dead(&self, id: BrokerId, dead: &DeadBroker, accept_data_loss: bool) -> Vec<Objection> {
         let under_way = self.failed_before(id, dead).filter(|it| matches!(it, Objection::Waits(..)));
         let last_copy = if accept_data_loss { None } else { self.holds_the_last_copy(id) };
-        let unseen = if accept_data_loss { None } else { self.sees_too_little(id) };
+        let unseen = if accept_data_loss { None } else { self.sees_too_little_by_hand(id) };
         let counts = self.still_counts(id, accept_data_loss);
         let all = [
             under_way,
@@ -54,7 +54,7 @@ impl Known<'_> {
 
     fn all_to_living(&self, id: BrokerId, accept_data_loss: bool) -> Vec<Objection> {
         let others = if accept_data_loss { None } else { self.others_need(id) };
-        let unseen = if accept_data_loss { None } else { self.sees_too_little(id) };
+        let unseen = if accept_data_loss { None } else { self.sees_too_little_by_hand(id) };
         let all = [
             self.somebody_is_absent(),
             others,

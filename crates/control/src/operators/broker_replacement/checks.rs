@@ -236,22 +236,33 @@ impl Known<'_> {
         }
     }
 
+    pub(super) fn sees_too_little(&self, id: BrokerId) -> Option<Objection> {
+        self.may_not_see(id).or_else(|| self.was_not_listed(id))
+    }
+
+    /// As a person asks: where every other disk shows nothing that we may not see, we are taken to see all of this one.
+    pub(super) fn sees_too_little_by_hand(&self, id: BrokerId) -> Option<Objection> {
+        let was_not_listed = || {
+            let others = self.liveness.live.keys().find_map(|other| self.was_not_listed(*other));
+            others.and_then(|_| self.was_not_listed(id))
+        };
+        self.may_not_see(id).or_else(was_not_listed)
+    }
+
     /// Kafka leaves out without a word what we may not see. What is on a disk, or is told of by an agent, is there all the same, and may
     /// have no other copy.
-    pub(super) fn sees_too_little(&self, id: BrokerId) -> Option<Objection> {
+    fn may_not_see(&self, id: BrokerId) -> Option<Objection> {
         let known = self.state.get::<KnownBrokers>().map(|fact| &*fact.value.0);
         let lists = known.into_iter().flatten().filter_map(|(_, known)| known.listed.as_ref());
         let on_disk = lists.flat_map(|listed| &listed.unseen);
         let reports = self.state.get::<BrokerReports>().and_then(|fact| fact.value.brokers.get(&id));
         let told = reports.into_iter().flat_map(|report| report.partitions_bytes_in_per_second.keys());
         let mut all = on_disk.chain(told.map(|partition| &partition.topic));
-        if let Some(unseen) = all.find(|topic| !self.topics.0.contains_key(*topic)) {
-            return Some(Objection::Refused(format!(
-                "topic {unseen} is not among those that this service may see, so that its last copy may go (right Describe on all \
-                 topics; of a topic that was just deleted this passes)"
-            )));
-        }
-        self.was_not_listed(id)
+        let unseen = all.find(|topic| !self.topics.0.contains_key(*topic))?;
+        Some(Objection::Refused(format!(
+            "topic {unseen} is not among those that this service may see, so that its last copy may go (right Describe on all \
+             topics; of a topic that was just deleted this passes)"
+        )))
     }
 
     /// What nobody has compared with the topics may hold some that this service may not see.
@@ -268,7 +279,9 @@ impl Known<'_> {
         Some(if self.liveness.live.contains_key(&id) {
             Objection::Waits(why, "them to be listed (right Describe on Cluster)".to_owned())
         } else {
-            Objection::Refused(why)
+            Objection::Refused(format!(
+                "{why} (a person may have it replaced: doctorkafka replace --broker {id})"
+            ))
         })
     }
 

@@ -101,7 +101,7 @@ impl Operator for Asking {
         "asking"
     }
     fn emits(&self) -> Vec<String> {
-        ["do_good", "do_panic", "do_hang", "do_slow"].map(str::to_owned).to_vec()
+        ["do_good", "do_panic", "do_hang", "do_slow", "do_once"].map(str::to_owned).to_vec()
     }
     fn operate(&self, _: &State) -> Verdict {
         assert!(!self.0.operator_panics.load(Ordering::SeqCst), "the operator is out of order");
@@ -135,7 +135,7 @@ impl Action for Doing {
             match event.name.as_str() {
                 "do_panic" => panic!("as asked"),
                 "do_hang" => std::future::pending().await,
-                "do_slow" => {
+                "do_slow" | "do_once" => {
                     while !self.1.released.load(Ordering::SeqCst) {
                         tokio::time::sleep(Duration::from_millis(10)).await;
                     }
@@ -175,6 +175,7 @@ fn start_with(store: &Arc<impl StateStore + 'static>, world: &Arc<World>, lease:
         actions: vec![
             slot("good", &["do_good", "do_slow"]),
             slot("bad", &["do_panic", "do_hang"]),
+            ActionSlot { at_most_once: true, ..slot("once", &["do_once"]) },
             slot("report", &[REPORT_OPERATION, ALERT_INCIDENT, ALERT_RESOLVED]),
         ],
         guard: control::GuardConfig::default(),
@@ -188,7 +189,7 @@ fn start_with(store: &Arc<impl StateStore + 'static>, world: &Arc<World>, lease:
         name: "test".into(),
         core,
         sources: vec![Arc::new(Healthy(Arc::clone(world))), Arc::new(Shaky(Arc::clone(world)))],
-        actions: vec![act("good"), act("bad"), act("report")],
+        actions: ["good", "bad", "once", "report"].map(act).into(),
         reader: Arc::clone(&world.way) as Arc<dyn Reader>,
         tenure: Tenure::new(lease),
         journal: Journal::new(Arc::clone(store) as Arc<dyn StateStore>, "test"),
@@ -497,102 +498,5 @@ async fn answers_a_wake_at_once() {
     assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
 }
 
-/// A lease that is given and taken away as the test says.
-struct Given(Mutex<Standing>);
-
-impl Given {
-    fn set(&self, standing: Standing) {
-        *self.0.lock().unwrap() = standing;
-    }
-}
-
-impl Lease for Given {
-    fn standing(&self) -> Standing {
-        self.0.lock().unwrap().clone()
-    }
-    fn release(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {})
-    }
-}
-
-fn looks_on() -> Standing {
-    Standing::LooksOn { why: "the service b acts".to_owned() }
-}
-
-#[tokio::test(start_paused = true)]
-async fn who_looks_on_looks_and_does_nothing_until_it_holds_the_lease() {
-    let (store, world) = parts();
-    let lease = Arc::new(Given(Mutex::new(looks_on())));
-    let looped = start_with(&store, &world, Arc::clone(&lease) as Arc<dyn Lease>);
-    world.want("do_good");
-    let seen = looped.until("it looks", |s| s.looks_on.is_some() && s.state.is_some()).await;
-    assert_eq!(seen.trouble, None);
-    let seen = looped.cycles(10).await;
-    assert!(incident(&seen, LOOKS_ON).is_some() && incident(&seen, STORE_TROUBLE).is_none());
-    assert!(seen.state.as_ref().unwrap().get::<Liveness>().is_some());
-    let answer = looped.order(OrderKind::Pause).await.unwrap_err();
-    assert!(answer.contains("looks on") && answer.contains("the service b acts"), "{answer}");
-    assert_eq!((world.executed(), world.reported.load(Ordering::SeqCst)), (Vec::new(), 0));
-    assert_eq!(store.list("").await.unwrap(), Vec::<String>::new());
-
-    lease.set(Standing::Holds(Term(1)));
-    let seen = looped.until("done", |s| ended(s, "do_good").is_some()).await;
-    assert_eq!((seen.looks_on.clone(), incident(&seen, LOOKS_ON)), (None, None));
-    assert_eq!(world.executed(), ["do_good"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn who_loses_the_lease_writes_and_does_nothing_more_and_knows_later_what_others_wrote() {
-    let (store, world) = parts();
-    let lease = Arc::new(Given(Mutex::new(Standing::Holds(Term(1)))));
-    let looped = start_with(&store, &world, Arc::clone(&lease) as Arc<dyn Lease>);
-    world.want("do_slow");
-    looped.until("it is at work", |s| s.acts > 0).await;
-    looped.until("it is doing it", |_| world.executed() == ["do_slow"]).await;
-    lease.set(looks_on());
-    let seen = looped.until("it has stepped down", |s| s.looks_on.is_some()).await;
-    assert_eq!(
-        (seen.acts, seen.memory.executions.iter().count()),
-        (0, 0),
-        "it is another service's work now"
-    );
-    let stored = store.list("clusters/").await.unwrap();
-    let values = async || {
-        let mut values = Vec::new();
-        for key in store.list("clusters/").await.unwrap() {
-            values.push(store.get(&key).await.unwrap());
-        }
-        values
-    };
-    let before = values().await;
-    // What it was doing comes to its end, and is told to nobody; what it is asked for it does not do.
-    world.released.store(true, Ordering::SeqCst);
-    world.want("do_good");
-    looped.cycles(20).await;
-    assert_eq!((store.list("clusters/").await.unwrap(), values().await), (stored, before));
-    assert_eq!(world.executed(), ["do_slow"]);
-
-    // The other one has paused, and is gone.
-    let journal = Journal::new(Arc::clone(&store) as Arc<dyn StateStore>, "test");
-    let paused = control::order::Wishes {
-        paused: Some(control::order::Wish {
-            by: "ann".to_owned(),
-            reason: "x".to_owned(),
-            since: Timestamp(1),
-            until: None,
-        }),
-        ..control::order::Wishes::default()
-    };
-    journal.persist("wishes", Some(&serde_json::to_value(paused).unwrap())).await.unwrap();
-    lease.set(Standing::Holds(Term(2)));
-    let seen = looped.until("it acts again", |s| s.looks_on.is_none()).await;
-    let by = |s: &Snapshot| s.memory.wishes.paused.as_ref().map(|wish| wish.by.clone());
-    assert_eq!(by(&seen).as_deref(), Some("ann"));
-    let seen = looped.cycles(10).await;
-    assert!(!seen.held.is_empty() && seen.held.iter().all(|held| held.check == Check::Paused));
-    assert_eq!(world.executed(), ["do_slow"]);
-    looped.order(OrderKind::Resume).await.unwrap();
-    looped.until("done", |_| world.executed().contains(&"do_good".to_owned())).await;
-}
-
 mod changed;
+mod lease;
