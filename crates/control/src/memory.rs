@@ -18,7 +18,7 @@ use crate::listed::{Comparison, Listed};
 use crate::order::Wishes;
 use crate::reassigned::Reassigned;
 use crate::replacement::Replacements;
-use crate::time::{Tick, Timestamp};
+use crate::time::{Now, Tick, Timestamp};
 
 /// A broker that has been seen alive at some time, or is registered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +59,8 @@ pub struct Memory {
     pub(crate) delivered: BTreeMap<String, (Tick, Duration)>,
     /// Reassignments, and those that have ended a moment ago. Not stored.
     pub(crate) reassigned: Reassigned,
+    /// The moment of the last step. Not stored.
+    pub(crate) clock: Option<Now>,
     /// Lists of log dirs and the topics that they are compared with. Not stored.
     pub(crate) comparison: Comparison,
     /// Who was absent, as the brake saw it. Not stored.

@@ -7,7 +7,7 @@ use control::event::{ReplaceInstance, names};
 use control::order::OrderKind;
 use control::{
     ActError, ActionKind, ConfigProblem, Core, CoreConfig, Done, Effect, Event, Finding, GuardConfig,
-    OnDeadBroker, Outcome, Replaced, Scope, Severity, Target,
+    OnDeadBroker, Outcome, Replaced, Scope, Severity, Target, Timestamp,
 };
 
 use crate::world::{Setup, Shell, World, setup, show, slot};
@@ -206,6 +206,25 @@ fn a_second_host_waits_for_the_cooldown_also_after_a_crash_and_with_a_clock_that
     }
     let findings: Vec<&str> = shell.memory.incidents.open.keys().map(|key| key.kind.as_str()).collect();
     assert!(findings.contains(&"replacement_refused"), "{findings:?}");
+}
+
+#[test]
+fn a_clock_that_is_set_ends_no_maintenance() {
+    let hour = 3_600_000_i64;
+    for set_by in [hour, -hour] {
+        let mut shell = cluster().start();
+        shell.quiet(2);
+        let until = Some(Timestamp(shell.now().wall.0 + hour));
+        shell.order(OrderKind::MaintenanceOn { scope: Scope::Broker(BrokerId(3)), until });
+        shell.step();
+        shell.world.kill(3);
+        shell.quiet(30);
+        shell.wall_set += set_by;
+        let texts: String = (0..3_500).map(|_| shell.step()).collect();
+        assert!(!begins(&texts), "{texts}");
+        let texts: String = (0..200).map(|_| shell.step()).collect();
+        assert!(begins(&texts), "{texts}");
+    }
 }
 
 #[test]
