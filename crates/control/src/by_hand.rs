@@ -29,6 +29,8 @@ pub struct ByHand {
     pub accept_data_loss: bool,
     /// Whether it is only asked what holds it back.
     pub only_ask: bool,
+    /// Whether it is a plugin that wants it: it asks again and again, and knows nothing of what was tried before.
+    pub is_plugin: bool,
 }
 
 impl ByHand {
@@ -68,8 +70,8 @@ pub(crate) fn decide(
     begun
 }
 
-/// What a plugin wants replaced is a wish as a person's is: whatever it says, the same must be true, nobody's data are given up for it, and
-/// which host is meant is known here. Takes such events out of the queue, or puts the order in their place; gives back what holds
+/// What a plugin wants replaced is a wish as a person's is: whatever it says, the same must be true, and that it was not tried before; nobody's
+/// data are given up for it, and which host is meant is known here. Takes such events out of the queue, or puts the order in their place; gives back what holds
 /// the others.
 pub(crate) fn decide_for_plugins(
     operators: &[Box<dyn Operator>],
@@ -94,6 +96,7 @@ pub(crate) fn decide_for_plugins(
                 reason: emitted.event.reason.clone(),
                 accept_data_loss: false,
                 only_ask: false,
+                is_plugin: true,
             },
             Err(error) => {
                 held.push((emitted, format!("its payload cannot be read: {error}")));
@@ -119,6 +122,7 @@ fn is_decided(emitted: &Emitted, operators: &[Box<dyn Operator>], guard: &Guard<
         reason: String::new(),
         accept_data_loss: false,
         only_ask: true,
+        is_plugin: true,
     };
     let mut of_name = operators.iter().filter(|operator| operator.name() == emitted.by);
     emitted.depth == 0 && of_name.any(|operator| operator.by_hand(guard.state, &nobody).is_some())

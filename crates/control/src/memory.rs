@@ -17,7 +17,7 @@ use crate::incident::Incidents;
 use crate::listed::{Comparison, Listed};
 use crate::order::Wishes;
 use crate::reassigned::Reassigned;
-use crate::replacement::Replacements;
+use crate::replacement::{Replacement, Replacements};
 use crate::time::{Now, Tick, Timestamp};
 
 /// A broker that has been seen alive at some time, or is registered.
@@ -207,6 +207,18 @@ impl Memory {
             once.sent = true;
         }
         true
+    }
+
+    /// To be called after [`restore`](Self::restore) with what this very process knew before of replacements: where somebody has removed
+    /// them from the store, the cooldown holds all the same.
+    pub fn recall(&mut self, known: &Replacements) {
+        let is_lost = |it: &&Replacement| !self.replacements.last.iter().any(|other| other.id == it.id);
+        let lost: Vec<Replacement> = known.last.iter().filter(is_lost).cloned().collect();
+        if !lost.is_empty() {
+            let all = &mut Arc::make_mut(&mut self.replacements).last;
+            all.extend(lost);
+            all.sort_by_key(|it| it.begun);
+        }
     }
 
     /// To be called for outcomes that will not be given to a step: what became of those acts is not known, as after a restart.
@@ -418,6 +430,29 @@ mod tests {
             Some(Throttle { bytes_per_second: 5, brokers: Vec::new(), topics: Vec::new(), entries });
         let event = Event::new("reassign_partitions", Target::Cluster, "", &());
         Arc::new(Execution::new(ExecutionId(id), event, "reassign", Timestamp(1), Work::Reassign(work)))
+    }
+
+    #[test]
+    fn replacements_that_somebody_has_removed_from_the_store_are_recalled_and_written_again() {
+        let known = |id: &str, begun: i64| Replacement {
+            id: id.to_owned(),
+            broker: BrokerId(3),
+            host: "h3".to_owned(),
+            reason: "it was dead".to_owned(),
+            begun: Timestamp(begun),
+            watched_ms: 0,
+            watched_at: None,
+            ended: None,
+            whole: None,
+        };
+        let mut memory = Memory::restore(BTreeMap::new()).unwrap();
+        memory.replacements = Arc::new(Replacements { last: vec![known("b", 2)] });
+        memory.recall(&Replacements {
+            last: vec![known("a", 1), Replacement { whole: Some(Timestamp(9)), ..known("b", 2) }],
+        });
+        assert_eq!(memory.replacements.last, [known("a", 1), known("b", 2)]);
+        let writes = |effect: &Effect| matches!(effect, Effect::Persist { key, .. } if key == REPLACEMENTS);
+        assert!(memory.changes(Tick(1)).iter().any(writes));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::event::{Event, Message, names};
 use crate::execution::{CANCELLED_BY_OTHERS, Execution, MovePhase, MoveState, Work};
 use crate::finding::{Severity, Target};
 use crate::guard::brake::MASS_FAILURE;
+use crate::guard::brake::duration_words;
 use crate::memory::Memory;
 use crate::order::{Order, OrderKind, REFUSED, Scope, Wish, Wishes};
 use crate::record::{CORE, Line, RecordKind};
@@ -113,6 +114,7 @@ fn apply_one(
                 reason: order.reason.clone(),
                 accept_data_loss: *accept_data_loss,
                 only_ask: *only_ask,
+                is_plugin: false,
             };
             applied.by_hand.push((place, wanted));
             ("replace", target, String::new())
@@ -139,13 +141,14 @@ fn maintenance_on(
         return (name, target, refused(&why));
     }
     applied.events.push(notice("maintenance", target.clone(), true, &wish.by, &wish.reason));
+    let result = format!("maintenance is on for {}{}", whom(&target), lasts(&wish));
     match scope {
         Scope::Cluster => wishes.maintenance = Some(wish),
         Scope::Broker(broker) => {
             wishes.broker_maintenance.insert(broker, wish);
         }
     }
-    (name, target, "maintenance is on".to_owned())
+    (name, target, result)
 }
 
 fn maintenance_off(
@@ -186,16 +189,32 @@ fn decommission(
             if let Some(why) = unknown_broker(memory, Scope::Broker(broker)) {
                 return ("decommission_on", target, refused(&why));
             }
+            let result = format!("{target} is being taken out of service{}", lasts(&wish));
             wishes.decommissioned.insert(broker, wish);
-            ("decommission_on", "it is being taken out of service")
+            ("decommission_on", result)
         }
         None if wishes.decommissioned.remove(&broker).is_none() => {
             return ("decommission_off", target, "it was not being taken out of service".to_owned());
         }
-        None => ("decommission_off", "it stays in service"),
+        None => ("decommission_off", format!("{target} stays in service")),
     };
     applied.events.push(notice("decommission", target.clone(), on, &order.by, &order.reason));
-    (name, target, result.to_owned())
+    (name, target, result)
+}
+
+fn whom(target: &Target) -> String {
+    match target {
+        Target::Cluster => "the whole cluster".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// For how long a wish holds from its beginning, so that a slip is seen at once.
+fn lasts(wish: &Wish) -> String {
+    match wish.until {
+        Some(until) => format!(", for {}", duration_words(until.since(wish.since))),
+        None => ", until it is taken back".to_owned(),
+    }
 }
 
 /// An approval is for the brokers that are seen to be absent, and for nobody else.
@@ -431,10 +450,14 @@ mod tests {
         let on = |until| OrderKind::DecommissionOn { broker, until };
         let off = || OrderKind::DecommissionOff { broker };
         assert_eq!(give(&mut memory, off()), "it was not being taken out of service");
-        assert_eq!(give(&mut memory, on(None)), "it is being taken out of service");
+        assert_eq!(
+            give(&mut memory, on(None)),
+            "broker 3 is being taken out of service, until it is taken back"
+        );
         assert_eq!(memory.wishes.decommissioned[&broker].by, "ann");
-        assert_eq!(give(&mut memory, off()), "it stays in service");
-        assert_eq!(give(&mut memory, on(Some(Timestamp(5_000)))), "it is being taken out of service");
+        assert_eq!(give(&mut memory, off()), "broker 3 stays in service");
+        let for_a_time = give(&mut memory, on(Some(Timestamp(5_000))));
+        assert_eq!(for_a_time, "broker 3 is being taken out of service, for 5.0 s");
         let at = |ms| Now { wall: Timestamp(ms), ..Now::default() };
         assert!(apply(&mut memory, Vec::new(), at(4_999)).lines.is_empty());
         let over = apply(&mut memory, Vec::new(), at(5_000));
@@ -445,7 +468,7 @@ mod tests {
     #[test]
     fn a_broker_that_nobody_knows_is_refused_once_brokers_are_known() {
         let mut memory = Memory::default();
-        assert_eq!(give(&mut memory, on(99)), "maintenance is on");
+        assert_eq!(give(&mut memory, on(99)), "maintenance is on for broker 99, until it is taken back");
         let address = BrokerAddress { host: "h".into(), port: 1 };
         let broker = |id| cluster::Broker { id: BrokerId(id), address: address.clone(), rack: None };
         let known =
@@ -453,7 +476,7 @@ mod tests {
         memory.brokers = Arc::new([known(1), known(2)].into());
         assert_eq!(give(&mut memory, on(98)), "refused: there is no broker 98; the brokers are 1, 2");
         assert!(!memory.wishes.broker_maintenance.contains_key(&BrokerId(98)));
-        assert_eq!(give(&mut memory, on(2)), "maintenance is on");
+        assert_eq!(give(&mut memory, on(2)), "maintenance is on for broker 2, until it is taken back");
         let off = |broker| OrderKind::MaintenanceOff { scope: Scope::Broker(BrokerId(broker)) };
         assert!(give(&mut memory, off(98)).starts_with("refused: there is no broker 98"));
         assert_eq!(give(&mut memory, off(99)), "maintenance is off", "a wish can always be taken back");

@@ -384,7 +384,14 @@ fn a_person_may_have_a_host_replaced_that_was_not_listed_where_all_others_were()
         }
         let state = world.watch(300).state;
         let (by, reason) = ("ann".to_owned(), String::new());
-        let wanted = ByHand { broker: BrokerId(3), by, reason, accept_data_loss: false, only_ask: true };
+        let wanted = ByHand {
+            broker: BrokerId(3),
+            by,
+            reason,
+            accept_data_loss: false,
+            only_ask: true,
+            is_plugin: false,
+        };
         let answer = Config::default().build("replace").by_hand(&state, &wanted).unwrap();
         answer.map(|event| event.name).map_err(|held| held.join("; "))
     };
@@ -392,6 +399,27 @@ fn a_person_may_have_a_host_replaced_that_was_not_listed_where_all_others_were()
     assert!(asked(&[3], true).unwrap_err().contains("topic secret"));
     let why = asked(&[3, 1], false).unwrap_err();
     assert!(why.starts_with("its log dirs have not been listed"), "{why}");
+}
+
+#[test]
+fn a_plugin_has_no_host_replaced_again_that_was_a_while_ago_and_a_person_may() {
+    let asked = |broker: i32, is_plugin: bool, replace_marked: bool| {
+        let mut world = world("b1\nb2\nb3\nb4\nt-0: 1* 2 3\nt-1: 2* 4 3");
+        world.watch(300);
+        let unknown = Replaced::Unknown("exit status: 1".to_owned());
+        world.replacements.last.push(replacement(&world, 3, 5 * 86_400, Some(unknown)));
+        let state = world.watch(10).state;
+        let (by, reason) = ("inventory".to_owned(), String::new());
+        let (broker, accept_data_loss, only_ask) = (BrokerId(broker), false, false);
+        let wanted = ByHand { broker, by, reason, accept_data_loss, only_ask, is_plugin };
+        let operator = Config { replace_marked, ..Config::default() }.build("replace");
+        operator.by_hand(&state, &wanted).unwrap().map_err(|held| held.join("; "))
+    };
+    let again = asked(3, true, true).unwrap_err();
+    assert!(again.contains("a plugin wants it again"), "{again}");
+    assert!(asked(3, false, false).is_ok() && asked(4, true, true).is_ok());
+    let off = asked(4, true, false).unwrap_err();
+    assert!(off.contains("replace_marked is false"), "{off}");
 }
 
 #[test]

@@ -75,7 +75,7 @@ enum Switch {
         #[arg(long, value_name = "ID")]
         broker: Option<i32>,
         /// For how long, such as 30m or 2h; until it is switched off when left out.
-        #[arg(long = "for", value_name = "TIME")]
+        #[arg(long = "for", value_name = "TIME", value_parser = how_long)]
         time: Option<HumanDuration>,
         #[command(flatten)]
         given: Given,
@@ -99,18 +99,18 @@ pub(super) struct Decommission {
 
 #[derive(Debug, Subcommand)]
 enum Leave {
-    /// It is to go.
+    /// The broker is to go: it gets no replicas, and is neither missed nor replaced when it is stopped.
     On {
         /// The broker.
         #[arg(long, value_name = "ID")]
         broker: i32,
         /// For how long, such as 30m or 2h; until it is taken back when left out.
-        #[arg(long = "for", value_name = "TIME")]
+        #[arg(long = "for", value_name = "TIME", value_parser = how_long)]
         time: Option<HumanDuration>,
         #[command(flatten)]
         given: Given,
     },
-    /// It is to stay.
+    /// The broker is to stay in service.
     Off {
         /// The broker.
         #[arg(long, value_name = "ID")]
@@ -180,6 +180,16 @@ impl Maintenance {
     }
 }
 
+/// A time as people write it. A bare number is seconds elsewhere, and would be hours to whoever is in a hurry.
+fn how_long(text: &str) -> Result<HumanDuration, String> {
+    let time: HumanDuration = text.parse()?;
+    match text.trim().bytes().all(|byte| byte.is_ascii_digit()) {
+        true => Err(format!("`{text}` has no unit: write it like {text}h or {text}m")),
+        false if time.0.is_zero() => Err("it would be over at once".to_owned()),
+        false => Ok(time),
+    }
+}
+
 /// The login name, or the number of a user who has none.
 pub(super) fn this_user() -> String {
     let named = ["USER", "LOGNAME"].iter().filter_map(|name| std::env::var(name).ok());
@@ -210,4 +220,17 @@ fn give(registry: &PluginRegistry, order: &'static str, given: Given, body: Orde
 /// Whole seconds, at least one of any time that is one: no time at all is left for the service to refuse.
 fn seconds(time: HumanDuration) -> u64 {
     if time.0.is_zero() { 0 } else { time.0.as_secs().max(1) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_without_a_unit_is_no_time() {
+        assert_eq!(how_long("2").unwrap_err(), "`2` has no unit: write it like 2h or 2m");
+        assert_eq!(how_long("1h 30m").unwrap().0.as_secs(), 5_400);
+        assert_eq!(how_long("0h").unwrap_err(), "it would be over at once");
+        assert!(how_long("soon").unwrap_err().contains("is not a duration"));
+    }
 }

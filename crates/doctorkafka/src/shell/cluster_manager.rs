@@ -125,6 +125,8 @@ pub struct ClusterManager {
     tenure: Arc<Tenure>,
     /// The actions whose acts are not done twice.
     at_most_once: BTreeSet<String>,
+    /// What was known of replacements when the memory was last given up.
+    known_replacements: Arc<Replacements>,
     memory: Memory,
     /// The term in which `memory` was read from the store. Without one it is a memory to look with: nothing is done with it.
     term: Option<Term>,
@@ -193,6 +195,7 @@ impl ClusterManager {
             shared,
             tenure: setup.tenure,
             at_most_once,
+            known_replacements: Arc::default(),
             memory: Memory::default(),
             term: None,
             load_at: None,

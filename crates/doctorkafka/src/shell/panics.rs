@@ -118,6 +118,7 @@ mod tests {
             reason: String::new(),
             accept_data_loss: false,
             only_ask: false,
+            is_plugin: false,
         };
         let answer = GuardedOperator(Box::new(Panics)).by_hand(&state, &wanted);
         assert_eq!(answer, Some(Err(vec!["operator mine panicked: when asked".to_owned()])));

@@ -8,12 +8,12 @@ impl Known<'_> {
         let id = wanted.broker;
         let live = self.liveness.live.contains_key(&id);
         let objections = match (self.dead.dead.get(&id), self.dead.suspects.get(&id)) {
-            (Some(dead), _) => self.all_to_dead(id, dead, wanted.accept_data_loss),
+            (Some(dead), _) => self.all_to_dead(id, dead, wanted),
             (None, Some(suspect)) => {
                 let waits_for = suspect.waits_for.clone();
                 vec![Objection::Waits("it is absent, and not dead yet".to_owned(), waits_for)]
             }
-            (None, None) if live => self.all_to_living(id, wanted.accept_data_loss),
+            (None, None) if live => self.all_to_living(id, wanted),
             (None, None) => vec![Objection::Refused("Kafka knows no such broker".to_owned())],
         };
         let mut held: Vec<String> = objections.into_iter().map(Objection::into_words).collect();
@@ -30,13 +30,15 @@ impl Known<'_> {
     }
 
     /// A person who asks again knows that it has failed before.
-    fn all_to_dead(&self, id: BrokerId, dead: &DeadBroker, accept_data_loss: bool) -> Vec<Objection> {
-        let under_way = self.failed_before(id, dead).filter(|it| matches!(it, Objection::Waits(..)));
+    fn all_to_dead(&self, id: BrokerId, dead: &DeadBroker, wanted: &ByHand) -> Vec<Objection> {
+        let accept_data_loss = wanted.accept_data_loss;
+        let holds = |it: &Objection| wanted.is_plugin || matches!(it, Objection::Waits(..));
+        let before = self.failed_before(id, dead).filter(holds);
         let last_copy = if accept_data_loss { None } else { self.holds_the_last_copy(id) };
         let unseen = if accept_data_loss { None } else { self.sees_too_little_by_hand(id) };
         let counts = self.still_counts(id, accept_data_loss);
         let all = [
-            under_way,
+            before,
             self.is_a_stranger(id),
             self.too_many(),
             self.votes(id),
@@ -52,10 +54,13 @@ impl Known<'_> {
         all.into_iter().flatten().collect()
     }
 
-    fn all_to_living(&self, id: BrokerId, accept_data_loss: bool) -> Vec<Objection> {
+    fn all_to_living(&self, id: BrokerId, wanted: &ByHand) -> Vec<Objection> {
+        let accept_data_loss = wanted.accept_data_loss;
+        let before = if wanted.is_plugin { self.holds_plugins(id) } else { None };
         let others = if accept_data_loss { None } else { self.others_need(id) };
         let unseen = if accept_data_loss { None } else { self.sees_too_little_by_hand(id) };
         let all = [
+            before,
             self.somebody_is_absent(),
             others,
             unseen,

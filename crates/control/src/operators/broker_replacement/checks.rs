@@ -136,6 +136,23 @@ impl Known<'_> {
         moving.then(|| Objection::Waits("partitions are being reassigned".to_owned(), waits_for))
     }
 
+    /// What a plugin wants is a mark, in whatever form: of a live host it is taken once, if at all.
+    pub(super) fn holds_plugins(&self, id: BrokerId) -> Option<Objection> {
+        if !self.config.replace_marked {
+            let why =
+                "replace_marked is false, and the broker lives: only a person may want its host replaced";
+            return Some(Objection::Refused(why.to_owned()));
+        }
+        let now = self.state.now().wall;
+        let mut before = self.replacements.last.iter().rev();
+        let last =
+            before.find(|it| it.broker == id && it.replaces() && now.since(it.begun) < MARKED_AGAIN)?;
+        Some(Objection::Refused(format!(
+            "its host was replaced, or that was tried, {} ago, and a plugin wants it again",
+            duration_words(now.since(last.begun))
+        )))
+    }
+
     /// In other words than before: what a new host has too is not its host's fault.
     pub(super) fn marked_again(&self, id: BrokerId) -> Option<Objection> {
         let mark = format!("the host of broker {id} is marked: ");
@@ -253,7 +270,10 @@ impl Known<'_> {
     /// have no other copy.
     fn may_not_see(&self, id: BrokerId) -> Option<Objection> {
         let known = self.state.get::<KnownBrokers>().map(|fact| &*fact.value.0);
-        let lists = known.into_iter().flatten().filter_map(|(_, known)| known.listed.as_ref());
+        // What others had when they went says nothing of what is there now.
+        let is_there = |other: &BrokerId| *other == id || self.liveness.live.contains_key(other);
+        let there = known.into_iter().flatten().filter(|(other, _)| is_there(other));
+        let lists = there.filter_map(|(_, known)| known.listed.as_ref());
         let on_disk = lists.flat_map(|listed| &listed.unseen);
         let reports = self.state.get::<BrokerReports>().and_then(|fact| fact.value.brokers.get(&id));
         let told = reports.into_iter().flat_map(|report| report.partitions_bytes_in_per_second.keys());
