@@ -386,15 +386,17 @@ kafkaclusters: [{{name: a, bootstrap_servers: 'h:1'}}]
     check(
         &config(false),
         expect![[r#"
-        f:4:80: error: action `script_instance_replacement` replaces hosts already: one alone may subscribe to `replace_instance`; what only tells of it subscribes to `notify_replacement`
-    "#]],
+            f:4:80: error: action `script_instance_replacement` replaces hosts already: one alone may subscribe to `replace_instance`; what only tells of it subscribes to `notify_replacement`
+            f: warning: cluster `a`: hosts are replaced, and another service that replaces them, too, would not be found: add the action `report_operation`, or share a `state_store`
+        "#]],
     );
     check(
         &config(true),
         expect![[r#"
-        f:1:20: warning: no action subscribes to `alert_replacement_held`, `elect_leaders`, which operator `broker_replacement` can emit
-        f:3:10: warning: no action subscribes to `notify_replacement`, which action `script_instance_replacement` can emit
-    "#]],
+            f:1:20: warning: no action subscribes to `alert_replacement_held`, `elect_leaders`, which operator `broker_replacement` can emit
+            f:3:10: warning: no action subscribes to `notify_replacement`, which action `script_instance_replacement` can emit
+            f: warning: cluster `a`: hosts are replaced, and another service that replaces them, too, would not be found: add the action `report_operation`, or share a `state_store`
+        "#]],
     );
 }
 

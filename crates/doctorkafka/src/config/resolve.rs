@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use cluster::BrokerAddress;
+use control::event::names;
 
 use super::defaults;
 use super::entries::{self, Kind, Plugin, Types, flag, text, wrong_kind};
@@ -17,6 +18,7 @@ use super::section;
 use super::settings;
 use crate::client_settings::Holds;
 use crate::plugin::{Endpoint, PluginRegistry, Prepare};
+use crate::store::StoreConfig;
 
 const TOP_KEYS: [&str; 5] = ["doctorkafka", "monitors", "operators", "actions", "kafkaclusters"];
 
@@ -67,6 +69,10 @@ pub(super) fn resolve(root: &Node, registry: &PluginRegistry, problems: &mut Vec
     let globals = Globals { plugins, complete, care };
     let (clusters, disabled) = clusters(root, &globals, &types, registry, problems);
     let service = service?;
+    if service.state_store == StoreConfig::File {
+        let alone = clusters.iter().filter(|cluster| finds_no_other(cluster));
+        problems.extend(alone.map(|cluster| Problem::warning(None, nobody_else(&cluster.name))));
+    }
     Some(Config::new(
         Service { state_dir: service.state_dir, listen: service.listen, state_store: service.state_store },
         clusters,
@@ -144,6 +150,21 @@ fn clusters(
         problems.push(Problem::error(span, "no cluster is enabled: there is nothing to do"));
     }
     (enabled, disabled)
+}
+
+/// Whether hosts are replaced, and another service that does so would not be found.
+fn finds_no_other(cluster: &ClusterConfig) -> bool {
+    let live = || cluster.actions.iter().filter(|action| !action.dry_run);
+    let replaces =
+        |action: &ActionEntry| action.subscribed_events.iter().any(|it| it == names::REPLACE_INSTANCE);
+    live().any(replaces) && !live().any(|action| action.plugin.type_name == "report_operation")
+}
+
+fn nobody_else(cluster: &str) -> String {
+    format!(
+        "cluster `{cluster}`: hosts are replaced, and another service that replaces them, too, would not be found: add the action \
+         `report_operation`, or share a `state_store`"
+    )
 }
 
 fn has_same_servers(one: &ClusterConfig, other: &ClusterConfig) -> bool {

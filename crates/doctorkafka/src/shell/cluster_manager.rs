@@ -14,7 +14,7 @@ use control::config::HumanDuration;
 use control::order::OrderKind;
 use control::{
     Action, Contribution, Core, Effect, Finding, Inputs, KnownBrokers, Memory, Now, Order, Outcome,
-    RecordKind, Severity, State, Stepped, Target,
+    RecordKind, Replacements, Severity, State, Stepped, Target,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;

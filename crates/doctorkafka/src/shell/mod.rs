@@ -30,4 +30,6 @@ pub mod log;
 
 pub mod neighbours;
 
+mod siblings;
+
 pub mod service;

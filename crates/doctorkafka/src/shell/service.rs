@@ -22,6 +22,7 @@ use super::journal::{JOURNALS, Journal};
 use super::known_store::KnownStore;
 use super::moving::{Former, former};
 use super::neighbours::{NEIGHBOURS_SOURCE, Neighbours, Setup, new_instance};
+use super::siblings::{Family, SIBLINGS_SOURCE, Siblings};
 use super::snapshot::ClusterHandle;
 use crate::api::{Api, CONTROL_SOCKET, ListenError, Listening, bind_control_socket, bind_tcp};
 use crate::config::Config;
@@ -140,8 +141,14 @@ impl Service {
         let shared = config.service.state_store.is_shared();
         let local = instance.clone().filter(|_| shared).map(|own| (store, own));
         let instance = instance.map(|own| config.service.state_store.known_as().unwrap_or(own));
-        let parts =
-            Parts { plugins, connect: Arc::clone(&connect), clock: Arc::clone(&clock), instance, local };
+        let parts = Parts {
+            plugins,
+            connect: Arc::clone(&connect),
+            clock: Arc::clone(&clock),
+            family: Family::default(),
+            instance,
+            local,
+        };
         let (mut managers, mut handles, mut leases) = (Vec::new(), Vec::new(), Vec::new());
         for (cluster, store) in config.clusters.iter().zip(stores) {
             let (manager, handle) = parts.build(cluster, &store)?;
@@ -259,6 +266,8 @@ struct Parts {
     plugins: PluginManager,
     connect: Arc<dyn Connect>,
     clock: Arc<dyn Clock>,
+    /// Which cluster each name has turned out to be.
+    family: Family,
     /// The number of this service; `None` where it could not be kept.
     instance: Option<String>,
     /// The store in the state dir and the number of this service, where the state is kept elsewhere.
@@ -284,6 +293,8 @@ impl Parts {
             config.monitors.push(MonitorSlot::Source(NEIGHBOURS_SOURCE.to_owned()));
             sources.push(Arc::new(neighbours));
         }
+        config.monitors.push(MonitorSlot::Source(SIBLINGS_SOURCE.to_owned()));
+        sources.push(Arc::new(Siblings::new(Arc::clone(&cluster.name), Arc::clone(&self.family))));
         let core = core(config).map_err(failed)?;
         Ok(ClusterManager::new(ClusterSetup {
             name: Arc::clone(&cluster.name),
