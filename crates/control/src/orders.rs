@@ -141,7 +141,10 @@ fn maintenance_on(
         return (name, target, refused(&why));
     }
     applied.events.push(notice("maintenance", target.clone(), true, &wish.by, &wish.reason));
-    let result = format!("maintenance is on for {}{}", whom(&target), lasts(&wish));
+    let mut result = format!("maintenance is on for {}{}", whom(&target), lasts(&wish));
+    if let Some(replacing) = replacing(memory, scope) {
+        result.push_str(&replacing);
+    }
     match scope {
         Scope::Cluster => wishes.maintenance = Some(wish),
         Scope::Broker(broker) => {
@@ -200,6 +203,17 @@ fn decommission(
     };
     applied.events.push(notice("decommission", target.clone(), on, &order.by, &order.reason));
     (name, target, result)
+}
+
+/// What was begun before is not ended by a wish; whoever has one must know.
+fn replacing(memory: &Memory, scope: Scope) -> Option<String> {
+    let concerns = |target: &Target| scope == Scope::Cluster || *target == target_of(scope);
+    let mut running = memory.executions.iter().filter(|execution| execution.is_running());
+    let it = running.find(|it| it.event.name == names::REPLACE_INSTANCE && concerns(&it.event.target))?;
+    let (id, target) = (it.id.0, &it.event.target);
+    Some(format!(
+        "; the host of {target} is being replaced at this moment: doctorkafka cancel {id} stops that"
+    ))
 }
 
 fn whom(target: &Target) -> String {

@@ -322,11 +322,11 @@ fn the_silence_of_an_agent_tells_nothing_where_it_was_never_heard_or_nobody_can_
 fn a_host_that_a_live_broker_shares_is_not_replaced() {
     let shared = |hosts_are_shared: bool| {
         let mut world = world(CLUSTER);
-        world.known.get_mut(&BrokerId(3)).unwrap().broker.address.host = "b2".into();
+        world.known.get_mut(&BrokerId(3)).unwrap().broker.address.host = "B2.".into();
         world.replacing = Some(Config { hosts_are_shared, ..Config::default() });
         about_hosts(&world.watch(300))
     };
-    assert!(shared(false).contains("live broker 2 has the same host, b2"), "{}", shared(false));
+    assert!(shared(false).contains("live broker 2 has the same host, B2."), "{}", shared(false));
     assert!(shared(true).starts_with("=> replace_instance"), "{}", shared(true));
 }
 

@@ -209,6 +209,19 @@ fn a_second_host_waits_for_the_cooldown_also_after_a_crash_and_with_a_clock_that
 }
 
 #[test]
+fn whoever_puts_a_broker_under_maintenance_hears_that_its_host_is_being_replaced() {
+    let mut shell = cluster().start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    until(&mut shell, "ACT 1.1 host");
+    for (broker, is_told) in [(3, true), (4, false)] {
+        shell.order(OrderKind::MaintenanceOn { scope: Scope::Broker(BrokerId(broker)), until: None });
+        let text = shell.step();
+        assert_eq!(text.contains("doctorkafka cancel 1 stops that"), is_told, "{text}");
+    }
+}
+
+#[test]
 fn a_clock_that_is_set_ends_no_maintenance() {
     let hour = 3_600_000_i64;
     for set_by in [hour, -hour] {

@@ -318,7 +318,8 @@ impl Known<'_> {
             return None;
         }
         let own = self.address_of(id)?.host;
-        let shares = |(other, broker): &(&BrokerId, &Broker)| **other != id && broker.address.host == own;
+        let same = |host: &str| host.trim_end_matches('.').eq_ignore_ascii_case(own.trim_end_matches('.'));
+        let shares = |(other, broker): &(&BrokerId, &Broker)| **other != id && same(&broker.address.host);
         let (other, _) = self.liveness.live.iter().find(shares)?;
         Some(Objection::Refused(format!(
             "live broker {other} has the same host, {own} (hosts_are_shared: true where each has one of its own behind that name)"

@@ -235,12 +235,19 @@ impl Replacer {
             return Ok(self.done(event, &order, summary));
         }
         let term = self.context.tenure.term().ok_or_else(no_lease)?;
-        if let Err(why) = look::once_more(&self.context, &order).await {
-            return Ok(not_started(format!("not begun: {why}")));
-        }
         let (stop, told) = watch::channel(false);
         let talk = Talk { said: Heard::default(), stop: told };
+        // It can be stopped from here on: looking takes its time, too.
         let _running = Running::begin(&self.running, event, &order, stop, &talk);
+        let mut asked_to_end = talk.stop.clone();
+        let looked = tokio::select! {
+            biased;
+            () = run::stopped(&mut asked_to_end) => Err("it was stopped before".to_owned()),
+            looked = look::once_more(&self.context, &order) => looked,
+        };
+        if let Err(why) = looked {
+            return Ok(not_started(format!("not begun: {why}")));
+        }
         self.run(event, &order, term, &talk).await
     }
 
@@ -271,6 +278,10 @@ impl Replacer {
             Ran::Badly { status, said } => {
                 Err(not_done(format!("{program} ended with {status} after {took}{}", last_line(&said))))
             }
+            Ran::Killed { status, said } => Err(not_known(format!(
+                "{program} was ended by somebody else ({status}) after {took}{}",
+                last_line(&said)
+            ))),
             Ran::TooLong { said } => {
                 let said = last_line(&said);
                 Err(not_known(format!(
@@ -310,7 +321,9 @@ impl Replacer {
             }
             Ran::Well { .. } => format!("it was not back {} later", self.config.restart_wait),
             Ran::NotStarted { why } => format!("cannot start {why}"),
-            Ran::Badly { status, said } => format!("the program ended with {status}{}", last_line(&said)),
+            Ran::Badly { status, said } | Ran::Killed { status, said } => {
+                format!("the program ended with {status}{}", last_line(&said))
+            }
             Ran::TooLong { said } => {
                 format!(
                     "the program did not end within {} and was killed{}",

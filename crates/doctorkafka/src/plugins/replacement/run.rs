@@ -32,8 +32,10 @@ pub(super) struct Talk {
 pub(super) enum Ran {
     /// It ended by itself, and well.
     Well { said: String },
-    /// It ended by itself with another code than 0, or by a signal.
+    /// It ended by itself with another code than 0.
     Badly { status: String, said: String },
+    /// Somebody else, or the system, has ended it: what it has done is not known.
+    Killed { status: String, said: String },
     /// It took too long and was killed: what it has done is not known.
     TooLong { said: String },
     /// It was asked to end, and killed if it did not: what it has done is not known.
@@ -68,7 +70,8 @@ pub(super) async fn run(
     let said = last_words(&out, &err);
     match status {
         Some(Ok(status)) if status.success() => Ran::Well { said },
-        Some(Ok(status)) => Ran::Badly { status: status.to_string(), said },
+        Some(Ok(status)) if status.code().is_some() => Ran::Badly { status: status.to_string(), said },
+        Some(Ok(status)) => Ran::Killed { status: status.to_string(), said },
         None if *of.stop.borrow() => Ran::Stopped { said },
         // Nobody knows how it ended.
         Some(Err(_)) | None => Ran::TooLong { said },
@@ -290,6 +293,12 @@ mod tests {
         assert!(asked.exists(), "it was not asked first");
         let child = std::fs::read_to_string(child).unwrap();
         is_gone(&child).await;
+    }
+
+    #[tokio::test]
+    async fn what_somebody_else_has_killed_has_no_outcome() {
+        let ran = shell("kill -9 $$", LONG).await;
+        assert!(matches!(&ran, Ran::Killed { status, .. } if status.contains("signal: 9")), "{ran:?}");
     }
 
     #[tokio::test]

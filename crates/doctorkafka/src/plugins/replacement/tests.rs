@@ -256,3 +256,22 @@ async fn drk_39_a_host_with_an_evil_name_is_only_a_name() {
     let message: Message = done.follow_ups[0].payload_as().unwrap();
     assert!(!message.subject.contains(char::is_control) && message.body.contains("rm -rf"));
 }
+
+#[tokio::test]
+async fn what_is_stopped_while_it_is_looked_once_more_is_not_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let witness = folder.path().join("witness");
+    let action = action(&fake(), &touch(&witness), json!({}));
+    let event = event();
+    let replaced = action.execute(&event, false);
+    let stopped = async {
+        // It is looked for some moments at least.
+        while !action.stop(Some("17-1")) {
+            tokio::task::yield_now().await;
+        }
+    };
+    let (done, ()) = tokio::join!(replaced, stopped);
+    let done = done.unwrap();
+    assert!(done.detail["not_started"] == true && !witness.exists(), "{done:?}");
+    assert_eq!(done.summary, "not begun: it was stopped before");
+}
