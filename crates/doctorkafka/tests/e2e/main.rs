@@ -23,6 +23,7 @@ mod plan;
 mod plugins;
 mod replace;
 mod script_faults;
+mod store_outage;
 mod stores;
 mod wrong_start;
 mod zookeeper;
