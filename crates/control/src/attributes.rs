@@ -181,6 +181,9 @@ pub struct BrokerReport {
     pub made: Timestamp,
     /// How long ago it came in.
     pub age: Duration,
+    /// How far apart its agent's reports are, by what they say themselves, where that is known.
+    #[serde(default)]
+    pub interval: Option<Duration>,
     /// What the agent could not do.
     pub failure: Option<String>,
     /// Why, or what a report with figures lacks or has found: a name of `failureReason`.

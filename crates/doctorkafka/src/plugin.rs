@@ -185,6 +185,13 @@ pub trait ActionConfig: DeserializeOwned + Serialize + Send + Sync + 'static {
     fn can_stop(&self) -> bool {
         false
     }
+    /// Whether it replaces hosts, so that it may be given the order `replace_instance`: it looks once more right before it
+    /// starts, has begun when it is called, and answers with success only once the host is another. Nobody else may
+    /// subscribe to that order: one that is queued is carried out on a broker that is back, and counts as done
+    /// before it is.
+    fn replaces_hosts(&self) -> bool {
+        false
+    }
     /// The names of the events that the action may emit: the same as [`Action::emits`], known before anything is
     /// made.
     fn emits(&self) -> Vec<String> {
@@ -209,6 +216,10 @@ pub trait Prepared<T>: Send + Sync {
     }
     /// See [`ActionConfig::can_stop`]; `false` for monitors and operators.
     fn can_stop(&self) -> bool {
+        false
+    }
+    /// See [`ActionConfig::replaces_hosts`]; `false` for monitors and operators.
+    fn replaces_hosts(&self) -> bool {
         false
     }
     /// The names of the events that the plugin may emit; none for monitors.
@@ -412,6 +423,10 @@ impl<C: ActionConfig> Prepared<Arc<dyn Action>> for OfAction<C> {
 
     fn can_stop(&self) -> bool {
         self.0.can_stop()
+    }
+
+    fn replaces_hosts(&self) -> bool {
+        self.0.replaces_hosts()
     }
     fn emits(&self) -> Vec<String> {
         self.0.emits()

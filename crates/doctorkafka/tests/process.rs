@@ -9,6 +9,8 @@ use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use doctorkafka::store::{FileStore, StateStore};
+
 /// Nobody listens on the port of this service in tests: it is reserved for TCP port multiplexing, long dead.
 const NOBODY: &str = "127.0.0.1:1";
 
@@ -277,6 +279,33 @@ fn a_damaged_store_is_told_and_looking_goes_on() {
     let words = status_with(dir.path().to_str().unwrap(), "no broker can be reached");
     assert!(words.contains("NOTHING CAN BE DONE") && words.contains("damaged"), "{words}");
     assert_eq!(std::fs::read(&value).unwrap(), b"garbage", "what is damaged is left for a person to look at");
+}
+
+#[test]
+fn a_state_store_that_was_taken_out_of_the_configuration_is_not_forgotten_silently() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir_name = dir.path().to_str().unwrap();
+    // What a service leaves that had a topic to itself and others.
+    let mark = br#"{"place": "store-12345678", "id": "4711"}"#.to_vec();
+    {
+        let store = FileStore::open(&dir.path().join("store")).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(store.put("known-stores/default", mark)).unwrap();
+    }
+    let mut first = start(dir.path());
+    first.until("the state store cannot be read, nothing is done");
+    let words = status_with(dir_name, "NOTHING CAN BE DONE");
+    assert!(words.contains("the state dir, as the configuration has no `state_store` any more"), "{words}");
+    let accepted = command(&["accept-identity", "--state-dir", dir_name]).output().unwrap();
+    assert!(accepted.status.success(), "{}", text(&accepted.stderr));
+    first.until("the state store can be read again");
+    first.signal("-TERM");
+    first.ended();
+
+    let mut second = start(dir.path());
+    second.until("no broker can be reached");
+    let words = status_with(dir_name, "no broker can be reached");
+    assert!(!words.contains("NOTHING CAN BE DONE"), "{words}");
 }
 
 #[test]

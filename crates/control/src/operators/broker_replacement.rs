@@ -44,7 +44,8 @@ mod checks;
 pub struct Config {
     /// More brokers than these absent at once, and nothing is replaced. Default 1.
     pub max_unhealthy_brokers: usize,
-    /// For so long a broker's agent must have been silent. Default 3 minutes: three reports.
+    /// For so long a broker's agent must have been silent. Default 3 minutes: three reports. Three of the intervals that its own reports
+    /// tell are waited for where they are longer.
     pub agent_silent_after: HumanDuration,
     /// Whether a broker is replaced in a cluster whose brokers have no agents. Default: not.
     pub without_agents: bool,

@@ -92,6 +92,38 @@ fn never_replaces_while_its_agent_speaks_or_none_is_heard() {
 }
 
 #[test]
+fn an_agent_that_reports_seldom_is_not_silent_because_a_short_time_has_passed() {
+    let with = |own: u64, others: u64, read_ago: u64, interval: Option<u64>| {
+        let mut world = world(CLUSTER);
+        let reports = world.reports.as_mut().unwrap();
+        let age = |id| if id == BrokerId(3) { own } else { others };
+        reports.brokers = (1..=4).map(BrokerId).map(|id| (id, report(age(id)))).collect();
+        let interval = interval.map(Duration::from_secs);
+        reports.brokers.get_mut(&BrokerId(3)).unwrap().interval = interval;
+        reports.read_to_end_ago = Some(Duration::from_secs(read_ago));
+        about_hosts(&world.watch(300))
+    };
+    // It speaks every five minutes, and its broker recovers its log.
+    let said = with(290, 20, 0, Some(300));
+    let waits_for =
+        "waits for its agent to be silent for 15 min, 3 times the interval of 5 min that it reports at";
+    assert!(said.contains(waits_for) && !said.contains("=> replace_instance"), "{said}");
+    assert!(with(899, 20, 0, Some(300)).contains(waits_for));
+    assert!(with(901, 20, 0, Some(300)).starts_with("=> replace_instance"));
+    // Whether others are heard, and the topic is read, is held to the same time.
+    assert!(with(901, 290, 290, Some(300)).starts_with("=> replace_instance"));
+    for silent in [with(901, 460, 0, Some(300)), with(901, 20, 460, Some(300))] {
+        assert!(!silent.contains("=> replace_instance") && silent.contains("tells nothing"), "{silent}");
+    }
+    // One that reports often, or does not say how often, is silent when the time of the configuration is over.
+    for interval in [None, Some(10), Some(60)] {
+        assert!(with(181, 20, 0, interval).starts_with("=> replace_instance"));
+        let said = with(179, 20, 0, interval);
+        assert!(said.contains("waits for its agent to be silent for 3 min\n"), "{said}");
+    }
+}
+
+#[test]
 fn drk_10_a_silent_agent_alone_replaces_nobody() {
     let mut world = world("b1\nb2\nb3\nb4\nt-0: 1* 2 3\nt-1: 2* 4 3");
     // Broker 3 has not been heard for ten minutes, and lives.

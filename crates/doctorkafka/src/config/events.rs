@@ -8,6 +8,7 @@ use control::step::OWN_EVENTS;
 use super::entries::{Kind, Plugin, flag, wrong_kind};
 use super::node::{Entry, Node, Span, Value};
 use super::problem::{Problem, did_you_mean};
+use super::resolved::ActionEntry;
 use super::section::list;
 
 /// Who can emit events.
@@ -88,10 +89,10 @@ fn event_names(entry: &Entry, problems: &mut Vec<Problem>) -> Vec<(String, Span)
     events
 }
 
-/// Two programs must not work on one host: of the actions that are no dry run one alone may subscribe to `replace_instance`. The
-/// first is remembered in `replaces`.
-pub(super) fn only_one_replaces(
-    action: &str,
+/// `replace_instance` is an order for actions that replace hosts, and for no others, not even in a dry run; of those that are no
+/// dry run one alone may have it, as two programs must not work on one host. The first is remembered in `replaces`.
+pub(super) fn one_replacer_alone(
+    entry: &ActionEntry,
     subscribed: &[(String, Span)],
     replaces: &mut Option<String>,
     problems: &mut Vec<Problem>,
@@ -99,14 +100,23 @@ pub(super) fn only_one_replaces(
     let Some((event, span)) = subscribed.iter().find(|(event, _)| event == names::REPLACE_INSTANCE) else {
         return;
     };
-    if let Some(first) = replaces {
-        let message =
-            format!("action `{first}` replaces hosts already: one alone may subscribe to `{event}`");
-        let help = format!("what only tells of it subscribes to `{}`", names::NOTIFY_REPLACEMENT);
-        problems.push(Problem::error(span.clone(), message).maybe_help(Some(help)));
+    let action = &entry.plugin.name;
+    let message = if !entry.plugin.prepared.replaces_hosts() {
+        format!("action `{action}` does not replace hosts, and `{event}` is the order to do so")
+    } else if entry.dry_run {
+        return;
+    } else if let Some(first) = replaces {
+        format!("action `{first}` replaces hosts already: one alone may subscribe to `{event}`")
     } else {
-        *replaces = Some(action.to_owned());
-    }
+        *replaces = Some(action.clone());
+        return;
+    };
+    let help = format!(
+        "what only tells of it subscribes to `{}`, `{}` and other `alert_…`",
+        names::NOTIFY_REPLACEMENT,
+        names::ALERT_REPLACEMENT_HELD
+    );
+    problems.push(Problem::error(span.clone(), message).help(help));
 }
 
 /// Checks that every subscribed event can come, and tells which events nobody hears.

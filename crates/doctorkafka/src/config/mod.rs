@@ -138,4 +138,6 @@ fn finish(read: Read<'_>, registry: &PluginRegistry, settings_problems: Settings
 #[cfg(test)]
 mod problem_tests;
 #[cfg(test)]
+mod replacer_tests;
+#[cfg(test)]
 mod tests;

@@ -372,35 +372,6 @@ fn an_override_names_a_plugin_that_there_is() {
 }
 
 #[test]
-fn one_action_alone_replaces_hosts() {
-    let config = |dry_run: bool| {
-        format!(
-            "operators: [{{type: broker_replacement}}]
-actions:
-- {{type: script_instance_replacement, command: [x], dry_run: false, subscribed_events: [replace_instance]}}
-- {{type: script, name: tell, command: [x], dry_run: {dry_run}, subscribed_events: [replace_instance]}}
-kafkaclusters: [{{name: a, bootstrap_servers: 'h:1'}}]
-"
-        )
-    };
-    check(
-        &config(false),
-        expect![[r#"
-            f:4:80: error: action `script_instance_replacement` replaces hosts already: one alone may subscribe to `replace_instance`; what only tells of it subscribes to `notify_replacement`
-            f: warning: cluster `a`: hosts are replaced, and another service that replaces them, too, would not be found: add the action `report_operation`, or share a `state_store`
-        "#]],
-    );
-    check(
-        &config(true),
-        expect![[r#"
-            f:1:20: warning: no action subscribes to `alert_replacement_held`, `elect_leaders`, which operator `broker_replacement` can emit
-            f:3:10: warning: no action subscribes to `notify_replacement`, which action `script_instance_replacement` can emit
-            f: warning: cluster `a`: hosts are replaced, and another service that replaces them, too, would not be found: add the action `report_operation`, or share a `state_store`
-        "#]],
-    );
-}
-
-#[test]
 fn subscribing_to_an_event_that_nothing_can_emit_is_an_error() {
     check(
         r#"actions:

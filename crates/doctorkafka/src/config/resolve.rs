@@ -230,12 +230,11 @@ fn cluster(
         let Some((plugin, span)) = prepared(&[action], registry.actions(), problems).pop() else { continue };
         emitters.push(Emitter::new(Kind::Action, &plugin.name, plugin.prepared.emits(), &span));
         let dry_run = own.dry_run.unwrap_or_else(|| plugin.prepared.changes_things());
-        if !dry_run {
-            events::only_one_replaces(&plugin.name, &own.subscribed, &mut replaces, problems);
-        }
         let subscribed_events = own.subscribed.iter().map(|(event, _)| event.clone()).collect();
+        let entry = ActionEntry { plugin, subscribed_events, dry_run };
+        events::one_replacer_alone(&entry, &own.subscribed, &mut replaces, problems);
         subscriptions.extend(own.subscribed);
-        ready.push(ActionEntry { plugin, subscribed_events, dry_run });
+        ready.push(entry);
     }
     // Only with all plugins at hand is it known who emits what.
     if globals.complete && problems.len() == before {

@@ -27,7 +27,7 @@ pub struct Journal {
     prefix: String,
     /// Where the state was before, if it may have been elsewhere.
     former: Option<Box<Former>>,
-    /// Which store it is, where it is shared.
+    /// Which store it is.
     known: Option<Arc<KnownStore>>,
     /// The version of each value as it was read or written last; nothing before it was read. What somebody else has changed since is not
     /// written over.

@@ -4,16 +4,18 @@
 //! host, is found in the actions topic: each service writes a heartbeat there and reads those of others. A service is
 //! known by a number that it keeps in its store, so that one that was restarted is not taken for another. Two services do
 //! no harm to each other's reassignments, which are foreign to them and left alone; but a person must know.
+//!
+//! Who is alive is told by where a heartbeat stands in the topic and not by when it says that it was written: clocks of two hosts may be
+//! hours apart, and one may be set. What comes behind the end of the topic as it was when this service began to listen was written since.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use brokerstats::{Codec, OperatorAction};
 use cluster::{ClientError, NewRecord, OffsetAt, TopicPartition};
 use control::guard::{ANOTHER_SERVICE, NEIGHBOURS_UNKNOWN};
-use control::{Contribution, Finding, Liveness, Now, Severity, State, Target, Tick, Timestamp};
+use control::{Contribution, Finding, Liveness, Now, Severity, State, Target, Tick};
 use tokio::task::JoinHandle;
 
 use crate::plugin::{Clock, Connection, Source};
@@ -26,11 +28,14 @@ pub const NEIGHBOURS_SOURCE: &str = "doctorkafka_neighbours";
 
 /// How often a heartbeat is written and those of others are read.
 const EVERY: Duration = Duration::from_secs(30);
-/// After its start a service listens for so long before it says that there is no other: each writes a heartbeat in this time.
+/// A service listens for so long before it says that there is no other: each writes a heartbeat in this time.
 const LISTENS: Duration = Duration::from_secs(35);
 /// How often it looks meanwhile.
 const LOOKS_FIRST: Duration = Duration::from_secs(5);
-/// How long a service counts as alive after its last heartbeat: two may be lost.
+/// The topic is looked at again this soon after it was made.
+const LOOKS_AGAIN: Duration = Duration::from_secs(1);
+/// How long a service counts as alive after its last heartbeat: two may be lost. Who has not read the topic to its end for so long has
+/// heard nobody.
 const ALIVE: Duration = Duration::from_secs(100);
 /// How many partitions of the topic are read at most. It has one unless a person made it otherwise.
 const PARTITIONS: i32 = 64;
@@ -70,8 +75,22 @@ struct Seen {
     cluster_id: Mutex<Option<String>>,
     /// Who and where the others are, and when their last heartbeat was read, by their numbers.
     others: Mutex<BTreeMap<String, (String, Tick)>>,
-    /// Whether others would have been heard.
-    has_listened: AtomicBool,
+    /// Since when the topic has been read without a gap, and when last; nothing before it could be read.
+    heard: Mutex<Option<Heard>>,
+}
+
+/// A time in which nothing that was written has been missed.
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    since: Tick,
+    /// When the last look began that has reached the end of the topic.
+    last: Tick,
+}
+
+impl Heard {
+    fn is_stale(self, now: Tick) -> bool {
+        now.since(self.last) > ALIVE
+    }
 }
 
 impl Neighbours {
@@ -82,8 +101,7 @@ impl Neighbours {
     pub(crate) fn start(setup: Setup) -> Result<Self, String> {
         let codec = Codec::new().map_err(|error| error.to_string())?;
         let seen = Arc::new(Seen::default());
-        let started = setup.clock.now().wall;
-        let looking = Looking { setup, started, codec, seen: Arc::clone(&seen), offsets: BTreeMap::new() };
+        let looking = Looking { setup, codec, seen: Arc::clone(&seen), offsets: Vec::new() };
         Ok(Self { seen, task: tokio::spawn(looking.run()) })
     }
 }
@@ -116,12 +134,39 @@ impl Seen {
         let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
         others.retain(|_, (_, last)| now.tick.since(*last) <= ALIVE);
         if others.is_empty() {
-            return if self.has_listened.load(Ordering::Relaxed) { Vec::new() } else { vec![unknown()] };
+            return self.unknown(now.tick).into_iter().collect();
         }
         let who: Vec<&str> = others.values().map(|(who, _)| who.as_str()).collect();
         let message = format!("another doctorkafka looks after this cluster, too: {}", who.join("; "));
         let finding = Finding::new(ANOTHER_SERVICE, Target::Cluster, Severity::Critical, message);
         vec![finding.waiting_for("one of them to be stopped; what the other moves is left alone meanwhile")]
+    }
+
+    /// Why it cannot be said that there is no other, if so.
+    fn unknown(&self, now: Tick) -> Option<Finding> {
+        let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let (severity, message) = match heard {
+            Some(heard) if heard.is_stale(now) => (
+                Severity::Warning,
+                "it is not known any more whether another doctorkafka looks after this cluster: the actions topic has not been \
+                 read to its end lately"
+                    .to_owned(),
+            ),
+            Some(heard) if heard.last.since(heard.since) >= LISTENS => return None,
+            _ => (
+                Severity::Info,
+                "it is not known yet whether another doctorkafka looks after this cluster".to_owned(),
+            ),
+        };
+        let waits_for = "its heartbeat in the actions topic, for 35 s; no host is replaced before";
+        Some(Finding::new(NEIGHBOURS_UNKNOWN, Target::Cluster, severity, message).waiting_for(waits_for))
+    }
+
+    /// A look that began at `at` has reached the end of the topic, as the one before it that is not missed did.
+    fn has_reached_the_end(&self, at: Tick, goes_on: bool) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = heard.filter(|_| goes_on).map_or(at, |heard| heard.since);
+        *heard = Some(Heard { since, last: at });
     }
 
     fn note(&self, instance: &str, who: &str, now: Now) {
@@ -132,27 +177,19 @@ impl Seen {
     }
 }
 
-fn unknown() -> Finding {
-    let message = "it is not known yet whether another doctorkafka looks after this cluster".to_owned();
-    let waits_for = "its heartbeat in the actions topic, for 35 s; no host is replaced before";
-    Finding::new(NEIGHBOURS_UNKNOWN, Target::Cluster, Severity::Info, message).waiting_for(waits_for)
-}
-
 struct Looking {
     setup: Setup,
-    /// When this service was started. Whoever was alive before, perhaps the one that it replaces, is only told when it
-    /// is alive after.
-    started: Timestamp,
     codec: Codec,
     seen: Arc<Seen>,
-    /// Where to go on in each partition.
-    offsets: BTreeMap<i32, i64>,
+    /// Where to go on in each partition. What stands before the first of these places may be of services that are no more, perhaps of
+    /// the one that this one replaces.
+    offsets: Vec<i64>,
 }
 
 impl Looking {
     async fn run(mut self) {
         let who = who();
-        let (mut known_at, mut written_at) = (None, None);
+        let mut written_at = None;
         loop {
             let id = self.seen.cluster_id.lock().unwrap_or_else(PoisonError::into_inner).clone();
             // Before the cluster is known there is nothing to say, and soon after there is.
@@ -161,15 +198,11 @@ impl Looking {
                 continue;
             };
             let now = self.setup.clock.now().tick;
-            let listens_for = now.since(*known_at.get_or_insert(now));
+            let mut is_made = false;
             // A topic that cannot be read or written is told by the action that writes records to it.
-            match self.read(&id).await {
-                Ok(()) if listens_for >= LISTENS => self.seen.has_listened.store(true, Ordering::Relaxed),
-                Ok(()) => {}
-                Err(error) => {
-                    tracing::debug!(cluster = %self.setup.cluster, %error, "heartbeats cannot be read");
-                    self.create_if_missing(&error).await;
-                }
+            if let Err(error) = self.read(&id, now).await {
+                tracing::debug!(cluster = %self.setup.cluster, %error, "heartbeats cannot be read");
+                is_made = self.create_if_missing(&error).await;
             }
             if self.setup.writes && written_at.is_none_or(|at| now.since(at) >= EVERY) {
                 written_at = Some(now);
@@ -177,8 +210,13 @@ impl Looking {
                     tracing::debug!(cluster = %self.setup.cluster, %error, "no heartbeat can be written");
                 }
             }
-            let listens = !self.seen.has_listened.load(Ordering::Relaxed);
-            tokio::time::sleep(if listens { LOOKS_FIRST } else { EVERY }).await;
+            let knows = self.seen.unknown(self.setup.clock.now().tick).is_none();
+            tokio::time::sleep(match knows {
+                true => EVERY,
+                false if is_made => LOOKS_AGAIN,
+                false => LOOKS_FIRST,
+            })
+            .await;
         }
     }
 
@@ -198,59 +236,89 @@ impl Looking {
 
     /// Not left to writing: whoever writes to a topic that is not there asks for it again and again for many seconds
     /// before it is sure.
-    async fn create_if_missing(&self, error: &ClientError) {
+    ///
+    /// Says whether it was made.
+    async fn create_if_missing(&self, error: &ClientError) -> bool {
         let Setup { cluster, topic, connection, writes, create_topic, .. } = &self.setup;
-        if *writes
-            && *create_topic
-            && matches!(error, ClientError::UnknownTopic { .. })
-            && let Err(error) = topic::create(&*connection.writer, topic).await
-        {
+        if !*writes || !*create_topic || !matches!(error, ClientError::UnknownTopic { .. }) {
+            return false;
+        }
+        let made = topic::create(&*connection.writer, topic).await;
+        if let Err(error) = &made {
             tracing::debug!(%cluster, %error, "the actions topic cannot be created");
         }
+        made.is_ok()
     }
 
-    async fn read(&mut self, id: &str) -> Result<(), ClientError> {
+    /// Reads what has come since the look before. Where that is not known, because there was none, because it was too long ago or because
+    /// the topic is another, listening begins at the end.
+    async fn read(&mut self, id: &str, now: Tick) -> Result<(), ClientError> {
         let reader = Arc::clone(&self.setup.connection.log_reader);
-        let partitions = reader.partitions(&self.setup.topic).await?.min(PARTITIONS);
-        for number in 0..partitions {
+        let count = reader.partitions(&self.setup.topic).await?.min(PARTITIONS);
+        let mut partitions = Vec::new();
+        for number in 0..count {
             let at = TopicPartition::new(self.setup.topic.as_str(), number);
             let end = reader.offset(&at, OffsetAt::End).await?;
-            let mut offset = match self.offsets.get(&number) {
-                // One beyond the end is of a topic that was deleted and made anew.
-                Some(offset) if *offset <= end => *offset,
-                _ => {
-                    let alive = i64::try_from(ALIVE.as_millis()).unwrap_or(0);
-                    let from = self.setup.clock.now().wall.0.saturating_sub(alive);
-                    reader.offset(&at, OffsetAt::Time(from)).await?
-                }
-            };
-            for _ in 0..READS {
-                if offset >= end {
-                    break;
-                }
-                let batch = reader.read(&at, offset, Duration::from_secs(1)).await?;
-                for value in batch.records.iter().filter_map(|record| record.value.as_deref()) {
-                    self.take(value, id);
-                }
-                if batch.next_offset <= offset {
-                    break;
-                }
-                offset = batch.next_offset;
-            }
-            self.offsets.insert(number, offset);
+            partitions.push((at, end));
+        }
+        if !self.goes_on(&partitions, now) {
+            self.offsets = partitions.iter().map(|(_, end)| *end).collect();
+            self.seen.has_reached_the_end(now, false);
+            return Ok(());
+        }
+        let mut is_at_end = true;
+        for (place, (at, end)) in partitions.iter().enumerate() {
+            let offset = self.read_on(at, self.offsets[place], *end, id).await?;
+            self.offsets[place] = offset;
+            is_at_end &= offset >= *end;
+        }
+        if is_at_end {
+            self.seen.has_reached_the_end(now, true);
         }
         Ok(())
+    }
+
+    /// Whether all that has been written since the look before stands between its places and these ends.
+    fn goes_on(&self, partitions: &[(TopicPartition, i64)], now: Tick) -> bool {
+        let heard = *self.seen.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.is_some_and(|heard| !heard.is_stale(now))
+            && !partitions.is_empty()
+            && self.offsets.len() == partitions.len()
+            // A place beyond the end is of a topic that was deleted and made anew.
+            && self.offsets.iter().zip(partitions).all(|(offset, (_, end))| offset <= end)
+    }
+
+    async fn read_on(
+        &self,
+        at: &TopicPartition,
+        mut offset: i64,
+        end: i64,
+        id: &str,
+    ) -> Result<i64, ClientError> {
+        let reader = Arc::clone(&self.setup.connection.log_reader);
+        for _ in 0..READS {
+            if offset >= end {
+                break;
+            }
+            let batch = reader.read(at, offset, Duration::from_secs(1)).await?;
+            for value in batch.records.iter().filter_map(|record| record.value.as_deref()) {
+                self.take(value, id);
+            }
+            if batch.next_offset <= offset {
+                break;
+            }
+            offset = batch.next_offset;
+        }
+        Ok(offset)
     }
 
     fn take(&self, value: &[u8], id: &str) {
         // Records that are none, or another's, are not our business.
         let Ok(action) = self.codec.decode_action(value) else { return };
-        let now = self.setup.clock.now();
-        let age = now.wall.0.saturating_sub(action.timestamp);
-        let fresh = u128::from(age.unsigned_abs()) <= ALIVE.as_millis() && action.timestamp > self.started.0;
-        if action.kind != HEARTBEAT || action.cluster_id != id || !fresh {
+        if action.kind != HEARTBEAT || action.cluster_id != id {
             return;
         }
+        let now = self.setup.clock.now();
         let ours = action.id == self.setup.instance;
         if !ours {
             self.seen.note(&action.id, &action.principal, now);
@@ -296,6 +364,8 @@ pub(crate) fn new_instance() -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use control::Timestamp;
+
     use super::*;
     use crate::plugin::{Connect, Endpoint};
     use crate::plugins::fakes::{Fake, context};
@@ -322,13 +392,35 @@ mod tests {
             connection,
             clock: Arc::new(Still),
         };
-        Looking {
-            setup,
-            started: Timestamp(Still.now().wall.0 - 60_000),
-            codec: Codec::new().unwrap(),
-            seen: Arc::default(),
-            offsets: BTreeMap::new(),
-        }
+        let codec = Codec::new().unwrap();
+        Looking { setup, codec, seen: Arc::default(), offsets: Vec::new() }
+    }
+
+    /// The same with a topic that has records already.
+    fn reading(instance: &str, topic: &Arc<Fake>) -> Looking {
+        let mut looking = looking(instance);
+        looking.setup.connection = context(topic).connection;
+        looking
+    }
+
+    fn topic() -> Arc<Fake> {
+        Arc::new(Fake { log: Mutex::new(Some(Vec::new())), ..Fake::default() })
+    }
+
+    /// A heartbeat of a service that believes that it is `at`.
+    fn beat(of: &Looking, id: &str, at: i64) -> Vec<u8> {
+        of.codec.encode_action(&heartbeat(&of.setup, id, "host b, pid 7", at)).unwrap()
+    }
+
+    /// So many seconds after, or before, the moment at which the clock stands.
+    fn after(seconds: i64) -> Now {
+        let now = Still.now();
+        let tick = now.tick.0.saturating_add_signed(seconds * 1000);
+        Now { tick: Tick(tick), ..now }
+    }
+
+    fn kinds(of: &Looking, now: Now) -> Vec<String> {
+        of.seen.findings(now).into_iter().map(|it| it.kind).collect()
     }
 
     #[tokio::test(start_paused = true)]
@@ -357,20 +449,13 @@ mod tests {
     #[tokio::test]
     async fn another_service_is_a_finding_for_as_long_as_it_is_alive() {
         let (ours, theirs) = (looking("one"), looking("two"));
-        ours.seen.has_listened.store(true, Ordering::Relaxed);
+        *ours.seen.heard.lock().unwrap() = Some(Heard { since: Tick(0), last: after(60).tick });
         let now = Still.now();
-        let beat = |of: &Looking, id: &str, at: i64| {
-            ours.codec.encode_action(&heartbeat(&of.setup, id, "host b, pid 7", at)).unwrap()
-        };
         let silent = |why: &str| assert_eq!(ours.seen.findings(now), [], "{why}");
         ours.take(&beat(&ours, "abc", now.wall.0), "abc");
         silent("its own heartbeat, perhaps of the process before it");
         ours.take(&beat(&theirs, "xyz", now.wall.0), "abc");
         silent("of another cluster");
-        ours.take(&beat(&theirs, "abc", now.wall.0 - 101_000), "abc");
-        silent("too old");
-        ours.take(&beat(&theirs, "abc", now.wall.0 - 61_000), "abc");
-        silent("written before our own start: it may have been replaced by us");
         ours.take(b"garbage", "abc");
         silent("no record at all");
         let mut under_another_name = looking("one");
@@ -383,22 +468,70 @@ mod tests {
         let findings = ours.seen.findings(now);
         assert_eq!(findings.len(), 1);
         assert!(findings[0].message.contains("host b, pid 7"), "{}", findings[0].message);
-        let later = Now { tick: now.tick.plus(Duration::from_secs(101)), ..now };
-        assert_eq!(ours.seen.findings(later), []);
+        assert_eq!(ours.seen.findings(after(101)), []);
     }
 
     #[tokio::test]
-    async fn a_topic_that_was_made_anew_is_read_from_its_beginning() {
-        let fake = Arc::new(Fake { log: Mutex::new(Some(Vec::new())), ..Fake::default() });
-        let (mut ours, theirs) = (looking("one"), looking("two"));
-        ours.setup.connection = context(&fake).connection;
-        ours.offsets.insert(0, 500);
-        let now = Still.now().wall.0;
-        let beat = heartbeat(&theirs.setup, "abc", "host b, pid 7", now);
-        fake.append(now, ours.codec.encode_action(&beat).unwrap());
-        ours.read("abc").await.unwrap();
-        assert_eq!(ours.seen.findings(Still.now()).len(), 1);
-        assert_eq!(ours.offsets[&0], 1);
+    async fn who_is_alive_is_told_by_the_topic_and_not_by_clocks() {
+        for hours in [-2, -1, 0, 1, 2] {
+            let topic = topic();
+            let (mut ours, theirs) = (reading("one", &topic), looking("two"));
+            let now = Still.now().wall.0;
+            // Of a service that this one replaces, or that was alive long ago, whatever it says.
+            topic.append(now, beat(&theirs, "abc", now));
+            ours.read("abc", after(-40).tick).await.unwrap();
+            ours.read("abc", after(-35).tick).await.unwrap();
+            assert_eq!(kinds(&ours, after(-35)), [NEIGHBOURS_UNKNOWN], "{hours}");
+            ours.read("abc", after(-1).tick).await.unwrap();
+            assert_eq!(kinds(&ours, after(0)), [""; 0], "{hours}");
+            // What comes after that is written by somebody who lives, be its clock hours away.
+            let theirs = beat(&theirs, "abc", now + hours * 3_600_000);
+            topic.append(now + hours * 3_600_000, theirs);
+            ours.read("abc", after(0).tick).await.unwrap();
+            assert_eq!(kinds(&ours, after(0)), [ANOTHER_SERVICE], "{hours}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_could_not_read_the_topic_for_a_while_does_not_know_that_it_is_alone() {
+        let topic = topic();
+        let (mut ours, theirs) = (reading("one", &topic), looking("two"));
+        for seconds in [-40, 0] {
+            ours.read("abc", after(seconds).tick).await.unwrap();
+        }
+        assert_eq!(kinds(&ours, after(100)), [""; 0], "two heartbeats may be lost");
+        let findings = ours.seen.findings(after(101));
+        assert_eq!(findings[0].kind, NEIGHBOURS_UNKNOWN);
+        assert!(
+            findings[0].message.contains("lately") && findings[0].severity == Severity::Warning,
+            "{findings:?}"
+        );
+        // What came meanwhile may be of services that have ended since: it is listened anew.
+        topic.append(0, beat(&theirs, "abc", 0));
+        ours.read("abc", after(200).tick).await.unwrap();
+        assert_eq!(kinds(&ours, after(200)), [NEIGHBOURS_UNKNOWN]);
+        ours.read("abc", after(234).tick).await.unwrap();
+        assert_eq!(kinds(&ours, after(234)), [NEIGHBOURS_UNKNOWN]);
+        ours.read("abc", after(235).tick).await.unwrap();
+        assert_eq!(kinds(&ours, after(235)), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn a_topic_that_was_made_anew_is_listened_to_anew() {
+        let topic = topic();
+        let (mut ours, theirs) = (reading("one", &topic), looking("two"));
+        topic.append(0, beat(&theirs, "xyz", 0));
+        for seconds in [-40, -1] {
+            ours.read("abc", after(seconds).tick).await.unwrap();
+        }
+        assert_eq!(kinds(&ours, after(0)), [""; 0]);
+        *topic.log.lock().unwrap() = Some(Vec::new());
+        ours.read("abc", after(0).tick).await.unwrap();
+        assert_eq!(kinds(&ours, after(0)), [NEIGHBOURS_UNKNOWN]);
+        topic.append(0, beat(&theirs, "abc", 0));
+        ours.read("abc", after(5).tick).await.unwrap();
+        assert_eq!(kinds(&ours, after(5)), [ANOTHER_SERVICE]);
+        assert_eq!(ours.offsets, [1]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -139,16 +139,11 @@ impl Service {
         tell_whose_state_is_left(&*store, &config).await;
         let stores = stores(&config, &connect, &local, instance.as_deref())?;
         let shared = config.service.state_store.is_shared();
-        let local = instance.clone().filter(|_| shared).map(|own| (store, own));
+        let former = instance.clone().filter(|_| shared);
         let instance = instance.map(|own| config.service.state_store.known_as().unwrap_or(own));
-        let parts = Parts {
-            plugins,
-            connect: Arc::clone(&connect),
-            clock: Arc::clone(&clock),
-            family: Family::default(),
-            instance,
-            local,
-        };
+        let (connections, clocks, family) = (Arc::clone(&connect), Arc::clone(&clock), Family::default());
+        let parts =
+            Parts { plugins, connect: connections, clock: clocks, family, instance, local: store, former };
         let (mut managers, mut handles, mut leases) = (Vec::new(), Vec::new(), Vec::new());
         for (cluster, store) in config.clusters.iter().zip(stores) {
             let (manager, handle) = parts.build(cluster, &store)?;
@@ -270,8 +265,10 @@ struct Parts {
     family: Family,
     /// The number of this service; `None` where it could not be kept.
     instance: Option<String>,
-    /// The store in the state dir and the number of this service, where the state is kept elsewhere.
-    local: Option<(Arc<dyn StateStore>, String)>,
+    /// The store in the state dir.
+    local: Arc<dyn StateStore>,
+    /// The number that this service has by itself, where the state is kept elsewhere than in its state dir.
+    former: Option<String>,
 }
 
 impl Parts {
@@ -282,7 +279,7 @@ impl Parts {
     ) -> Result<(ClusterManager, ClusterHandle), ServiceError> {
         let wake = Wake::default();
         let tenure = Tenure::new(Arc::clone(&store.lease));
-        let shared = self.local.as_ref().map(|_| Journal::of(store, None, None));
+        let shared = self.former.as_ref().map(|_| Journal::of(store, None, None));
         let plugins = self.plugins.build(cluster, &wake, &tenure, shared.as_ref())?;
         let mut config = plugins.core;
         // The shell's own findings come first, whatever a monitor says later.
@@ -312,14 +309,17 @@ impl Parts {
 
     /// What the cluster may have in the state dir, where its state is elsewhere now.
     fn former(&self, cluster: &ClusterConfig) -> Option<Former> {
-        let (local, instance) = self.local.as_ref()?;
-        Some(former(Arc::clone(local), &cluster.name, instance))
+        let own = self.former.as_ref()?;
+        Some(former(Arc::clone(&self.local), &cluster.name, own))
     }
 
-    /// Which store it is, where it is shared.
+    /// Which store it is.
     fn known_store(&self, cluster: &ClusterConfig) -> Option<KnownStore> {
-        let (local, _) = self.local.as_ref()?;
-        Some(KnownStore::new(Arc::clone(local), &cluster.name, self.instance.clone()?))
+        let local = Arc::clone(&self.local);
+        Some(match self.former {
+            Some(_) => KnownStore::new(local, &cluster.name, self.instance.clone()?),
+            None => KnownStore::of_state_dir(local, &cluster.name),
+        })
     }
 
     /// Looks for other services where the audit is written to a topic.

@@ -34,7 +34,7 @@ fn a_program_that_outlasts_an_outage_of_the_store_is_waited_for() -> Result<()> 
     keeper.resume(1)?;
     wait("its lease", Duration::from_secs(90), || {
         let open = doctor.incidents()?;
-        Ok((!open.iter().any(|it| it == "state_store" || it == "act_without_owner")).then_some(()))
+        Ok((!open.iter().any(|it| it == "state_store_unusable" || it == "act_without_owner")).then_some(()))
     })
     .with_context(|| doctor.output())?;
     // A person can stop it again, and what it does is seen.

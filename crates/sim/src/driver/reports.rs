@@ -62,6 +62,7 @@ impl Reports {
         let found = BrokerReport {
             made,
             age,
+            interval: world.settings().agents.as_ref().map(|agents| agents.interval),
             failure: report.failed.then(|| NO_ANSWER.to_owned()),
             failure_reason: report.failed.then(|| "JmxConnectionFailure".to_owned()),
             leaders_bytes_in_per_second: rate(bytes_in),

@@ -10,6 +10,9 @@ const MARKED_AGAIN: std::time::Duration = std::time::Duration::from_secs(30 * 24
 /// How long before a broker was last seen its log dirs must have been listed at least: a topic that we may not see may be younger.
 const LISTED_WITHIN: std::time::Duration = std::time::Duration::from_secs(3_600);
 
+/// Of an agent that reports at long intervals so many must have passed without a report: one comes late, and one may be lost.
+const MISSED_REPORTS: u32 = 3;
+
 /// More partitions than these are not named.
 const NAMED: usize = 5;
 
@@ -384,13 +387,21 @@ impl Known<'_> {
     }
 
     /// An agent that reports runs on a host that lives. Its silence says something only where it was heard before, and others are heard.
+    /// How long it must be is told by its own interval, too: one that reports every five minutes is not silent after three.
     pub(super) fn agent_speaks(&self, id: BrokerId) -> Option<Objection> {
-        let silent_after = self.config.agent_silent_after.0;
         let reports = self.state.get::<BrokerReports>().map(|fact| fact.value);
+        let interval = reports.and_then(|reports| reports.brokers.get(&id)?.interval).unwrap_or_default();
+        let reports_missed = interval.saturating_mul(MISSED_REPORTS);
+        let silent_after = self.config.agent_silent_after.0.max(reports_missed);
         let age = |id: &BrokerId| reports?.brokers.get(id).map(|report| report.age);
         if let Some(age) = age(&id).filter(|age| *age < silent_after) {
             let why = format!("its agent reported {} ago, so that its host lives", duration_words(age));
-            let waits_for = format!("its agent to be silent for {}", duration_words(silent_after));
+            let mut waits_for = format!("its agent to be silent for {}", duration_words(silent_after));
+            if silent_after > self.config.agent_silent_after.0 {
+                let interval = duration_words(interval);
+                waits_for +=
+                    &format!(", {MISSED_REPORTS} times the interval of {interval} that it reports at");
+            }
             return Some(Objection::Waits(why, waits_for));
         }
         if self.config.without_agents {

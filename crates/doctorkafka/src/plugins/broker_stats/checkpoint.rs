@@ -41,6 +41,9 @@ struct Head {
     offsets: BTreeMap<i32, i64>,
     /// When each broker's last report was made.
     reports: BTreeMap<i32, i64>,
+    /// How far apart each broker's reports are, in milliseconds, where that is known.
+    #[serde(default)]
+    intervals: BTreeMap<i32, u64>,
     /// The cluster that it is about.
     cluster_id: Option<String>,
 }
@@ -83,7 +86,7 @@ impl Checkpoints {
             return Saved::default();
         }
         gathered.model = model;
-        gathered.remember(&head.reports, self.context.clock.now());
+        gathered.remember(&head.reports, &head.intervals, self.context.clock.now());
         Saved { offsets: head.offsets }
     }
 
@@ -135,13 +138,17 @@ impl Checkpoints {
 
     async fn save(&self, gathered: &Mutex<Gathered>) -> Result<(), StoreError> {
         // The model and how far it has read must be of one moment; the copy costs little, and what is made of it does not.
-        let (model, offsets, reports, cluster_id) = {
+        let (model, offsets, reports, intervals, cluster_id) = {
             let gathered = gathered.lock().unwrap_or_else(PoisonError::into_inner);
             let places = gathered.partitions.iter().flatten();
             let started = places.filter(|(_, place)| place.started);
             let offsets: BTreeMap<i32, i64> = started.map(|(number, place)| (*number, place.next)).collect();
             let reports = gathered.brokers.iter().map(|(id, (report, _))| (id.0, report.made.0)).collect();
-            (gathered.model.clone(), offsets, reports, gathered.cluster_id.as_deref().map(str::to_owned))
+            let intervals = gathered.brokers.iter().filter_map(|(id, (report, _))| {
+                Some((id.0, u64::try_from(report.interval?.as_millis()).ok()?))
+            });
+            let cluster_id = gathered.cluster_id.as_deref().map(str::to_owned);
+            (gathered.model.clone(), offsets, reports, intervals.collect(), cluster_id)
         };
         let chunks = tokio::task::spawn_blocking(move || model.chunks()).await;
         // It ends early only where it panics, or with the process.
@@ -170,6 +177,7 @@ impl Checkpoints {
             saved: self.context.clock.now().wall.0,
             offsets,
             reports,
+            intervals,
             cluster_id,
         };
         put(&**store, &name, &head).await?;

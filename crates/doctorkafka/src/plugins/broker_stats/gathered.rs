@@ -15,6 +15,8 @@ use control::{
 
 /// How far an agent's clock may be ahead of ours. A report from further ahead counts as made when it arrived.
 const AHEAD: Duration = Duration::from_secs(60);
+/// No agent reports more seldom; what says so is no interval.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 3_600);
 /// Brokers of which reports are kept: more than any cluster has.
 pub(super) const MOST_BROKERS: usize = 5_000;
 /// The rates of single partitions are kept of reports that are younger than this: of those that are read back from long ago
@@ -162,12 +164,19 @@ impl Gathered {
         self.needs = Some((known.unwrap_or_else(|| Arc::new(needs)), asked));
     }
 
-    /// Takes in when the agents reported last, as it was known before a restart: who has been silent for long has not been
-    /// silent for ever.
-    pub(super) fn remember(&mut self, reports: &BTreeMap<i32, i64>, now: Now) {
+    /// Takes in when the agents reported last, and how far apart in milliseconds their reports were, as it was known before a restart: who
+    /// has been silent for long has not been silent for ever.
+    pub(super) fn remember(
+        &mut self,
+        reports: &BTreeMap<i32, i64>,
+        intervals: &BTreeMap<i32, u64>,
+        now: Now,
+    ) {
         for (id, made) in reports.iter().take(MOST_BROKERS) {
             let made = Timestamp(*made);
-            let report = BrokerReport { made, age: now.wall.since(made), ..BrokerReport::default() };
+            let interval = intervals.get(id).copied().map(Duration::from_millis);
+            let report =
+                BrokerReport { made, age: now.wall.since(made), interval, ..BrokerReport::default() };
             self.brokers.insert(BrokerId(*id), (report, now.tick));
         }
     }
@@ -194,8 +203,34 @@ impl Gathered {
         if known.is_some_and(|(before, at)| before.age.saturating_add(now.tick.since(*at)) < age) {
             return;
         }
+        let interval = self.interval(id, stats, made, age, now);
         self.make_room(id);
-        self.brokers.insert(id, (report(stats, made, age), now.tick));
+        let report = BrokerReport { interval, ..report(stats, made, age) };
+        self.brokers.insert(id, (report, now.tick));
+    }
+
+    /// How far apart an agent's reports are. What a report says is the time that its counts cover: nothing in one that has none, as that of
+    /// a failure, where what was known holds; and more than the interval behind some of those, where the report before tells it.
+    fn interval(
+        &self,
+        id: BrokerId,
+        stats: &BrokerStats,
+        made: Timestamp,
+        age: Duration,
+        now: Now,
+    ) -> Option<Duration> {
+        let before = self.brokers.get(&id);
+        let known = before.and_then(|(report, _)| report.interval);
+        let told = u64::try_from(stats.interval_ms).ok().filter(|told| *told > 0).map(Duration::from_millis);
+        let Some(told) = told.filter(|told| *told <= LONGEST_INTERVAL) else { return known };
+        // By both clocks, as reports that had to wait come all at once, and clocks are set.
+        let apart = before.map(|(report, at)| {
+            let came = report.age.saturating_add(now.tick.since(*at)).saturating_sub(age);
+            came.max(made.since(report.made))
+        });
+        let covered = apart.filter(|apart| !apart.is_zero()).map_or(told, |apart| told.min(apart));
+        // It is measured, and differs by milliseconds from what was set.
+        Some(Duration::from_secs((covered.as_millis() as u64 + 500) / 1000))
     }
 
     /// When a report was made, but not in the future: else no report after it would be newer, until our clock is there.
@@ -269,6 +304,7 @@ fn report(stats: &BrokerStats, made: Timestamp, age: Duration) -> BrokerReport {
     BrokerReport {
         made,
         age,
+        interval: None,
         leaders_bytes_in_per_second: rate(stats.leaders_bytes_in_1_min_rate),
         leaders_bytes_out_per_second: rate(stats.leaders_bytes_out_1_min_rate),
         partitions_bytes_in_per_second: Arc::new(partitions.collect()),

@@ -246,6 +246,38 @@ mod tests {
     }
 
     #[test]
+    fn how_far_apart_its_reports_are_is_told_by_an_agent_itself() {
+        let mut gathered = Gathered::new(LoadConfig::default());
+        let mut told = |second: i64, interval_ms: i64| {
+            let made = second * 1000;
+            let stats = BrokerStats { interval_ms, ..stats(1, made) };
+            gathered.take(&stats, made, now(made), None);
+            gathered.brokers[&BrokerId(1)].0.interval.map(|it| it.as_secs())
+        };
+        assert_eq!(told(1_000, 0), None, "its first report has nothing to compare with");
+        assert_eq!(told(1_300, 300_003), Some(300));
+        // The broker does not answer for two hours: the counts after that cover them, but it has reported all the while.
+        for second in (1_600..8_800).step_by(300) {
+            assert_eq!(told(second, 0), Some(300));
+        }
+        assert_eq!(told(8_800, 7_500_000), Some(300));
+        assert_eq!(told(8_860, 60_000), Some(60), "it was set to another");
+        assert_eq!(told(8_920, i64::MAX), Some(60));
+        assert_eq!(told(8_980, -1), Some(60));
+        // Reports that had to wait for the topic come together.
+        let (mut late, at) = (Gathered::new(LoadConfig::default()), 9_000_000);
+        for made in [8_000_000, 8_300_000] {
+            late.take(&BrokerStats { interval_ms: 300_000, ..stats(1, made) }, at, now(at), None);
+        }
+        assert_eq!(late.brokers[&BrokerId(1)].0.interval, Some(Duration::from_secs(300)));
+        // A restart forgets it for nobody.
+        let mut after = Gathered::new(LoadConfig::default());
+        after.remember(&[(1, 8_300_000), (2, 8_300_000)].into(), &[(1, 300_000)].into(), now(at));
+        let interval = |id| after.brokers[&BrokerId(id)].0.interval;
+        assert_eq!((interval(1), interval(2)), (Some(Duration::from_secs(300)), None));
+    }
+
+    #[test]
     fn made_up_brokers_do_not_fill_the_memory() {
         let mut gathered = Gathered::new(LoadConfig::default());
         for id in 0..5_050 {

@@ -101,6 +101,10 @@ impl ActionConfig for ScriptInstanceReplacementConfig {
         true
     }
 
+    fn replaces_hosts(&self) -> bool {
+        true
+    }
+
     fn emits(&self) -> Vec<String> {
         EMITS.map(str::to_owned).to_vec()
     }

@@ -113,6 +113,9 @@ impl Judge {
     /// An agent that writes to the stats topic runs on a host that lives.
     fn its_agent_is_silent(&mut self, world: &World, id: BrokerId) {
         let Some(silent_after) = self.hosts.silent_after else { return };
+        // Whoever reports seldom is not silent because a short time has passed.
+        let interval = world.settings().agents.as_ref().map(|agents| agents.interval).unwrap_or_default();
+        let silent_after = silent_after.max(interval * 3);
         // Where clocks differ it is only known between which looks a report has come.
         let read = READ_BY..silent_after.saturating_sub(self.gap);
         let heard = world.agent_was_heard(id).map(|at| self.look.since(at)).find(|ago| read.contains(ago));
