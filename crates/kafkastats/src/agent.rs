@@ -16,6 +16,7 @@ use crate::host::properties::Properties;
 use crate::host::source::Problem;
 use crate::jvm::{Figures, Identity, Outcome, Source};
 use crate::measure::Measurer;
+use crate::memory::Memory;
 use crate::publish::{Outbox, Publisher};
 use crate::status::Status;
 
@@ -29,6 +30,7 @@ pub struct Agent {
     host: Option<HostSource>,
     jvm: Option<Jvm>,
     properties: Option<PathBuf>,
+    memory: Option<Memory>,
     /// What the last report said was wrong, and how many reports in a row had something wrong: it is logged when it
     /// changes, not every minute.
     trouble: Option<String>,
@@ -112,6 +114,7 @@ impl Agent {
             host: None,
             jvm: None,
             properties: None,
+            memory: None,
             trouble: None,
             troubled: 0,
         }
@@ -128,6 +131,14 @@ impl Agent {
     #[must_use]
     pub fn with_properties(mut self, file: PathBuf) -> Agent {
         self.properties = Some(file);
+        self
+    }
+
+    /// Keeps the cluster's brokers in mind over a restart.
+    #[must_use]
+    pub fn with_memory(mut self, memory: Memory) -> Agent {
+        self.gatherer.remember(memory.brokers().cloned());
+        self.memory = Some(memory);
         self
     }
 
@@ -178,6 +189,13 @@ impl Agent {
         };
         self.log(&stats);
         stats
+    }
+
+    /// Writes down whom to ask after a restart.
+    pub async fn keep_in_mind(&mut self) {
+        if let (Some(memory), Some(seen)) = (&mut self.memory, self.gatherer.seen()) {
+            memory.keep(seen).await;
+        }
     }
 
     /// A report without the broker's figures. Its host may know why there are none.
@@ -256,6 +274,7 @@ pub async fn run(
             let stats = agent.report().await;
             status.saw(&stats, began.elapsed());
             outbox.push(stats);
+            agent.keep_in_mind().await;
             if agent.gatherer.elsewhere_for() >= ELSEWHERE {
                 return;
             }

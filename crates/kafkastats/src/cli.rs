@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use brokerstats::StatsWriter;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use cluster::BrokerId;
+use cluster::{BrokerId, Reader};
 use kafka::{ConnectionConfig, Kafka, Security, client_properties, parse_bootstrap};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,6 +25,7 @@ use crate::gather::{GatherError, Gatherer, broker_at_bootstrap};
 use crate::host::{self, HostSource};
 use crate::jvm::Source;
 use crate::jvm::options::Options;
+use crate::memory::Memory;
 use crate::publish::{CAPACITY, Destination, Outbox, Publisher};
 use crate::status::Status;
 use crate::{listen, settings};
@@ -99,6 +100,10 @@ struct Run {
     /// Answer /metrics (Prometheus) and /health at this address.
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
+    /// Remember the cluster's brokers in a file of this directory, which no other agent has, and ask them when started while the own
+    /// broker does not serve.
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
     /// Run as root all the same.
     #[arg(long)]
     allow_root: bool,
@@ -382,7 +387,12 @@ async fn run(args: &Run, ready: Ready, stats_kafka: Arc<Kafka>) -> Result<()> {
             interval = %humantime::format_duration(args.interval),
             "measuring"
         );
-        ended = agent::run(ready.agent(broker), publisher, outbox, args.interval, &status, stop).await;
+        let bootstrap = ready.kafka.bootstrap();
+        let mut agent = ready.agent(broker);
+        if let Some(dir) = &args.state_dir {
+            agent = agent.with_memory(Memory::open(dir, &bootstrap));
+        }
+        ended = agent::run(agent, publisher, outbox, args.interval, &status, stop).await;
     }
     if let Some(listening) = listening {
         listening.abort();

@@ -13,7 +13,10 @@ use cluster::{
     OffsetAt, Reader, TopicName, TopicPartition,
 };
 use thiserror::Error;
+use tokio::task::JoinSet;
+use tracing::info;
 
+use crate::memory::KnownBrokers;
 use crate::view::{Offsets, View};
 
 /// How long a broker may take to say who is in the cluster.
@@ -137,6 +140,10 @@ pub struct Gatherer {
     known: Option<(Broker, ClusterId)>,
     /// Where else in the cluster one can ask.
     others: Vec<BrokerAddress>,
+    /// Whom to ask where no bootstrap server answers, until one has: it says which cluster is meant.
+    remembered: Option<KnownBrokers>,
+    /// Whom to ask after a restart.
+    seen: Option<KnownBrokers>,
     /// Since when another cluster answers.
     elsewhere: Option<Instant>,
     policies: Policies,
@@ -160,9 +167,21 @@ impl Gatherer {
             began: Instant::now(),
             known: None,
             others: Vec::new(),
+            remembered: None,
+            seen: None,
             elsewhere: None,
             policies: Policies::default(),
         }
+    }
+
+    /// Takes in brokers that were there before, to be asked as long as no bootstrap server has answered.
+    pub fn remember(&mut self, brokers: Option<KnownBrokers>) {
+        self.remembered = brokers;
+    }
+
+    /// The other brokers of the cluster as last seen.
+    pub fn seen(&self) -> Option<&KnownBrokers> {
+        self.seen.as_ref()
     }
 
     /// The broker; below zero while it is not known which it is.
@@ -208,6 +227,8 @@ impl Gatherer {
             stats.name = Some(broker.address.host.to_string());
             stats.rack_id = broker.rack.as_deref().map(str::to_owned);
             stats.cluster_id = Some(cluster.to_string());
+        } else if let Some(seen) = &self.seen {
+            stats.cluster_id = Some(seen.cluster.to_string());
         }
         stats
     }
@@ -271,6 +292,7 @@ impl Gatherer {
     async fn find(&mut self) -> Result<(Broker, ClusterId), GatherError> {
         let own = self.known.as_ref().map(|(broker, _)| broker.address.clone());
         let (asked_at, answer) = match &own {
+            _ if self.remembered.is_some() => self.ask_bootstrap_or_remembered().await?,
             Some(at) => match self.reader.ask(at, ASK_LIMIT).await {
                 Ok(answer) => (at.clone(), answer),
                 Err(own) => self.ask_another(at, own).await?,
@@ -287,6 +309,12 @@ impl Gatherer {
         }
         self.elsewhere = None;
         self.others = answer.live.values().map(|other| other.address.clone()).collect();
+        let before = self.remembered.as_ref().or(self.seen.as_ref());
+        let seen = KnownBrokers::others(&answer, self.broker, before);
+        if self.remembered.is_some() {
+            self.remembered = Some(seen.clone());
+        }
+        self.seen = Some(seen);
         let Some(broker) = answer.live.get(&self.broker).cloned() else {
             let live = answer.live.keys().map(|id| id.0).collect();
             return Err(GatherError::NotAlive { broker: self.broker, live });
@@ -300,6 +328,64 @@ impl Gatherer {
             })?;
         }
         Ok((broker, answer.cluster_id))
+    }
+
+    /// As long as no bootstrap server has answered, what is remembered may be of a cluster that this host has left: they are asked
+    /// first each time.
+    async fn ask_bootstrap_or_remembered(&mut self) -> Result<(BrokerAddress, BrokerAnswer), GatherError> {
+        match ask_first(&*self.reader, &self.reader.bootstrap()).await {
+            Ok((at, answer)) => {
+                self.settle(&answer.cluster_id);
+                Ok((at, answer))
+            }
+            Err(source) => {
+                let remembered = self.ask_remembered().await;
+                remembered.ok_or(GatherError::Find { broker: self.broker, source })
+            }
+        }
+    }
+
+    /// A bootstrap server says that it is this cluster.
+    fn settle(&mut self, cluster: &ClusterId) {
+        self.seen = self.remembered.take().filter(|remembered| remembered.cluster == *cluster);
+        if self.known.as_ref().is_some_and(|(_, before)| before != cluster) {
+            self.known = None;
+        }
+        // What is written to those that were remembered must not go on to another cluster.
+        if self.reader.expected_cluster().is_some() {
+            self.reader.expect_cluster(Some(cluster));
+        }
+    }
+
+    /// Asks all of them at once, as many may be gone: the first answer for their cluster.
+    async fn ask_remembered(&self) -> Option<(BrokerAddress, BrokerAnswer)> {
+        let KnownBrokers { cluster, brokers } = self.remembered.as_ref()?;
+        let is_first = self.reader.expected_cluster().is_none();
+        // Before they are asked: the way to the cluster, which publishing takes too, learns of its brokers only from those who
+        // answer for the cluster that is expected.
+        self.reader.expect_cluster(Some(cluster));
+        let own = self.address().cloned();
+        let mut asking = JoinSet::new();
+        for at in brokers.iter().cloned().chain(own) {
+            let reader = Arc::clone(&self.reader);
+            asking.spawn(async move {
+                let answer = reader.ask(&at, ASK_LIMIT).await;
+                answer.map(|answer| (at, answer))
+            });
+        }
+        while let Some(asked) = asking.join_next().await {
+            let Ok(Ok((at, answer))) = asked else { continue };
+            if answer.cluster_id == *cluster {
+                if is_first {
+                    info!(%at, %cluster, "no bootstrap server answers, but a broker that is remembered does");
+                }
+                return Some((at, answer));
+            }
+        }
+        if is_first {
+            self.reader.expect_cluster(None);
+        }
+        None
     }
 
     /// Asks other brokers where ours is, which did not answer where it was: it may have moved.

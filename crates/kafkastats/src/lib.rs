@@ -3,8 +3,8 @@
 //!
 //! Reading order: [`view`] (what is read of a broker), [`measure`] (how BrokerStats is made of it, a pure function),
 //! [`host`] (what the host knows), [`jvm`] (what only the JVM knows),
-//! then the shell: [`gather`] (reads a view), [`publish`] (sends reports), [`agent`] (does both again and again), [`status`]
-//! and [`listen`] (what it says of itself), [`settings`] (its file), [`cli`].
+//! then the shell: [`gather`] (reads a view), [`memory`] (whom to ask after a restart), [`publish`] (sends reports), [`agent`] (does
+//! all of it again and again), [`status`] and [`listen`] (what it says of itself), [`settings`] (its file), [`cli`].
 
 pub mod agent;
 pub mod cli;
@@ -13,6 +13,7 @@ pub mod host;
 pub mod jvm;
 pub mod listen;
 pub mod measure;
+pub mod memory;
 pub mod publish;
 pub mod rates;
 pub mod settings;

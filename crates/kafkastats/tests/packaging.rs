@@ -11,6 +11,8 @@ const OPTIONS: &str = include_str!("../../../packaging/kafkastats.yaml");
 /// Where the unit has the program and its options.
 const PROGRAM: &str = "/usr/local/bin/kafkastats";
 const FILE: &str = "/etc/kafkastats/kafkastats.yaml";
+/// The only directory that the unit lets it write to.
+const STATE_DIR: &str = "/var/lib/kafkastats";
 
 struct Agent(Child);
 
@@ -31,15 +33,18 @@ fn started() -> String {
 fn the_line_of_the_unit_starts_an_agent_that_ends_when_it_is_told_to() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("kafkastats.yaml");
-    // The sample with addresses of this test's own: nobody listens at the first.
+    // The sample with addresses of this test's own (nobody listens at the first), and its directory.
     let options = OPTIONS.replace("localhost:9092", "127.0.0.1:1").replace("127.0.0.1:9405", "127.0.0.1:0");
     assert!(options.contains("127.0.0.1:1\n") && options.contains("127.0.0.1:0\n"), "{options}");
+    assert!(options.contains(&format!("\nstate-dir: {STATE_DIR}\n")), "{options}");
+    let options = options.replace(STATE_DIR, directory.path().join("state").to_str().unwrap());
     fs::write(&file, options).unwrap();
     assert!(started().contains(FILE), "{}", started());
     let mut command = Command::new(env!("CARGO_BIN_EXE_kafkastats"));
     command.args(started().replace(FILE, file.to_str().unwrap()).split_whitespace());
     // The unit has a user of its own.
     assert!(UNIT.contains("\nUser=kafka\n"));
+    assert!(UNIT.contains("\nStateDirectory=kafkastats\n") && UNIT.contains("\nProtectSystem=strict\n"));
     if rustix::process::geteuid().is_root() {
         command.arg("--allow-root");
     }

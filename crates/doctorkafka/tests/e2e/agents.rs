@@ -46,17 +46,15 @@ pub(crate) struct Agent(std::process::Child);
 
 impl Agent {
     pub(crate) fn start(cluster: &Cluster, broker: &str) -> Result<Agent> {
+        Self::start_with(&cluster.bootstrap(), broker, &[])
+    }
+
+    /// The same with bootstrap servers and further options of its own.
+    pub(crate) fn start_with(bootstrap: &str, broker: &str, options: &[&str]) -> Result<Agent> {
         let child = std::process::Command::new(sibling("kafkastats")?)
-            .args([
-                "run",
-                "--bootstrap-servers",
-                &cluster.bootstrap(),
-                "--broker-id",
-                broker,
-                "--interval",
-                "2s",
-                "--allow-root",
-            ])
+            .args(["run", "--bootstrap-servers", bootstrap, "--broker-id", broker])
+            .args(["--interval", "2s", "--allow-root"])
+            .args(options)
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())
             .spawn()?;

@@ -3,7 +3,7 @@
 //! Nothing is healed here: what is dead keeps its replicas, and stays up for replacement.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,15 @@ impl Ward {
 
     fn start_agent(&mut self, id: i32) -> Result<()> {
         self.agents.insert(id, Agent::start(&self.cluster, &id.to_string())?);
+        Ok(())
+    }
+
+    /// Starts one that is told of its own broker alone, and remembers the others in this folder.
+    fn start_agent_alone(&mut self, id: i32, state_dir: &Path) -> Result<()> {
+        let state_dir = state_dir.to_str().context("path")?;
+        let options = ["--state-dir", state_dir];
+        let agent = Agent::start_with(&self.cluster.address(id)?, &id.to_string(), &options)?;
+        self.agents.insert(id, agent);
         Ok(())
     }
 
@@ -163,8 +172,12 @@ impl Watcher {
 
 /// Nothing is replaced for another grace.
 fn nothing_is_replaced(watchers: &[&Watcher]) -> Result<()> {
-    let until = Instant::now() + GRACE;
-    wait("another grace", GRACE * 2, || {
+    nothing_is_replaced_for(GRACE, watchers)
+}
+
+fn nothing_is_replaced_for(time: Duration, watchers: &[&Watcher]) -> Result<()> {
+    let until = Instant::now() + time;
+    wait("end of that time", time * 2, || {
         for watcher in watchers {
             let replaced = watcher.replaced();
             ensure!(replaced.is_empty(), "replaced {replaced:?}:\n{}", watcher.doctor.output());
@@ -323,6 +336,37 @@ fn of_several_services_only_the_one_with_no_reason_not_to(
         it.doctor.stop()?;
     }
     Ok(())
+}
+
+/// The host boots: Kafka is started and recovers its logs, with its port closed and dropped by the others, and the agent is started
+/// beside it, told of this broker alone.
+#[test]
+fn a_host_that_boots_is_not_replaced_while_its_broker_recovers() -> Result<()> {
+    let cluster = Cluster::builder().brokers(4).start()?;
+    cluster.create_topic_with("orders", &[&[1, 2, 3], &[2, 3, 4], &[3, 4, 1], &[4, 1, 2]], &[])?;
+    let mut ward = Ward::new(cluster)?;
+    let watcher = ward.watcher("watcher")?;
+    let state_dir = ward.folder.path().join("agent");
+    ward.start_agent_alone(4, &state_dir)?;
+    watcher.says_nothing_of(&["stats"])?;
+    let file = state_dir.join("brokers.json");
+    wait("memory of the agent", DECIDED, || Ok(file.exists().then_some(())))?;
+
+    ward.lose_hosts(&[4])?;
+    ward.cluster.start(4)?;
+    ward.cluster.pause(4)?;
+    ward.start_agent_alone(4, &state_dir)?;
+    watcher.says("broker_dead", "broker 4")?;
+    // What the agent said before counts as silence by then.
+    nothing_is_replaced_for(SILENT * 2, &[&watcher])?;
+    watcher.says("replacement_waits", "its agent reported")?;
+
+    // Nothing else keeps the host: an agent that remembers nobody reaches nobody.
+    ward.agents.remove(&4);
+    std::fs::remove_dir_all(&state_dir)?;
+    ward.start_agent_alone(4, &state_dir)?;
+    watcher.has_it_replaced("4")?;
+    watcher.doctor.stop()
 }
 
 #[test]

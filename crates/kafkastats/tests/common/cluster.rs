@@ -27,6 +27,10 @@ pub(crate) struct Fake {
     /// Addresses where nobody answers.
     pub(crate) down: Mutex<Vec<String>>,
     pub(crate) cluster_id: Mutex<Option<String>>,
+    /// Addresses at which a broker of a cluster `other` answers.
+    pub(crate) strangers: Mutex<Vec<String>>,
+    /// The cluster that it is told to lead to.
+    pub(crate) expected: Mutex<Option<ClusterId>>,
     pub(crate) is_broker_1_dropped: AtomicBool,
     pub(crate) is_broker_1_alone: AtomicBool,
     /// The brokers that the bootstrap addresses are of, where it is not broker 1.
@@ -83,13 +87,25 @@ impl Reader for Fake {
         if given.is_empty() { vec![address(1)] } else { given.iter().copied().map(address).collect() }
     }
 
+    fn expect_cluster(&self, cluster: Option<&ClusterId>) {
+        *self.expected.lock().unwrap() = cluster.cloned();
+    }
+
+    fn expected_cluster(&self) -> Option<ClusterId> {
+        self.expected.lock().unwrap().clone()
+    }
+
     fn ask<'a>(
         &'a self,
         at: &'a BrokerAddress,
         _limit: Duration,
     ) -> BoxFuture<'a, Result<BrokerAnswer, ClientError>> {
         let is_down = self.down.lock().unwrap().contains(&at.to_string());
-        Box::pin(async move { if is_down { Err(unreachable(at)) } else { Ok(self.answer()) } })
+        let mut answer = self.answer();
+        if self.strangers.lock().unwrap().contains(&at.to_string()) {
+            answer.cluster_id = ClusterId("other".into());
+        }
+        Box::pin(async move { if is_down { Err(unreachable(at)) } else { Ok(answer) } })
     }
 
     fn topics<'a>(&'a self, at: &'a BrokerAddress) -> BoxFuture<'a, Result<TopicTable, ClientError>> {
