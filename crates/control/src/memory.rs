@@ -18,7 +18,7 @@ use crate::listed::{Comparison, Listed};
 use crate::order::Wishes;
 use crate::reassigned::Reassigned;
 use crate::replacement::{Replacement, Replacements};
-use crate::time::{Now, Tick, Timestamp};
+use crate::time::{Tick, Timestamp};
 
 /// A broker that has been seen alive at some time, or is registered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,8 +59,6 @@ pub struct Memory {
     pub(crate) delivered: BTreeMap<String, (Tick, Duration)>,
     /// Reassignments, and those that have ended a moment ago. Not stored.
     pub(crate) reassigned: Reassigned,
-    /// The moment of the last step. Not stored.
-    pub(crate) clock: Option<Now>,
     /// Lists of log dirs and the topics that they are compared with. Not stored.
     pub(crate) comparison: Comparison,
     /// Who was absent, as the brake saw it. Not stored.
@@ -123,7 +121,8 @@ const IDENTITY: &str = "identity";
 const BROKERS: &str = "brokers";
 const INCIDENTS: &str = "incidents";
 const WISHES: &str = "wishes";
-const REPLACEMENTS: &str = "replacements";
+/// Under this key the store has [`Replacements`].
+pub const REPLACEMENTS: &str = "replacements";
 const COUNTERS: &str = "counters";
 const EXECUTIONS: &str = "executions/";
 

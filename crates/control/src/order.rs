@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::lasting::Lasting;
 use cluster::BrokerId;
 use serde::{Deserialize, Serialize};
 
@@ -114,15 +115,7 @@ pub struct Wishes {
     /// Those that were absent when it was approved: the approval is for them alone.
     #[serde(default)]
     pub approved_brokers: Option<BTreeSet<BrokerId>>,
-}
-
-impl Wishes {
-    /// The wall clock was set by so many milliseconds: what ends by itself lasts as long as was asked for.
-    pub(crate) fn put_off(&mut self, by: i64) {
-        let single = [&mut self.paused, &mut self.maintenance, &mut self.approved].into_iter().flatten();
-        let all = single.chain(self.broker_maintenance.values_mut()).chain(self.decommissioned.values_mut());
-        for until in all.filter_map(|wish| wish.until.as_mut()) {
-            *until = Timestamp(until.0.saturating_add(by));
-        }
-    }
+    /// How long those last yet that end by themselves.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lasting: BTreeMap<String, Lasting>,
 }

@@ -1,7 +1,6 @@
 //! Orders of people are applied at the beginning of a step.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use cluster::BrokerId;
 
@@ -34,17 +33,10 @@ pub(crate) struct Applied {
     pub(crate) by_hand: Vec<(usize, ByHand)>,
 }
 
-/// More than this is no leap second, nor a look that took its time.
-const IS_SET: Duration = Duration::from_secs(10);
-
 /// Applies the orders, and ends wishes that were given a time.
 pub(crate) fn apply(memory: &mut Memory, orders: Vec<Order>, now: Now) -> Applied {
     let mut applied = Applied::default();
     let mut wishes = Wishes::clone(&memory.wishes);
-    let set_by = memory.clock.replace(now).map_or(0, |before| wall_was_set(before, now));
-    if set_by != 0 {
-        wishes.put_off(set_by);
-    }
     for order in orders {
         let place = applied.lines.len();
         let (name, target, result) = apply_one(memory, &mut wishes, &order, now, place, &mut applied);
@@ -52,6 +44,7 @@ pub(crate) fn apply(memory: &mut Memory, orders: Vec<Order>, now: Now) -> Applie
             Line::new(RecordKind::Order, &order.by, name, &target).because(&order.reason).result(result);
         applied.lines.push(line);
     }
+    wishes.count(now);
     expire(&mut wishes, now, &mut applied);
     if *memory.wishes != wishes {
         memory.wishes = Arc::new(wishes);
@@ -367,13 +360,6 @@ fn accept_identity(memory: &mut Memory, now: Now) -> String {
     "the identity that is seen next is taken as the right one".to_owned()
 }
 
-/// By how many milliseconds the wall clock was set between two moments; nothing where it has only been led to the right time.
-fn wall_was_set(before: Now, now: Now) -> i64 {
-    let passed = i64::try_from(now.tick.since(before.tick).as_millis()).unwrap_or(i64::MAX);
-    let set_by = now.wall.0.saturating_sub(before.wall.0).saturating_sub(passed);
-    if u128::from(set_by.unsigned_abs()) > IS_SET.as_millis() { set_by } else { 0 }
-}
-
 fn expire(wishes: &mut Wishes, now: Now, applied: &mut Applied) {
     let is_over = |wish: &Wish| wish.until.is_some_and(|until| until <= now.wall);
     let mut over = Vec::new();
@@ -472,7 +458,7 @@ mod tests {
         assert_eq!(give(&mut memory, off()), "broker 3 stays in service");
         let for_a_time = give(&mut memory, on(Some(Timestamp(5_000))));
         assert_eq!(for_a_time, "broker 3 is being taken out of service, for 5.0 s");
-        let at = |ms| Now { wall: Timestamp(ms), ..Now::default() };
+        let at = |ms: i64| Now { wall: Timestamp(ms), tick: crate::time::Tick(ms.unsigned_abs()) };
         assert!(apply(&mut memory, Vec::new(), at(4_999)).lines.is_empty());
         let over = apply(&mut memory, Vec::new(), at(5_000));
         assert_eq!((over.lines.len(), over.events.len()), (1, 1));

@@ -224,14 +224,17 @@ fn whoever_puts_a_broker_under_maintenance_hears_that_its_host_is_being_replaced
 #[test]
 fn a_clock_that_is_set_ends_no_maintenance() {
     let hour = 3_600_000_i64;
-    for set_by in [hour, -hour] {
+    for (set_by, crashes) in [(hour, false), (-hour, false), (2 * hour, true)] {
         let mut shell = cluster().start();
         shell.quiet(2);
         let until = Some(Timestamp(shell.now().wall.0 + hour));
         shell.order(OrderKind::MaintenanceOn { scope: Scope::Broker(BrokerId(3)), until });
         shell.step();
         shell.world.kill(3);
-        shell.quiet(30);
+        shell.quiet(70);
+        if crashes {
+            shell.crash();
+        }
         shell.wall_set += set_by;
         let texts: String = (0..3_500).map(|_| shell.step()).collect();
         assert!(!begins(&texts), "{texts}");

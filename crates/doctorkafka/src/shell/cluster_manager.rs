@@ -14,7 +14,7 @@ use control::config::HumanDuration;
 use control::order::OrderKind;
 use control::{
     Action, Contribution, Core, Effect, Finding, Inputs, KnownBrokers, Memory, Now, Order, Outcome,
-    RecordKind, Replacements, Severity, State, Stepped, Target,
+    REPLACEMENTS, RecordKind, Replacements, Severity, State, Stepped, Target,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -125,7 +125,7 @@ pub struct ClusterManager {
     tenure: Arc<Tenure>,
     /// The actions whose acts are not done twice.
     at_most_once: BTreeSet<String>,
-    /// What was known of replacements when the memory was last given up.
+    /// What is known to have been in the store of replacements.
     known_replacements: Arc<Replacements>,
     memory: Memory,
     /// The term in which `memory` was read from the store. Without one it is a memory to look with: nothing is done with it.
@@ -427,6 +427,9 @@ impl ClusterManager {
             match (effect, &written) {
                 (Effect::Persist { key, value }, Ok(())) => {
                     let persisted = self.journal.persist(&key, value.as_ref()).await;
+                    if persisted.is_ok() && key == REPLACEMENTS {
+                        self.known_replacements = Arc::clone(&self.memory.replacements);
+                    }
                     self.is_changed |= persisted.as_ref().is_err_and(JournalError::is_conflict);
                     written = persisted.map_err(|error| in_words(&error));
                 }

@@ -44,6 +44,7 @@ impl ClusterManager {
     fn stand_on(&mut self, memory: Memory, term: Term) {
         self.memory = memory;
         self.memory.recall(&self.known_replacements);
+        self.known_replacements = Arc::clone(&self.memory.replacements);
         self.term = Some(term);
         self.is_another_store = false;
         // What came in so far belongs to the memory to look with: its executions have the numbers of others.
@@ -77,7 +78,7 @@ impl ClusterManager {
                 "this service does not hold the cluster's lease any more, nothing more is done");
         }
         self.outcomes = self.acts.abandon(&self.at_most_once);
-        self.known_replacements = std::mem::take(&mut self.memory).replacements;
+        self.memory = Memory::default();
         self.term = None;
         self.load_at = None;
         self.refused.clear();
