@@ -36,8 +36,10 @@ pub struct Listed {
 /// What is compared with what. Not stored.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Comparison {
-    /// When the newest list held that has been compared.
-    list: Option<Tick>,
+    /// When the newest list held that has been compared, and the topics that it was compared with.
+    compared: Option<(Tick, Tick)>,
+    /// Whether that has found something: newer topics may tell more.
+    is_open: bool,
     /// The newest topics: when they held, and which.
     topics: Option<(Tick, BTreeSet<Arc<str>>)>,
     /// Topics that were visible once, and since when they are not.
@@ -45,15 +47,21 @@ pub(crate) struct Comparison {
 }
 
 impl Comparison {
-    /// Compares each list once, and remembers what that tells of the brokers listed. Whoever decides by it looks at the newest
-    /// topics, too: one that was created a moment ago is no secret.
+    /// Compares each list, and remembers what that tells of the brokers listed. Whoever decides by it looks at the newest
+    /// topics, too: one that was created a moment ago is no secret. It may be named here instead of one that is, so that what was found is
+    /// looked at again with newer topics.
     pub(crate) fn look(&mut self, state: &State, brokers: &mut BTreeMap<BrokerId, KnownBroker>) {
         let (Some(disks), Some(topics)) = (state.get::<Disks>(), state.get::<Topics>()) else { return };
         self.take(&topics);
-        if self.list.replace(disks.as_of) == Some(disks.as_of) {
+        let known = self
+            .compared
+            .is_some_and(|(list, with)| list == disks.as_of && !(self.is_open && topics.as_of > with));
+        if known {
             return;
         }
+        self.compared = Some((disks.as_of, topics.as_of));
         let unseen = self.unseen(&disks, topics.value);
+        self.is_open = !unseen.is_empty();
         for id in &disks.value.listed {
             let Some(known) = brokers.get_mut(id) else { continue };
             let listed = known.listed.get_or_insert_default();
@@ -64,6 +72,7 @@ impl Comparison {
             if whole {
                 listed.unseen.clear();
             }
+            listed.unseen.retain(|name| !topics.value.0.contains_key(name));
             listed.unseen.extend(unseen.iter().cloned());
         }
     }
@@ -111,6 +120,7 @@ mod tests {
         world: World,
         comparison: Comparison,
         brokers: BTreeMap<BrokerId, KnownBroker>,
+        listed_at: Tick,
     }
 
     impl Case {
@@ -120,7 +130,7 @@ mod tests {
             for known in brokers.values_mut() {
                 known.listed = None;
             }
-            Self { world, comparison: Comparison::default(), brokers }
+            Self { world, comparison: Comparison::default(), brokers, listed_at: Tick::default() }
         }
 
         /// So many seconds later these brokers list these topics.
@@ -131,6 +141,7 @@ mod tests {
             let disks = listed.iter().map(|id| (*id, BrokerDisks::default())).collect();
             let disks = Disks { sizes, brokers: disks, listed };
             let as_of = self.world.now.tick;
+            self.listed_at = as_of;
             let mut state = self.world.sources();
             state.put(disks.clone(), as_of);
             self.comparison.look(&state, &mut self.brokers);
@@ -163,6 +174,23 @@ mod tests {
         assert_eq!(case.unseen(1), Some(vec![]), "u was deleted a moment before the list");
         case.lists(100, &[1, 2], &["new", "t", "u"]);
         assert_eq!(case.unseen(1), Some(vec!["u"]), "the right to see it was taken away");
+    }
+
+    #[test]
+    fn topics_that_were_just_created_hide_none_that_is_secret() {
+        let mut case = Case::new();
+        case.lists(1, &[1, 2], &["a", "b", "c", "d", "e", "secret", "t", "u"]);
+        assert_eq!(case.unseen(1), Some(vec!["a", "b", "c", "d", "e"]));
+        // The same list, with topics that were read later.
+        case.world.becomes("b1\nb2\na-0: 1\nb-0: 1\nc-0: 1\nd-0: 1\ne-0: 1\nt-0: 1* 2\nu-0: 2* 1");
+        let listed = [BrokerId(1), BrokerId(2)].into();
+        let of = |topic: &str| (TopicPartition::new(topic, 0), 7);
+        let sizes = ["a", "b", "c", "d", "e", "secret", "t", "u"].map(of).into();
+        let brokers = [(BrokerId(1), BrokerDisks::default()), (BrokerId(2), BrokerDisks::default())].into();
+        let mut state = case.world.sources();
+        state.put(Disks { sizes, brokers, listed }, case.listed_at);
+        case.comparison.look(&state, &mut case.brokers);
+        assert_eq!(case.unseen(1), Some(vec!["secret"]));
     }
 
     #[test]

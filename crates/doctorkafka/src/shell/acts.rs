@@ -70,7 +70,10 @@ struct Act {
 
 /// Where the outcome of an act goes.
 enum Answer {
-    To(mpsc::UnboundedSender<Outcome>),
+    To {
+        receiver: mpsc::UnboundedSender<Outcome>,
+        _counted: Counted,
+    },
     /// To whoever asks for it; once the act has ended it is there.
     Kept(Option<Outcome>),
 }
@@ -99,7 +102,7 @@ impl Act {
     fn end(&self, result: Result<Done, ActError>) {
         let outcome = Outcome { execution: self.execution, sequence: self.sequence, result };
         let mut answer = self.answer();
-        if let Answer::To(receiver) = &*answer {
+        if let Answer::To { receiver, .. } = &*answer {
             // Nobody listens any more when the loop has ended: the journal says that the act was under way.
             let _ = receiver.send(outcome.clone());
         } else {
@@ -113,17 +116,18 @@ impl Act {
     /// Until somebody waits for it again.
     fn keep_answer(&self) {
         let mut answer = self.answer();
-        if let Answer::To(_) = *answer {
+        if let Answer::To { .. } = *answer {
             *answer = Answer::Kept(None);
         }
     }
 
-    fn answer_to(&self, outcomes: &mpsc::UnboundedSender<Outcome>) {
+    /// Whoever knows of it waits for it again, or has what came of it.
+    fn answer_to(&self, acts: &Acts) {
         let mut answer = self.answer();
         if let Answer::Kept(Some(outcome)) = &*answer {
-            let _ = outcomes.send(outcome.clone());
+            let _ = acts.outcomes.send(outcome.clone());
         } else {
-            *answer = Answer::To(outcomes.clone());
+            *answer = acts.answer();
         }
     }
 }
@@ -189,17 +193,20 @@ impl Acts {
         };
         let Effect::Act { execution, sequence, event, dry_run, .. } = effect else { return };
         let (action, turns) = (Arc::clone(&slot.action), Arc::clone(&slot.turns));
-        self.under_way.fetch_add(1, Ordering::Relaxed);
-        let counted = Counted(Arc::clone(&self.under_way));
         let limit = action.time_limit().unwrap_or(self.limits.time);
-        let answer = Arc::new(Mutex::new(Answer::To(self.outcomes.clone())));
+        let answer = Arc::new(Mutex::new(self.answer()));
         let act = Act { execution, sequence, event: Arc::new(event), dry_run, answer };
         let running = Arc::clone(&self.running);
         tokio::spawn(async move {
             let result = in_turn(action, turns, &act, limit, &running).await;
             act.end(result);
-            drop(counted);
         });
+    }
+
+    /// To the loop, which waits for it.
+    fn answer(&self) -> Answer {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        Answer::To { receiver: self.outcomes.clone(), _counted: Counted(Arc::clone(&self.under_way)) }
     }
 
     /// Has an action that sends messages send this one, past executions and the journal. Nobody waits for what comes of it: such an
@@ -258,15 +265,15 @@ impl Acts {
     /// Waits again for what comes of abandoned acts, of those that the caller still knows as under way. The others go on, and are told of as
     /// a finding until they end.
     pub fn take_up(&mut self, mut knows: impl FnMut(ExecutionId, u32, &str) -> bool) {
-        self.left.retain(|begun| {
+        for begun in std::mem::take(&mut self.left) {
             let act = &begun.act;
             if knows(act.execution, act.sequence, &act.event.id) {
-                act.answer_to(&self.outcomes);
-                self.running.lock().unwrap_or_else(PoisonError::into_inner).push(begun.clone());
-                return false;
+                act.answer_to(self);
+                self.running.lock().unwrap_or_else(PoisonError::into_inner).push(begun);
+            } else if !begun.has_ended() {
+                self.left.push(begun);
             }
-            !begun.has_ended()
-        });
+        }
     }
 
     /// Answers an act that is not carried out.
@@ -377,9 +384,10 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(later)).await;
             assert_eq!(acts.findings().len(), usize::from(later < 10));
             acts.take_up(|execution, sequence, _| knows && (execution, sequence) == (ExecutionId(1), 1));
+            assert_eq!(acts.under_way(), usize::from(knows && later < 10), "whoever ends waits for it");
             let told = tokio::time::timeout(Duration::from_secs(20), outcomes.recv()).await;
             assert_eq!(told.is_ok_and(|told| told.unwrap().result.is_ok()), knows, "{later} s later");
-            assert!(acts.findings().is_empty());
+            assert!(acts.findings().is_empty() && acts.under_way() == 0);
         }
     }
 

@@ -410,8 +410,10 @@ impl Drop for Running<'_> {
     }
 }
 
+/// Whoever has the lease next decides anew: nothing was done.
 fn no_lease() -> ActError {
-    not_done("this service does not hold the cluster's lease any more; no script was started".to_owned())
+    let why = "this service does not hold the cluster's lease any more; no script was started";
+    ActError { retry: true, ..not_done(why.to_owned()) }
 }
 
 /// No program was started.

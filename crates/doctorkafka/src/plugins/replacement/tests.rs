@@ -275,3 +275,15 @@ async fn what_is_stopped_while_it_is_looked_once_more_is_not_started() {
     assert!(done.detail["not_started"] == true && !witness.exists(), "{done:?}");
     assert_eq!(done.summary, "not begun: it was stopped before");
 }
+
+#[tokio::test]
+async fn whoever_has_no_lease_starts_nothing_and_it_is_decided_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let witness = folder.path().join("witness");
+    let context = context(&fake());
+    context.tenure.act_in(None);
+    let section = json!({"command": ["sh", "-c", touch(&witness)]});
+    let config: ScriptInstanceReplacementConfig = serde_json::from_value(section).unwrap();
+    let error = config.build(&context).unwrap().execute(&event(), false).await.unwrap_err();
+    assert!(error.retry && !error.maybe_applied && !witness.exists(), "{error:?}");
+}
