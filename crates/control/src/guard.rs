@@ -27,7 +27,7 @@ pub mod brake;
 
 pub(crate) mod replacing;
 
-pub use self::replacing::{ANOTHER_SERVICE, NEIGHBOURS_UNKNOWN};
+pub use self::replacing::{ACT_WITHOUT_OWNER, ANOTHER_SERVICE, NEIGHBOURS_UNKNOWN};
 
 /// What the guard asks, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

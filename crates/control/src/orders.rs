@@ -1,6 +1,7 @@
 //! Orders of people are applied at the beginning of a step.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cluster::BrokerId;
 
@@ -219,7 +220,14 @@ fn whom(target: &Target) -> String {
 /// For how long a wish holds from its beginning, so that a slip is seen at once.
 fn lasts(wish: &Wish) -> String {
     match wish.until {
-        Some(until) => format!(", for {}", duration_words(until.since(wish.since))),
+        // It is some moments from the order to here.
+        Some(until) => {
+            let seconds = until.since(wish.since).as_millis().div_ceil(5_000) * 5;
+            format!(
+                ", for {}",
+                duration_words(Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX)))
+            )
+        }
         None => ", until it is taken back".to_owned(),
     }
 }

@@ -132,7 +132,8 @@ impl Replacements {
     /// The moment before which no other may be begun, and the one that it follows from. It is as long as a service was there for it: no
     /// wall clock that is set, and no crash, shortens it.
     pub fn cools_until(&self, now: Now, cooldown: Duration) -> Option<(Timestamp, &Replacement)> {
-        self.last.iter().rfind(|it| it.cools())?.cools_until(now, cooldown)
+        let all = self.last.iter().filter(|it| it.cools());
+        all.filter_map(|it| it.cools_until(now, cooldown)).max_by_key(|(until, _)| *until)
     }
 
     /// The moment before which this broker's host may not be replaced, as [`Replacements::cools_until`]: what did no more than restart this
@@ -143,7 +144,8 @@ impl Replacements {
         now: Now,
         cooldown: Duration,
     ) -> Option<(Timestamp, &Replacement)> {
-        self.last.iter().rfind(|it| it.counts_for(broker))?.cools_until(now, cooldown)
+        let all = self.last.iter().filter(|it| it.counts_for(broker));
+        all.filter_map(|it| it.cools_until(now, cooldown)).max_by_key(|(until, _)| *until)
     }
 
     /// Whether this broker was restarted within the cooldown, and came back: another restart would not help it for long.

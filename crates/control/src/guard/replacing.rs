@@ -16,7 +16,9 @@ use crate::time::{Now, Timestamp};
 pub const ANOTHER_SERVICE: &str = "another_service";
 /// The kind of the finding that it is not known yet whether one does.
 pub const NEIGHBOURS_UNKNOWN: &str = "neighbours_unknown";
-const NOT_ALONE: [&str; 2] = [ANOTHER_SERVICE, NEIGHBOURS_UNKNOWN];
+/// The kind of the finding that an act goes on of which nobody who may act knows.
+pub const ACT_WITHOUT_OWNER: &str = "act_without_owner";
+const NOT_ALONE: [&str; 3] = [ANOTHER_SERVICE, NEIGHBOURS_UNKNOWN, ACT_WITHOUT_OWNER];
 
 /// That another replacement was begun a while ago, in words.
 pub(crate) fn cools(last: &Replacement, until: Timestamp, now: Now) -> String {

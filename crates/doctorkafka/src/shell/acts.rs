@@ -9,12 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use control::guard::ACT_WITHOUT_OWNER;
 use control::{ActError, Action, Deliveries, Done, Effect, Event, ExecutionId, Finding, Outcome, Severity};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
-
-/// The kind of the finding that an act goes on of which nobody who may act knows.
-pub const ACT_WITHOUT_OWNER: &str = "act_without_owner";
 
 /// Bounds of the acts of one cluster.
 #[derive(Clone, Copy, Debug)]

@@ -8,10 +8,12 @@ mod look;
 mod run;
 mod said;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cluster::BoxFuture;
+use cluster::{BoxFuture, BrokerId};
 use control::config::HumanDuration;
 use control::event::{Message, ReplaceInstance, ReplaceResult, names};
 use control::{ActError, Action, Done, Event, Finding, Severity, Target};
@@ -118,7 +120,8 @@ impl ActionConfig for ScriptInstanceReplacementConfig {
             .collect();
         let watch = Task::spawn(look_for(programs, Arc::clone(&missing)));
         let (config, context, running) = (self.clone(), context.clone(), Mutex::default());
-        Ok(Arc::new(Replacer { config, context, running, missing, _watch: watch }))
+        let (put_off, ends) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Arc::new(Replacer { config, context, running, put_off, ends, missing, _watch: watch }))
     }
 }
 
@@ -140,6 +143,9 @@ async fn look_for(programs: Vec<String>, missing: Missing) {
     }
 }
 
+/// What the last look has refused so often in a row is not decided anew any more.
+const PUT_OFF: u32 = 3;
+
 /// How long looking, and ending the programs, take at most.
 const MARGIN: Duration = Duration::from_secs(60);
 
@@ -148,6 +154,10 @@ struct Replacer {
     context: BuildContext,
     /// What is being replaced.
     running: Mutex<Option<Run>>,
+    /// How often in a row the last look has said no, by broker.
+    put_off: Mutex<BTreeMap<BrokerId, u32>>,
+    /// The service is about to end.
+    ends: AtomicBool,
     missing: Missing,
     _watch: Task,
 }
@@ -188,6 +198,9 @@ impl Action for Replacer {
     }
 
     fn stop(&self, event: Option<&str>) -> bool {
+        if event.is_none() {
+            self.ends.store(true, Ordering::Relaxed);
+        }
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let is_meant = |run: &&Run| !run.ended && event.is_none_or(|id| run.id == id);
         let Some(run) = running.as_ref().filter(is_meant) else { return false };
@@ -250,9 +263,30 @@ impl Replacer {
             looked = look::once_more(&self.context, &order) => looked,
         };
         if let Err(why) = looked {
+            return self.not_now(order.broker, *talk.stop.borrow(), why);
+        }
+        self.put_off().remove(&order.broker);
+        self.run(event, &order, term, &talk).await
+    }
+
+    /// The last look says no, or it was stopped meanwhile. Most of that passes, and is decided anew; what comes again and again, and what a person
+    /// has stopped, is for a person.
+    fn not_now(&self, broker: BrokerId, stopped: bool, why: String) -> Result<Done, ActError> {
+        if stopped && self.ends.load(Ordering::Relaxed) {
+            return Err(ActError { retry: true, ..not_done("the service ends".to_owned()) });
+        }
+        let mut put_off = self.put_off();
+        let times = put_off.entry(broker).or_default();
+        *times += 1;
+        if stopped || *times >= PUT_OFF {
+            put_off.remove(&broker);
             return Ok(not_started(format!("not begun: {why}")));
         }
-        self.run(event, &order, term, &talk).await
+        Err(ActError { retry: true, ..not_done(why) })
+    }
+
+    fn put_off(&self) -> MutexGuard<'_, BTreeMap<BrokerId, u32>> {
+        self.put_off.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn run(
@@ -385,7 +419,11 @@ impl Replacer {
 }
 
 /// That a replacement runs: until this is dropped, also where nobody waits for its end any more.
-struct Running<'a>(&'a Mutex<Option<Run>>);
+struct Running<'a> {
+    of: &'a Mutex<Option<Run>>,
+    /// The id of the event.
+    id: String,
+}
 
 impl<'a> Running<'a> {
     fn begin(
@@ -398,13 +436,14 @@ impl<'a> Running<'a> {
         let (order, id, said) = (order.clone(), event.id.clone(), talk.said.clone());
         let run = Run { order, id, stop, since: Instant::now(), ended: false, said };
         *of.lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
-        Self(of)
+        Self { of, id: event.id.clone() }
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        if let Some(run) = self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        let mut running = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(run) = running.as_mut().filter(|run| run.id == self.id) {
             run.ended = true;
         }
     }

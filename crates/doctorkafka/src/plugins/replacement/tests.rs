@@ -58,6 +58,11 @@ async fn starts_nothing_for_a_broker_that_lives_or_when_nobody_can_say() {
     let witness = folder.path().join("witness");
     let refusal = async |fake: &Arc<Fake>| {
         let action = action(fake, &touch(&witness), json!({}));
+        // Twice it is decided anew, then a person is needed.
+        for _ in 0..2 {
+            let error = action.execute(&event(), false).await.unwrap_err();
+            assert!(error.retry && !error.maybe_applied && !witness.exists(), "{error:?}");
+        }
         let done = action.execute(&event(), false).await.unwrap();
         assert!(done.detail["not_started"] == true && done.follow_ups.is_empty() && !witness.exists());
         done.summary.trim_start_matches("not begun: ").to_owned()
@@ -261,19 +266,25 @@ async fn drk_39_a_host_with_an_evil_name_is_only_a_name() {
 async fn what_is_stopped_while_it_is_looked_once_more_is_not_started() {
     let folder = tempfile::tempdir().unwrap();
     let witness = folder.path().join("witness");
-    let action = action(&fake(), &touch(&witness), json!({}));
     let event = event();
-    let replaced = action.execute(&event, false);
-    let stopped = async {
-        // It is looked for some moments at least.
-        while !action.stop(Some("17-1")) {
-            tokio::task::yield_now().await;
-        }
+    let stopped = async |by: Option<&str>| {
+        let action = action(&fake(), &touch(&witness), json!({}));
+        let stops = async {
+            // It is looked for some moments at least.
+            while !action.stop(by) {
+                tokio::task::yield_now().await;
+            }
+        };
+        let (done, ()) = tokio::join!(action.execute(&event, false), stops);
+        assert!(!witness.exists(), "{done:?}");
+        done
     };
-    let (done, ()) = tokio::join!(replaced, stopped);
-    let done = done.unwrap();
-    assert!(done.detail["not_started"] == true && !witness.exists(), "{done:?}");
-    assert_eq!(done.summary, "not begun: it was stopped before");
+    let by_a_person = stopped(Some("17-1")).await.unwrap();
+    assert!(by_a_person.detail["not_started"] == true, "{by_a_person:?}");
+    assert_eq!(by_a_person.summary, "not begun: it was stopped before");
+    // Whoever comes after a service that ends decides anew.
+    let by_its_end = stopped(None).await.unwrap_err();
+    assert!(by_its_end.retry && !by_its_end.maybe_applied, "{by_its_end:?}");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The lease is had by another, or comes and goes.
 
 use super::*;
-use crate::shell::acts::ACT_WITHOUT_OWNER;
+use control::guard::ACT_WITHOUT_OWNER;
 
 /// A lease that is given and taken away as the test says.
 struct Given(Mutex<Standing>);
