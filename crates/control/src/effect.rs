@@ -39,6 +39,8 @@ pub struct Inputs {
     pub outcomes: Vec<Outcome>,
     /// Orders of people.
     pub orders: Vec<Order>,
+    /// The shell ends: what came of acts is taken in, and nothing is decided that nobody would see to its end.
+    pub ending: bool,
 }
 
 /// What the shell has to do, in this order. If a `Persist` fails, nothing after it may be done.

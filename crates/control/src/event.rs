@@ -239,6 +239,9 @@ pub struct ReplaceInstance {
     /// Whether its host is to be replaced without a restart of the broker before: that has been tried, or a person wants it so.
     #[serde(default)]
     pub no_restart: bool,
+    /// Whether a person has ordered it.
+    #[serde(default)]
+    pub by_hand: bool,
 }
 
 /// What the action says of a replacement, as the detail of what it did.

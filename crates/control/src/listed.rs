@@ -59,13 +59,17 @@ impl Comparison {
         if known {
             return;
         }
+        let is_new = self.compared.is_none_or(|(list, _)| list != disks.as_of);
         self.compared = Some((disks.as_of, topics.as_of));
         let unseen = self.unseen(&disks, topics.value);
         self.is_open = !unseen.is_empty();
         for id in &disks.value.listed {
             let Some(known) = brokers.get_mut(id) else { continue };
             let listed = known.listed.get_or_insert_default();
-            listed.at = state.now().wall;
+            // A look at an old list with newer topics makes it no younger.
+            if is_new {
+                listed.at = state.now().wall;
+            }
             // What stands in a log dir that has failed is not listed.
             let whole =
                 disks.value.brokers.get(id).is_some_and(|it| it.dirs.iter().all(|d| d.error.is_none()));

@@ -112,11 +112,15 @@ impl Core {
     /// [`Memory::forget_what_is_saved`].
     pub fn step(&self, memory: &mut Memory, inputs: Inputs, now: Now) -> Stepped {
         let applied = orders::apply(memory, inputs.orders, now);
+        let ending = inputs.ending;
         let (by_hand, first_new) = (applied.by_hand, memory.next_execution);
         let mut lines = applied.lines;
         let mut queue: VecDeque<Emitted> = applied.events.into_iter().map(own).collect();
         self.settle(memory, inputs.outcomes, now, &mut lines, &mut queue);
-        let (mut state, halt) = self.picture(memory, inputs.contributions, now);
+        let (mut state, mut halt) = self.picture(memory, inputs.contributions, now);
+        if ending && halt == Halt::No {
+            halt = Halt::Stopped("the service ends".to_owned());
+        }
         lines.extend(output::lines(&state, &memory.executions));
         let (brake, mass_failure) = brake::assess(&state, &self.guard, &mut memory.brake);
         if let (true, Some(finding)) = (memory.brake.holds_again, &mass_failure) {

@@ -100,7 +100,11 @@ impl Site {
             let contributions = [("kafka_metadata".to_owned(), self.facts(now.tick))].into();
             let outcomes = std::mem::take(&mut self.outcomes);
             let orders = std::mem::take(&mut self.orders);
-            let stepped = self.core.step(&mut self.memory, Inputs { contributions, outcomes, orders }, now);
+            let stepped = self.core.step(
+                &mut self.memory,
+                Inputs { contributions, outcomes, orders, ending: false },
+                now,
+            );
             for effect in stepped.effects {
                 self.carry_out(effect);
             }

@@ -1,6 +1,6 @@
 //! Executions of a single call.
 
-use crate::event::{Event, Message, ReplaceResult, names};
+use crate::event::{Event, Message, ReplaceInstance, ReplaceResult, names};
 use crate::execution::{End, Execution, ExecutionLimits, Leave, Once, Progressed, Work};
 use crate::finding::Severity;
 use crate::guard::is_message;
@@ -63,7 +63,12 @@ pub(crate) fn settle(
             give_up_unknown(execution, now, &why, End::Unknown)
         }
         Err(error) if error.retry && is_decided_anew(&execution.event.name) => {
-            not_begun(execution, now, &error.message)
+            let cancelled = once.cancelled.take().map(|by| format!("cancelled by {by}: {}", error.message));
+            // Nobody but a person gives a person's order again, and what a person has cancelled is not begun anew.
+            match cancelled.or_else(|| is_by_hand(execution).then_some(error.message.clone())) {
+                Some(why) => not_started(execution, now, &why),
+                None => not_begun(execution, now, &error.message),
+            }
         }
         Err(error) if error.retry && once.tries < limits.max_tries => {
             let wait = limits.wait_after(once.tries);
@@ -128,6 +133,16 @@ fn end(execution: &mut Execution, now: Now, result: &str, how: End, progressed: 
     }
     execution.ended = Some((now.wall, result.to_owned()));
     progressed.lines.push(Line::of(RecordKind::Outcome, execution).result(result).severity(severity));
+}
+
+fn is_by_hand(execution: &Execution) -> bool {
+    execution.event.payload_as::<ReplaceInstance>().is_ok_and(|order| order.by_hand)
+}
+
+fn not_started(execution: &mut Execution, now: Now, why: &str) -> Progressed {
+    let mut progressed = Progressed::default();
+    end(execution, now, &format!("not begun: {why}"), End::NotStarted, &mut progressed);
+    progressed
 }
 
 fn not_begun(execution: &mut Execution, now: Now, why: &str) -> Progressed {

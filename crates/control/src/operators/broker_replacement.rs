@@ -255,8 +255,8 @@ impl Known<'_> {
         let address = self.address_of(id);
         let rack = self.known(id).and_then(|known| known.broker.rack.as_ref().map(ToString::to_string));
         let host = address.as_ref().map(|at| at.host.to_string()).unwrap_or_default();
-        let (live, accept_data_loss, no_restart) = (false, false, false);
-        ReplaceInstance { broker: id, host, address, rack, live, accept_data_loss, no_restart }
+        let (live, accept_data_loss, no_restart, by_hand) = (false, false, false, false);
+        ReplaceInstance { broker: id, host, address, rack, live, accept_data_loss, no_restart, by_hand }
     }
 
     /// Says why nothing is done, and tells people where that is their business.

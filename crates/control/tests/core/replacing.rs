@@ -221,6 +221,42 @@ fn whoever_puts_a_broker_under_maintenance_hears_that_its_host_is_being_replaced
     }
 }
 
+/// What the action says where the last look put it off.
+fn put_off() -> ActError {
+    ActError { message: "one broker alone answers".to_owned(), maybe_applied: false, retry: true }
+}
+
+#[test]
+fn what_was_put_off_is_decided_anew_but_not_while_the_service_ends() {
+    let mut shell = cluster().start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    until(&mut shell, "ACT 1.1 host");
+    shell.ending = true;
+    answer(&mut shell, Err(put_off()));
+    let text = shell.step();
+    assert!(text.contains("not begun: one broker alone answers") && !begins(&text), "{text}");
+    assert!(shell.memory.replacements.last.is_empty());
+    // The next process finds nothing that it would have to guess about.
+    shell.crash();
+    shell.ending = false;
+    until(&mut shell, "ACT 2.1 host");
+}
+
+#[test]
+fn what_a_person_has_cancelled_is_not_decided_anew_by_itself() {
+    let mut setup = cluster();
+    setup.actions[1].can_stop = true;
+    let mut shell = setup.start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    until(&mut shell, "ACT 1.1 host");
+    shell.order(OrderKind::Cancel { execution: Some(1) });
+    answer(&mut shell, Err(put_off()));
+    let texts: String = (0..60).map(|_| shell.step()).collect();
+    assert!(texts.contains("not begun: cancelled by ann") && !begins(&texts), "{texts}");
+}
+
 #[test]
 fn a_clock_that_is_set_ends_no_maintenance() {
     let hour = 3_600_000_i64;

@@ -289,6 +289,7 @@ impl Setup {
             world: self.world,
             tick: 1_000,
             wall_set: 0,
+            ending: false,
             age: Duration::ZERO,
             outcomes: Vec::new(),
             orders: Vec::new(),
@@ -311,6 +312,8 @@ pub(crate) struct Shell {
     pub(crate) tick: u64,
     /// By how much somebody has set the wall clock, in milliseconds.
     pub(crate) wall_set: i64,
+    /// Whether the shell is about to end.
+    pub(crate) ending: bool,
     /// How old the facts are that are handed in.
     pub(crate) age: Duration,
     pub(crate) outcomes: Vec<Outcome>,
@@ -420,6 +423,7 @@ impl Shell {
             contributions: BTreeMap::from([("facts".to_owned(), self.contribution(now.tick))]),
             outcomes: std::mem::take(&mut self.outcomes),
             orders: std::mem::take(&mut self.orders),
+            ending: self.ending,
         };
         let stepped = self.core.step(&mut self.memory, inputs, now);
         self.held = stepped.held;

@@ -260,6 +260,11 @@ impl Acts {
         received
     }
 
+    /// Whether acts go on of which nobody waits for the end.
+    pub fn has_left(&self) -> bool {
+        self.left.iter().any(|begun| !begun.has_ended())
+    }
+
     /// Waits again for what comes of abandoned acts, of those that the caller still knows as under way. The others go on, and are told of as
     /// a finding until they end.
     pub fn take_up(&mut self, mut knows: impl FnMut(ExecutionId, u32, &str) -> bool) {

@@ -305,6 +305,9 @@ impl ClusterManager {
             }
             self.cycle(true).await;
         }
+        while self.acts.has_left() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         if self.acts.under_way() > 0 {
             tracing::warn!(cluster = %self.looking.name, acts = self.acts.under_way(),
                 "ended while acts were under way; what became of them is looked up at the next start");
@@ -328,9 +331,10 @@ impl ClusterManager {
         let now = self.clock.now();
         let began = Instant::now();
         self.cycles += 1;
-        match self.step(now).await {
+        match self.step(now, last).await {
             Ok((memory, stepped)) => {
                 self.memory = memory;
+                self.tenure.heed(Arc::clone(&self.memory.wishes));
                 self.tell_identity();
                 let answers = self.take_orders(&stepped);
                 let Stepped { effects, state, held, stopped, .. } = stepped;
@@ -346,7 +350,7 @@ impl ClusterManager {
     }
 
     /// Looks and decides. The memory is only replaced by a step that came to its end.
-    async fn step(&mut self, now: Now) -> Result<(Memory, Stepped), String> {
+    async fn step(&mut self, now: Now, ending: bool) -> Result<(Memory, Stepped), String> {
         let looking = Arc::clone(&self.looking);
         let mut memory = self.memory.clone();
         let outcomes = self.pending.outcomes.clone();
@@ -355,7 +359,8 @@ impl ClusterManager {
         let work = move || {
             let caught = catch_unwind(AssertUnwindSafe(|| {
                 let contributions = looking.gather(now, own);
-                let stepped = looking.core.step(&mut memory, Inputs { contributions, outcomes, orders }, now);
+                let inputs = Inputs { contributions, outcomes, orders, ending };
+                let stepped = looking.core.step(&mut memory, inputs, now);
                 looking.tell(&stepped.state);
                 stepped
             }));

@@ -4,11 +4,12 @@
 //! look on. A lease is over by itself when its holder does not renew it, and its end is counted by a clock that goes on while
 //! the process is stopped: one that wakes up after its time finds out before it does anything.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use cluster::BoxFuture;
+use cluster::{BoxFuture, BrokerId};
+use control::{Wish, Wishes};
 use rustix::time::{ClockId, clock_gettime};
 
 /// A stretch of time for which a service holds a lease. The next one, of whichever service, has another number.
@@ -60,12 +61,14 @@ pub struct Tenure {
     lease: Arc<dyn Lease>,
     /// The term whose memory the loop has; 0 for none.
     acting: AtomicU64,
+    /// What people want, by the last answer that they got.
+    wishes: Mutex<Arc<Wishes>>,
 }
 
 impl Tenure {
     /// Nobody acts yet.
     pub fn new(lease: Arc<dyn Lease>) -> Arc<Self> {
-        Arc::new(Self { lease, acting: AtomicU64::new(0) })
+        Arc::new(Self { lease, acting: AtomicU64::new(0), wishes: Mutex::default() })
     }
 
     /// What this service is at this very moment.
@@ -76,6 +79,23 @@ impl Tenure {
     /// The loop has read the store in this term; or, without one, it acts no longer.
     pub fn act_in(&self, term: Option<Term>) {
         self.acting.store(term.map_or(0, |term| term.0), Ordering::SeqCst);
+    }
+
+    /// What people want by now: an act that takes time looks at it once more before it does what cannot be taken back.
+    pub fn heed(&self, wishes: Arc<Wishes>) {
+        *self.wishes.lock().unwrap_or_else(PoisonError::into_inner) = wishes;
+    }
+
+    /// Why nothing may be begun with a broker's host, as people want it.
+    pub fn objects_to(&self, broker: BrokerId) -> Option<String> {
+        let wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
+        let by = |what: &str, wish: &Wish| format!("{what} by {}", wish.by);
+        let all = [("paused", &wishes.paused), ("the cluster is under maintenance", &wishes.maintenance)];
+        let of_all = all.into_iter().find_map(|(what, wish)| Some(by(what, wish.as_ref()?)));
+        let maintained =
+            || wishes.broker_maintenance.get(&broker).map(|wish| by("it is under maintenance", wish));
+        let leaves = || wishes.decommissioned.get(&broker).map(|wish| by("it is taken out of service", wish));
+        of_all.or_else(maintained).or_else(leaves)
     }
 
     /// The term in which something may be done now.

@@ -405,6 +405,7 @@ impl Driver {
             contributions: BTreeMap::from([(SOURCE.to_owned(), contribution)]),
             outcomes: std::mem::take(&mut self.process.outcomes),
             orders: orders.clone(),
+            ending: false,
         };
         self.cycles += 1;
         let Stepped { effects, state, held, moving, .. } =

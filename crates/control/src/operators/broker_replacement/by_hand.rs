@@ -25,7 +25,8 @@ impl Known<'_> {
         }
         // Who wants a host to be replaced has seen that a restart is of no use.
         let accept_data_loss = wanted.accept_data_loss;
-        let order = ReplaceInstance { live, accept_data_loss, no_restart: true, ..self.host_of(id) };
+        let by_hand = !wanted.is_plugin;
+        let order = ReplaceInstance { live, accept_data_loss, no_restart: true, by_hand, ..self.host_of(id) };
         Ok(self.order_by(id, wanted.words(), order))
     }
 

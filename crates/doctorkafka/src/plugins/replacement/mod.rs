@@ -145,17 +145,23 @@ async fn look_for(programs: Vec<String>, missing: Missing) {
 
 /// What the last look has refused so often in a row is not decided anew any more.
 const PUT_OFF: u32 = 3;
+/// So long, and twice as long the second time, it is left before it is decided anew.
+const AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// What is longer ago is not in a row.
+const IN_A_ROW: Duration = Duration::from_secs(600);
+
+type PutOff = BTreeMap<BrokerId, (u32, Instant)>;
 
 /// How long looking, and ending the programs, take at most.
-const MARGIN: Duration = Duration::from_secs(60);
+const MARGIN: Duration = Duration::from_secs(90);
 
 struct Replacer {
     config: ScriptInstanceReplacementConfig,
     context: BuildContext,
     /// What is being replaced.
     running: Mutex<Option<Run>>,
-    /// How often in a row the last look has said no, by broker.
-    put_off: Mutex<BTreeMap<BrokerId, u32>>,
+    /// How often in a row the last look has said no, and when it last did.
+    put_off: Mutex<PutOff>,
     /// The service is about to end.
     ends: AtomicBool,
     missing: Missing,
@@ -257,35 +263,57 @@ impl Replacer {
         // It can be stopped from here on: looking takes its time, too.
         let _running = Running::begin(&self.running, event, &order, stop, &talk);
         let mut asked_to_end = talk.stop.clone();
+        if self.ends() {
+            return Err(later("the service ends"));
+        }
         let looked = tokio::select! {
             biased;
             () = run::stopped(&mut asked_to_end) => Err("it was stopped before".to_owned()),
             looked = look::once_more(&self.context, &order) => looked,
         };
         if let Err(why) = looked {
-            return self.not_now(order.broker, *talk.stop.borrow(), why);
+            return self.not_now(&order, &talk, why).await;
         }
         self.put_off().remove(&order.broker);
         self.run(event, &order, term, &talk).await
     }
 
-    /// The last look says no, or it was stopped meanwhile. Most of that passes, and is decided anew; what comes again and again, and what a person
-    /// has stopped, is for a person.
-    fn not_now(&self, broker: BrokerId, stopped: bool, why: String) -> Result<Done, ActError> {
-        if stopped && self.ends.load(Ordering::Relaxed) {
-            return Err(ActError { retry: true, ..not_done("the service ends".to_owned()) });
+    /// The last look says no, or it was stopped meanwhile. Most of that passes, and is decided anew after a while; what comes again and again,
+    /// and what a person has ordered or stopped, is for a person.
+    async fn not_now(&self, order: &ReplaceInstance, talk: &Talk, why: String) -> Result<Done, ActError> {
+        if !*talk.stop.borrow() {
+            let times = self.put_off_again(order.broker);
+            if times >= PUT_OFF || order.by_hand {
+                self.put_off().remove(&order.broker);
+                return Ok(not_started(format!("not begun: {why}")));
+            }
+            let mut asked_to_end = talk.stop.clone();
+            tokio::select! {
+                () = tokio::time::sleep(AGAIN_AFTER * times) => return Err(later(&why)),
+                () = run::stopped(&mut asked_to_end) => {}
+            }
         }
-        let mut put_off = self.put_off();
-        let times = put_off.entry(broker).or_default();
-        *times += 1;
-        if stopped || *times >= PUT_OFF {
-            put_off.remove(&broker);
-            return Ok(not_started(format!("not begun: {why}")));
+        if self.ends() {
+            return Err(later("the service ends"));
         }
-        Err(ActError { retry: true, ..not_done(why) })
+        Ok(not_started("not begun: it was stopped before".to_owned()))
     }
 
-    fn put_off(&self) -> MutexGuard<'_, BTreeMap<BrokerId, u32>> {
+    /// Whether the service is about to end.
+    fn ends(&self) -> bool {
+        self.ends.load(Ordering::Relaxed)
+    }
+
+    /// How often in a row that makes.
+    fn put_off_again(&self, broker: BrokerId) -> u32 {
+        let mut put_off = self.put_off();
+        put_off.retain(|_, (_, last)| last.elapsed() < IN_A_ROW);
+        let (times, last) = put_off.entry(broker).or_insert((0, Instant::now()));
+        (*times, *last) = (*times + 1, Instant::now());
+        *times
+    }
+
+    fn put_off(&self) -> MutexGuard<'_, PutOff> {
         self.put_off.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -297,13 +325,13 @@ impl Replacer {
         talk: &Talk,
     ) -> Result<Done, ActError> {
         if let Some(restart) = self.config.restart.as_ref().filter(|_| !order.live && !order.no_restart) {
-            self.still_in(term)?;
+            self.may_still(term, order.broker)?;
             return self.restart(restart, event, order, talk).await;
         }
         let broker = order.broker;
         let began = Instant::now();
         let program = self.config.command.first().map(String::as_str).unwrap_or_default();
-        self.still_in(term)?;
+        self.may_still(term, broker)?;
         let ran = self.start(&self.config.command, event, order, talk).await;
         let took = format!("{:.0} s", began.elapsed().as_secs_f64());
         match ran {
@@ -344,7 +372,7 @@ impl Replacer {
     ) -> Result<Done, ActError> {
         let broker = order.broker;
         let how = match self.start(restart, event, order, talk).await {
-            Ran::Stopped { said } => {
+            Ran::Stopped { said } if !self.ends() => {
                 return Err(not_done(format!(
                     "the restart of broker {broker} was stopped{}",
                     last_line(&said)
@@ -357,7 +385,11 @@ impl Replacer {
                     ..done
                 });
             }
+            Ran::Well { .. } | Ran::Stopped { .. } if self.ends() => {
+                "the service has ended meanwhile".to_owned()
+            }
             Ran::Well { .. } => format!("it was not back {} later", self.config.restart_wait),
+            Ran::Stopped { said } => format!("it was stopped{}", last_line(&said)),
             Ran::NotStarted { why } => format!("cannot start {why}"),
             Ran::Badly { status, said } | Ran::Killed { status, said } => {
                 format!("the program ended with {status}{}", last_line(&said))
@@ -382,15 +414,23 @@ impl Replacer {
         let mut stop = talk.stop.clone();
         tokio::select! {
             back = look::comes_back(&self.context, order, self.config.restart_wait.0) => Ok(back),
-            () = run::stopped(&mut stop) => {
-                Err(not_done(format!("broker {} was restarted, and is not waited for any more", order.broker)))
+            () = run::stopped(&mut stop) => match self.ends() {
+                true => Ok(false),
+                false => {
+                    let broker = order.broker;
+                    Err(not_done(format!("broker {broker} was restarted, and is not waited for any more")))
+                }
             }
         }
     }
 
-    /// Another service may have taken over while this one looked, or was stopped.
-    fn still_in(&self, term: Term) -> Result<(), ActError> {
-        if self.context.tenure.term() == Some(term) { Ok(()) } else { Err(no_lease()) }
+    /// Whether the lease is held in the same term, and nobody has asked for the broker to be left alone meanwhile: another service may have
+    /// taken over while this one looked, or was stopped.
+    fn may_still(&self, term: Term, broker: BrokerId) -> Result<(), ActError> {
+        if self.context.tenure.term() != Some(term) {
+            return Err(no_lease());
+        }
+        self.context.tenure.objects_to(broker).map_or(Ok(()), |why| Err(later(&why)))
     }
 
     async fn start(&self, command: &[String], event: &Event, order: &ReplaceInstance, talk: &Talk) -> Ran {
@@ -449,9 +489,12 @@ impl Drop for Running<'_> {
     }
 }
 
-/// Whoever has the lease next decides anew: nothing was done.
 fn no_lease() -> ActError {
-    let why = "this service does not hold the cluster's lease any more; no script was started";
+    later("this service does not hold the cluster's lease any more; no script was started")
+}
+
+/// Nothing was done, and it is decided anew, by whoever has the lease next.
+fn later(why: &str) -> ActError {
     ActError { retry: true, ..not_done(why.to_owned()) }
 }
 

@@ -26,6 +26,7 @@ fn event() -> Event {
         live: false,
         accept_data_loss: false,
         no_restart: false,
+        by_hand: false,
     };
     let mut event = Event::new(names::REPLACE_INSTANCE, Target::Broker(order.broker), "it is dead", &order);
     event.id = "17-1".to_owned();
@@ -54,6 +55,8 @@ fn touch(file: &Path) -> String {
 
 #[tokio::test]
 async fn starts_nothing_for_a_broker_that_lives_or_when_nobody_can_say() {
+    // It waits between looks; programs need the real time.
+    tokio::time::pause();
     let folder = tempfile::tempdir().unwrap();
     let witness = folder.path().join("witness");
     let refusal = async |fake: &Arc<Fake>| {
@@ -76,6 +79,7 @@ async fn starts_nothing_for_a_broker_that_lives_or_when_nobody_can_say() {
     let answers = fake();
     answers.answer_at(&at("b3"), "ours");
     assert_eq!(refusal(&answers).await, "broker 3 answers at b3:9092");
+    tokio::time::resume();
     // Its address has gone to another cluster: that is not it.
     let moved = fake();
     moved.answer_at(&at("b3"), "other");
@@ -297,4 +301,30 @@ async fn whoever_has_no_lease_starts_nothing_and_it_is_decided_anew() {
     let config: ScriptInstanceReplacementConfig = serde_json::from_value(section).unwrap();
     let error = config.build(&context).unwrap().execute(&event(), false).await.unwrap_err();
     assert!(error.retry && !error.maybe_applied && !witness.exists(), "{error:?}");
+}
+
+#[tokio::test]
+async fn what_people_ask_for_while_it_is_looked_keeps_the_program_from_starting() {
+    let folder = tempfile::tempdir().unwrap();
+    let witness = folder.path().join("witness");
+    let wish = || control::Wish {
+        by: "ann".to_owned(),
+        reason: String::new(),
+        since: control::Timestamp(1),
+        until: None,
+    };
+    let none = control::Wishes::default;
+    let of_broker = || [(BrokerId(3), wish())].into();
+    for (wishes, why) in [
+        (control::Wishes { paused: Some(wish()), ..none() }, "paused by ann"),
+        (control::Wishes { broker_maintenance: of_broker(), ..none() }, "it is under maintenance by ann"),
+        (control::Wishes { decommissioned: of_broker(), ..none() }, "it is taken out of service by ann"),
+    ] {
+        let context = context(&fake());
+        context.tenure.heed(Arc::new(wishes));
+        let section = json!({"command": ["sh", "-c", touch(&witness)]});
+        let config: ScriptInstanceReplacementConfig = serde_json::from_value(section).unwrap();
+        let error = config.build(&context).unwrap().execute(&event(), false).await.unwrap_err();
+        assert!(error.retry && error.message == why && !witness.exists(), "{error:?}");
+    }
 }
