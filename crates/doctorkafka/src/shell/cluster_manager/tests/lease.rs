@@ -147,3 +147,21 @@ async fn what_nobody_knows_of_any_more_is_told_until_it_ends() {
     looped.until("it has ended", |s| incident(s, ACT_WITHOUT_OWNER).is_none()).await;
     looped.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_ends_begins_nothing_that_the_next_would_have_to_guess_about() {
+    let (store, world) = parts();
+    let looped = start(&store, &world);
+    world.want("do_slow");
+    looped.until("it is doing it", |s| s.acts > 0 && world.executed() == ["do_slow"]).await;
+    // It is asked for in the very cycles of the end.
+    looped.stop.send(true).unwrap();
+    world.want("do_once");
+    world.released.store(true, Ordering::SeqCst);
+    looped.task.await.unwrap();
+    for key in store.list("clusters/test/executions/").await.unwrap() {
+        let value = String::from_utf8(store.get(&key).await.unwrap().unwrap().value).unwrap();
+        assert!(!value.contains("do_once"), "{key}: {value}");
+    }
+    assert_eq!(world.executed(), ["do_slow"]);
+}
