@@ -96,7 +96,7 @@ impl Scene {
     /// One that waits for a replacement whose end nobody knows no longer than a test can.
     fn impatient(&self, state: &str) -> Result<Doctor> {
         let patient = "replacement_cooldown: 1h";
-        self.doctor_of(state, &self.config()?.replace(patient, &format!("{patient}, replace_timeout: 40s")))
+        self.doctor_of(state, &self.config()?.replace(patient, &format!("{patient}, replace_timeout: 80s")))
     }
 
     pub(crate) fn config(&self) -> Result<String> {
@@ -231,7 +231,7 @@ fn the_service_dies_before_a_replacement_and_during_it(scene: &mut Scene) -> Res
     scene.mail_with("it is not known what became of replace_instance")?;
     // It may still run, as it does.
     ensure!(doctor.ok(&["status"])?.contains("which may still run"), "{}", doctor.ok(&["status"])?);
-    doctor.line("submitting", Duration::from_secs(60))?;
+    doctor.line("submitting", Duration::from_secs(100))?;
     scene.cluster.wait_in_sync(Duration::from_secs(60))?;
     scene.stays(1)?;
     // A person is told the same, and that no other may be begun yet.
@@ -257,7 +257,7 @@ fn the_service_dies_when_it_has_just_been_remembered(scene: &mut Scene) -> Resul
     let doctor = scene.impatient("second")?;
     doctor.incident("replacement_refused", Duration::from_secs(40))?;
     scene.mail_with("it is not known what became of replace_instance for broker 4")?;
-    doctor.line("submitting", Duration::from_secs(60))?;
+    doctor.line("submitting", Duration::from_secs(100))?;
     let started = scene.started().len();
     ensure!(started <= before + 1, "started twice: {:?}", scene.started());
     scene.stays(started)?;
