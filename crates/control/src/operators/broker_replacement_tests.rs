@@ -404,8 +404,8 @@ fn a_host_whose_log_dirs_were_not_listed_is_not_replaced() {
 }
 
 #[test]
-fn a_person_may_have_a_host_replaced_that_was_not_listed_where_all_others_were() {
-    let asked = |unlisted: &[i32], unseen: bool| {
+fn a_person_and_no_plugin_may_have_a_host_replaced_that_was_not_listed_where_all_others_were() {
+    let asked = |unlisted: &[i32], unseen: bool, is_plugin: bool| {
         let mut world = world(CLUSTER);
         for id in unlisted {
             world.known.get_mut(&BrokerId(*id)).unwrap().listed = None;
@@ -416,20 +416,16 @@ fn a_person_may_have_a_host_replaced_that_was_not_listed_where_all_others_were()
         }
         let state = world.watch(300).state;
         let (by, reason) = ("ann".to_owned(), String::new());
-        let wanted = ByHand {
-            broker: BrokerId(3),
-            by,
-            reason,
-            accept_data_loss: false,
-            only_ask: true,
-            is_plugin: false,
-        };
+        let wanted =
+            ByHand { broker: BrokerId(3), by, reason, accept_data_loss: false, only_ask: true, is_plugin };
         let answer = Config::default().build("replace").by_hand(&state, &wanted).unwrap();
         answer.map(|event| event.name).map_err(|held| held.join("; "))
     };
-    assert_eq!(asked(&[3], false), Ok("replace_instance".to_owned()));
-    assert!(asked(&[3], true).unwrap_err().contains("topic secret"));
-    let why = asked(&[3, 1], false).unwrap_err();
+    assert_eq!(asked(&[3], false, false), Ok("replace_instance".to_owned()));
+    assert!(asked(&[3], true, false).unwrap_err().contains("topic secret"));
+    let why = asked(&[3, 1], false, false).unwrap_err();
+    assert!(why.starts_with("its log dirs have not been listed"), "{why}");
+    let why = asked(&[3], false, true).unwrap_err();
     assert!(why.starts_with("its log dirs have not been listed"), "{why}");
 }
 

@@ -36,6 +36,15 @@ fn until(shell: &mut Shell, what: &str) -> String {
     panic!("no {what} in\n{all}\nheld\n{}\n{}", shell.held(), shell.open_incidents());
 }
 
+/// The host of broker 3 is being replaced, by execution 1.
+fn begun(setup: Setup) -> Shell {
+    let mut shell = setup.start();
+    shell.quiet(2);
+    shell.world.kill(3);
+    until(&mut shell, "ACT 1.1 host");
+    shell
+}
+
 /// Answers the act that was sent out for the host.
 fn answer(shell: &mut Shell, result: Result<Done, ActError>) {
     let is_it = |act: &Effect| matches!(act, Effect::Act { action, .. } if action == "host");
@@ -73,10 +82,7 @@ fn a_replacement_is_in_the_store_before_it_is_begun() {
 
 #[test]
 fn healing_waits_for_the_new_host_but_not_for_ever() {
-    let mut shell = cluster().start();
-    shell.quiet(2);
-    shell.world.kill(3);
-    until(&mut shell, "ACT 1.1 host");
+    let mut shell = begun(cluster());
     shell.step();
     assert!(
         shell.held().contains("the host of broker 3 is being replaced by execution 1"),
@@ -137,10 +143,7 @@ fn healing_goes_on_when_the_replacement_has_failed() {
 
 #[test]
 fn healing_waits_where_nobody_knows_whether_the_program_has_ended() {
-    let mut shell = cluster().start();
-    shell.quiet(2);
-    shell.world.kill(3);
-    until(&mut shell, "ACT 1.1 host");
+    let mut shell = begun(cluster());
     shell.crash();
     shell.quiet(3);
     let ended = |shell: &Shell| shell.memory.replacements.last[0].ended.clone().map(|(_, how)| how);
@@ -185,10 +188,7 @@ fn a_crash_at_any_point_never_makes_it_begin_again() {
 
 #[test]
 fn a_second_host_waits_for_the_cooldown_also_after_a_crash_and_with_a_clock_that_jumps() {
-    let mut shell = cluster().start();
-    shell.quiet(2);
-    shell.world.kill(3);
-    until(&mut shell, "ACT 1.1 host");
+    let mut shell = begun(cluster());
     answer(&mut shell, Ok(Done { summary: "replaced".to_owned(), ..Done::default() }));
     shell.world.come_back(3);
     shell.quiet(25);
@@ -210,10 +210,7 @@ fn a_second_host_waits_for_the_cooldown_also_after_a_crash_and_with_a_clock_that
 
 #[test]
 fn whoever_puts_a_broker_under_maintenance_hears_that_its_host_is_being_replaced() {
-    let mut shell = cluster().start();
-    shell.quiet(2);
-    shell.world.kill(3);
-    until(&mut shell, "ACT 1.1 host");
+    let mut shell = begun(cluster());
     for (broker, is_told) in [(3, true), (4, false)] {
         shell.order(OrderKind::MaintenanceOn { scope: Scope::Broker(BrokerId(broker)), until: None });
         let text = shell.step();
@@ -228,10 +225,7 @@ fn put_off() -> ActError {
 
 #[test]
 fn what_was_put_off_is_decided_anew_but_not_while_the_service_ends() {
-    let mut shell = cluster().start();
-    shell.quiet(2);
-    shell.world.kill(3);
-    until(&mut shell, "ACT 1.1 host");
+    let mut shell = begun(cluster());
     shell.ending = true;
     answer(&mut shell, Err(put_off()));
     let text = shell.step();
@@ -244,13 +238,23 @@ fn what_was_put_off_is_decided_anew_but_not_while_the_service_ends() {
 }
 
 #[test]
+fn an_order_of_a_person_that_is_put_off_is_told_to_be_so_and_stays_known() {
+    let mut shell = cluster().start();
+    shell.quiet(2);
+    shell.order(OrderKind::Replace { broker: BrokerId(3), accept_data_loss: false, only_ask: false });
+    until(&mut shell, "ACT 1.1 host");
+    answer(&mut shell, Err(put_off()));
+    let text = shell.step();
+    assert!(text.contains("not begun: one broker alone answers"), "{text}");
+    let last = &shell.memory.replacements.last[0];
+    assert!(matches!(last.ended, Some((_, Replaced::NotStarted(_)))), "{last:?}");
+}
+
+#[test]
 fn what_a_person_has_cancelled_is_not_decided_anew_by_itself() {
     let mut setup = cluster();
     setup.actions[1].can_stop = true;
-    let mut shell = setup.start();
-    shell.quiet(2);
-    shell.world.kill(3);
-    until(&mut shell, "ACT 1.1 host");
+    let mut shell = begun(setup);
     shell.order(OrderKind::Cancel { execution: Some(1) });
     answer(&mut shell, Err(put_off()));
     let texts: String = (0..60).map(|_| shell.step()).collect();
@@ -282,10 +286,7 @@ fn a_clock_that_is_set_ends_no_maintenance() {
 #[test]
 fn neither_a_clock_that_is_set_nor_a_crash_ends_the_cooldown() {
     let hour = 3_600_000_i64;
-    let mut shell = cluster().start();
-    shell.quiet(2);
-    shell.world.kill(3);
-    until(&mut shell, "ACT 1.1 host");
+    let mut shell = begun(cluster());
     answer(&mut shell, Ok(Done { summary: "replaced".to_owned(), ..Done::default() }));
     shell.world.come_back(3);
     shell.quiet(3_600);
@@ -424,10 +425,7 @@ fn what_the_store_could_not_take_is_decided_anew() {
 
 #[test]
 fn a_restart_in_vain_is_followed_by_another_decision() {
-    let mut shell = cluster().start();
-    shell.quiet(2);
-    shell.world.kill(3);
-    until(&mut shell, "ACT 1.1 host");
+    let mut shell = begun(cluster());
     let detail = serde_json::json!({"restarted_in_vain": true});
     answer(&mut shell, Ok(Done { summary: "restarted".to_owned(), detail, ..Done::default() }));
     let text = until(&mut shell, "ACT 2.1 host");
@@ -441,10 +439,7 @@ fn a_restart_in_vain_is_followed_by_another_decision() {
 /// A broker that a restart has brought back: no host has been replaced.
 #[test]
 fn a_restart_that_helps_costs_no_cooldown_and_is_not_tried_again_soon() {
-    let mut shell = cluster().start();
-    shell.quiet(2);
-    shell.world.kill(3);
-    until(&mut shell, "ACT 1.1 host");
+    let mut shell = begun(cluster());
     shell.world.come_back(3);
     let detail = serde_json::json!({"restarted": true});
     answer(&mut shell, Ok(Done { summary: "restarted".to_owned(), detail, ..Done::default() }));
@@ -486,10 +481,7 @@ fn a_wall_clock_that_is_set_lets_no_two_work_on_one_broker() {
 fn a_person_may_have_a_script_stopped_and_nothing_is_guessed_then() {
     let mut setup = cluster();
     setup.actions[1].can_stop = true;
-    let mut shell = setup.start();
-    shell.quiet(2);
-    shell.world.kill(3);
-    until(&mut shell, "ACT 1.1 host");
+    let mut shell = begun(setup);
     // Whoever cancels all moves does not mean it.
     shell.order(OrderKind::Cancel { execution: None });
     let text = shell.step();
@@ -509,10 +501,7 @@ fn a_person_may_have_a_script_stopped_and_nothing_is_guessed_then() {
 
 #[test]
 fn what_cannot_be_stopped_is_not_said_to_be() {
-    let mut shell = cluster().start();
-    shell.quiet(2);
-    shell.world.kill(3);
-    until(&mut shell, "ACT 1.1 host");
+    let mut shell = begun(cluster());
     shell.order(OrderKind::Cancel { execution: Some(1) });
     let text = shell.step();
     assert!(text.contains("which cannot be called back") && !text.contains("STOP"), "{text}");
@@ -520,10 +509,7 @@ fn what_cannot_be_stopped_is_not_said_to_be() {
 
 #[test]
 fn where_no_program_was_started_no_cooldown_follows_and_a_person_may_try_again() {
-    let mut shell = cluster().start();
-    shell.quiet(2);
-    shell.world.kill(3);
-    until(&mut shell, "ACT 1.1 host");
+    let mut shell = begun(cluster());
     let detail = serde_json::json!({"not_started": true});
     let summary = "cannot start it".to_owned();
     answer(&mut shell, Ok(Done { summary, detail, ..Done::default() }));

@@ -30,13 +30,18 @@ impl Known<'_> {
         Ok(self.order_by(id, wanted.words(), order))
     }
 
+    /// What nobody has listed is for a person to decide on, and for no plugin.
+    fn is_too_little_seen(&self, id: BrokerId, wanted: &ByHand) -> Option<Objection> {
+        if wanted.is_plugin { self.sees_too_little(id) } else { self.sees_too_little_by_hand(id) }
+    }
+
     /// A person who asks again knows that it has failed before.
     fn all_to_dead(&self, id: BrokerId, dead: &DeadBroker, wanted: &ByHand) -> Vec<Objection> {
         let accept_data_loss = wanted.accept_data_loss;
         let holds = |it: &Objection| wanted.is_plugin || matches!(it, Objection::Waits(..));
         let before = self.failed_before(id, dead).filter(holds);
         let last_copy = if accept_data_loss { None } else { self.holds_the_last_copy(id) };
-        let unseen = if accept_data_loss { None } else { self.sees_too_little_by_hand(id) };
+        let unseen = if accept_data_loss { None } else { self.is_too_little_seen(id, wanted) };
         let counts = self.still_counts(id, accept_data_loss);
         let all = [
             before,
@@ -59,7 +64,7 @@ impl Known<'_> {
         let accept_data_loss = wanted.accept_data_loss;
         let before = if wanted.is_plugin { self.holds_plugins(id) } else { None };
         let others = if accept_data_loss { None } else { self.others_need(id) };
-        let unseen = if accept_data_loss { None } else { self.sees_too_little_by_hand(id) };
+        let unseen = if accept_data_loss { None } else { self.is_too_little_seen(id, wanted) };
         let all = [
             before,
             self.somebody_is_absent(),
