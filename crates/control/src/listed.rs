@@ -185,6 +185,8 @@ mod tests {
         let mut case = Case::new();
         case.lists(1, &[1, 2], &["a", "b", "c", "d", "e", "secret", "t", "u"]);
         assert_eq!(case.unseen(1), Some(vec!["a", "b", "c", "d", "e"]));
+        let listed_at = |case: &Case| case.brokers[&BrokerId(1)].listed.as_ref().unwrap().at;
+        let first = listed_at(&case);
         // The same list, with topics that were read later.
         case.world.becomes("b1\nb2\na-0: 1\nb-0: 1\nc-0: 1\nd-0: 1\ne-0: 1\nt-0: 1* 2\nu-0: 2* 1");
         let listed = [BrokerId(1), BrokerId(2)].into();
@@ -195,6 +197,7 @@ mod tests {
         state.put(Disks { sizes, brokers, listed }, case.listed_at);
         case.comparison.look(&state, &mut case.brokers);
         assert_eq!(case.unseen(1), Some(vec!["secret"]));
+        assert_eq!(listed_at(&case), first, "it is as old as the list");
     }
 
     #[test]

@@ -246,3 +246,36 @@ fn is_whole(it: &Replacement, state: &State) -> bool {
     let ended = it.ended.as_ref().is_some_and(|(at, _)| state.now().wall.since(*at) >= STILL_COUNTED);
     ended && !absent && liveness.value.live.contains_key(&it.broker) && in_sync
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_cooldown_counts_in_whatever_order_replacements_stand() {
+        let begun = |hours_ago: u64| Replacement {
+            id: hours_ago.to_string(),
+            broker: BrokerId(3),
+            host: "h3".to_owned(),
+            reason: "it was dead".to_owned(),
+            begun: Timestamp(0),
+            watched_ms: hours_ago * 3_600_000,
+            watched_at: None,
+            ended: None,
+            whole: None,
+        };
+        let cooldown = Duration::from_secs(12 * 3_600);
+        for order in [[1, 13], [13, 1]] {
+            let all = Replacements { last: order.map(begun).into() };
+            for found in [
+                all.cools_until(Now::default(), cooldown),
+                all.cools_until_for(BrokerId(4), Now::default(), cooldown),
+            ] {
+                assert_eq!(
+                    found.map(|(until, last)| (until.0, last.id.as_str())),
+                    Some((11 * 3_600_000, "1"))
+                );
+            }
+        }
+    }
+}

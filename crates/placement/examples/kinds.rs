@@ -2,11 +2,14 @@
 //! `cargo run --release -p placement --example kinds`.
 #![allow(clippy::unwrap_used, reason = "an example fails by panicking")]
 
+#[path = "common/altered.rs"]
+mod altered;
 mod common;
 
 use placement::{Shape, generate};
-use planner::balance::{Broker, Budget, Cluster, Mode, Partition, Policy, Replica, audit, solve};
+use planner::balance::{Broker, Budget, Mode, Policy, audit, solve};
 
+use altered::altered;
 use common::{cpu_seconds, describe};
 
 /// What becomes of the broker of an ordinal.
@@ -51,31 +54,6 @@ fn dies(dead: bool, broker: &mut Broker) {
     if dead {
         (broker.alive, broker.takes_replicas, broker.takes_leadership) = (false, false, false);
     }
-}
-
-/// The cluster with other brokers.
-fn altered(cluster: &Cluster, alter: Alter) -> Cluster {
-    let mut builder = Cluster::builder(cluster.topics());
-    for (at, broker) in (0..).zip(cluster.brokers()) {
-        let mut broker = *broker;
-        alter(at, &mut broker);
-        builder.add_broker(&broker).unwrap();
-    }
-    for partition in 0..cluster.partitions() {
-        let share = cluster.leader_share(partition);
-        let replicas = cluster.replicas(partition).iter().zip(cluster.loads(partition));
-        builder
-            .add_partition(&Partition {
-                topic: cluster.topic(partition),
-                replicas: replicas.map(|(broker, load)| Replica { broker: *broker, load: *load }).collect(),
-                leader: cluster.leader(partition),
-                leader_cpu: share[0],
-                leader_network_out: share[2],
-                frozen: false,
-            })
-            .unwrap();
-    }
-    builder.build()
 }
 
 fn main() {

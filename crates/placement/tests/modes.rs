@@ -1,34 +1,12 @@
 //! Whatever else a plan is for: what is dead is left, into racks that hold no other replica of the partition where there are such.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use placement::{Shape, generate};
-use planner::balance::{Broker, Budget, Cluster, Goal, Mode, Partition, Policy, Replica, audit, solve};
+#[path = "../examples/common/altered.rs"]
+mod altered;
 
-/// The cluster with brokers changed by their ordinals.
-fn altered(cluster: &Cluster, alter: impl Fn(u32, &mut Broker)) -> Cluster {
-    let topics = (0..cluster.partitions()).map(|partition| cluster.topic(partition)).max().unwrap() + 1;
-    let mut builder = Cluster::builder(topics);
-    for (at, broker) in (0..).zip(cluster.brokers()) {
-        let mut broker = *broker;
-        alter(at, &mut broker);
-        builder.add_broker(&broker).unwrap();
-    }
-    for partition in 0..cluster.partitions() {
-        let share = cluster.leader_share(partition);
-        let replicas = cluster.replicas(partition).iter().zip(cluster.loads(partition));
-        builder
-            .add_partition(&Partition {
-                topic: cluster.topic(partition),
-                replicas: replicas.map(|(broker, load)| Replica { broker: *broker, load: *load }).collect(),
-                leader: cluster.leader(partition),
-                leader_cpu: share[0],
-                leader_network_out: share[2],
-                frozen: false,
-            })
-            .unwrap();
-    }
-    builder.build()
-}
+use altered::altered;
+use placement::{Shape, generate};
+use planner::balance::{Budget, Goal, Mode, Policy, audit, solve};
 
 #[test]
 fn modes_that_heal_leave_the_dead_and_share_no_rack_for_it() {

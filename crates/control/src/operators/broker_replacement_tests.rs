@@ -379,8 +379,15 @@ fn what_this_service_may_not_see_may_have_its_last_copy_there() {
         let said = about_hosts(&world.watch(300));
         assert!(said.contains(why) && !said.contains("=> replace_instance"), "{said}");
     }
-    let seen_since = about_hosts(&listed_of(3, "t").watch(300));
-    assert!(seen_since.starts_with("=> replace_instance"), "{seen_since}");
+    let mut another_that_went = listed_of(3, "t");
+    let mut known = listed_of(1, "secret").known.remove(&BrokerId(1)).unwrap();
+    known.broker.id = BrokerId(9);
+    another_that_went.known.insert(BrokerId(9), known);
+    another_that_went.replacing = Some(Config { max_unhealthy_brokers: 2, ..Config::default() });
+    for mut world in [listed_of(3, "t"), another_that_went] {
+        let said = about_hosts(&world.watch(300));
+        assert!(said.starts_with("=> replace_instance"), "{said}");
+    }
 }
 
 #[test]

@@ -319,7 +319,7 @@ fn neither_a_clock_that_is_set_nor_a_crash_ends_the_cooldown() {
 
 #[test]
 fn nothing_is_replaced_while_another_service_may_do_so() {
-    for kind in ["another_service", "neighbours_unknown"] {
+    for kind in ["another_service", "neighbours_unknown", "act_without_owner"] {
         let mut shell = cluster().start();
         shell.quiet(2);
         let other = Finding::new(kind, Target::Cluster, Severity::Critical, "there may be another");

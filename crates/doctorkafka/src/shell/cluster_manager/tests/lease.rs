@@ -149,6 +149,27 @@ async fn what_nobody_knows_of_any_more_is_told_until_it_ends() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_service_that_ends_waits_for_what_it_has_left_running() {
+    let (store, world) = parts();
+    let lease = Arc::new(Given(Mutex::new(Standing::Holds(Term(1)))));
+    let looped = start_with(&store, &world, Arc::clone(&lease) as Arc<dyn Lease>);
+    world.want("do_once");
+    looped.until("it is doing it", |s| s.acts > 0 && world.executed() == ["do_once"]).await;
+    lease.set(looks_on());
+    looped.until("it has stepped down", |s| s.looks_on.is_some()).await;
+    let began = Instant::now();
+    looped.stop.send(true).unwrap();
+    let releases = async {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        world.released.store(true, Ordering::SeqCst);
+    };
+    let ((), ended) = tokio::join!(releases, looped.task);
+    ended.unwrap();
+    let waited = began.elapsed();
+    assert!(waited >= Duration::from_millis(700) && waited < Duration::from_secs(1), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_service_that_ends_begins_nothing_that_the_next_would_have_to_guess_about() {
     let (store, world) = parts();
     let looped = start(&store, &world);
