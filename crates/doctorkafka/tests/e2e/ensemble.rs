@@ -139,18 +139,20 @@ async fn what_was_confirmed_outlives_a_leader_that_is_killed(
     let leader = ensemble.leader()?;
     let confirmed = {
         let store = Arc::clone(&first.store);
+        let (tells, mut told) = tokio::sync::watch::channel(0_u64);
         let writing = tokio::spawn(async move {
-            let mut last = 0_u64;
+            let mut last = 0;
             while store.put("number", (last + 1).to_string().into_bytes()).await.is_ok() {
                 last += 1;
+                tells.send_replace(last);
             }
             last
         });
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        // Amid writes, for sure.
+        tokio::time::timeout(GRANTED, told.wait_for(|written| *written >= 20)).await??;
         ensemble.kill(leader)?;
         writing.await?
     };
-    ensure!(confirmed > 0, "nothing was written before the leader was killed");
     let acts = written(services, "after a leader that was killed amid writes", GRANTED * 4).await?;
     let read = acts.store.get("number").await?.context("nothing is lost")?;
     let found: u64 = String::from_utf8(read.value)?.parse()?;
@@ -166,6 +168,7 @@ async fn one_acts_when_a_leader_has_hung(ensemble: &Ensemble, services: &[&Clust
     ensemble.pause(leader)?;
     let acts = written(services, "with a leader that hangs", GRANTED * 4).await?;
     ensemble.resume(leader)?;
+    // For as long as whoever held the lease before could think that it does.
     tokio::time::sleep(GRANTED).await;
     let still = written(services, "after a leader that hung", GRANTED * 4).await?;
     ensure!(term(still).is_some_and(|now| now.0 >= before.0), "terms do not grow");

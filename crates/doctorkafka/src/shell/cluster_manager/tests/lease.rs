@@ -163,9 +163,11 @@ async fn a_service_that_ends_waits_for_what_it_has_left_running() {
         tokio::time::sleep(Duration::from_millis(700)).await;
         world.released.store(true, Ordering::SeqCst);
     };
-    let ((), ended) = tokio::join!(releases, looped.task);
-    ended.unwrap();
-    let waited = began.elapsed();
+    let ends = async {
+        looped.task.await.unwrap();
+        began.elapsed()
+    };
+    let ((), waited) = tokio::join!(releases, ends);
     assert!(waited >= Duration::from_millis(700) && waited < Duration::from_secs(1), "{waited:?}");
 }
 
