@@ -9,8 +9,7 @@ use crate::by_hand::ByHand;
 use crate::event::{Event, Message, names};
 use crate::execution::{CANCELLED_BY_OTHERS, Execution, MovePhase, MoveState, Work};
 use crate::finding::{Severity, Target};
-use crate::guard::brake::MASS_FAILURE;
-use crate::guard::brake::duration_words;
+use crate::guard::brake::{MASS_FAILURE, duration_words};
 use crate::memory::Memory;
 use crate::order::{Order, OrderKind, REFUSED, Scope, Wish, Wishes};
 use crate::record::{CORE, Line, RecordKind};
@@ -65,7 +64,7 @@ fn apply_one(
     match &order.what {
         OrderKind::Pause => {
             wishes.paused = Some(wish(None));
-            ("pause", Target::Cluster, "paused".to_owned())
+            ("pause", Target::Cluster, "paused".to_owned() + &replacing(memory, Scope::Cluster))
         }
         OrderKind::Resume => {
             let was = wishes.paused.take().is_some();
@@ -135,10 +134,12 @@ fn maintenance_on(
         return (name, target, refused(&why));
     }
     applied.events.push(notice("maintenance", target.clone(), true, &wish.by, &wish.reason));
-    let mut result = format!("maintenance is on for {}{}", whom(&target), lasts(&wish));
-    if let Some(replacing) = replacing(memory, scope) {
-        result.push_str(&replacing);
-    }
+    let result = format!(
+        "maintenance is on for {}{}{}",
+        whom(&target),
+        lasts(&wish),
+        replacing(memory, scope)
+    );
     match scope {
         Scope::Cluster => wishes.maintenance = Some(wish),
         Scope::Broker(broker) => {
@@ -186,7 +187,8 @@ fn decommission(
             if let Some(why) = unknown_broker(memory, Scope::Broker(broker)) {
                 return ("decommission_on", target, refused(&why));
             }
-            let result = format!("{target} is being taken out of service{}", lasts(&wish));
+            let replacing = replacing(memory, Scope::Broker(broker));
+            let result = format!("{target} is being taken out of service{}{replacing}", lasts(&wish));
             wishes.decommissioned.insert(broker, wish);
             ("decommission_on", result)
         }
@@ -199,15 +201,15 @@ fn decommission(
     (name, target, result)
 }
 
-/// What was begun before is not ended by a wish; whoever has one must know.
-fn replacing(memory: &Memory, scope: Scope) -> Option<String> {
+/// A program that runs already is not ended by a wish; whoever has one must know.
+fn replacing(memory: &Memory, scope: Scope) -> String {
     let concerns = |target: &Target| scope == Scope::Cluster || *target == target_of(scope);
     let mut running = memory.executions.iter().filter(|execution| execution.is_running());
-    let it = running.find(|it| it.event.name == names::REPLACE_INSTANCE && concerns(&it.event.target))?;
-    let (id, target) = (it.id.0, &it.event.target);
-    Some(format!(
-        "; the host of {target} is being replaced at this moment: doctorkafka cancel {id} stops that"
-    ))
+    let found = running.find(|it| it.event.name == names::REPLACE_INSTANCE && concerns(&it.event.target));
+    found.map_or_else(String::new, |it| {
+        let (id, target) = (it.id.0, &it.event.target);
+        format!("; the host of {target} is being replaced at this moment: doctorkafka cancel {id} stops that")
+    })
 }
 
 fn whom(target: &Target) -> String {

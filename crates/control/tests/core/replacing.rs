@@ -209,10 +209,18 @@ fn a_second_host_waits_for_the_cooldown_also_after_a_crash_and_with_a_clock_that
 }
 
 #[test]
-fn whoever_puts_a_broker_under_maintenance_hears_that_its_host_is_being_replaced() {
+fn whoever_wants_a_broker_left_alone_hears_that_its_host_is_being_replaced() {
     let mut shell = begun(cluster());
-    for (broker, is_told) in [(3, true), (4, false)] {
-        shell.order(OrderKind::MaintenanceOn { scope: Scope::Broker(BrokerId(broker)), until: None });
+    let maintenance = |id| OrderKind::MaintenanceOn { scope: Scope::Broker(BrokerId(id)), until: None };
+    let decommission = |id| OrderKind::DecommissionOn { broker: BrokerId(id), until: None };
+    for (order, is_told) in [
+        (maintenance(3), true),
+        (maintenance(4), false),
+        (decommission(3), true),
+        (decommission(4), false),
+        (OrderKind::Pause, true),
+    ] {
+        shell.order(order);
         let text = shell.step();
         assert_eq!(text.contains("doctorkafka cancel 1 stops that"), is_told, "{text}");
     }
