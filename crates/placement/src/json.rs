@@ -81,12 +81,15 @@ fn named(text: &[u8]) -> Result<Named, String> {
     })?;
     let mut builder = Cluster::builder(topics.len() as u32);
     let (mut racks, mut ordinals, mut broker_ids) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+    let mut rack_of = Vec::new();
     each(text, "brokers", |row: BrokerRow| {
         let id = row.id;
         if id < 0 {
             return Err(format!("broker id {id}: Kafka's are 0 and up"));
         }
-        let broker = broker(row, &mut racks).map_err(|what| format!("broker {id}: {what}"))?;
+        let rack = rack(&row);
+        rack_of.push(rack.trim_matches('"').to_owned());
+        let broker = broker(row, rack, &mut racks).map_err(|what| format!("broker {id}: {what}"))?;
         let ordinal =
             builder.add_broker(&broker).map_err(|error: ClusterError| format!("broker {id}: {error}"))?;
         broker_ids.push(id);
@@ -109,20 +112,24 @@ fn named(text: &[u8]) -> Result<Named, String> {
         partitions.push(row.partition);
         add_partition(&mut builder, &row, topic, &ordinals).map_err(|what| format!("{name}: {what}"))
     })?;
-    Ok(Named { cluster: builder.build(), broker_ids, topics, partitions })
+    Ok(Named { cluster: builder.build(), broker_ids, racks: rack_of, topics, partitions })
 }
 
-fn broker(row: BrokerRow, racks: &mut BTreeMap<String, u32>) -> Result<Broker, String> {
-    let alive = match row.state.as_str() {
-        "ALIVE" => true,
-        "DEAD" => false,
-        _ => return Err("the state is neither ALIVE nor DEAD".to_owned()),
-    };
-    let rack = match (&row.rack, &row.host) {
+/// What a broker shares with those that fail with it.
+fn rack(row: &BrokerRow) -> String {
+    match (&row.rack, &row.host) {
         // No name looks like these: names stand in quotes.
         (Some(Value::Null) | None, Some(host)) => format!("of host {host}"),
         (Some(Value::Null) | None, None) => format!("of broker {}", row.id),
         (Some(name), _) => name.to_string(),
+    }
+}
+
+fn broker(row: BrokerRow, rack: String, racks: &mut BTreeMap<String, u32>) -> Result<Broker, String> {
+    let alive = match row.state.as_str() {
+        "ALIVE" => true,
+        "DEAD" => false,
+        _ => return Err("the state is neither ALIVE nor DEAD".to_owned()),
     };
     let next = racks.len() as u32;
     Ok(Broker {

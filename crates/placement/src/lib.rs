@@ -74,10 +74,20 @@ pub struct Named {
     pub cluster: Cluster,
     /// Broker ids by ordinal.
     pub broker_ids: Vec<i32>,
+    /// Names of brokers' racks, by broker. Where a broker names none: of what it is one by itself, such as `of host h1`.
+    pub racks: Vec<String>,
     /// Topic names by number.
     pub topics: Vec<String>,
     /// Partition numbers by ordinal.
     pub partitions: Vec<i32>,
+}
+
+impl Named {
+    /// The name of a rack by the number that the cluster has for it.
+    pub fn rack_name(&self, rack: u32) -> Option<&str> {
+        let broker = self.cluster.brokers().iter().position(|broker| broker.rack == rack)?;
+        self.racks.get(broker).map(String::as_str)
+    }
 }
 
 /// Parts of a percent, KB/s and MB that make one of the planner's units: a billion for CPU, a million for the others.
@@ -222,7 +232,7 @@ struct Row {
 /// # Errors
 /// The first thing that is wrong with a file.
 pub fn read_cluster(folder: &Path) -> Result<Named, PlacementError> {
-    let (brokers, broker_ids) = read_brokers(folder)?;
+    let (brokers, broker_ids, racks) = read_brokers(folder)?;
     let zipped = folder.join("replicas.csv.gz");
     let path = if zipped.exists() { zipped } else { folder.join("replicas.csv") };
     let mut lines = Lines::open(path)?;
@@ -248,7 +258,7 @@ pub fn read_cluster(folder: &Path) -> Result<Named, PlacementError> {
         })?;
         partitions.push(group[0].key.1);
     }
-    Ok(Named { cluster: builder.build(), broker_ids, topics, partitions })
+    Ok(Named { cluster: builder.build(), broker_ids, racks, topics, partitions })
 }
 
 /// All replicas, and the names of topics in order of appearance.
@@ -319,10 +329,13 @@ fn partition(lines: &Lines, group: &[Row]) -> Result<Partition, PlacementError> 
     })
 }
 
-fn read_brokers(folder: &Path) -> Result<(Vec<Broker>, Vec<i32>), PlacementError> {
+/// Brokers, their ids and the names of their racks.
+type Brokers = (Vec<Broker>, Vec<i32>, Vec<String>);
+
+fn read_brokers(folder: &Path) -> Result<Brokers, PlacementError> {
     let mut lines = Lines::open(folder.join("brokers.csv"))?;
     let mut racks: BTreeMap<String, u32> = BTreeMap::new();
-    let (mut brokers, mut ids) = (Vec::new(), Vec::new());
+    let (mut brokers, mut ids, mut names) = (Vec::new(), Vec::new(), Vec::new());
     let mut sums = Cluster::builder(0);
     lines.header("id,rack,state,cap_cpu,cap_nw_in,cap_nw_out,cap_disk")?;
     while lines.next()? {
@@ -350,11 +363,12 @@ fn read_brokers(folder: &Path) -> Result<(Vec<Broker>, Vec<i32>), PlacementError
         // What the cluster will refuse is refused where it stands.
         sums.add_broker(&broker).map_err(|source| lines.refused(lines.line, source))?;
         brokers.push(broker);
+        names.push(rack.to_owned());
         let number = lines.broker_id(id)?;
         if ids.contains(&number) {
             return Err(lines.bad(id, "the broker was named before"));
         }
         ids.push(number);
     }
-    Ok((brokers, ids))
+    Ok((brokers, ids, names))
 }

@@ -9,8 +9,10 @@ mod harm;
 mod racks;
 mod score;
 
+mod steps;
 mod stuck;
 mod unmet;
+mod why;
 
 mod mode;
 mod part;
@@ -46,6 +48,8 @@ pub use policy::{Counted, DEFAULT_GOALS, Goal, Leaders, MILLION, Moves, Policy, 
 pub use reason::{Purpose, Reason};
 pub use score::{Distance, Score};
 pub use solve::{Budget, Change, Plan, judge, solve, solve_watched};
+pub use steps::{Barred, barred};
 pub use stuck::{Hindrance, Limited, Stuck};
 pub use unmet::{Obstacle, Unmet};
 pub use watch::{Progress, Stage};
+pub use why::{Step, Why};

@@ -144,6 +144,8 @@ struct Answer {
     named: Named,
     /// The cluster as the mode has it.
     cluster: Cluster,
+    /// What the plan is judged by.
+    policy: Policy,
     plan: Plan,
     after: Cluster,
     /// The score of the cluster as it is. Another than the plan's own before where the mode changes replication factors.
@@ -293,7 +295,7 @@ impl Question {
         let rows = rows(&named, &plan, &after);
         let resized = self.mode == ModeName::ReplicationFactor;
         let before = if resized { judge(&named.cluster, &policy) } else { plan.before.clone() };
-        Ok(Answer { named, cluster, plan, after, before, rows, not_judged })
+        Ok(Answer { named, cluster, policy, plan, after, before, rows, not_judged })
     }
 
     fn read(&self) -> Result<source::Source, String> {

@@ -1,6 +1,8 @@
 //! What racks carry whatever moves, where no two replicas of a partition may share one: a partition of as many replicas as there
 //! are racks has one in each, so that capacities which differ from rack to rack cannot be used alike.
 
+use std::cmp::Reverse;
+
 use super::bands::limits;
 use super::cluster::Cluster;
 use super::policy::{Goal, MILLION, Policy};
@@ -73,13 +75,27 @@ fn racks(cluster: &Cluster, policy: &Policy, goal: Goal) -> Option<Vec<Rack>> {
 
 /// How far every placement is from an even share of a resource at least, as racks carry what they must.
 pub(crate) fn uneven_at_least(cluster: &Cluster, policy: &Policy, goal: Goal) -> u128 {
+    uneven(cluster, policy, goal).into_iter().map(|(by, _)| by.unsigned_abs()).sum()
+}
+
+/// The rack for which that is most, and how much it carries at least above its brokers' limits, or at most below them: less than
+/// nothing. Nothing where nothing is proven.
+pub(crate) fn uneven_most(cluster: &Cluster, policy: &Policy, goal: Goal) -> Option<(i64, u32)> {
+    let racks = uneven(cluster, policy, goal).into_iter().filter(|(by, _)| *by != 0);
+    let (by, rack) = racks.max_by_key(|(by, rack)| (by.unsigned_abs(), Reverse(*rack)))?;
+    Some((i64::try_from(by).ok()?, rack))
+}
+
+/// By rack.
+fn uneven(cluster: &Cluster, policy: &Policy, goal: Goal) -> Vec<(i128, u32)> {
     let found = racks(cluster, policy, goal);
     let alive = living(cluster);
     let beyond = |rack: &Rack| {
         let (low, high, _) = limits_of(cluster, policy, &alive, rack, goal);
-        (rack.least - high).max(low - rack.most).max(0).unsigned_abs()
+        let by = (rack.least - high).max(0) + (rack.most - low).min(0);
+        (by, cluster.brokers[rack.brokers[0]].rack)
     };
-    found.iter().flatten().map(beyond).sum()
+    found.iter().flatten().map(beyond).collect()
 }
 
 /// The limits of a rack's brokers together, and their fair shares.

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use placement::outcome;
-use planner::balance::{CPU, DISK, NETWORK_IN, NETWORK_OUT, Obstacle};
+use planner::balance::{CPU, DISK, NETWORK_IN, NETWORK_OUT, Obstacle, barred};
 
-use super::render::{carried, obstacle, share, stays, why};
+use super::render::{carried, obstacle, of_partition, share, stays, why};
 use super::{Answer, ordinal, partition_ordinal};
 
 pub(super) fn partition(answer: &Answer, name: &str) -> Result<String, String> {
@@ -48,12 +48,12 @@ pub(super) fn partition(answer: &Answer, name: &str) -> Result<String, String> {
         }
     }
     for stuck in answer.plan.stuck.iter().filter(|stuck| stuck.partition == partition) {
-        let _ = writeln!(text, "{}", stays(named, stuck));
+        let _ = writeln!(text, "{}", stays(answer, stuck));
     }
-    for unmet in &answer.plan.unmet {
-        if unmet.obstacle == (Obstacle::Partition { partition }) {
-            let _ = writeln!(text, "{} is not met here", unmet.goal.name());
-        }
+    for (goal, barred) in barred(&answer.cluster, &answer.policy, &answer.plan, partition) {
+        let why = of_partition(answer, goal, &barred);
+        let colon = if why.is_empty() { "" } else { ": " };
+        let _ = writeln!(text, "{} is not met here{colon}{why}", goal.name());
     }
     Ok(text)
 }

@@ -12,9 +12,11 @@ use serde_json::{Value, json};
 use super::{Answer, Row};
 
 mod amount;
+mod barred;
 mod json;
 
 use amount::{amount, bytes, count};
+pub(super) use barred::of_partition;
 pub(super) use json::json;
 
 /// Changes that the text shows.
@@ -126,22 +128,37 @@ pub(super) fn obstacle(named: &Named, goal: Goal, obstacle: Obstacle) -> String 
     let topic = |number: u32| named.topics.get(number as usize).cloned().unwrap_or_default();
     match obstacle {
         Obstacle::Broker { broker, by } => {
+            let side = if by < 0 { "below" } else { "above" };
             let by = amount(goal.counts(), u128::from(by.unsigned_abs()));
-            format!("broker {} stays {by} outside its limits", id(broker))
+            format!("broker {} stays {by} {side} its limits", id(broker))
         }
         Obstacle::Topic { topic: number, broker, by } => {
-            let by = amount(goal.counts(), u128::from(by));
-            format!("topic {} stays {by} outside its limits on broker {}", topic(number), id(broker))
+            let side = if by < 0 { "few" } else { "many" };
+            let by = amount(goal.counts(), u128::from(by.unsigned_abs()));
+            format!("broker {} keeps {by} of topic {} too {side}", id(broker), topic(number))
         }
         Obstacle::Partition { partition } => format!("partition {}", partition_name(named, partition)),
         Obstacle::Partitions { topic: number, has, needs } => {
             format!("topic {} needs {needs} partitions, has {has}", topic(number))
         }
+        Obstacle::SetTooSmall { topic: number, has, needs } => format!(
+            "topic {} needs {} more in its broker set: {has} live, {needs} replicas",
+            topic(number),
+            count(needs.saturating_sub(has).into(), "broker")
+        ),
         Obstacle::FrozenTopic { topic: number } => format!("topic {} is frozen", topic(number)),
-        Obstacle::NothingTakesReplicas
-        | Obstacle::RackShares
-        | Obstacle::Racks { .. }
-        | Obstacle::Brokers { .. } => obstacle.to_string(),
+        Obstacle::RackShares { rack, by } => {
+            let name = named.rack_name(rack).unwrap_or_default();
+            let what = if by < 0 { "can carry no more than" } else { "has to carry" };
+            let side = if by < 0 { "below" } else { "above" };
+            let by = amount(goal.counts(), u128::from(by.unsigned_abs()));
+            format!(
+                "rack {name} {what} {by} {side} its brokers' limits: each rack holds a replica of every partition"
+            )
+        }
+        Obstacle::NothingTakesReplicas | Obstacle::Racks { .. } | Obstacle::Brokers { .. } => {
+            obstacle.to_string()
+        }
     }
 }
 
@@ -155,12 +172,16 @@ pub(super) fn kept(limited: Option<Limited>) -> &'static str {
 }
 
 /// A partition for which not all is done, and why.
-pub(super) fn stays(named: &Named, stuck: &Stuck) -> String {
-    let name = partition_name(named, stuck.partition);
+pub(super) fn stays(answer: &Answer, stuck: &Stuck) -> String {
+    let name = partition_name(&answer.named, stuck.partition);
+    let why = match &stuck.nearest {
+        Some(step) => barred::of_offline(answer, step),
+        None => stuck.why.to_string(),
+    };
     match stuck.offline {
-        0 => format!("{name} keeps a leader that was to pass on: {}", stuck.why),
-        1 => format!("{name} keeps a replica where none can serve: {}", stuck.why),
-        more => format!("{name} keeps {more} replicas where none can serve: {}", stuck.why),
+        0 => format!("{name} keeps a leader that was to pass on: {why}"),
+        1 => format!("{name} keeps a replica where none can serve: {why}"),
+        more => format!("{name} keeps {more} replicas where none can serve: {why}"),
     }
 }
 
@@ -202,7 +223,7 @@ fn how_near(plan: &Plan, moves: u64, fewest: u64) -> String {
 }
 
 pub(super) fn text(answer: &Answer) -> String {
-    let (plan, named) = (&answer.plan, &answer.named);
+    let plan = &answer.plan;
     let mut text = String::new();
     let cost = cost(answer);
     let moves = cost.moved + cost.created;
@@ -250,17 +271,11 @@ pub(super) fn text(answer: &Answer) -> String {
             resources.join(", ")
         );
     }
-    for Unmet { goal, obstacle: why, limited, .. } in &plan.unmet {
-        let _ = writeln!(
-            text,
-            "in the way of {}: {}{}",
-            goal.name(),
-            obstacle(named, *goal, *why),
-            kept(*limited)
-        );
+    for unmet in &plan.unmet {
+        obstacles(answer, unmet, &mut text);
     }
     for stuck in plan.stuck.iter().take(SHOWN) {
-        let _ = writeln!(text, "{}", stays(named, stuck));
+        let _ = writeln!(text, "{}", stays(answer, stuck));
     }
     if plan.stuck.len() > SHOWN {
         let _ = writeln!(text, "and {} partitions more: see --json", plan.stuck.len() - SHOWN);
@@ -269,6 +284,24 @@ pub(super) fn text(answer: &Answer) -> String {
     brokers(answer, &mut text);
     changes(answer, &mut text);
     text
+}
+
+/// What stands in the way of one goal, and of whom.
+fn obstacles(answer: &Answer, unmet: &Unmet, text: &mut String) {
+    let (goal, kept) = (unmet.goal, kept(unmet.limited));
+    let (end, lines) = barred::details(answer, unmet);
+    let own = match (&unmet.obstacle, lines.as_slice()) {
+        (Obstacle::Partition { .. }, [only]) => {
+            let _ = writeln!(text, "in the way of {}: partition {only}{kept}", goal.name());
+            return;
+        }
+        (Obstacle::Partition { .. }, [_, ..]) => count(unmet.offenders.into(), "partition"),
+        _ => obstacle(&answer.named, goal, unmet.obstacle),
+    };
+    let _ = writeln!(text, "in the way of {}: {own}{end}{kept}", goal.name());
+    for line in lines {
+        let _ = writeln!(text, "  {line}");
+    }
 }
 
 fn brokers(answer: &Answer, text: &mut String) {

@@ -96,6 +96,37 @@ fn a_reassignment_names_what_changes_and_puts_a_new_leader_first() {
 }
 
 #[test]
+fn what_stands_in_the_way_is_said_down_to_brokers() {
+    let folder = folder();
+    // Broker 3 has a rack of its own, and disk for less than one replica.
+    let brokers = BROKERS
+        .replace("2,b,", "2,a,")
+        .replace("3,c,ALIVE,100,1000,1000,1000", "3,c,ALIVE,100,1000,1000,100");
+    fs::write(folder.path().join("brokers.csv"), brokers).unwrap();
+    let text = plan_for(&folder, &["--goals", "RackAwareGoal,DiskCapacityGoal"]).unwrap();
+    let said: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("in the way")).take(3).collect();
+    expect![[r#"
+        in the way of RackAwareGoal: 3 partitions
+          t-0: broker 3 (rack c) lacks 20.0 MB of disk
+          and 2 partitions more"#]]
+    .assert_eq(&said.join("\n"));
+    let one =
+        explain_for(&folder, &["--goals", "RackAwareGoal,DiskCapacityGoal", "--partition", "t-2"]).unwrap();
+    assert!(
+        one.ends_with("RackAwareGoal is not met here: broker 3 (rack c) lacks 20.0 MB of disk\n"),
+        "{one}"
+    );
+    let json = plan_for(&folder, &["--goals", "RackAwareGoal,DiskCapacityGoal", "--json"]).unwrap();
+    let unmet = serde_json::from_str::<serde_json::Value>(&json).unwrap()["unmet"][0].clone();
+    let step = &unmet["barred"][0]["steps"][0];
+    assert_eq!((&unmet["offenders"], &step["why"]), (&3.into(), &"limit".into()), "{unmet:#}");
+    assert_eq!((&step["broker"], &step["by"], &step["unit"]), (&3.into(), &20.0.into(), &"MB".into()));
+    let excluded = ["--goals", "RackAwareGoal,DiskCapacityGoal", "--exclude-brokers", "3"];
+    let text = plan_for(&folder, &excluded).unwrap();
+    assert!(text.contains("  t-0: no broker of rack c may take replicas\n"), "{text}");
+}
+
+#[test]
 fn questions_that_make_no_sense_are_refused() {
     let refused = |arguments: &[&str]| plan(arguments).unwrap_err();
     assert_eq!(refused(&["--mode", "drain"]), "this mode needs --brokers");
@@ -318,7 +349,7 @@ fn a_partition_that_stays_says_why() {
             .unwrap()
     };
     let unplaced = "it stays as it is\nt-0 keeps a replica where none can serve: every living broker that may take one of \
-                    its replicas holds one\n";
+                    its replicas holds one, or did before\n";
     assert!(explain(&[]).ends_with(unplaced), "{}", explain(&[]));
     let excluded = explain(&["--exclude-topics", "t"]);
     assert!(excluded.contains("it stays as it is: it is excluded\n"), "{excluded}");

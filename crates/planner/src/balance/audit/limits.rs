@@ -48,6 +48,15 @@ impl Judged {
     }
 }
 
+impl Judged {
+    /// How far above its limits a broker is with what it carries; below them: less than nothing.
+    pub(super) fn signed(&self, broker: usize, carried: &Carried) -> i128 {
+        let Some((least, most)) = self.limits[broker] else { return 0 };
+        let figure = self.figure_of(carried);
+        (figure - most).max(0) + least.map_or(0, |least| (figure - least).min(0))
+    }
+}
+
 /// What is beyond, if anything is.
 pub(super) fn over(beyond: i128) -> u128 {
     beyond.max(0).unsigned_abs()
