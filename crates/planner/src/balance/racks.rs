@@ -14,9 +14,19 @@ fn share(cluster: &Cluster, partition: u32, position: usize, goal: Goal) -> Opti
     if goal == Goal::ReplicaDistribution {
         return Some((1, 1));
     }
+    if goal == Goal::PotentialNetworkOut {
+        let potential = i128::from(cluster.potential_network_out(partition));
+        return Some((potential, potential));
+    }
     let resource = goal.resource().filter(|_| shares_out(goal))?;
     let follows = i128::from(cluster.loads(partition)[position][resource]);
     Some((follows, follows + i128::from(cluster.leader_share(partition)[resource])))
+}
+
+/// Whether what racks have to hold can keep a goal from being met: of what is shared out, and of potential outbound network,
+/// which each replica brings along whoever leads.
+fn binds_racks(goal: Goal) -> bool {
+    shares_out(goal) || goal == Goal::PotentialNetworkOut
 }
 
 /// Whether a goal shares out among brokers what racks carry by their replicas.
@@ -41,7 +51,7 @@ struct Rack {
 /// Nothing where replicas may share racks, or no rack has to hold anything.
 fn racks(cluster: &Cluster, policy: &Policy, goal: Goal) -> Option<Vec<Rack>> {
     let living = living_racks(cluster);
-    if !shares_out(goal)
+    if !binds_racks(goal)
         || !policy.hard.contains(&Goal::RackAware)
         || !policy.goals.contains(&Goal::RackAware)
         || widest(cluster) != living
@@ -73,7 +83,7 @@ fn racks(cluster: &Cluster, policy: &Policy, goal: Goal) -> Option<Vec<Rack>> {
     Some(racks)
 }
 
-/// How far every placement is from an even share of a resource at least, as racks carry what they must.
+/// How far every placement is from a goal at least, as racks carry what they must.
 pub(crate) fn uneven_at_least(cluster: &Cluster, policy: &Policy, goal: Goal) -> u128 {
     uneven(cluster, policy, goal).into_iter().map(|(by, _)| by.unsigned_abs()).sum()
 }
@@ -116,6 +126,9 @@ fn limits_of(
 /// as near as it can. Even shares within a rack are worth having all the same.
 pub(crate) fn nearest_shares(cluster: &Cluster, policy: &Policy, goal: Goal) -> Vec<Option<i64>> {
     let mut shares = vec![None; cluster.brokers.len()];
+    if !shares_out(goal) {
+        return shares;
+    }
     let alive = living(cluster);
     let found = racks(cluster, policy, goal);
     for rack in found.iter().flatten() {

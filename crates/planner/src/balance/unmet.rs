@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::bands::{Proofs, limits_load};
+use super::bands::{Proofs, limits_load, overflow};
 use super::cluster::Cluster;
 use super::policy::{Goal, MILLION, Policy};
 use super::racks::{shares_out, uneven_most};
@@ -236,7 +236,8 @@ impl Hurdles<'_> {
         }
         match goal {
             Goal::MinTopicLeaders => self.leaders(),
-            _ if shares_out(goal) => {
+            Goal::PotentialNetworkOut if overflow(self.cluster, self.policy, goal) > 0 => self.brokers(goal),
+            _ if shares_out(goal) || goal == Goal::PotentialNetworkOut => {
                 let (by, rack) = uneven_most(self.cluster, self.policy, goal)?;
                 Some(Obstacle::RackShares { rack, by })
             }
@@ -268,7 +269,10 @@ impl Hurdles<'_> {
 
     /// Room that is lacking, in brokers that hold what is the limit of all, or of a living broker in the mean.
     fn brokers(&self, goal: Goal) -> Option<Obstacle> {
-        let lacking = self.proofs.unavoidable(goal);
+        let lacking = match goal {
+            Goal::PotentialNetworkOut => overflow(self.cluster, self.policy, goal),
+            _ => self.proofs.unavoidable(goal),
+        };
         if lacking == 0 {
             return None;
         }

@@ -10,3 +10,4 @@ mod modes;
 mod obstacles;
 mod offenders;
 mod preferences;
+mod unequal_racks;

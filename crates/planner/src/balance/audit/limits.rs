@@ -24,9 +24,10 @@ pub(super) struct Judged {
 }
 
 impl Judged {
-    /// The least and the most that a living broker may have; the least is less than nothing where there is none.
+    /// The least and the most that a living broker may have; what is not limited is far beyond what there can be.
     pub(super) fn limits_of(&self, broker: usize) -> (i128, i128) {
-        self.limits[broker].map_or((0, 0), |(least, most)| (least.unwrap_or(i128::MIN / 4096), most))
+        let (least, most) = self.limits[broker].unwrap_or((None, i128::MAX / 4096));
+        (least.unwrap_or(i128::MIN / 4096), most)
     }
 
     /// The figure that is judged.

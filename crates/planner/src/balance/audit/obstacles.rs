@@ -188,6 +188,11 @@ fn racks_cannot_share(before: &Placement<'_>, policy: &Policy, goal: Goal) -> BT
             |cluster, partition| followed_and_led(cluster, partition, NETWORK_OUT)
         }
         Goal::CpuDistribution => |cluster, partition| followed_and_led(cluster, partition, CPU),
+        // Each broker would send this if it led, whoever leads.
+        Goal::PotentialNetworkOut => |cluster, partition| {
+            let each = i128::from(cluster.potential_network_out(partition));
+            vec![(each, each); cluster.replicas(partition).len()]
+        },
         _ => return nothing,
     };
     let Some(judged) = judged(before, policy, goal) else { return nothing };
