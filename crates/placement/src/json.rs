@@ -73,6 +73,12 @@ fn named(text: &[u8]) -> Result<Named, String> {
     let mut numbers: BTreeMap<String, u32> = BTreeMap::new();
     let mut topics = Vec::new();
     each(text, "partitions", |partition: OfTopic| {
+        if partition.topic.is_empty() {
+            return Err("the topic has no name".to_owned());
+        }
+        if partition.topic.chars().any(char::is_control) {
+            return Err(format!("{:?}: the topic's name has control characters", partition.topic));
+        }
         if !numbers.contains_key(&partition.topic) {
             numbers.insert(partition.topic.clone(), topics.len() as u32);
             topics.push(partition.topic);
@@ -399,6 +405,32 @@ mod tests {
             refused(|v| v["brokers"][0]["capacity"] = Value::Null),
             "invalid type: null, expected struct LoadRow"
         );
+    }
+
+    #[test]
+    fn topics_without_a_name_or_with_one_that_would_upset_a_terminal_are_refused() {
+        let refused = |name: &str| {
+            let mut value = cluster();
+            value["partitions"][0]["topic"] = json!(name);
+            named(value.to_string().as_bytes()).unwrap_err()
+        };
+        assert!(refused("").starts_with("the topic has no name at line 1"), "{}", refused(""));
+        let why = refused("a\u{1b}[31m");
+        assert!(
+            why.starts_with("\"a\\u{1b}[31m\": the topic's name has control characters at line 1"),
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn racks_keep_their_names_and_what_has_none_is_named_by_what_it_stands_on() {
+        let racks = |value: &Value| named(value.to_string().as_bytes()).unwrap().racks;
+        let mut value = cluster();
+        assert_eq!(racks(&value), ["a", "b"]);
+        value["brokers"][0].as_object_mut().unwrap().remove("rack");
+        value["brokers"][1]["rack"] = Value::Null;
+        value["brokers"][1]["host"] = json!("h");
+        assert_eq!(racks(&value), ["of broker 4", "of host h"]);
     }
 
     #[test]

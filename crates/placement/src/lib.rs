@@ -275,6 +275,10 @@ fn read_rows(lines: &mut Lines, broker_ids: &[i32]) -> Result<(Vec<Row>, Vec<Str
         if topic.is_empty() {
             return Err(lines.bad(topic, "the topic has no name"));
         }
+        if topic.chars().any(char::is_control) {
+            // Names are shown on terminals.
+            return Err(lines.bad(topic, "the topic's name has control characters"));
+        }
         let number = match topic_numbers.get(topic) {
             Some(number) => *number,
             None => {
@@ -292,6 +296,15 @@ fn read_rows(lines: &mut Lines, broker_ids: &[i32]) -> Result<(Vec<Row>, Vec<Str
             _ => return Err(lines.bad(leads, "who leads is told by 1 and 0")),
         };
         let load = [lines.load(0, fcpu)?, lines.load(1, nw_in)?, lines.load(2, fout)?, lines.load(3, disk)?];
+        let present = [lines.load(0, cpu)?, lines.load(2, nw_out)?];
+        for (field, follows, is) in [(fcpu, load[0], present[0]), (fout, load[2], present[1])] {
+            if leads && follows > is {
+                return Err(lines.bad(field, "who leads does not take less than it would as a follower"));
+            }
+            if !leads && follows != is {
+                return Err(lines.bad(field, "of a follower this is what it takes in its present role"));
+            }
+        }
         rows.push(Row {
             line: lines.line,
             key: (number, lines.partition_number(partition)?),
@@ -299,8 +312,8 @@ fn read_rows(lines: &mut Lines, broker_ids: &[i32]) -> Result<(Vec<Row>, Vec<Str
             position: lines.number(position)?,
             leads,
             load,
-            leader_cpu: (lines.load(0, cpu)? - load[0]).max(0),
-            leader_out: (lines.load(2, nw_out)? - load[2]).max(0),
+            leader_cpu: present[0] - load[0],
+            leader_out: present[1] - load[2],
         });
     }
     Ok((rows, topics))

@@ -12,7 +12,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use control::config::ByteSize;
 use marks::Marks;
 use placement::{Named, Outcome, Reassignment, fixed_point, outcome, write_placement};
@@ -46,11 +46,12 @@ pub(super) struct PlanCommand {
 
 /// Say what a plan does with one partition or one broker, and why.
 #[derive(Args, Debug)]
+#[command(group = ArgGroup::new("subject").required(true).args(["partition", "broker"]))]
 pub(super) struct Explain {
     #[command(flatten)]
     question: Question,
     /// A partition, such as `orders-3`.
-    #[arg(long, value_name = "TOPIC-NUMBER", required_unless_present = "broker", conflicts_with = "broker")]
+    #[arg(long, value_name = "TOPIC-NUMBER")]
     partition: Option<String>,
     /// A broker by its id.
     #[arg(long, value_name = "ID", allow_negative_numbers = true)]
@@ -59,12 +60,13 @@ pub(super) struct Explain {
 
 /// Which cluster, and what is wanted of it.
 #[derive(Args, Debug)]
+#[command(group = ArgGroup::new("cluster").required(true).args(["from", "bootstrap_servers"]))]
 struct Question {
     /// A folder with brokers.csv and replicas.csv(.gz), or a JSON file: docs/plan.md says what is in them.
-    #[arg(long, value_name = "PATH", required_unless_present = "bootstrap_servers")]
+    #[arg(long, value_name = "PATH")]
     from: Option<PathBuf>,
     /// A live cluster. What it can tell of itself is where replicas are and how much disk they take.
-    #[arg(long, value_name = "HOST:PORT,...", conflicts_with = "from")]
+    #[arg(long, value_name = "HOST:PORT,...")]
     bootstrap_servers: Option<String>,
     /// A properties file with security settings for the live cluster.
     #[arg(long, value_name = "FILE", requires = "bootstrap_servers")]
@@ -105,10 +107,10 @@ struct Question {
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     prefer: Vec<String>,
     /// No broker takes in more than this, whatever its capacity: KB/s, as in the files.
-    #[arg(long, value_name = "KB")]
+    #[arg(long, value_name = "KB", allow_negative_numbers = true)]
     network_in_limit: Option<f64>,
     /// No broker gives out more than this.
-    #[arg(long, value_name = "KB")]
+    #[arg(long, value_name = "KB", allow_negative_numbers = true)]
     network_out_limit: Option<f64>,
     /// Copy at most so many bytes: `10GB`, `1.5TiB`, `4096`.
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
@@ -232,9 +234,9 @@ fn reassignment(answer: &Answer, path: &Path, notes: &mut Vec<String>) -> Result
     let whole = Reassignment::new(&answer.named, &answer.after);
     if let Some(first) = whole.left_out.first() {
         notes.push(format!(
-            "{} partitions are left out of {} (the first is {}): their lists would still name a broker that is not alive, \
-             and Kafka refuses a file that names one",
-            whole.left_out.len(),
+            "{} left out of {} (the first is {}): the lists would still name a broker that is not alive, and Kafka \
+             refuses a file that names one",
+            are(whole.left_out.len(), "is", "are"),
             path.display(),
             render::partition_name(&answer.named, *first)
         ));
@@ -243,14 +245,19 @@ fn reassignment(answer: &Answer, path: &Path, notes: &mut Vec<String>) -> Result
         notes.push(format!("{} is not written: there is nothing to reassign", path.display()));
         return Ok(());
     }
+    write(path, |out| whole.write(out))?;
     if whole.elections > 0 {
         notes.push(format!(
-            "{} partitions get another leader: when the reassignment has ended, run kafka-leader-election \
-             --election-type preferred",
-            whole.elections
+            "{} another leader: when the reassignment has ended, run kafka-leader-election --election-type preferred",
+            are(whole.elections as usize, "gets", "get")
         ));
     }
-    write(path, |out| whole.write(out))
+    Ok(())
+}
+
+/// So many partitions with the verb that goes with them.
+fn are(partitions: usize, one: &str, more: &str) -> String {
+    format!("{} {}", render::count(partitions as u128, "partition"), if partitions == 1 { one } else { more })
 }
 
 fn write(path: &Path, content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<(), String> {
@@ -375,6 +382,9 @@ impl Question {
 
     fn mode(&self, named: &Named) -> Result<Mode, String> {
         let brokers = self.brokers.iter().map(|id| ordinal(named, *id)).collect::<Result<Vec<_>, _>>()?;
+        if let Some(id) = twice(&self.brokers) {
+            return Err(format!("--brokers: broker {id} is named twice"));
+        }
         let needed = matches!(self.mode, ModeName::Drain | ModeName::Add | ModeName::Demote);
         if needed == brokers.is_empty() {
             let word = if needed { "this mode needs" } else { "this mode takes no" };
@@ -418,7 +428,8 @@ impl Question {
     }
 }
 
-fn twice(names: &[String]) -> Option<&String> {
+/// What is named a second time.
+fn twice<T: PartialEq>(names: &[T]) -> Option<&T> {
     names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)).map(|(_, name)| name)
 }
 

@@ -111,10 +111,10 @@ impl Steps<'_, '_> {
             let changes = towards(self.cluster, goal, partition, (list, leader), (broker, below));
             for change in changes.into_iter().filter(|change| self.meter.nears(goal, broker, change)) {
                 looked_at += 1;
-                let step = self.step(change);
+                let mut step = self.step(change);
                 let helps = |change: &Change| self.meter.gain(goal, change) > 0;
                 if step.why == Why::Possible && !step.change.as_ref().is_some_and(helps) {
-                    continue;
+                    step.why = Why::NoGain;
                 }
                 if nearest.as_ref().is_none_or(|near| step.why.rank(self.policy) < near.why.rank(self.policy))
                 {

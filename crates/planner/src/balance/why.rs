@@ -21,6 +21,8 @@ pub struct Step {
 pub enum Why {
     /// Nothing that is known is in its way: the plan that was found does not do it.
     Possible,
+    /// What it brings one broker nearer to the goal it brings others away from it.
+    NoGain,
     /// A goal would be worse, the foremost of them: a hard one on some broker, a soft one in all.
     Worse {
         /// The goal.
@@ -65,6 +67,7 @@ impl Why {
     pub(crate) fn rank(&self, policy: &Policy) -> (u8, usize, u64) {
         match self {
             Why::Possible => (0, 0, 0),
+            Why::NoGain => (1, 0, 0),
             Why::Worse { goal, by, .. } => {
                 let at = policy.goals.iter().position(|other| other == goal).unwrap_or(0);
                 (1, policy.goals.len() - at, by.unsigned_abs())

@@ -15,7 +15,8 @@ mod amount;
 mod barred;
 mod json;
 
-use amount::{amount, bytes, count};
+pub(super) use amount::count;
+use amount::{amount, bytes};
 pub(super) use barred::of_partition;
 pub(super) use json::json;
 
@@ -216,7 +217,7 @@ fn how_near(plan: &Plan, moves: u64, fewest: u64) -> String {
         false => "all goals",
     };
     if moves < fewest || !left().all(Unmet::is_proof) {
-        return format!("A plan that meets {goals} needs at least {fewest} moves.");
+        return format!("A plan that meets {goals} needs at least {}.", count(fewest.into(), "move"));
     }
     let more = moves as f64 / fewest as f64 * 100.0 - 100.0;
     format!("No plan that meets {goals} moves fewer than {fewest}: at most {more:.1} % more than needed.")
@@ -298,7 +299,9 @@ fn obstacles(answer: &Answer, unmet: &Unmet, text: &mut String) {
         (Obstacle::Partition { .. }, [_, ..]) => count(unmet.offenders.into(), "partition"),
         _ => obstacle(&answer.named, goal, unmet.obstacle),
     };
-    let _ = writeln!(text, "in the way of {}: {own}{end}{kept}", goal.name());
+    // Nothing is wrong yet: only that nothing could be done for it.
+    let met = if unmet.excess == 0 { ", which is met as things stand" } else { "" };
+    let _ = writeln!(text, "in the way of {}{met}: {own}{end}{kept}", goal.name());
     for line in lines {
         let _ = writeln!(text, "  {line}");
     }

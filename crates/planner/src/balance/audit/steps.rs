@@ -172,8 +172,14 @@ impl<'p> Ground<'p> {
             && of_topic(change.partition)
             && self.grounds.outside_after(unmet.goal, change, at)
                 < self.grounds.outside(unmet.goal, change, at)
-            && (step.why != Why::Possible || self.grounds.helps(unmet.goal, change))
-            && self.is_true(step)
+            && match step.why {
+                Why::Possible => self.grounds.helps(unmet.goal, change) && self.is_true(step),
+                Why::NoGain => {
+                    let possible = Step { why: Why::Possible, ..step.clone() };
+                    !self.grounds.helps(unmet.goal, change) && self.is_true(&possible)
+                }
+                _ => self.is_true(step),
+            }
     }
 
     /// Whether a replica that is offline is kept there by what is said.

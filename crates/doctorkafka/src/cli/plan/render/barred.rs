@@ -63,6 +63,7 @@ fn hindrance(answer: &Answer, step: &Step) -> String {
                 }
             }
         }
+        Why::NoGain => "others would come as far from the goal".to_owned(),
         Why::Behind { broker: at } => format!("{} is not in sync", broker(answer, at)),
         Why::NotLeading { broker: at } => format!("{} may not lead", broker(answer, at)),
         Why::Mode => "the mode does not do that".to_owned(),
@@ -202,6 +203,7 @@ fn fields_of(answer: &Answer, step: &Step, name: &impl Fn(u32) -> Value) -> Valu
     let leads = step.change.as_ref().filter(|_| moved.is_none());
     let (why, goal, at, by) = match step.why {
         Why::Possible => ("possible", None, None, None),
+        Why::NoGain => ("no gain", None, None, None),
         Why::Worse { goal, broker, by } => ("limit", Some(goal), broker, Some(by)),
         Why::Behind { broker } => ("not in sync", None, Some(broker), None),
         Why::NotLeading { broker } => ("may not lead", None, Some(broker), None),
