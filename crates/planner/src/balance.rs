@@ -35,6 +35,7 @@ mod thrift;
 
 mod order;
 mod reason;
+mod room;
 
 mod watch;
 
@@ -48,6 +49,7 @@ pub use cluster::{
 pub use mode::{Mode, with_replication_factor};
 pub use policy::{Counted, DEFAULT_GOALS, Goal, Leaders, MILLION, Moves, Policy, Preference};
 pub use reason::{Purpose, Reason};
+pub use room::{Room, rooms};
 pub use score::{Distance, Score};
 pub use solve::{Budget, Change, Plan, judge, solve, solve_watched};
 pub use steps::{Barred, barred};

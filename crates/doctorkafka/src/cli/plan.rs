@@ -17,8 +17,8 @@ use control::config::ByteSize;
 use marks::Marks;
 use placement::{Named, Outcome, Reassignment, fixed_point, outcome, write_placement};
 use planner::balance::{
-    Budget, Cluster, Goal, MILLION, Mode, NETWORK_IN, NETWORK_OUT, Plan, Policy, Preference, Reason, Score,
-    audit, judge, solve_watched,
+    Budget, Cluster, Goal, MILLION, Mode, NETWORK_IN, NETWORK_OUT, Plan, Policy, Preference, Reason, Room,
+    Score, audit, judge, rooms, solve_watched,
 };
 use progress::{Bar, Step};
 
@@ -164,6 +164,8 @@ struct Row {
     of: Outcome,
     /// Why, where a change of the plan does it. Nothing where replicas are removed alone.
     reason: Option<Reason>,
+    /// What it makes room for, where that is all it does.
+    room: Option<Room>,
 }
 
 impl Row {
@@ -178,13 +180,15 @@ impl Row {
 }
 
 /// All that changes: what the plan does, in its order, then what is removed alone.
-fn rows(named: &Named, plan: &Plan, after: &Cluster) -> Vec<Row> {
+fn rows(named: &Named, (cluster, plan): (&Cluster, &Plan), after: &Cluster) -> Vec<Row> {
     let planned: BTreeSet<u32> = plan.changes.iter().map(|change| change.partition).collect();
-    let reasons = plan.changes.iter().zip(&plan.reasons);
-    let first = reasons.map(|(change, reason)| (change.partition, Some(*reason)));
-    let rest =
-        (0..named.cluster.partitions()).filter(|partition| !planned.contains(partition)).map(|p| (p, None));
-    let row = |(partition, reason)| Row { partition, of: outcome(named, after, partition), reason };
+    let reasons = plan.changes.iter().zip(&plan.reasons).zip(rooms(cluster, plan));
+    let first = reasons.map(|((change, reason), room)| (change.partition, (Some(*reason), room)));
+    let rest = (0..named.cluster.partitions())
+        .filter(|partition| !planned.contains(partition))
+        .map(|p| (p, (None, None)));
+    let row =
+        |(partition, (reason, room))| Row { partition, of: outcome(named, after, partition), reason, room };
     first.chain(rest).map(row).filter(|row| row.of.changes()).collect()
 }
 
@@ -299,7 +303,7 @@ impl Question {
             format!("the plan does not stand up to its audit: {}", all.join("; "))
         })?;
         let after = plan.applied_to(&cluster);
-        let rows = rows(&named, &plan, &after);
+        let rows = rows(&named, (&cluster, &plan), &after);
         let resized = self.mode == ModeName::ReplicationFactor;
         let before = if resized { judge(&named.cluster, &policy) } else { plan.before.clone() };
         Ok(Answer { named, cluster, policy, plan, after, before, rows, not_judged })

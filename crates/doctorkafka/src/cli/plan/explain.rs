@@ -29,7 +29,7 @@ pub(super) fn partition(answer: &Answer, name: &str) -> Result<String, String> {
             let _ = writeln!(
                 text,
                 "because: {}; it is change {} of {}",
-                why(&answer.rows[at]),
+                why(answer, &answer.rows[at]),
                 at + 1,
                 answer.rows.len()
             );

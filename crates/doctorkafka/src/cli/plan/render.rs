@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use placement::Named;
 use planner::balance::{
-    CPU, Cluster, DISK, Goal, Limited, Mark, NETWORK_IN, NETWORK_OUT, Obstacle, Plan, Purpose, Reason, Stuck,
-    Unmet,
+    CPU, Cluster, DISK, Goal, Limited, Mark, NETWORK_IN, NETWORK_OUT, Obstacle, Plan, Purpose, Reason, Room,
+    Stuck, Unmet,
 };
 use serde_json::{Value, json};
 
@@ -101,10 +101,25 @@ pub(super) fn share(carried: &Carried, capacity: &[i64; 4], resource: usize) -> 
 }
 
 /// Why a partition changes.
-pub(super) fn why(row: &Row) -> String {
+pub(super) fn why(answer: &Answer, row: &Row) -> String {
     let removed = row.removed();
     let removed = (removed > 0).then(|| format!("{} fewer, as asked for", count(removed as u128, "replica")));
-    removed.into_iter().chain(row.reason.as_ref().map(reason)).collect::<Vec<_>>().join("; ")
+    let own = row.room.map(|room| makes_room(answer, room)).or_else(|| row.reason.as_ref().map(reason));
+    removed.into_iter().chain(own).collect::<Vec<_>>().join("; ")
+}
+
+/// What a change makes room for that brings no goal nearer by itself.
+fn makes_room(answer: &Answer, room: Room) -> String {
+    let id = answer.named.broker_ids.get(room.broker as usize).copied().unwrap_or(-1);
+    let other = partition_name(&answer.named, answer.plan.changes[room.change].partition);
+    let what = match answer.plan.reasons[room.change].purpose {
+        Purpose::Goal(goal) => format!(" ({})", goal.name()),
+        _ => String::new(),
+    };
+    match room.comes {
+        true => format!("makes room on broker {id} for {other}{what}"),
+        false => format!("takes the place of {other} on broker {id}{what}"),
+    }
 }
 
 fn reason(reason: &Reason) -> String {
@@ -359,7 +374,7 @@ fn changes(answer: &Answer, text: &mut String) {
     for row in answer.rows.iter().take(SHOWN) {
         let (name, of) = (partition_name(&answer.named, row.partition), &row.of);
         let leader = if of.led_by == of.leader { String::new() } else { format!(", led by {}", of.leader) };
-        let why = why(row);
+        let why = why(answer, row);
         let _ = writeln!(text, "  {name}: {} → {}{leader}  ({why})", ids(&of.before), ids(&of.after));
     }
     if answer.rows.len() > SHOWN {

@@ -135,6 +135,15 @@ fn changes(answer: &Answer) -> Vec<Value> {
                 Purpose::Goal(goal) => goal.name(),
                 Purpose::Room => "room",
             }),
+            "room": row.room.map(|room| {
+                let other = answer.plan.changes[room.change].partition;
+                json!({
+                    "broker": named.broker_ids.get(room.broker as usize),
+                    "topic": named.topics[named.cluster.topic(other) as usize],
+                    "partition": named.partitions[other as usize],
+                    "comes": room.comes,
+                })
+            }),
             "gain": gained(row).0,
             "unit": gained(row).1,
             "created": row.created(),
