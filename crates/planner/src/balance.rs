@@ -27,11 +27,11 @@ mod lead;
 mod polish;
 mod prefer;
 mod search;
+mod thrift;
 
 mod refine;
 mod scarce;
 mod settle;
-mod thrift;
 
 mod order;
 mod reason;
