@@ -242,7 +242,9 @@ impl<'a> Proofs<'a> {
     pub(crate) fn unavoidable(&self, goal: Goal) -> u128 {
         let (cluster, policy) = (self.cluster, self.policy);
         match goal {
-            Goal::PotentialNetworkOut => overflow(cluster, policy, goal),
+            Goal::PotentialNetworkOut => {
+                overflow(cluster, policy, goal).max(uneven_at_least(cluster, policy, goal))
+            }
             Goal::RackAware => {
                 let racks = living_racks(cluster) as usize;
                 let thawed = (0..cluster.partitions()).filter(|partition| !cluster.frozen(*partition));
@@ -284,6 +286,10 @@ impl<'a> Proofs<'a> {
     /// How far every placement is from a goal at least, wherever replicas stand now: what a plan makes of a broker that may take none
     /// does not make a goal impossible, so that a plan and the next one keep to the same goals.
     fn ever(&self, goal: Goal) -> u128 {
+        if goal == Goal::PotentialNetworkOut {
+            // Where one rack alone is beyond its limits, the others can keep to theirs.
+            return overflow(self.cluster, self.policy, goal);
+        }
         let held = vec![[NONE; FIGURES]; self.held.len()];
         Proofs { cluster: self.cluster, policy: self.policy, held }.unavoidable(goal)
     }

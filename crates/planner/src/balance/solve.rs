@@ -1,5 +1,7 @@
 //! From a cluster to a plan.
 
+use std::collections::BTreeSet;
+
 use super::arrive::{arrive, spill};
 use super::bands::Proofs;
 use super::bound::fewest_moves;
@@ -104,7 +106,7 @@ pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch:
     let mut best = Meter::new(cluster, policy, cluster.place.clone(), cluster.leaders());
     let before = best.score();
     if is_settled(cluster, policy, &before) {
-        let unmet = unmet(cluster, policy, &best, &before);
+        let unmet = unmet((cluster, policy), &best, &before, &BTreeSet::new());
         return Plan {
             changes: vec![],
             reasons: vec![],
@@ -137,8 +139,9 @@ pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch:
         reasons.truncate(changes.len());
         postponed.drain(..changes.len());
     }
-    let stuck = stuck(cluster, policy, &best, &postponed);
-    let (unmet, after) = (unmet(cluster, policy, &best, &unbounded), best.score());
+    let cut_off = postponed.iter().copied().collect();
+    let stuck = stuck(cluster, policy, &best, &cut_off);
+    let (unmet, after) = (unmet((cluster, policy), &best, &unbounded, &cut_off), best.score());
     let leave_rack = leave_rack(cluster, &changes);
     Plan { changes, reasons, before, after, unmet, stuck, postponed, leave_rack, fewest_moves }
 }

@@ -10,3 +10,5 @@ mod modes;
 mod obstacles;
 mod offenders;
 mod preferences;
+mod room;
+mod unequal_racks;

@@ -24,9 +24,10 @@ pub(super) struct Judged {
 }
 
 impl Judged {
-    /// The least and the most that a living broker may have; the least is less than nothing where there is none.
+    /// The least and the most that a living broker may have; what is not limited is far beyond what there can be.
     pub(super) fn limits_of(&self, broker: usize) -> (i128, i128) {
-        self.limits[broker].map_or((0, 0), |(least, most)| (least.unwrap_or(i128::MIN / 4096), most))
+        let (least, most) = self.limits[broker].unwrap_or((None, i128::MAX / 4096));
+        (least.unwrap_or(i128::MIN / 4096), most)
     }
 
     /// The figure that is judged.
@@ -45,6 +46,15 @@ impl Judged {
         let Some((least, most)) = self.limits[broker] else { return 0 };
         let figure = self.figure_of(carried);
         over(figure - most) + least.map_or(0, |least| over(least - figure))
+    }
+}
+
+impl Judged {
+    /// How far above its limits a broker is with what it carries; below them: less than nothing.
+    pub(super) fn signed(&self, broker: usize, carried: &Carried) -> i128 {
+        let Some((least, most)) = self.limits[broker] else { return 0 };
+        let figure = self.figure_of(carried);
+        (figure - most).max(0) + least.map_or(0, |least| (figure - least).min(0))
     }
 }
 
