@@ -298,7 +298,7 @@ fn roomiest(state: &State<'_>, replica: u32, figures: &Figures, open: &mut [(i64
 fn least_harm(state: &State<'_>, replica: u32) -> u32 {
     let home = state.home(replica);
     let figures = state.figures(replica);
-    let alive = !state.cluster.homeless(replica);
+    let alive = !state.cluster.homeless(replica) && state.has_dir(replica, home);
     let may =
         |to: &u32| (alive && *to == home) || (state.may_take(replica, *to) && state.has_disk(replica, *to));
     let harm = |to: u32| {

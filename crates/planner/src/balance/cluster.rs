@@ -3,8 +3,15 @@
 //! Everything is flat and a dense ordinal: the columns of three million replicas with
 //! their loads and partitions take some 150 MB.
 
+mod dirs;
+mod error;
+
 use std::collections::BTreeMap;
 use std::fmt;
+
+pub use error::ClusterError;
+
+use dirs::LogDirs;
 
 /// Number of resources.
 pub const RESOURCES: usize = 4;
@@ -115,58 +122,6 @@ const BEHIND: u8 = 1;
 /// The replica stands in a log dir that has failed.
 const OFFLINE: u8 = 2;
 
-/// Why a [`Cluster`] cannot be built. What was refused was not added.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClusterError {
-    /// A load or capacity is negative, or above [`MAX_LOAD`], or the sum of one resource is.
-    LoadOutOfRange,
-    /// A topic is not below the number announced.
-    TopicOutOfRange {
-        /// The topic as given.
-        topic: u32,
-    },
-    /// A replica names a broker that was not added.
-    BrokerOutOfRange {
-        /// The broker as given.
-        broker: u32,
-    },
-    /// Two replicas of one partition are on one broker.
-    DuplicateReplica {
-        /// The broker that is named twice.
-        broker: u32,
-    },
-    /// A partition has no replicas, or more than Kafka can count.
-    BadReplicationFactor,
-    /// The leader is not a position of the replica list.
-    LeaderOutOfRange,
-    /// There is no such partition, or no such position in its list.
-    ReplicaOutOfRange {
-        /// The partition as given.
-        partition: u32,
-    },
-    /// More brokers, partitions or replicas than 32-bit ordinals can count.
-    TooManyOrdinals,
-}
-
-impl fmt::Display for ClusterError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ClusterError::LoadOutOfRange => write!(f, "a load or capacity, or their sum, is out of range"),
-            ClusterError::TopicOutOfRange { topic } => write!(f, "topic {topic} is out of range"),
-            ClusterError::BrokerOutOfRange { broker } => write!(f, "broker {broker} is out of range"),
-            ClusterError::DuplicateReplica { broker } => write!(f, "broker {broker} holds two replicas"),
-            ClusterError::BadReplicationFactor => write!(f, "the partition has no replicas, or too many"),
-            ClusterError::LeaderOutOfRange => write!(f, "the leader is not in the replica list"),
-            ClusterError::ReplicaOutOfRange { partition } => {
-                write!(f, "there is no such replica of partition {partition}")
-            }
-            ClusterError::TooManyOrdinals => write!(f, "more than 32-bit ordinals can count"),
-        }
-    }
-}
-
-impl std::error::Error for ClusterError {}
-
 /// A cluster with loads. Made by [`Cluster::builder`], valid by construction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
@@ -188,6 +143,7 @@ pub struct Cluster {
     pub(crate) place: Vec<u32>,
     pub(crate) load: Vec<Loads>,
     condition: Vec<u8>,
+    log_dirs: LogDirs,
     pub(crate) total: Loads,
 }
 
@@ -212,6 +168,7 @@ impl Cluster {
                 place: Vec::new(),
                 load: Vec::new(),
                 condition: Vec::new(),
+                log_dirs: LogDirs::default(),
                 total: [0; RESOURCES],
             },
         }
@@ -421,13 +378,14 @@ impl Cluster {
         self.start.iter().zip(&self.leader).map(|(start, leader)| start + leader).collect()
     }
 
-    /// The same cluster with other brokers and leaders.
+    /// The same cluster with other brokers and leaders. In which log dirs arrivals stand is left open.
     pub(crate) fn placed(&self, place: &[u32], leader: &[u32]) -> Cluster {
         let mut cluster = self.clone();
         for (condition, (home, place)) in cluster.condition.iter_mut().zip(self.place.iter().zip(place)) {
             // What moves is copied anew.
             *condition = if home == place { *condition } else { 0 };
         }
+        cluster.log_dirs.leave(&self.place, place);
         cluster.place.copy_from_slice(place);
         for (position, (leader, start)) in cluster.leader.iter_mut().zip(leader.iter().zip(&self.start)) {
             *position = leader - start;
@@ -555,12 +513,16 @@ impl Builder {
     }
 
     fn condition(&mut self, partition: u32, position: u32, is: u8) -> Result<(), ClusterError> {
-        let cluster = &mut self.cluster;
-        if partition as usize >= cluster.topic.len() || position as usize >= cluster.row(partition).len() {
-            return Err(ClusterError::ReplicaOutOfRange { partition });
-        }
-        cluster.condition[(cluster.start[partition as usize] + position) as usize] |= is;
+        let replica = self.replica(partition, position)?;
+        self.cluster.condition[replica] |= is;
         Ok(())
+    }
+
+    /// The place of a replica in the flat columns.
+    fn replica(&self, partition: u32, position: u32) -> Result<usize, ClusterError> {
+        let known = (partition as usize) < self.cluster.topic.len();
+        let mut row = if known { self.cluster.row(partition) } else { 0..0 };
+        row.nth(position as usize).ok_or(ClusterError::ReplicaOutOfRange { partition })
     }
 
     fn check(&self, partition: &Partition) -> Result<Loads, ClusterError> {
@@ -592,7 +554,8 @@ impl Builder {
     }
 
     /// The cluster.
-    pub fn build(self) -> Cluster {
+    pub fn build(mut self) -> Cluster {
+        self.cluster.log_dirs.end(self.cluster.place.len());
         self.cluster
     }
 }

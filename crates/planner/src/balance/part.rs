@@ -1,6 +1,7 @@
 //! What may be done of what a search has found, where not all of it may.
 
 use super::cluster::Cluster;
+use super::dirs::Seats;
 use super::order::order;
 use super::policy::{Moves, Policy};
 use super::score::{Meter, Score};
@@ -171,7 +172,8 @@ fn steps(
         !passes_unasked(cluster, policy, partition, new, is) && !passes_to_behind(cluster, partition, new, is)
     };
     let all = (0..cluster.partitions()).filter(differs).map(change).filter(stays).collect();
-    order(cluster, policy, brokers, all, NOBODY).0
+    // To which log dirs replicas go is settled at the end.
+    order(cluster, policy, brokers, (all, &Seats::new()), NOBODY).0
 }
 
 /// Takes back what harms lists, and of what harms brokers the last changes that do.

@@ -1,10 +1,13 @@
 //! From a cluster to a plan.
 
+use std::collections::BTreeSet;
+
 use super::arrive::{arrive, spill};
 use super::bands::Proofs;
 use super::bound::fewest_moves;
 use super::cluster::Cluster;
 use super::depart::depart;
+use super::dirs::Seats;
 use super::lead::{hand_over, prefer_first, seat_leaders};
 use super::order::{moved, order, within};
 use super::part::{part, place_the_left};
@@ -50,6 +53,8 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// Why each of them is done, in the same order.
     pub reasons: Vec<Reason>,
+    /// To which log dirs replicas go on brokers with several: Kafka would choose by the number of replicas.
+    pub log_dirs: Seats,
     /// Before.
     pub before: Score,
     /// After.
@@ -79,7 +84,11 @@ impl Plan {
             leader[change.partition as usize] = row.start as u32 + change.leader;
             place[row].copy_from_slice(&change.replicas);
         }
-        cluster.placed(&place, &leader)
+        let mut applied = cluster.placed(&place, &leader);
+        for ((partition, position), dir) in &self.log_dirs {
+            applied.put_in(*partition, *position, *dir);
+        }
+        applied
     }
 }
 
@@ -105,6 +114,7 @@ pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch:
         return Plan {
             changes: vec![],
             reasons: vec![],
+            log_dirs: Seats::new(),
             after: before.clone(),
             before,
             unmet,
@@ -118,7 +128,9 @@ pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch:
     let brokers = start.brokers();
     let mut fewest_moves = fewest_moves(&start);
     best = in_rounds(cluster, policy, &brokers, best, next(policy, start), watch);
-    let (mut changes, mut reasons) = order(cluster, policy, &brokers, changes(cluster, &best), watch);
+    let mut log_dirs = best.seats();
+    let found = (changes(cluster, &best), &log_dirs);
+    let (mut changes, mut reasons) = order(cluster, policy, &brokers, found, watch);
     let unbounded = best.score();
     // What has to stay on dead brokers was counted among what must leave them, and what goals need that are left.
     let moves: usize = changes.iter().map(|change| moved(cluster, change).count()).sum();
@@ -127,14 +139,16 @@ pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch:
     let mut postponed = Vec::new();
     if *budget != Budget::default() {
         postponed = changes.iter().map(|change| change.partition).collect();
-        (changes, best) = within(cluster, policy, budget, &before, changes);
+        (changes, best) = within(cluster, policy, budget, &before, (changes, &log_dirs));
         reasons.truncate(changes.len());
         postponed.drain(..changes.len());
+        let cut: BTreeSet<u32> = postponed.iter().copied().collect();
+        log_dirs.retain(|(partition, _), _| !cut.contains(partition));
     }
     let stuck = stuck(cluster, policy, &best, &postponed);
     let (unmet, after) = (unmet(cluster, policy, &best, &unbounded), best.score());
     let leave_rack = leave_rack(cluster, &changes);
-    Plan { changes, reasons, before, after, unmet, stuck, postponed, leave_rack, fewest_moves }
+    Plan { changes, reasons, log_dirs, before, after, unmet, stuck, postponed, leave_rack, fewest_moves }
 }
 
 /// Plans on from what was reached, beginning with what was found, until nothing better is found.

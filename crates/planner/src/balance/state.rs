@@ -1,9 +1,13 @@
 //! A placement while it is being searched: who holds what, and what that makes of each broker's figures.
 
+mod dirs;
+
 use super::bands::{Band, Bands, COUNT, FIGURES, Figures, LEADER_IN, LEADERS, POTENTIAL, scale};
+use super::chosen::Chosen;
 use super::cluster::{CPU, Cluster, DISK, Mark, NETWORK_IN, NETWORK_OUT};
+use super::dirs::{BrokerDirs, by_broker};
 use super::policy::{Goal, Leaders, MILLION, Moves, Policy, Preference};
-use super::score::{Chosen, living_racks, open_racks, widest};
+use super::score::{living_racks, open_racks, widest};
 use super::watch::Watch;
 
 /// What one topic's replica outside its limits costs: as much as a tenth of a fair share of load.
@@ -43,6 +47,9 @@ pub(crate) struct State<'a> {
     slot: Vec<u32>,
     /// What each broker's disk must stay below whatever else is at stake.
     disk_limit: Vec<i64>,
+    /// Log dirs of brokers that have several, and in which of them each replica stands; both empty where no broker has.
+    pub(crate) dirs: Vec<Option<BrokerDirs>>,
+    seat: Vec<u32>,
     racks: Racks,
     /// Whether leaders' inbound network is limited.
     leader_in: bool,
@@ -93,6 +100,8 @@ impl<'a> State<'a> {
             watch,
             leader_in: goals.contains(&Goal::LeaderBytesIn),
             disk_limit: disk_limits(cluster, policy),
+            dirs: by_broker(cluster, policy, policy.margin),
+            seat: Vec::new(),
             racks: if goals.contains(&Goal::RackAware) || goals.contains(&Goal::RacksKept) {
                 match (widest(cluster), living_racks(cluster)) {
                     // Where racks are too few for the goal, as few as can be share one.
@@ -120,6 +129,10 @@ impl<'a> State<'a> {
         }
         for partition in 0..cluster.topic.len() {
             state.count_leader(state.leader[partition], 1);
+        }
+        if !state.dirs.is_empty() {
+            let stands = |replica| cluster.stands_in(replica).unwrap_or(NOWHERE);
+            state.seat = (0..cluster.place.len() as u32).map(stands).collect();
         }
         state.refresh_cost();
         state.refresh_mean();
@@ -321,6 +334,7 @@ impl<'a> State<'a> {
             && self.cluster.bound_to_set[topic].is_none_or(|set| broker.set == Some(set))
             && (self.leader[partition as usize] != replica || broker.takes_leadership)
             && !self.holds(partition, to)
+            && self.has_dir(replica, to)
             // What a kept broker holds stays its own: Kafka would not exchange it for another replica's data.
             && if self.home(replica) == to {
                 !self.cluster.failed(replica)
@@ -430,6 +444,7 @@ impl<'a> State<'a> {
             self.count_leader(replica, -1);
         }
         add(&mut self.sum[from], &figures, -1);
+        self.seat(replica, from, -1);
         let topic = self.topic_of(replica) * self.cost.len();
         self.topic[topic + from] -= 1;
         let slot = self.slot[replica as usize] as usize;
@@ -446,6 +461,7 @@ impl<'a> State<'a> {
         let to = to as usize;
         let figures = self.figures(replica);
         add(&mut self.sum[to], &figures, 1);
+        self.seat(replica, to, 1);
         let topic = self.topic_of(replica) * self.cost.len();
         self.topic[topic + to] += 1;
         self.slot[replica as usize] = self.on[to].len() as u32;

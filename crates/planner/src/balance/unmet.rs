@@ -65,6 +65,15 @@ pub enum Obstacle {
         /// How far it is outside, in the figure's own unit.
         by: i64,
     },
+    /// The same of a log dir of a broker.
+    LogDir {
+        /// The broker.
+        broker: u32,
+        /// The dir, by its place among the broker's.
+        dir: u32,
+        /// How far it is beyond its limit.
+        by: i64,
+    },
     /// The same of a topic on a broker.
     Topic {
         /// The topic.
@@ -85,7 +94,10 @@ impl Unmet {
     /// Whether no placement can meet the goal, or nothing may be done for it, whatever a search tries.
     pub fn is_proof(&self) -> bool {
         match self.obstacle {
-            Obstacle::Broker { .. } | Obstacle::Topic { .. } | Obstacle::Partition { .. } => false,
+            Obstacle::Broker { .. }
+            | Obstacle::LogDir { .. }
+            | Obstacle::Topic { .. }
+            | Obstacle::Partition { .. } => false,
             // Leadership can pass on where no replica can move.
             Obstacle::NothingTakesReplicas => !self.goal.is_served_by_leadership(),
             Obstacle::Racks { .. }
@@ -118,6 +130,9 @@ impl fmt::Display for Obstacle {
             }
             Obstacle::FrozenTopic { topic } => write!(f, "topic {topic} is frozen"),
             Obstacle::Broker { broker, by } => write!(f, "broker {broker} stays {by} outside"),
+            Obstacle::LogDir { broker, dir, by } => {
+                write!(f, "log dir {dir} of broker {broker} stays {by} beyond its limit")
+            }
             Obstacle::Topic { topic, broker, by } => {
                 write!(f, "topic {topic} stays {by} outside on broker {broker}")
             }

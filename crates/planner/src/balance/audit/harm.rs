@@ -57,6 +57,14 @@ fn check_brokers(
         if new > old + may {
             found.push(Violation::BrokerWorse { goal, broker: broker as u32 });
         }
+        let dirs = |placement: &Placement<'_>| {
+            judged.dirs_over(broker, placement.carried(broker)).map(|(_, over)| over).collect::<Vec<u128>>()
+        };
+        for (dir, (old, new)) in (0..).zip(dirs(was).into_iter().zip(dirs(is))) {
+            if new > old {
+                found.push(Violation::LogDirWorse { broker: broker as u32, dir });
+            }
+        }
     }
 }
 

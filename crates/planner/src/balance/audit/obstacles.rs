@@ -80,6 +80,13 @@ fn stands((before, after): (&Placement<'_>, &Placement<'_>), policy: &Policy, un
             };
             by > 0 && judged(after, policy, goal).map(outside) == Some(over(i128::from(by)))
         }
+        Obstacle::LogDir { broker, dir, by } => {
+            let is = |judged: super::limits::Judged| {
+                let mut dirs = judged.dirs_over(broker as usize, after.carried(broker as usize));
+                dirs.any(|(other, over)| (other, over) == (dir, u128::from(by.unsigned_abs())))
+            };
+            goal == Goal::DiskCapacity && by > 0 && judged(after, policy, goal).is_some_and(is)
+        }
         Obstacle::Topic { topic, broker, by } => {
             let outside = match goal {
                 Goal::TopicDistribution => {

@@ -6,6 +6,7 @@ use super::Violation;
 use super::figures::{Carried, Placement, Topics, lacks_leaders, led, potential_beyond, wrong};
 use super::limits::{Judged, judged};
 use crate::balance::cluster::Mark;
+use crate::balance::dirs::Seats;
 use crate::balance::policy::{Goal, Leaders, Policy};
 use crate::balance::reason::Purpose;
 use crate::balance::solve::{Change, Plan};
@@ -18,7 +19,7 @@ pub(super) fn check(before: &Placement<'_>, policy: &Policy, plan: &Plan, found:
     }
     let grounds = Grounds::of(before, policy);
     for (change, said) in plan.changes.iter().zip(&plan.reasons) {
-        let (purpose, gain) = grounds.of_change(change);
+        let (purpose, gain) = grounds.of_change(change, &plan.log_dirs);
         if (said.purpose, i128::from(said.gain)) != (purpose, gain) {
             found.push(Violation::ReasonUntrue { partition: change.partition });
         }
@@ -50,7 +51,7 @@ impl<'p> Grounds<'p> {
         }
     }
 
-    fn of_change(&self, change: &Change) -> (Purpose, i128) {
+    fn of_change(&self, change: &Change, seats: &Seats) -> (Purpose, i128) {
         let cluster = self.before.cluster();
         let old = cluster.replicas(change.partition);
         let leader = cluster.leader(change.partition);
@@ -80,7 +81,7 @@ impl<'p> Grounds<'p> {
         if demotes && !led_by.takes_leadership && leads.takes_leadership {
             return (Purpose::Demotion, 1);
         }
-        let carried = self.carried_after(change);
+        let carried = self.carried_after(change, seats);
         for (goal, judged) in self.policy.goals.iter().zip(&self.judged) {
             let gain = self.gain(*goal, judged.as_ref(), change, &carried);
             if gain > 0 {
@@ -91,7 +92,7 @@ impl<'p> Grounds<'p> {
     }
 
     /// What the brokers of a partition carry once it has changed.
-    fn carried_after(&self, change: &Change) -> BTreeMap<u32, Carried> {
+    fn carried_after(&self, change: &Change, seats: &Seats) -> BTreeMap<u32, Carried> {
         let cluster = self.before.cluster();
         let old = cluster.replicas(change.partition);
         let mut after = BTreeMap::new();
@@ -102,6 +103,7 @@ impl<'p> Grounds<'p> {
                 let carried: &mut Carried =
                     after.entry(*broker).or_insert_with(|| self.before.carried(*broker as usize).clone());
                 carried.count(cluster, change.partition, position, position == leader as usize, sign);
+                carried.seat(cluster, (change.partition, position), *broker, seats, sign);
             }
         }
         after

@@ -1,0 +1,392 @@
+//! Brokers with several log dirs: each dir has a limit of its own, and each arrival a dir.
+
+use std::fmt::Write;
+
+use expect_test::{Expect, expect};
+use planner::balance::{
+    Broker, Budget, Builder, Cluster, Goal, MILLION, Mark, Mode, Moves, Obstacle, Partition, Plan, Policy,
+    Replica, Violation, audit, judge, solve,
+};
+use proptest::prelude::*;
+
+use super::clusters::{Sketch, narrow_policy, policy, sketch};
+
+/// `broker 100 50` is one with two log dirs, in a rack of its own; `dead` before the capacities says what it is. A line of a partition
+/// has its replicas, of whom the first leads, as `broker/dir`, and behind `=` what each takes of disk.
+fn read(text: &str) -> Cluster {
+    let mut builder = Cluster::builder(1);
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        match line.strip_prefix("broker ") {
+            Some(words) => add_broker(&mut builder, words),
+            None => add_partition(&mut builder, line),
+        }
+    }
+    builder.build()
+}
+
+fn add_broker(builder: &mut Builder, words: &str) {
+    let dead = words.contains("dead");
+    let dirs: Vec<i64> = words.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let rack = builder.clone().build().brokers().len() as u32;
+    let broker = Broker {
+        rack,
+        set: None,
+        capacity: [1_000, 1_000, 1_000, dirs.iter().sum()],
+        alive: !dead,
+        takes_replicas: !dead,
+        takes_leadership: !dead,
+        mark: Mark::None,
+    };
+    let ordinal = builder.add_broker(&broker).unwrap();
+    builder.log_dirs(ordinal, &dirs).unwrap();
+}
+
+fn add_partition(builder: &mut Builder, line: &str) {
+    let (list, size) = line.split_once('=').unwrap();
+    let load = [1, 1, 0, size.trim().parse().unwrap()];
+    let place = |word: &str| {
+        let (broker, dir) = word.split_once('/').unwrap_or((word, ""));
+        (broker.parse::<u32>().unwrap(), dir.parse::<u32>().ok())
+    };
+    let places: Vec<_> = list.split_whitespace().map(place).collect();
+    let partition = Partition {
+        topic: 0,
+        replicas: places.iter().map(|(broker, _)| Replica { broker: *broker, load }).collect(),
+        leader: 0,
+        leader_cpu: 0,
+        leader_network_out: 0,
+        frozen: false,
+    };
+    let ordinal = builder.add_partition(&partition).unwrap();
+    for (position, (_, dir)) in (0..).zip(places) {
+        dir.map(|dir| builder.stands_in(ordinal, position, dir).unwrap());
+    }
+}
+
+fn places(cluster: &Cluster, partition: u32) -> String {
+    let place = |(position, broker): (u32, &u32)| match cluster.log_dir(partition, position) {
+        Some(dir) => format!("{broker}/{dir}"),
+        None => broker.to_string(),
+    };
+    (0..).zip(cluster.replicas(partition)).map(place).collect::<Vec<_>>().join(" ")
+}
+
+/// Disk up to the brim, and racks.
+fn to_the_brim() -> Policy {
+    let goals = vec![Goal::RackAware, Goal::DiskCapacity];
+    Policy { hard: goals.clone(), goals, capacity: [MILLION; 4], margin: 0, ..Policy::default() }
+}
+
+fn planned(cluster: &Cluster, policy: &Policy) -> Plan {
+    let plan = solve(cluster, policy, &Budget::default());
+    assert_eq!(audit(cluster, policy, &Budget::default(), &plan), Ok(()));
+    plan
+}
+
+fn check(text: &str, mode: &Mode, expected: Expect) {
+    let (cluster, policy) = mode.prepare(&read(text), &to_the_brim());
+    let plan = planned(&cluster, &policy);
+    let after = plan.applied_to(&cluster);
+    let mut shown = String::new();
+    for (change, reason) in plan.changes.iter().zip(&plan.reasons) {
+        let (old, new) = (places(&cluster, change.partition), places(&after, change.partition));
+        let _ = writeln!(shown, "{old} → {new}: {:?} by {}", reason.purpose, reason.gain);
+    }
+    for unmet in &plan.unmet {
+        let _ = writeln!(shown, "{}: {}", unmet.goal.name(), unmet.obstacle);
+    }
+    let _ = writeln!(shown, "at least {:?}", plan.fewest_moves);
+    expected.assert_eq(&shown);
+}
+
+#[test]
+fn a_log_dir_over_its_limit_sheds_as_few_and_as_small_replicas_as_do() {
+    let text = "
+        broker 100 100
+        broker 100 100
+        0/0 = 60
+        0/0 = 30
+        0/0 = 25
+        0/1 = 10";
+    check(
+        text,
+        &Mode::Balance,
+        expect![[r#"
+        0/0 → 1/0: Goal(DiskCapacity) by 15
+        at least Some(1)
+    "#]],
+    );
+}
+
+#[test]
+fn arrivals_go_to_the_dir_that_is_filled_least() {
+    let text = "
+        broker dead 100
+        broker 100 200
+        0 = 40
+        0 = 30
+        0 = 20
+        1/0 = 10";
+    check(
+        text,
+        &Mode::Heal,
+        expect![[r#"
+        0 → 1/1: Offline by 1
+        0 → 1/1: Offline by 1
+        0 → 1/0: Offline by 1
+        at least Some(3)
+    "#]],
+    );
+}
+
+#[test]
+fn nothing_goes_to_a_broker_whose_room_is_in_parts_that_are_too_small() {
+    let text = "
+        broker dead 100
+        broker 50 50
+        broker 70
+        0 = 60
+        2 = 10";
+    check(
+        text,
+        &Mode::Heal,
+        expect![[r#"
+        0 → 2: Offline by 1
+        at least Some(1)
+    "#]],
+    );
+}
+
+#[test]
+fn arrivals_are_packed_where_spreading_them_leaves_no_room_for_one() {
+    let text = "
+        broker dead 300
+        broker 100 90
+        0 = 50
+        0 = 45
+        0 = 45
+        0 = 50";
+    check(
+        text,
+        &Mode::Heal,
+        expect![[r#"
+        0 → 1/0: Offline by 1
+        0 → 1/1: Offline by 1
+        0 → 1/1: Offline by 1
+        0 → 1/0: Offline by 1
+        at least Some(4)
+    "#]],
+    );
+}
+
+#[test]
+fn a_full_dir_is_named_where_nothing_can_be_done() {
+    let text = "
+        broker 50 50
+        broker 80
+        0/1 1 = 60";
+    check(
+        text,
+        &Mode::Balance,
+        expect![[r#"
+        DiskCapacityGoal: log dir 1 of broker 0 stays 10 beyond its limit
+        at least None
+    "#]],
+    );
+}
+
+#[test]
+fn what_is_in_no_known_dir_counts_for_the_broker_alone() {
+    let text = "
+        broker 50 50
+        broker 100
+        0 = 60";
+    check(
+        text,
+        &Mode::Balance,
+        expect![[r#"
+        at least Some(0)
+    "#]],
+    );
+}
+
+#[test]
+fn relieving_sees_a_dir_over_the_watermark() {
+    let text = "
+        broker 100 100
+        broker 100 100
+        0/0 = 45
+        0/0 = 45
+        1/1 = 45";
+    check(
+        text,
+        &Mode::Relieve { watermark: [800_000; 4] },
+        expect![[r#"
+        0/0 → 1/0: Goal(DiskCapacity) by 10
+        at least Some(1)
+    "#]],
+    );
+}
+
+#[test]
+fn what_comes_to_drained_dirs_fits_them() {
+    let text = "
+        broker 100 100
+        broker 50 50
+        broker 100 100
+        0/0 = 60
+        0/1 = 40
+        2/0 = 50";
+    check(
+        text,
+        &Mode::Drain { brokers: vec![0] },
+        expect![[r#"
+        0/0 → 2/1: Offline by 1
+        0/1 → 1/0: Offline by 1
+        at least Some(2)
+    "#]],
+    );
+}
+
+#[test]
+fn an_added_broker_takes_what_is_too_much_in_a_dir_of_another() {
+    let text = "
+        broker 100 100
+        broker 100 100
+        broker 60 60
+        0/0 1/0 = 60
+        0/0 = 50
+        1/1 = 20";
+    check(
+        text,
+        &Mode::Add { brokers: vec![2] },
+        expect![[r#"
+        0/0 → 2/0: Goal(DiskCapacity) by 10
+        at least None
+    "#]],
+    );
+}
+
+#[test]
+fn created_replicas_have_a_dir_too() {
+    let text = "
+        broker 100 100
+        broker 100 100
+        1/0 = 10
+        0/1 1/0 = 20";
+    check(
+        text,
+        &Mode::ReplicationFactor { topics: vec![0], factor: 2 },
+        expect![[r#"
+        1/0 2 → 1/0 0/0: Created by 1
+        at least Some(1)
+    "#]],
+    );
+}
+
+#[test]
+fn a_dir_that_there_is_not_is_refused() {
+    let mut builder = Cluster::builder(1);
+    add_broker(&mut builder, "10 10");
+    add_broker(&mut builder, "10");
+    add_partition(&mut builder, "0/0 1 = 1");
+    for (position, dir) in [(0, 2), (1, 0)] {
+        let refused = builder.stands_in(0, position, dir).unwrap_err();
+        assert_eq!(refused.to_string(), format!("broker {position} has no such log dir"));
+    }
+    assert!(builder.stands_in(0, 2, 0).is_err() && builder.stands_in(1, 0, 0).is_err());
+    assert!(builder.log_dirs(2, &[1, 1]).is_err() && builder.log_dirs(0, &[1, 0]).is_err());
+    assert!(builder.log_dirs(0, &[1; 255]).is_err());
+}
+
+/// The same cluster with log dirs: what brokers have of disk in parts, and where their replicas stand.
+fn with_dirs(sketch: &Sketch, seeds: &[u8]) -> Cluster {
+    let mut builder = sketch.builder();
+    let seed = |at: usize| i64::from(seeds[at % seeds.len()]);
+    let mut dirs = vec![1; sketch.brokers.len()];
+    for (broker, known) in sketch.brokers.iter().enumerate() {
+        let parts = seed(broker) % 4;
+        let whole = known.capacity[3];
+        let list: Vec<i64> = match parts {
+            2 => vec![whole / 3, whole - whole / 3],
+            3 => vec![whole / 2, whole / 4, whole / 4],
+            _ => vec![],
+        };
+        dirs[broker] = list.len().max(1) as i64;
+        builder.log_dirs(broker as u32, &list).unwrap();
+    }
+    for (ordinal, partition) in sketch.partitions.iter().enumerate() {
+        for (position, replica) in partition.replicas.iter().enumerate() {
+            let (seed, dirs) = (seed(17 + 3 * ordinal + position), dirs[replica.broker as usize]);
+            if dirs > 1 && seed < 240 {
+                let dir = if seed < 120 { 0 } else { seed % dirs };
+                builder.stands_in(ordinal as u32, position as u32, dir as u32).unwrap();
+            }
+        }
+    }
+    builder.build()
+}
+
+/// Such that some dirs are full.
+fn jbod() -> impl Strategy<Value = (Cluster, Sketch)> {
+    (sketch(), prop::collection::vec(any::<u8>(), 101), 1_i64..5).prop_map(|(mut sketch, seeds, tight)| {
+        for (broker, at) in sketch.brokers.iter_mut().zip(0_i64..) {
+            broker.capacity[3] /= if at % 2 == 0 { tight } else { 1 };
+        }
+        (with_dirs(&sketch, &seeds), sketch)
+    })
+}
+
+fn whole(cluster: &Cluster, policy: &Policy) -> Plan {
+    solve(cluster, policy, &Budget::default())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn plans_with_log_dirs_pass_the_audit_and_are_what_they_say((cluster, _) in jbod(), policy in narrow_policy()) {
+        let plan = whole(&cluster, &policy);
+        prop_assert_eq!(audit(&cluster, &policy, &Budget::default(), &plan), Ok(()));
+        prop_assert!(plan.after < plan.before || plan.changes.is_empty());
+        prop_assert_eq!(judge(&plan.applied_to(&cluster), &policy), plan.after.clone());
+        prop_assert_eq!(whole(&cluster, &policy), plan);
+    }
+
+    #[test]
+    fn a_budget_gives_a_prefix_of_dirs_as_of_changes((cluster, _) in jbod(), policy in policy(), part in 0_u64..8) {
+        let all = whole(&cluster, &policy);
+        let moves = all.changes.iter().map(|change| {
+            let pairs = cluster.replicas(change.partition).iter().zip(&change.replicas);
+            pairs.filter(|(from, to)| from != to).count() as u64
+        }).sum::<u64>();
+        let budget = Budget { moves: Some(moves * part / 8), disk: None };
+        let some = solve(&cluster, &policy, &budget);
+        prop_assert_eq!(audit(&cluster, &policy, &budget, &some), Ok(()));
+        prop_assert_eq!(&some.changes[..], &all.changes[..some.changes.len()]);
+        prop_assert!(some.log_dirs.iter().all(|(at, dir)| all.log_dirs.get(at) == Some(dir)));
+        prop_assert_eq!(judge(&some.applied_to(&cluster), &policy), some.after);
+    }
+
+    #[test]
+    fn every_mode_keeps_to_log_dirs((cluster, _) in jbod(), policy in policy(), mode in 0_usize..5) {
+        let mode = [
+            Mode::Heal,
+            Mode::Drain { brokers: vec![0, 2] },
+            Mode::Add { brokers: vec![1] },
+            Mode::Relieve { watermark: [500_000; 4] },
+            Mode::ReplicationFactor { topics: vec![0, 1], factor: 3 },
+        ][mode].clone();
+        let (cluster, policy) = mode.prepare(&cluster, &policy);
+        let plan = whole(&cluster, &policy);
+        prop_assert_eq!(audit(&cluster, &policy, &Budget::default(), &plan), Ok(()));
+    }
+
+    #[test]
+    fn a_plan_with_log_dirs_leaves_nothing_to_do((cluster, _) in jbod(), policy in policy()) {
+        let mut policy = policy;
+        policy.goals.retain(|goal| *goal != Goal::PreferredLeader);
+        let applied = whole(&cluster, &policy).applied_to(&cluster);
+        prop_assert_eq!(whole(&applied, &policy).changes, vec![]);
+    }
+}
