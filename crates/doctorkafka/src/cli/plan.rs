@@ -17,8 +17,8 @@ use control::config::ByteSize;
 use marks::Marks;
 use placement::{Named, Outcome, Reassignment, fixed_point, outcome, write_placement};
 use planner::balance::{
-    Budget, Cluster, Goal, MILLION, Mode, NETWORK_IN, NETWORK_OUT, Plan, Policy, Preference, Reason, Score,
-    audit, judge, solve_watched,
+    Budget, Cluster, DISK, Goal, MILLION, Mode, NETWORK_IN, NETWORK_OUT, Plan, Policy, Preference, Reason,
+    Score, audit, judge, solve_watched,
 };
 use progress::{Bar, Step};
 
@@ -152,6 +152,8 @@ struct Answer {
     rows: Vec<Row>,
     /// Goals that the cluster gives no figures for, and why.
     not_judged: Vec<(Goal, String)>,
+    /// The part of its capacity that a log dir may hold, in millionths.
+    disk_limit: i64,
 }
 
 /// One partition that changes.
@@ -293,7 +295,8 @@ impl Question {
         let rows = rows(&named, &plan, &after);
         let resized = self.mode == ModeName::ReplicationFactor;
         let before = if resized { judge(&named.cluster, &policy) } else { plan.before.clone() };
-        Ok(Answer { named, cluster, plan, after, before, rows, not_judged })
+        let disk_limit = policy.capacity[DISK];
+        Ok(Answer { named, cluster, plan, after, before, rows, not_judged, disk_limit })
     }
 
     fn read(&self) -> Result<source::Source, String> {

@@ -1,7 +1,7 @@
 //! What stands in the log dirs of brokers that have several, and to which of them arrivals go.
 //!
-//! A replica that stays stays in its dir. Arrivals are packed anew for every placement, so that it is the placement alone
-//! that decides how it is judged, whatever way led to it.
+//! A replica that stays stays in its dir, and one that an earlier round has sent there where that sent it. Other arrivals are packed
+//! anew for every placement, so that it is the placement alone that decides how it is judged, whatever steps led to it.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -117,17 +117,20 @@ impl BrokerDirs {
 /// The log dirs of a placement that is judged.
 pub(crate) struct Seating {
     of: Vec<Option<Seated>>,
-    /// Where arrivals go, if that is settled.
-    pinned: Option<Seats>,
+    /// Broker and dir of replicas for which they are settled.
+    held: Held,
 }
+
+/// By replica the broker and the log dir that it goes to.
+pub(crate) type Held = BTreeMap<u32, (u32, u32)>;
 
 /// What a broker's log dirs hold by a placement.
 struct Seated {
     /// By how much each dir was beyond its limit.
     was: Vec<i64>,
-    /// What stays in each, and what is pinned to it.
+    /// What stays in each, and what is settled to come.
     stays: BrokerDirs,
-    /// Arrivals that are not pinned, the largest first.
+    /// The other arrivals, the largest first.
     arrivals: BTreeSet<(Reverse<i64>, u32)>,
     coming: i64,
     /// What dirs are beyond, and by how much more than they were, as it was weighed last.
@@ -136,8 +139,8 @@ struct Seated {
 }
 
 impl Seating {
-    /// Nothing is counted yet.
-    pub(crate) fn of(cluster: &Cluster, policy: &Policy) -> Seating {
+    /// Nothing is counted yet. Where some arrivals go is settled already.
+    pub(crate) fn of(cluster: &Cluster, policy: &Policy, held: Held) -> Seating {
         let empty = |dirs: BrokerDirs| Seated {
             was: (0..dirs.sum.len()).map(|dir| dirs.beyond(dir)).collect(),
             stays: BrokerDirs { sum: vec![0; dirs.sum.len()], ..dirs },
@@ -147,12 +150,7 @@ impl Seating {
             worse: 0,
         };
         let of = by_broker(cluster, policy, 0).into_iter().map(|dirs| dirs.map(empty)).collect();
-        Seating { of, pinned: None }
-    }
-
-    /// From here on arrivals go where this says.
-    pub(crate) fn pin(&mut self, seats: Seats) {
-        self.pinned = Some(seats);
+        Seating { of, held }
     }
 
     /// Adds a replica to what a broker holds, or takes it out.
@@ -160,21 +158,14 @@ impl Seating {
         let Some(Some(of)) = self.of.get_mut(broker as usize) else { return };
         let replica = cluster.row(at.0).start as u32 + at.1;
         let load = cluster.load[replica as usize][DISK];
-        let stays = cluster.place[replica as usize] == broker;
-        let dir = match &self.pinned {
-            _ if stays => cluster.stands_in(replica),
-            Some(seats) => seats.get(&at).copied(),
-            None if sign > 0 => {
-                of.arrivals.insert((Reverse(load), replica));
-                of.coming += load;
-                return;
-            }
-            None => {
-                of.arrivals.remove(&(Reverse(load), replica));
-                of.coming -= load;
-                return;
-            }
-        };
+        let settled = self.held.get(&replica).filter(|(to, _)| *to == broker);
+        if cluster.place[replica as usize] != broker && settled.is_none() {
+            of.coming += sign * load;
+            let arrival = (Reverse(load), replica);
+            let _ = if sign > 0 { of.arrivals.insert(arrival) } else { of.arrivals.remove(&arrival) };
+            return;
+        }
+        let dir = settled.map_or_else(|| cluster.stands_in(replica), |(_, dir)| Some(*dir));
         if let Some(dir) = dir {
             of.stays.sum[dir as usize] += sign * load;
         }
@@ -206,13 +197,14 @@ impl Seating {
         (0..packed.sum.len() as u32).map(by).max().map(|(by, Reverse(dir))| (dir, by))
     }
 
-    /// The dirs of all arrivals.
-    pub(crate) fn seats(&self, cluster: &Cluster) -> Seats {
-        let mut seats = Seats::new();
-        for of in self.of.iter().flatten() {
+    /// The dirs of all arrivals of a placement.
+    pub(crate) fn seats(&self, cluster: &Cluster, place: &[u32]) -> Held {
+        let mut seats = self.held.clone();
+        seats.retain(|replica, (broker, _)| place[*replica as usize] == *broker);
+        for (broker, of) in (0..).zip(&self.of) {
+            let Some(of) = of else { continue };
             for ((_, replica), dir) in of.arrivals.iter().zip(of.packed(cluster).1) {
-                let partition = cluster.start.partition_point(|start| start <= replica) as u32 - 1;
-                seats.insert((partition, replica - cluster.start[partition as usize]), dir as u32);
+                seats.insert(*replica, (broker, dir as u32));
             }
         }
         seats

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use super::bands::{COUNT, FIGURES, Figures, LEADER_IN, LEADERS, POTENTIAL};
 use super::cluster::{CPU, Cluster, DISK, NETWORK_IN, NETWORK_OUT};
-use super::dirs::Seats;
+use super::dirs::{Held, Seats};
 use super::policy::Policy;
 use super::reason::{Purposes, Reason};
 use super::score::{Meter, Score};
@@ -50,13 +50,9 @@ pub(crate) fn within<'a>(
     policy: &'a Policy,
     budget: &Budget,
     before: &Score,
-    (mut changes, seats): (Vec<Change>, &Seats),
+    (mut changes, held): (Vec<Change>, &Held),
 ) -> (Vec<Change>, Meter<'a>) {
-    let start = || {
-        let mut meter = Meter::new(cluster, policy, cluster.place.clone(), cluster.leaders());
-        meter.pin(seats.clone());
-        meter
-    };
+    let start = || Meter::holding(cluster, policy, (cluster.place.clone(), cluster.leaders()), held.clone());
     let mut meter = start();
     let (mut kept, mut done) = (0, 0);
     let (mut moves, mut bytes) = (0, 0_i64);

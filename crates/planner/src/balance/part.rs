@@ -25,7 +25,7 @@ pub(crate) fn part<'a>(
 ) -> Meter<'a> {
     let (start, before) = reached;
     let changes = steps(cluster, policy, brokers, start, found);
-    let meter = of_changes(cluster, policy, reached, &changes);
+    let meter = of_changes(reached, &changes);
     place_the_rest(cluster, start, before, &changes, meter)
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn place_the_left<'a>(
         return None;
     }
     let (place, leader) = start.clone_placement();
-    let mut meter = Meter::new(cluster, policy, place, leader);
+    let mut meter = start.again(place, leader);
     let left = |partition: &u32| {
         cluster.lock(*partition).is_none() && cluster.offline_in(*partition, start.list(*partition).0) > 0
     };
@@ -114,16 +114,11 @@ fn place_at_best(cluster: &Cluster, before: &Score, meter: &mut Meter<'_>, at: (
 }
 
 /// As [`part`], by changes that are whole or not at all.
-fn of_changes<'a>(
-    cluster: &'a Cluster,
-    policy: &'a Policy,
-    reached: (&Meter<'a>, &Score),
-    changes: &[Change],
-) -> Meter<'a> {
+fn of_changes<'a>(reached: (&Meter<'a>, &Score), changes: &[Change]) -> Meter<'a> {
     let (start, before) = reached;
     let with = |changes: &[Change]| {
         let (place, leader) = start.clone_placement();
-        let mut meter = Meter::new(cluster, policy, place, leader);
+        let mut meter = start.again(place, leader);
         for change in changes {
             meter.change(change.partition, &change.replicas, change.leader);
         }

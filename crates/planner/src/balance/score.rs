@@ -8,7 +8,7 @@ use super::bands::{
 };
 use super::chosen::Chosen;
 use super::cluster::{Broker, CPU, Cluster, DISK, NETWORK_IN, NETWORK_OUT};
-use super::dirs::{Seating, Seats};
+use super::dirs::{Held, Seating};
 use super::harm::Harm;
 use super::policy::{Goal, Leaders, Policy};
 use super::unmet::Obstacle;
@@ -114,6 +114,16 @@ impl<'a> Meter<'a> {
         place: Vec<u32>,
         leader: Vec<u32>,
     ) -> Meter<'a> {
+        Meter::holding(cluster, policy, (place, leader), Held::new())
+    }
+
+    /// The same, where the log dirs of some arrivals are settled.
+    pub(crate) fn holding(
+        cluster: &'a Cluster,
+        policy: &'a Policy,
+        (place, leader): (Vec<u32>, Vec<u32>),
+        held: Held,
+    ) -> Meter<'a> {
         let n = cluster.brokers.len();
         let alive: Vec<usize> = (0..n).filter(|b| cluster.brokers[*b].alive).collect();
         let mut meter = Meter {
@@ -128,7 +138,7 @@ impl<'a> Meter<'a> {
             leaderless: 0,
             offline: 0,
             demoted: 0,
-            seating: Seating::of(cluster, policy),
+            seating: Seating::of(cluster, policy, held),
             guards_dirs: [&policy.goals, &policy.hard]
                 .iter()
                 .all(|goals| goals.contains(&Goal::DiskCapacity)),
@@ -178,23 +188,23 @@ impl<'a> Meter<'a> {
         (self.place, self.leader)
     }
 
+    /// Judges another placement of the same cluster. What has come where it came here stays in its log dir.
+    pub(crate) fn again(&self, place: Vec<u32>, leader: Vec<u32>) -> Meter<'a> {
+        Meter::holding(self.cluster, self.policy, (place, leader), self.seats())
+    }
+
     /// The cluster with this placement.
     pub(crate) fn cluster(&self) -> Cluster {
         let mut cluster = self.cluster.placed(&self.place, &self.leader);
-        for ((partition, position), dir) in self.seats() {
-            cluster.put_in(partition, position, dir);
+        for (replica, (_, dir)) in self.seats() {
+            cluster.put_in(replica, dir);
         }
         cluster
     }
 
     /// The log dirs of replicas that come to brokers with several.
-    pub(crate) fn seats(&self) -> Seats {
-        self.seating.seats(self.cluster)
-    }
-
-    /// From here on what comes goes to these log dirs.
-    pub(crate) fn pin(&mut self, seats: Seats) {
-        self.seating.pin(seats);
+    pub(crate) fn seats(&self) -> Held {
+        self.seating.seats(self.cluster, &self.place)
     }
 
     /// The score.

@@ -7,7 +7,7 @@ use super::bands::Proofs;
 use super::bound::fewest_moves;
 use super::cluster::Cluster;
 use super::depart::depart;
-use super::dirs::Seats;
+use super::dirs::{Held, Seats};
 use super::lead::{hand_over, prefer_first, seat_leaders};
 use super::order::{moved, order, within};
 use super::part::{part, place_the_left};
@@ -86,7 +86,7 @@ impl Plan {
         }
         let mut applied = cluster.placed(&place, &leader);
         for ((partition, position), dir) in &self.log_dirs {
-            applied.put_in(*partition, *position, *dir);
+            applied.put_in(cluster.start[*partition as usize] + position, *dir);
         }
         applied
     }
@@ -128,7 +128,8 @@ pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch:
     let brokers = start.brokers();
     let mut fewest_moves = fewest_moves(&start);
     best = in_rounds(cluster, policy, &brokers, best, next(policy, start), watch);
-    let mut log_dirs = best.seats();
+    let held = best.seats();
+    let mut log_dirs = seats(cluster, &held);
     let found = (changes(cluster, &best), &log_dirs);
     let (mut changes, mut reasons) = order(cluster, policy, &brokers, found, watch);
     let unbounded = best.score();
@@ -139,7 +140,7 @@ pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch:
     let mut postponed = Vec::new();
     if *budget != Budget::default() {
         postponed = changes.iter().map(|change| change.partition).collect();
-        (changes, best) = within(cluster, policy, budget, &before, (changes, &log_dirs));
+        (changes, best) = within(cluster, policy, budget, &before, (changes, &held));
         reasons.truncate(changes.len());
         postponed.drain(..changes.len());
         let cut: BTreeSet<u32> = postponed.iter().copied().collect();
@@ -205,7 +206,7 @@ fn what_may_be<'a>(
     let found = keep_off_failed(cluster, reached, found);
     let (place, mut heirs) = if policy.exchange { found } else { settle(cluster, found.0, found.1) };
     seat_the_living(cluster, &place, &mut heirs);
-    let (mut meter, before) = (Meter::new(cluster, policy, place, heirs), reached.score());
+    let (mut meter, before) = (reached.again(place, heirs), reached.score());
     let score = meter.score();
     if score < before && !(meter.is_acceptable(&before, &score) && keeps_leaders(cluster, policy, &meter)) {
         meter = part(cluster, policy, brokers, (reached, &before), &meter);
@@ -387,6 +388,15 @@ pub(super) fn passes_to_behind(cluster: &Cluster, partition: u32, new: &[u32], i
 fn locked_offline(cluster: &Cluster) -> u64 {
     let locked = (0..cluster.partitions()).filter(|partition| cluster.lock(*partition).is_some());
     locked.map(|partition| cluster.offline_in(partition, cluster.replicas(partition)).unsigned_abs()).sum()
+}
+
+/// The log dirs of arrivals, by partition and position.
+fn seats(cluster: &Cluster, held: &Held) -> Seats {
+    let at = |replica: u32| {
+        let partition = cluster.start.partition_point(|start| *start <= replica) as u32 - 1;
+        (partition, replica - cluster.start[partition as usize])
+    };
+    held.iter().map(|(replica, (_, dir))| (at(*replica), *dir)).collect()
 }
 
 fn leave_rack(cluster: &Cluster, changes: &[Change]) -> u64 {

@@ -12,9 +12,11 @@ use serde_json::{Value, json};
 use super::{Answer, Row};
 
 mod amount;
+mod dirs;
 mod json;
 
 use amount::{amount, bytes, count};
+pub(super) use dirs::Dirs;
 pub(super) use json::json;
 
 /// Changes that the text shows.
@@ -128,6 +130,11 @@ pub(super) fn obstacle(named: &Named, goal: Goal, obstacle: Obstacle) -> String 
         Obstacle::Broker { broker, by } => {
             let by = amount(goal.counts(), u128::from(by.unsigned_abs()));
             format!("broker {} stays {by} outside its limits", id(broker))
+        }
+        Obstacle::LogDir { broker, dir, by } => {
+            let by = amount(goal.counts(), u128::from(by.unsigned_abs()));
+            let path = named.log_dir(broker, dir).unwrap_or("?");
+            format!("log dir {path} of broker {} stays {by} beyond its limit", id(broker))
         }
         Obstacle::Topic { topic: number, broker, by } => {
             let by = amount(goal.counts(), u128::from(by));
@@ -291,6 +298,7 @@ fn brokers(answer: &Answer, text: &mut String) {
         "replicas",
         "leaders"
     );
+    let dirs = Dirs::of(answer);
     for (ordinal, id) in answer.named.broker_ids.iter().enumerate() {
         let (broker, b, a) = (&answer.cluster.brokers()[ordinal], &before[ordinal], &after[ordinal]);
         let percent = |carried: &Carried| {
@@ -311,6 +319,7 @@ fn brokers(answer: &Answer, text: &mut String) {
             percent(a),
             if broker.alive { "" } else { "  (dead or leaving)" },
         );
+        dirs.bars(ordinal as u32, text);
     }
 }
 

@@ -58,8 +58,7 @@ impl Cluster {
     }
 
     /// Says in which log dir of its broker a replica has come to stand.
-    pub(crate) fn put_in(&mut self, partition: u32, position: u32, dir: u32) {
-        let replica = self.start[partition as usize] + position;
+    pub(crate) fn put_in(&mut self, replica: u32, dir: u32) {
         if let Some(stands) = self.log_dirs.stands.get_mut(replica as usize) {
             *stands = u8::try_from(dir).unwrap_or(UNKNOWN);
         }
@@ -109,7 +108,7 @@ impl Builder {
             return Err(ClusterError::LogDirOutOfRange { broker });
         }
         cluster.log_dirs.end(cluster.place.len());
-        cluster.put_in(partition, position, dir);
+        cluster.put_in(replica as u32, dir);
         Ok(())
     }
 }

@@ -390,3 +390,44 @@ proptest! {
         prop_assert_eq!(whole(&applied, &policy).changes, vec![]);
     }
 }
+
+#[test]
+fn tmp_count() {
+    use proptest::strategy::ValueTree;
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        rng_seed: proptest::test_runner::RngSeed::Fixed(7),
+        ..ProptestConfig::default()
+    });
+    let (mut with, mut without) = (0, 0);
+    for _ in 0..2000 {
+        let ((cluster, sketch), mut policy) = (jbod(), policy()).new_tree(&mut runner).unwrap().current();
+        policy.goals.retain(|goal| *goal != Goal::PreferredLeader);
+        for (dirs, c) in [(true, cluster), (false, sketch.cluster())] {
+            let first = whole(&c, &policy);
+            let applied = first.applied_to(&c);
+            let second = whole(&applied, &policy);
+            if !second.changes.is_empty() {
+                if dirs {
+                    with += 1
+                } else {
+                    without += 1
+                }
+                let excess = |s: &planner::balance::Score| {
+                    s.goals
+                        .iter()
+                        .filter(|g| g.excess > 0)
+                        .map(|g| format!("{:?} {}", g.goal, g.excess))
+                        .collect::<Vec<_>>()
+                };
+                println!(
+                    "dirs {dirs}: first {} second {} offline {:?}",
+                    first.changes.len(),
+                    second.changes.len(),
+                    (first.before.offline, first.after.offline)
+                );
+                println!("   {:?}\n   {:?}", excess(&first.after), excess(&second.after));
+            }
+        }
+    }
+    println!("with {with} without {without}");
+}
