@@ -19,10 +19,14 @@ impl Dir<'_> {
         (share(self.before), share(self.after))
     }
 
-    /// Whether it holds more than a limit in millionths of its capacity, before or after.
-    fn is_over(&self, limit: i64) -> bool {
+    /// Whether it holds more than a limit in millionths of its capacity, in words; nothing where it does not and did not.
+    fn over(&self, limit: i64) -> &'static str {
         let most = i128::from(self.capacity) * i128::from(limit) / i128::from(MILLION);
-        i128::from(self.before.max(self.after)) > most
+        match [self.before, self.after].map(|held| i128::from(held) > most) {
+            [_, true] => ", over its limit",
+            [true, false] => ", was over its limit",
+            [false, false] => "",
+        }
     }
 }
 
@@ -53,7 +57,7 @@ impl<'a> Dirs<'a> {
     /// Bars of a broker's dirs that are over their limit or change.
     pub(super) fn bars(&self, broker: u32, text: &mut String) {
         let limit = self.answer.disk_limit;
-        for dir in self.on(broker).filter(|dir| dir.before != dir.after || dir.is_over(limit)) {
+        for dir in self.on(broker).filter(|dir| dir.before != dir.after || !dir.over(limit).is_empty()) {
             let (before, after) = dir.shares();
             let _ = writeln!(
                 text,
@@ -64,7 +68,7 @@ impl<'a> Dirs<'a> {
                 dir.path,
                 before * 100.0,
                 after * 100.0,
-                if dir.is_over(limit) { ", over its limit" } else { "" },
+                dir.over(limit),
             );
         }
     }

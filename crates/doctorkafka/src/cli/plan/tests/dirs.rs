@@ -59,7 +59,7 @@ fn a_log_dir_over_its_limit_is_shown_with_what_becomes_of_it() {
 
           broker disk before              after                          replicas        leaders  cpu, in, out, disk %
                1 ████████████░░░░░░░░░░ → █████████░░░░░░░░░░░░░            3 → 2          3 → 2  3/0/0/55 → 2/0/0/40
-                 ████████████████████░░ → █████████████░░░░░░░░░  /mnt/i00: 90 → 60 %, over its limit
+                 ████████████████████░░ → █████████████░░░░░░░░░  /mnt/i00: 90 → 60 %, was over its limit
                2 ░░░░░░░░░░░░░░░░░░░░░░ → ███░░░░░░░░░░░░░░░░░░░            0 → 1          0 → 1  0/0/0/0 → 1/0/0/15
                  ░░░░░░░░░░░░░░░░░░░░░░ → ██████░░░░░░░░░░░░░░░░  /mnt/i01: 0 → 25 %
                3 ████████████░░░░░░░░░░ → ████████████░░░░░░░░░░            3 → 3          0 → 0  3/0/0/55 → 3/0/0/55
@@ -102,7 +102,8 @@ fn a_dir_that_stays_over_its_limit_is_named() {
     full["partitions"][0]["replicas"][0]["load"]["disk"] = json!(450.0);
     let text = planned(&full, &[&GOALS[..], &["--freeze", "t-0,t-1"]].concat());
     let line = text.lines().find(|line| line.starts_with("in the way")).unwrap();
-    expect!["in the way of DiskCapacityGoal: log dir /mnt/i00 of broker 1 stays 200.0 MB beyond its limit"].assert_eq(line);
+    expect!["in the way of DiskCapacityGoal: log dir /mnt/i00 of broker 1 stays 200.0 MB beyond its limit"]
+        .assert_eq(line);
     assert!(text.contains(", over its limit"), "{text}");
 }
 
@@ -123,11 +124,13 @@ fn a_broker_and_a_partition_are_explained_with_their_dirs() {
           log dir /mnt/i00 90.0 % → 60.0 %
           log dir /mnt/i01 20.0 % → 20.0 %
           1 replicas leave, 0 come
-    "#]].assert_eq(&explained(["--broker", "1"]));
+    "#]]
+    .assert_eq(&explained(["--broker", "1"]));
     expect![[r#"
         t-1 stands on 3, 1 (leads)
         it goes to 3, 2, led by 2
         on 2 it comes into log dir /mnt/i01
         because: DiskCapacityGoal, nearer by 50.0 MB; it is change 1 of 1
-    "#]].assert_eq(&explained(["--partition", "t-1"]));
+    "#]]
+    .assert_eq(&explained(["--partition", "t-1"]));
 }
