@@ -134,12 +134,8 @@ fn maintenance_on(
         return (name, target, refused(&why));
     }
     applied.events.push(notice("maintenance", target.clone(), true, &wish.by, &wish.reason));
-    let result = format!(
-        "maintenance is on for {}{}{}",
-        whom(&target),
-        lasts(&wish),
-        replacing(memory, scope)
-    );
+    let result =
+        format!("maintenance is on for {}{}{}", whom(&target), lasts(&wish), replacing(memory, scope));
     match scope {
         Scope::Cluster => wishes.maintenance = Some(wish),
         Scope::Broker(broker) => {

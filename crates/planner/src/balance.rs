@@ -30,6 +30,7 @@ mod search;
 
 mod refine;
 mod scarce;
+mod thrift;
 
 mod order;
 mod reason;

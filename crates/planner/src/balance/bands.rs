@@ -60,15 +60,15 @@ pub(crate) struct Band {
     middle: i64,
     /// Of a fair share.
     parts: Parts,
-    /// Whether the middle pulls.
-    pulls: bool,
+    /// How much the middle pulls, faintly being 1.
+    pull: i64,
 }
 
 impl Band {
-    const OPEN: Band = Band { low: -NONE, high: NONE, middle: 0, parts: Parts::NONE, pulls: false };
+    const OPEN: Band = Band { low: -NONE, high: NONE, middle: 0, parts: Parts::NONE, pull: 0 };
 
     fn new(low: i64, high: i64, share: i64, pulls: bool) -> Band {
-        Band { low, high, middle: share, parts: Parts::of(share), pulls }
+        Band { low, high, middle: share, parts: Parts::of(share), pull: i64::from(pulls) }
     }
 
     /// What is limited from above alone, by a limit that is a part of a whole.
@@ -101,11 +101,15 @@ impl Band {
             let out = self.parts.in_all(excess).max(1);
             cost = out * EDGE + square(out) * STEEP;
         }
-        if self.pulls { cost + square(self.parts.in_all(figure - self.middle)) / FAINT } else { cost }
+        if self.pull == 0 {
+            return cost;
+        }
+        cost + square(self.parts.in_all(figure - self.middle)) * self.pull / FAINT
     }
 }
 
-const EDGE: i64 = 16;
+/// What being outside a limit by a part costs.
+pub(crate) const EDGE: i64 = 16;
 const STEEP: i64 = 16;
 const FAINT: i64 = 16;
 
@@ -373,6 +377,13 @@ impl Bands {
             vec![(0, u32::MAX); cluster.topics as usize]
         };
         Bands { of, topic, alive: alive.len() as i64 }
+    }
+
+    /// Sets how much the middles pull that pull at all.
+    pub(crate) fn set_pull(&mut self, pull: i64) {
+        for band in self.of.iter_mut().flatten().filter(|band| band.pull > 0) {
+            band.pull = pull;
+        }
     }
 
     /// Follows the mean of the leaders' inbound network, which changes as leaders change.

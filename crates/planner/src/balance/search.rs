@@ -145,7 +145,8 @@ fn worst(state: &State<'_>, width: &[usize], widest: usize) -> Option<usize> {
     worst.map(|(_, broker)| broker)
 }
 
-fn apply(state: &mut State<'_>, step: Step) -> [usize; 2] {
+/// Takes a step, and names two brokers that it changes.
+pub(crate) fn apply(state: &mut State<'_>, step: Step) -> [usize; 2] {
     match step {
         Step::Move { replica, to } => {
             let from = state.place[replica as usize] as usize;
@@ -180,7 +181,7 @@ fn best_step(
     offers: &mut Vec<Offer>,
     racks: Option<&[Vec<u32>]>,
 ) -> Option<Step> {
-    let mut best = Best { gain: 0, step: None };
+    let mut best = Best::new();
     if outside(state, worst, &BY_MOVES, true) {
         moves_out(state, dice, worst, width, &mut best);
     } else if outside(state, worst, &BY_MOVES, false) {
@@ -252,6 +253,14 @@ pub(crate) struct Best {
 }
 
 impl Best {
+    pub(crate) fn new() -> Best {
+        Best { gain: 0, step: None }
+    }
+
+    pub(crate) fn step(self) -> Option<Step> {
+        self.step
+    }
+
     pub(crate) fn offer(&mut self, gain: i64, step: Step) {
         if gain > self.gain {
             *self = Best { gain, step: Some(step) };

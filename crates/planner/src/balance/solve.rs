@@ -21,6 +21,7 @@ use super::score::{Distance, Meter, Score};
 use super::search::{Dice, mend};
 use super::state::{Brokers, State};
 use super::stuck::{Stuck, stuck};
+use super::thrift::save_moves;
 use super::unmet::{Unmet, unmet};
 use super::watch::{NOBODY, Progress};
 
@@ -127,7 +128,7 @@ pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch:
     let start = State::watched(cluster, policy, watch);
     let brokers = start.brokers();
     let mut fewest_moves = fewest_moves(&start);
-    best = in_rounds(cluster, policy, &brokers, best, next(policy, start), watch);
+    best = in_rounds(cluster, policy, &brokers, best, next(policy, start, fewest_moves), watch);
     let held = best.seats();
     let mut log_dirs = seats(cluster, &held);
     let found = (changes(cluster, &best), &log_dirs);
@@ -188,7 +189,7 @@ fn in_rounds<'a>(
         }
         let start = best.cluster();
         let policy = if moves { policy } else { &by_leaders };
-        found = next(policy, State::watched(&start, policy, watch));
+        found = next(policy, State::watched(&start, policy, watch), None);
         reached = Some(start);
     }
     // Where rounds end before they find nothing any more.
@@ -215,14 +216,14 @@ fn what_may_be<'a>(
     (score < before && meter.is_acceptable(&before, &score)).then_some(meter)
 }
 
-/// Searches on from where a state stands.
-fn next(policy: &Policy, start: State<'_>) -> Found {
+/// Searches on from where a state stands. Where it is known how many moves any plan needs, it saves moves beyond.
+fn next(policy: &Policy, start: State<'_>, fewest: Option<u64>) -> Found {
     let (cluster, watch) = (start.cluster, start.watch);
     if policy.preferences.is_empty() {
-        return refine(cluster, policy, attempt(start));
+        return refine(cluster, policy, attempt(start, fewest));
     }
     preferring(cluster, policy, |cluster, policy| {
-        refine(cluster, policy, attempt(State::watched(cluster, policy, watch)))
+        refine(cluster, policy, attempt(State::watched(cluster, policy, watch), fewest))
     })
 }
 
@@ -242,7 +243,7 @@ fn is_settled(cluster: &Cluster, policy: &Policy, score: &Score) -> bool {
 }
 
 /// Searches once: a placement, and the leading replica of each partition.
-fn attempt(mut state: State<'_>) -> (Vec<u32>, Vec<u32>) {
+fn attempt(mut state: State<'_>, fewest: Option<u64>) -> (Vec<u32>, Vec<u32>) {
     let mut dice = Dice::new(0x9e37_79b9_7f4a_7c15);
     hand_over(&mut state);
     // What nothing else may take room from comes first, and everything else in the next round, by what that leaves.
@@ -260,6 +261,9 @@ fn attempt(mut state: State<'_>) -> (Vec<u32>, Vec<u32>) {
         }
     }
     polish(&mut state, &mut dice);
+    if let Some(fewest) = fewest {
+        save_moves(&mut state, &mut dice, fewest);
+    }
     keep_racks(&mut state);
     spill(&mut state);
     prefer_first(&mut state);

@@ -212,6 +212,12 @@ impl<'a> State<'a> {
         self.refresh_cost();
     }
 
+    /// Sets how much the middle of each band pulls.
+    pub(crate) fn set_pull(&mut self, pull: i64) {
+        self.bands.set_pull(pull);
+        self.refresh_cost();
+    }
+
     fn refresh_cost(&mut self) {
         for broker in 0..self.cost.len() {
             self.recost(broker);
@@ -521,6 +527,21 @@ impl<'a> State<'a> {
         let (bands, sum) = (&self.bands.of[broker], &self.sum[broker]);
         let after = |figure: &usize| bands[*figure].cost(sum[*figure] + sign * leadership[*figure]);
         LED.iter().map(after).sum::<i64>() - self.led_cost[broker]
+    }
+
+    /// What brokers cost that are outside their bands, and topics outside their limits.
+    pub(crate) fn outside(&self) -> i64 {
+        let n = self.cost.len();
+        let bad = |broker: &usize| {
+            let (bands, sum) = (&self.bands.of[*broker], &self.sum[*broker]);
+            (0..FIGURES).any(|figure| bands[figure].excess(sum[figure]) > 0)
+        };
+        let brokers: i64 = (0..n).filter(bad).map(|broker| self.cost[broker]).sum();
+        let topics = self.topic.chunks(n.max(1)).enumerate();
+        let beyond = |(topic, held): (usize, &[u32])| {
+            held.iter().filter(|held| **held > 0).map(|held| self.topic_cost(topic, *held)).sum::<i64>()
+        };
+        brokers + topics.map(beyond).sum::<i64>()
     }
 
     /// Whether a broker is within all its bands if figures were added to it, or at least no farther outside than it is.

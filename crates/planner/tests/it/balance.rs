@@ -4,6 +4,7 @@ mod brute;
 mod clusters;
 mod conditions;
 mod damage;
+mod few;
 mod laws;
 mod log_dirs;
 mod modes;
