@@ -59,7 +59,9 @@ fn add_partition(builder: &mut Builder, line: &str) {
     };
     let ordinal = builder.add_partition(&partition).unwrap();
     for (position, (_, dir)) in (0..).zip(places) {
-        dir.map(|dir| builder.stands_in(ordinal, position, dir).unwrap());
+        if let Some(dir) = dir {
+            builder.stands_in(ordinal, position, dir).unwrap();
+        }
     }
 }
 
@@ -337,6 +339,25 @@ fn jbod() -> impl Strategy<Value = (Cluster, Sketch)> {
     })
 }
 
+/// Whether a broker has room for a load, and one of its log dirs, if it is filled by half at most.
+fn has_room(cluster: &Cluster, broker: u32, load: i64) -> bool {
+    let mut held = vec![0; cluster.log_dirs(broker).len()];
+    let mut sum = 0;
+    for partition in 0..cluster.partitions() {
+        for (position, _) in (0..).zip(cluster.replicas(partition)).filter(|(_, at)| **at == broker) {
+            let load = cluster.loads(partition)[position as usize][3];
+            sum += load;
+            if let Some(dir) = cluster.log_dir(partition, position) {
+                held[dir as usize] += load;
+            }
+        }
+    }
+    let half = |capacity: i64| capacity * 500_000 / MILLION;
+    let mut dirs = cluster.log_dirs(broker).iter().zip(&held);
+    sum + load <= half(cluster.brokers()[broker as usize].capacity[3])
+        && (held.is_empty() || dirs.any(|(capacity, held)| held + load <= half(*capacity)))
+}
+
 fn whole(cluster: &Cluster, policy: &Policy) -> Plan {
     solve(cluster, policy, &Budget::default())
 }
@@ -380,6 +401,31 @@ proptest! {
         let (cluster, policy) = mode.prepare(&cluster, &policy);
         let plan = whole(&cluster, &policy);
         prop_assert_eq!(audit(&cluster, &policy, &Budget::default(), &plan), Ok(()));
+    }
+
+    #[test]
+    fn nothing_stays_offline_for_which_a_dir_has_room((cluster, _) in jbod()) {
+        let policy = Policy { capacity: [500_000; 4], ..to_the_brim() };
+        let (cluster, policy) = Mode::Heal.prepare(&cluster, &policy);
+        let plan = whole(&cluster, &policy);
+        let after = plan.applied_to(&cluster);
+        for stuck in &plan.stuck {
+            let list = after.replicas(stuck.partition);
+            let set = cluster.bound_set(cluster.topic(stuck.partition));
+            for (at, load) in list.iter().zip(after.loads(stuck.partition)) {
+                let takes = |broker: u32| {
+                    let known = &cluster.brokers()[broker as usize];
+                    let belongs = set.is_none() || known.set == set;
+                    // Whoever takes the leader has to lead.
+                    let able = known.alive && known.takes_replicas && known.takes_leadership && belongs;
+                    able && !cluster.replicas(stuck.partition).contains(&broker) && !list.contains(&broker)
+                };
+                let dead = !cluster.brokers()[*at as usize].alive;
+                for broker in (0..cluster.brokers().len() as u32).filter(|broker| dead && takes(*broker)) {
+                    prop_assert!(!has_room(&after, broker, load[3]), "{:?} has a place on {}", stuck, broker);
+                }
+            }
+        }
     }
 
     #[test]
