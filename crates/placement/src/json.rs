@@ -89,14 +89,21 @@ fn named(text: &[u8]) -> Result<Named, String> {
     let mut builder = Cluster::builder(topics.len() as u32);
     let (mut racks, mut ordinals, mut broker_ids) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
     let (mut dirs, mut log_dirs) = (Vec::new(), Vec::new());
+    let mut hosts: BTreeMap<String, u32> = BTreeMap::new();
     each(text, "brokers", |mut row: BrokerRow| {
         let (id, disks) = (row.id, row.disks.take().unwrap_or_default());
+        let host = row.host.clone();
         if id < 0 {
             return Err(format!("broker id {id}: Kafka's are 0 and up"));
         }
         let broker = broker(row, &mut racks).map_err(|what| format!("broker {id}: {what}"))?;
         let ordinal =
             builder.add_broker(&broker).map_err(|error: ClusterError| format!("broker {id}: {error}"))?;
+        if let Some(host) = host {
+            let next = hosts.len() as u32;
+            let host = *hosts.entry(host).or_insert(next);
+            builder.host(ordinal, host).map_err(|error| format!("broker {id}: {error}"))?;
+        }
         let of = Dirs::read(disks, broker.alive, broker.capacity[DISK]);
         let of = of.map_err(|what| format!("broker {id}: {what}"))?;
         log_dirs.push(of.add_to(&mut builder, ordinal).map_err(|what| format!("broker {id}: {what}"))?);
@@ -429,6 +436,9 @@ mod tests {
         assert_eq!(racks(&value), [0, 1]);
         value["brokers"][1]["host"] = json!("h");
         assert_eq!(racks(&value), [0, 0], "what stands on one host falls with it");
+        value["brokers"][0]["rack"] = json!("a");
+        assert_eq!(racks(&value), [0, 1]);
+        assert!(named(value.to_string().as_bytes()).unwrap().cluster.same_host(0, 1));
     }
 
     #[test]

@@ -124,11 +124,16 @@ impl Question {
             of.live.keys().copied().chain(held).collect::<BTreeSet<BrokerId>>().into_iter().collect();
         let mut builder = Cluster::builder(u32::try_from(of.topics.len()).unwrap_or(u32::MAX));
         let (mut racks, by_host) = (BTreeMap::new(), has_hosts(of));
-        let (mut ordinals, mut log_dirs) = (BTreeMap::new(), Vec::new());
+        let (mut ordinals, mut log_dirs, mut hosts) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
         for id in &brokers {
             let refused = |source| QuestionError::Broker { id: *id, source };
             let ordinal = builder.add_broker(&broker(of, *id, by_host, &mut racks)).map_err(refused)?;
             ordinals.insert(*id, ordinal);
+            if let Some(live) = of.live.get(id).filter(|_| by_host) {
+                let next = u32::try_from(hosts.len()).unwrap_or(u32::MAX);
+                let host = *hosts.entry(&live.address.host).or_insert(next);
+                builder.host(ordinal, host).map_err(refused)?;
+            }
             let dirs = several_dirs(of, *id);
             let capacities: Vec<i64> = dirs.iter().map(|(_, bytes)| *bytes).collect();
             builder.log_dirs(ordinal, &capacities).map_err(refused)?;

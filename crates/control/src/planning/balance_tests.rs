@@ -148,12 +148,15 @@ fn brokers_of_one_host_stand_in_one_rack_where_they_name_none() {
     place(&mut known, 2, "h");
     let found = racks(&known);
     assert!(found[0] == found[1] && found[1] != found[2] && !found[..3].contains(&found[3]), "{found:?}");
+    let cluster = Question::new(&known).unwrap().cluster;
+    assert!(cluster.same_host(0, 1) && !cluster.same_host(1, 2));
     // One host for all tells nothing: it is that of a proxy, or all are there for a trial.
     for id in 1..=4 {
         place(&mut known, id, "proxy");
     }
     let found = racks(&known);
     assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), 4, "{found:?}");
+    assert!(!Question::new(&known).unwrap().cluster.same_host(0, 1));
 }
 
 #[test]

@@ -144,6 +144,8 @@ pub struct Cluster {
     pub(crate) load: Vec<Loads>,
     condition: Vec<u8>,
     log_dirs: LogDirs,
+    /// By broker; those behind the end stand alone.
+    hosts: Vec<Option<u32>>,
     pub(crate) total: Loads,
 }
 
@@ -169,6 +171,7 @@ impl Cluster {
                 load: Vec::new(),
                 condition: Vec::new(),
                 log_dirs: LogDirs::default(),
+                hosts: Vec::new(),
                 total: [0; RESOURCES],
             },
         }
@@ -177,6 +180,16 @@ impl Cluster {
     /// The brokers, their racks renumbered densely in order of appearance.
     pub fn brokers(&self) -> &[Broker] {
         &self.brokers
+    }
+
+    /// Whether two brokers stand on one host.
+    pub fn same_host(&self, one: u32, other: u32) -> bool {
+        self.host(one).is_some() && self.host(one) == self.host(other)
+    }
+
+    /// The host that a broker stands on, if it is known.
+    pub(crate) fn host(&self, broker: u32) -> Option<u32> {
+        self.hosts.get(broker as usize).copied().flatten()
     }
 
     /// What is known of a broker's capacity for a resource. 0 says that it is not known, and this is the one place where that is
@@ -429,6 +442,18 @@ impl Builder {
         let rack = *self.racks.entry(broker.rack).or_insert(racks);
         self.cluster.brokers.push(Broker { rack, ..*broker });
         Ok(this)
+    }
+
+    /// Says on which host a broker stands: where racks are too few, replicas of a partition that share one rather do not share a host.
+    ///
+    /// # Errors
+    /// [`ClusterError::BrokerOutOfRange`].
+    pub fn host(&mut self, broker: u32, host: u32) -> Result<(), ClusterError> {
+        let cluster = &mut self.cluster;
+        cluster.hosts.resize(cluster.brokers.len(), None);
+        *cluster.hosts.get_mut(broker as usize).ok_or(ClusterError::BrokerOutOfRange { broker })? =
+            Some(host);
+        Ok(())
     }
 
     /// Binds a topic to a broker set.

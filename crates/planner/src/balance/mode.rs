@@ -176,6 +176,7 @@ pub fn with_replication_factor(cluster: &Cluster, topics: &[u32], factor: u32) -
     let mut refused = cluster.brokers.iter().copied().chain(waiting).any(|b| builder.add_broker(&b).is_err());
     for broker in 0..cluster.brokers.len() as u32 {
         refused |= builder.log_dirs(broker, cluster.log_dirs(broker)).is_err();
+        refused |= cluster.host(broker).is_some_and(|host| builder.host(broker, host).is_err());
     }
     for topic in 0..cluster.topics {
         if let Some(set) = cluster.bound_set(topic) {

@@ -1,6 +1,7 @@
 //! A placement while it is being searched: who holds what, and what that makes of each broker's figures.
 
 mod dirs;
+mod hosts;
 
 use super::bands::{Band, Bands, COUNT, FIGURES, Figures, LEADER_IN, LEADERS, POTENTIAL, scale};
 use super::chosen::Chosen;
@@ -51,6 +52,8 @@ pub(crate) struct State<'a> {
     pub(crate) dirs: Vec<Option<BrokerDirs>>,
     seat: Vec<u32>,
     racks: Racks,
+    /// Whether replicas that have to share a rack rather do not share a host.
+    parts_hosts: bool,
     /// Whether leaders' inbound network is limited.
     leader_in: bool,
     /// Whether replicas rather stay in their racks.
@@ -101,7 +104,8 @@ impl<'a> State<'a> {
             leader_in: goals.contains(&Goal::LeaderBytesIn),
             disk_limit: disk_limits(cluster, policy),
             dirs: by_broker(cluster, policy, policy.margin),
-            seat: Vec::new(),
+            seat: dirs::seats(cluster),
+            parts_hosts: hosts::parts(cluster),
             racks: if goals.contains(&Goal::RackAware) || goals.contains(&Goal::RacksKept) {
                 match (widest(cluster), living_racks(cluster)) {
                     // Where racks are too few for the goal, as few as can be share one.
@@ -129,10 +133,6 @@ impl<'a> State<'a> {
         }
         for partition in 0..cluster.topic.len() {
             state.count_leader(state.leader[partition], 1);
-        }
-        if !state.dirs.is_empty() {
-            let stands = |replica| cluster.stands_in(replica).unwrap_or(NOWHERE);
-            state.seat = (0..cluster.place.len() as u32).map(stands).collect();
         }
         state.refresh_cost();
         state.refresh_mean();
@@ -361,6 +361,9 @@ impl<'a> State<'a> {
         let crowd = self.crowd(replica, to);
         let from = self.place[replica as usize];
         if self.same_rack && from != NOWHERE && self.strays(replica, from, to) {
+            return false;
+        }
+        if self.shares_host(replica, to) && !(from != NOWHERE && self.shares_host(replica, from)) {
             return false;
         }
         crowd == 0 || (from != NOWHERE && crowd <= self.crowd(replica, from))

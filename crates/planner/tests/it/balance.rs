@@ -5,6 +5,7 @@ mod clusters;
 mod conditions;
 mod damage;
 mod few;
+mod hosts;
 mod laws;
 mod log_dirs;
 mod modes;

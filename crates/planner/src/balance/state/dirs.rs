@@ -1,7 +1,7 @@
 //! Log dirs while a placement is being searched.
 
 use super::{NOWHERE, State};
-use crate::balance::cluster::DISK;
+use crate::balance::cluster::{Cluster, DISK};
 
 impl State<'_> {
     /// Whether a broker has a log dir with room for a replica: that in which it stood, where it is its own.
@@ -35,4 +35,10 @@ impl State<'_> {
             *sum += sign * load;
         }
     }
+}
+
+/// In which log dir of its broker each replica stands; nothing where no broker has several.
+pub(super) fn seats(cluster: &Cluster) -> Vec<u32> {
+    let replicas = if cluster.has_log_dirs() { cluster.place.len() } else { 0 };
+    (0..replicas as u32).map(|replica| cluster.stands_in(replica).unwrap_or(NOWHERE)).collect()
 }

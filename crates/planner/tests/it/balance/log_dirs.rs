@@ -286,6 +286,28 @@ fn created_replicas_have_a_dir_too() {
 }
 
 #[test]
+fn a_large_cluster_with_full_dirs_is_mended_with_few_moves() {
+    let mut builder = Cluster::builder(1);
+    for _ in 0..12 {
+        add_broker(&mut builder, "9000 9000 9000 9000");
+    }
+    for partition in 0..3_000 {
+        // Half of all stand in the first dir, which has room for a quarter.
+        let word = |position: u32| {
+            let (broker, seed) = ((partition + position * 5) % 12, partition / 12 + position);
+            format!("{broker}/{}", if seed % 2 == 0 { 0 } else { 1 + seed / 2 % 3 })
+        };
+        let size = 1 + partition * 37 % 101;
+        add_partition(&mut builder, &format!("{} {} = {size}", word(0), word(1)));
+    }
+    let (cluster, policy) = (builder.build(), to_the_brim());
+    let plan = planned(&cluster, &policy);
+    let (fewest, moves) = (plan.fewest_moves.unwrap(), plan.log_dirs.len() as u64);
+    assert!(plan.before.goals[1].excess > 0 && plan.after.is_clean(), "{:?}", plan.after);
+    assert!(fewest > 100 && moves == fewest, "{moves} moves, of which {fewest} are needed");
+}
+
+#[test]
 fn a_dir_that_there_is_not_is_refused() {
     let mut builder = Cluster::builder(1);
     add_broker(&mut builder, "10 10");

@@ -9,7 +9,7 @@ use super::super::clusters::{Sketch, narrow_policy, policy, sketch};
 use super::super::laws::laws;
 use super::{add_broker, add_partition, planned, to_the_brim};
 
-/// The same cluster with log dirs: what brokers have of disk in parts, and where their replicas stand.
+/// The same cluster with log dirs: what brokers have of disk in parts, and where their replicas stand; and with hosts.
 fn with_dirs(sketch: &Sketch, seeds: &[u8]) -> Cluster {
     let mut builder = sketch.builder();
     let seed = |at: usize| i64::from(seeds[at % seeds.len()]);
@@ -24,6 +24,9 @@ fn with_dirs(sketch: &Sketch, seeds: &[u8]) -> Cluster {
         };
         dirs[broker] = list.len().max(1) as i64;
         builder.log_dirs(broker as u32, &list).unwrap();
+        if seed(broker + 50) < 200 {
+            builder.host(broker as u32, seed(broker + 50) as u32 % 5).unwrap();
+        }
     }
     for (ordinal, partition) in sketch.partitions.iter().enumerate() {
         for (position, replica) in partition.replicas.iter().enumerate() {
