@@ -30,6 +30,7 @@ mod search;
 
 mod refine;
 mod scarce;
+mod settle;
 mod thrift;
 
 mod order;

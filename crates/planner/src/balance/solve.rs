@@ -19,6 +19,7 @@ use super::refine::{MEDIUM, refine};
 use super::scarce::{is_scarce, place_smallest};
 use super::score::{Distance, Meter, Score};
 use super::search::{Dice, mend};
+use super::settle::{as_one_plan, settle};
 use super::state::{Brokers, State};
 use super::stuck::{Stuck, stuck};
 use super::thrift::save_moves;
@@ -174,7 +175,9 @@ fn in_rounds<'a>(
             let start = Meter::new(reached, policy, reached.place.clone(), reached.leaders());
             let brokers = State::watched(reached, policy, NOBODY).brokers();
             let sound = what_may_be(reached, policy, &brokers, &start, found);
-            better = sound.and_then(|sound| what_may_be(cluster, policy, &brokers, &best, sound.placement()));
+            let mut ways =
+                sound.into_iter().flat_map(|sound| as_one_plan(cluster, policy, sound.placement()));
+            better = ways.find_map(|found| what_may_be(cluster, policy, &brokers, &best, found));
         }
         match better.or_else(|| place_the_left(cluster, policy, &best)) {
             Some(better) => {
@@ -287,36 +290,6 @@ fn keep_off_failed(cluster: &Cluster, reached: &Meter<'_>, (mut place, mut leade
             place[row.clone()].copy_from_slice(list);
             leader[partition as usize] = row.start as u32 + leads;
         }
-    }
-    (place, leader)
-}
-
-/// Puts brokers that a partition keeps back to their positions: Kafka does not exchange the data of two replicas.
-fn settle(cluster: &Cluster, mut place: Vec<u32>, mut leader: Vec<u32>) -> (Vec<u32>, Vec<u32>) {
-    for partition in 0..cluster.partitions() {
-        let row = cluster.row(partition);
-        let (before, after) = (cluster.replicas(partition), &mut place[row.clone()]);
-        let at_home = |(broker, home): (&u32, &u32)| broker == home || !before.contains(broker);
-        if after.iter().zip(before).all(at_home) {
-            continue;
-        }
-        let leading = after[leader[partition as usize] as usize - row.start];
-        let kept = after.to_vec();
-        // Whoever is new stays where it came to: what moved there was allowed to. Only who sits on the place of one that
-        // comes back goes to where that one was.
-        let in_the_way = |(broker, home): &(&u32, &u32)| !before.contains(*broker) && kept.contains(*home);
-        let mut new: Vec<u32> =
-            kept.iter().zip(before).filter(in_the_way).map(|(broker, _)| *broker).collect();
-        new.reverse();
-        for (broker, home) in after.iter_mut().zip(before) {
-            if kept.contains(home) {
-                *broker = *home;
-            } else if before.contains(broker) {
-                *broker = new.pop().unwrap_or(*home);
-            }
-        }
-        let position = after.iter().position(|broker| *broker == leading).unwrap_or(0);
-        leader[partition as usize] = (row.start + position) as u32;
     }
     (place, leader)
 }

@@ -488,6 +488,20 @@ impl<'a> State<'a> {
         self.attach(replica, to);
     }
 
+    /// Brings everything to where a placement has it.
+    pub(crate) fn go_to(&mut self, place: &[u32], leader: &[u32]) {
+        for (replica, to) in (0..).zip(place) {
+            if self.place[replica as usize] != *to {
+                self.relocate(replica, *to);
+            }
+        }
+        for (partition, leads) in leader.iter().enumerate() {
+            if self.leader[partition] != *leads {
+                self.lead(*leads);
+            }
+        }
+    }
+
     pub(crate) fn topic_of(&self, replica: u32) -> usize {
         self.cluster.topic[self.part[replica as usize] as usize] as usize
     }

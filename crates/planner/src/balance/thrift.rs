@@ -44,7 +44,7 @@ pub(crate) fn save_moves(state: &mut State<'_>, dice: &mut Dice, fewest: u64) {
             best = found;
         }
     }
-    best.put_back(state);
+    state.go_to(&best.place, &best.leader);
 }
 
 /// What moving replicas costs.
@@ -86,19 +86,6 @@ impl Found {
             place: state.place.clone(),
             leader: state.leader.clone(),
             price: moved.iter().map(|replica| toll.of(state, *replica)).sum(),
-        }
-    }
-
-    fn put_back(self, state: &mut State<'_>) {
-        for (replica, place) in (0..).zip(self.place) {
-            if state.place[replica as usize] != place {
-                state.relocate(replica, place);
-            }
-        }
-        for (partition, leader) in self.leader.into_iter().enumerate() {
-            if state.leader[partition] != leader {
-                state.lead(leader);
-            }
         }
     }
 }
