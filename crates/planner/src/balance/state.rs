@@ -1,13 +1,13 @@
 //! A placement while it is being searched: who holds what, and what that makes of each broker's figures.
 
-mod dirs;
+mod disk;
 mod hosts;
 
-use super::bands::{Band, Bands, COUNT, FIGURES, Figures, LEADER_IN, LEADERS, POTENTIAL, scale};
+use super::bands::{Band, Bands, COUNT, FIGURES, Figures, LEADER_IN, LEADERS, POTENTIAL};
 use super::chosen::Chosen;
 use super::cluster::{CPU, Cluster, DISK, Mark, NETWORK_IN, NETWORK_OUT};
 use super::dirs::{BrokerDirs, by_broker};
-use super::policy::{Goal, Leaders, MILLION, Moves, Policy, Preference};
+use super::policy::{Goal, Leaders, Moves, Policy, Preference};
 use super::score::{living_racks, open_racks, widest};
 use super::watch::Watch;
 
@@ -102,9 +102,9 @@ impl<'a> State<'a> {
             same_rack: policy.prefers(Preference::SameRack),
             watch,
             leader_in: goals.contains(&Goal::LeaderBytesIn),
-            disk_limit: disk_limits(cluster, policy),
+            disk_limit: disk::limits(cluster, policy),
             dirs: by_broker(cluster, policy, policy.margin),
-            seat: dirs::seats(cluster),
+            seat: disk::seats(cluster),
             parts_hosts: hosts::parts(cluster),
             racks: if goals.contains(&Goal::RackAware) || goals.contains(&Goal::RacksKept) {
                 match (widest(cluster), living_racks(cluster)) {
@@ -382,22 +382,6 @@ impl<'a> State<'a> {
         self.rack(to) != rack && self.rack(from) == rack && self.crowd(replica, from) == 0
     }
 
-    /// Whether a broker's disk stays below its hard limit with a replica more.
-    pub(crate) fn has_disk(&self, replica: u32, to: u32) -> bool {
-        let load = self.cluster.load[replica as usize][DISK];
-        self.sum[to as usize][DISK] + load <= self.disk_limit[to as usize]
-    }
-
-    /// By how much a broker's disk is beyond its hard limit; less than nothing where it has room.
-    pub(crate) fn beyond_disk(&self, broker: u32) -> i64 {
-        self.sum[broker as usize][DISK] - self.disk_limit[broker as usize]
-    }
-
-    /// Whether a living broker's disk is beyond its hard limit.
-    pub(crate) fn lacks_disk(&self, broker: u32) -> bool {
-        self.cluster.brokers[broker as usize].alive && self.beyond_disk(broker) > 0
-    }
-
     /// Whether a replica on a living broker may be moved.
     pub(crate) fn movable(&self, replica: u32) -> bool {
         !self.cluster.frozen[self.part[replica as usize] as usize]
@@ -591,15 +575,6 @@ impl Brokers {
         let changed = (0..FIGURES).filter(|figure| change[*figure] != 0);
         changed.map(fall).fold(0, i64::saturating_add)
     }
-}
-
-fn disk_limits(cluster: &Cluster, policy: &Policy) -> Vec<i64> {
-    let hard = policy.goals.contains(&Goal::DiskCapacity) && policy.hard.contains(&Goal::DiskCapacity);
-    let limit = |broker: usize| match cluster.capacity(broker, DISK) {
-        Some(capacity) if hard => scale(capacity, policy.capacity[DISK], MILLION),
-        _ => i64::MAX / 2,
-    };
-    (0..cluster.brokers.len()).map(limit).collect()
 }
 
 pub(crate) fn add(sum: &mut Figures, figures: &Figures, sign: i64) {
