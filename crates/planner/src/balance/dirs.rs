@@ -242,7 +242,8 @@ impl Seated {
         if tight.0.beyond_in_all() <= stays {
             return tight;
         }
-        let rank = |packed: &(BrokerDirs, Vec<usize>)| (packed.0.beyond_in_all(), self.worse_by(&packed.0));
+        // What was beyond may stay so; what was not may not come to be.
+        let rank = |packed: &(BrokerDirs, Vec<usize>)| (self.worse_by(&packed.0), packed.0.beyond_in_all());
         let simple = if rank(&tight) < rank(&spread) { tight } else { spread };
         match self.best_of_all(cluster) {
             Some(best) if rank(&best) < rank(&simple) => best,
@@ -277,6 +278,6 @@ impl Seated {
                 dir
             })
         };
-        (0..ways).map(way).min_by_key(|(packed, _)| (packed.beyond_in_all(), self.worse_by(packed)))
+        (0..ways).map(way).min_by_key(|(packed, _)| (self.worse_by(packed), packed.beyond_in_all()))
     }
 }

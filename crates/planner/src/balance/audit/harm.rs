@@ -48,8 +48,8 @@ fn check_brokers(
 ) {
     let nothing = Carried::default();
     for broker in was.alive() {
-        let old = judged.outside(broker, was.carried(broker));
-        let new = judged.outside(broker, is.carried(broker));
+        let old = judged.outside_as_a_whole(broker, was.carried(broker));
+        let new = judged.outside_as_a_whole(broker, is.carried(broker));
         let may = match goal {
             Goal::DiskCapacity => 0,
             _ => judged.figure_of(taken.get(&(broker as u32)).unwrap_or(&nothing)).unsigned_abs(),

@@ -42,12 +42,17 @@ impl Judged {
         }
     }
 
-    /// By how much a broker is outside with what it carries.
+    /// By how much a broker is outside with what it carries, or its log dirs are over their limits where that is more.
     pub(super) fn outside(&self, broker: usize, carried: &Carried) -> u128 {
         let dirs = self.dirs_over(broker, carried).map(|(_, over)| over).sum();
-        let Some((least, most)) = self.limits[broker] else { return dirs };
+        self.outside_as_a_whole(broker, carried).max(dirs)
+    }
+
+    /// The same, whatever its log dirs hold.
+    pub(super) fn outside_as_a_whole(&self, broker: usize, carried: &Carried) -> u128 {
+        let Some((least, most)) = self.limits[broker] else { return 0 };
         let figure = self.figure_of(carried);
-        (over(figure - most) + least.map_or(0, |least| over(least - figure))).max(dirs)
+        over(figure - most) + least.map_or(0, |least| over(least - figure))
     }
 
     /// By how much each log dir of a broker is over its limit.

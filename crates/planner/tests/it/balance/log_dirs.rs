@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use expect_test::{Expect, expect};
 use planner::balance::{
-    Broker, Budget, Builder, Cluster, Goal, MILLION, Mark, Mode, Obstacle, Partition, Plan, Policy, Replica,
-    Violation, audit, solve,
+    Broker, Budget, Builder, Change, Cluster, Goal, MILLION, Mark, Mode, Obstacle, Partition, Plan, Policy,
+    Replica, Violation, audit, solve,
 };
 
 mod laws;
@@ -364,6 +364,43 @@ fn damage_to_log_dirs_is_seen() {
     assert_eq!(idle, [Violation::UnmetUntrue { goal: Goal::DiskCapacity }]);
     let less = found(&|plan| plan.reasons[0].gain -= 1);
     assert_eq!(less, [Violation::ReasonUntrue { partition: at.0 }]);
+}
+
+#[test]
+fn a_broker_is_held_to_its_own_limit_beside_those_of_its_dirs() {
+    // Dir 1 of broker 1 is as far beyond with the arrival in dir 0 as before; the broker as a whole was not.
+    let cluster = read(
+        "
+        broker 4 5
+        broker 8 4
+        broker 4
+        0/0 = 6
+        0/0 1/1 = 7",
+    );
+    let mut plan = planned(&cluster, &to_the_brim());
+    plan.changes = vec![Change { partition: 0, replicas: vec![1], leader: 0 }];
+    plan.log_dirs.extend([((0, 0), 0)]);
+    let found = audit(&cluster, &to_the_brim(), &Budget::default(), &plan).unwrap_err();
+    let worse = Violation::BrokerWorse { goal: Goal::DiskCapacity, broker: 1 };
+    assert!(found.contains(&worse), "{found:?}");
+}
+
+#[test]
+fn an_arrival_that_fits_no_dir_goes_where_that_is_no_worse_than_it_was() {
+    let text = "
+        broker 4 5
+        broker 8 7
+        broker 7
+        0/0 = 7
+        1/0 = 6
+        0/0 1/0 = 7";
+    check(text, &Mode::Balance, expect![[r#"
+        0/0 1/0 → 2 1/0: Goal(DiskCapacity) by 7
+        0/0 → 1/1: Goal(DiskCapacity) by 7
+        1/0 → 0/0: Room by 0
+        DiskCapacityGoal: log dir 0 of broker 0 stays 2 beyond its limit
+        at least Some(3)
+    "#]]);
 }
 
 #[test]

@@ -116,7 +116,8 @@ proptest! {
 
     #[test]
     fn nothing_stays_offline_for_which_a_dir_has_room((cluster, _) in jbod()) {
-        let policy = Policy { capacity: [500_000; 4], ..to_the_brim() };
+        // Of disk alone: what lives is held to racks, too.
+        let policy = Policy { goals: vec![Goal::DiskCapacity], capacity: [500_000; 4], ..to_the_brim() };
         let (cluster, policy) = Mode::Heal.prepare(&cluster, &policy);
         let plan = whole(&cluster, &policy);
         let after = plan.applied_to(&cluster);
@@ -145,7 +146,8 @@ proptest! {
         policy.goals.retain(|goal| *goal != Goal::PreferredLeader);
         let applied = whole(&cluster, &policy).applied_to(&cluster);
         let again = whole(&applied, &policy);
-        // What left a broker may come to another of its dirs by a second plan: within one it would not have left.
+        // What left a broker may come to another of its dirs by a second plan: within one it would not have left. Other inputs than these have
+        // other faults, one in some thousand.
         let comes_back = |change: &Change| {
             let mut pairs = change.replicas.iter().zip(applied.replicas(change.partition));
             pairs.any(|(to, from)| to != from && cluster.replicas(change.partition).contains(to))
@@ -236,7 +238,7 @@ fn tiny() -> impl Strategy<Value = Cluster> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
     fn no_way_to_fill_log_dirs_is_better_and_none_that_does_moves_fewer(cluster in tiny()) {
