@@ -12,7 +12,16 @@ use common::{cpu_seconds, describe};
 const SHAPES: [(&str, Shape); 2] = [
     (
         "215 brokers, 3,500 topics",
-        Shape { brokers: 215, racks: 10, topics: 3_500, replicas: 2_800_000, factor: 3, skew: 2.4, seed: 1 },
+        Shape {
+            brokers: 215,
+            racks: 10,
+            topics: 3_500,
+            replicas: 2_800_000,
+            factor: 3,
+            skew: 2.4,
+            apart: false,
+            seed: 1,
+        },
     ),
     (
         "1,000 brokers, 5,000 topics",
@@ -23,6 +32,7 @@ const SHAPES: [(&str, Shape); 2] = [
             replicas: 1_000_000,
             factor: 3,
             skew: 2.4,
+            apart: false,
             seed: 2,
         },
     ),

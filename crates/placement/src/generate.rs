@@ -17,6 +17,9 @@ pub struct Shape {
     pub factor: u32,
     /// How replicas lean to the last brokers: the last holds e^skew times as many as the first. 0: evenly.
     pub skew: f64,
+    /// Whether each replica of a partition has a load of its own, exponentially distributed around its topic's mean, and each resource
+    /// a mean of its own, as in recorded clusters. Else replicas of a partition weigh the same, and what is much of one resource is of all.
+    pub apart: bool,
     /// The same seed gives the same cluster.
     pub seed: u64,
 }
@@ -74,15 +77,27 @@ pub fn generate(shape: &Shape) -> Result<Cluster, ClusterError> {
     let all: f64 = weights.iter().sum();
     let partitions = f64::from(shape.replicas) / f64::from(shape.factor.max(1));
     for (topic, weight) in (0..).zip(&weights) {
+        // Drawn first in any case, so that what stands where is the same.
         let popularity = dice.exponential() + 0.1;
+        let means = shape.apart.then(|| MEAN.map(|mean| mean * dice.exponential()));
         for _ in 0..((partitions * weight / all).round() as u64).max(1) {
-            builder.add_partition(&partition(shape, &mut dice, topic, popularity))?;
+            let load = means.map_or_else(|| Load::Alike(popularity / 1.1), Load::Apart);
+            builder.add_partition(&partition(shape, &mut dice, topic, load))?;
         }
     }
     Ok(builder.build())
 }
 
-fn partition(shape: &Shape, dice: &mut Dice, topic: u32, popularity: f64) -> Partition {
+/// What replicas of a topic take.
+#[derive(Clone, Copy)]
+enum Load {
+    /// So many times the mean of all, alike in a partition.
+    Alike(f64),
+    /// Each by itself around these means.
+    Apart([f64; 4]),
+}
+
+fn partition(shape: &Shape, dice: &mut Dice, topic: u32, load: Load) -> Partition {
     let mut brokers: Vec<u32> = Vec::with_capacity(shape.factor as usize);
     while brokers.len() < shape.factor.min(shape.brokers) as usize {
         // The inverse of the distribution with density e^(skew x).
@@ -93,26 +108,53 @@ fn partition(shape: &Shape, dice: &mut Dice, topic: u32, popularity: f64) -> Par
             brokers.push(broker);
         }
     }
-    let mean = popularity / 1.1;
+    let (replicas, leader_cpu, leader_network_out) = match load {
+        Load::Alike(mean) => alike(shape, dice, mean, &brokers),
+        Load::Apart(means) => apart(shape, dice, &means, &brokers),
+    };
+    Partition { topic, replicas, leader: 0, leader_cpu, leader_network_out, frozen: false }
+}
+
+/// Replicas that weigh the same, and what leading adds of CPU and outbound network.
+fn alike(shape: &Shape, dice: &mut Dice, mean: f64, brokers: &[u32]) -> (Vec<Replica>, i64, i64) {
     let load = [0, 1, 2, 3].map(|r| MEAN[r] * mean * (0.3 + 0.7 * dice.exponential()));
     // A third of CPU follows; what consumers read leaves through the leader alone.
     let follows = [(load[0] * 0.6) as i64, load[1] as i64, 0, load[3] as i64];
-    Partition {
-        topic,
-        replicas: brokers.into_iter().map(|broker| Replica { broker, load: follows }).collect(),
-        leader: 0,
-        leader_cpu: (load[0] * 1.2) as i64,
-        leader_network_out: (load[2] * f64::from(shape.factor)) as i64,
-        frozen: false,
+    let replicas = brokers.iter().map(|broker| Replica { broker: *broker, load: follows });
+    (replicas.collect(), (load[0] * 1.2) as i64, (load[2] * f64::from(shape.factor)) as i64)
+}
+
+/// The same of replicas that differ. What part of its CPU the leader keeps as a follower is by Cruise Control's weights of the
+/// bytes that go in and out.
+fn apart(shape: &Shape, dice: &mut Dice, means: &[f64; 4], brokers: &[u32]) -> (Vec<Replica>, i64, i64) {
+    let (mut replicas, mut leader_cpu, mut out) = (Vec::with_capacity(brokers.len()), 0, 0.0);
+    for (at, broker) in brokers.iter().enumerate() {
+        let [mut cpu, inbound, read, disk] = means.map(|mean| mean * dice.exponential());
+        if at == 0 {
+            out = read * f64::from(shape.factor);
+            let follows = cpu * 0.15 * inbound / (0.7 * inbound + 0.15 * out);
+            leader_cpu = (cpu - follows) as i64;
+            cpu = follows;
+        }
+        replicas.push(Replica { broker: *broker, load: [cpu as i64, inbound as i64, 0, disk as i64] });
     }
+    (replicas, leader_cpu, out as i64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SMALL: Shape =
-        Shape { brokers: 12, racks: 4, topics: 30, replicas: 3_000, factor: 3, skew: 2.0, seed: 7 };
+    const SMALL: Shape = Shape {
+        brokers: 12,
+        racks: 4,
+        topics: 30,
+        replicas: 3_000,
+        factor: 3,
+        skew: 2.0,
+        apart: false,
+        seed: 7,
+    };
 
     #[test]
     fn a_seed_says_it_all() {
@@ -137,5 +179,21 @@ mod tests {
         let (even, leaning) = (held(0.0), held(2.0));
         assert!(even.iter().all(|held| (180..330).contains(held)), "{even:?}");
         assert!(leaning[11] > 3 * leaning[0], "{leaning:?}");
+    }
+
+    #[test]
+    fn replicas_differ_where_they_are_drawn_apart_and_take_as_much_together() {
+        let (alike, apart) =
+            (generate(&SMALL).unwrap(), generate(&Shape { apart: true, topics: 600, ..SMALL }).unwrap());
+        let differ = |cluster: &Cluster| {
+            let own = |p: &u32| cluster.loads(*p).windows(2).all(|pair| pair[0][3] != pair[1][3]);
+            (0..cluster.partitions()).filter(own).count()
+        };
+        assert_eq!(differ(&alike), 0);
+        assert!(differ(&apart) + 5 > apart.partitions() as usize);
+        for (resource, mean) in MEAN.iter().enumerate() {
+            let sum = apart.total()[resource] as f64 / apart.replica_count() as f64;
+            assert!((0.8..1.25).contains(&(sum / mean)), "{resource}: {}", sum / mean);
+        }
     }
 }

@@ -80,6 +80,12 @@ fn named(text: &[u8]) -> Result<Named, String> {
     let mut numbers: BTreeMap<String, u32> = BTreeMap::new();
     let mut topics = Vec::new();
     each(text, "partitions", |partition: OfTopic| {
+        if partition.topic.is_empty() {
+            return Err("the topic has no name".to_owned());
+        }
+        if partition.topic.chars().any(char::is_control) {
+            return Err(format!("{:?}: the topic's name has control characters", partition.topic));
+        }
         if !numbers.contains_key(&partition.topic) {
             numbers.insert(partition.topic.clone(), topics.len() as u32);
             topics.push(partition.topic);
@@ -88,7 +94,7 @@ fn named(text: &[u8]) -> Result<Named, String> {
     })?;
     let mut builder = Cluster::builder(topics.len() as u32);
     let (mut racks, mut ordinals, mut broker_ids) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-    let (mut dirs, mut log_dirs) = (Vec::new(), Vec::new());
+    let (mut dirs, mut log_dirs, mut rack_of) = (Vec::new(), Vec::new(), Vec::new());
     let mut hosts: BTreeMap<String, u32> = BTreeMap::new();
     each(text, "brokers", |mut row: BrokerRow| {
         let (id, disks) = (row.id, row.disks.take().unwrap_or_default());
@@ -96,7 +102,9 @@ fn named(text: &[u8]) -> Result<Named, String> {
         if id < 0 {
             return Err(format!("broker id {id}: Kafka's are 0 and up"));
         }
-        let broker = broker(row, &mut racks).map_err(|what| format!("broker {id}: {what}"))?;
+        let rack = rack(&row);
+        rack_of.push(rack.trim_matches('"').to_owned());
+        let broker = broker(row, rack, &mut racks).map_err(|what| format!("broker {id}: {what}"))?;
         let ordinal =
             builder.add_broker(&broker).map_err(|error: ClusterError| format!("broker {id}: {error}"))?;
         if let Some(host) = host {
@@ -128,20 +136,24 @@ fn named(text: &[u8]) -> Result<Named, String> {
         partitions.push(row.partition);
         add_partition(&mut builder, &row, topic, (&ordinals, &dirs)).map_err(|what| format!("{name}: {what}"))
     })?;
-    Ok(Named { cluster: builder.build(), broker_ids, topics, partitions, log_dirs })
+    Ok(Named { cluster: builder.build(), broker_ids, racks: rack_of, topics, partitions, log_dirs })
 }
 
-fn broker(row: BrokerRow, racks: &mut BTreeMap<String, u32>) -> Result<Broker, String> {
-    let alive = match row.state.as_str() {
-        "ALIVE" => true,
-        "DEAD" => false,
-        _ => return Err("the state is neither ALIVE nor DEAD".to_owned()),
-    };
-    let rack = match (&row.rack, &row.host) {
+/// What a broker shares with those that fail with it.
+fn rack(row: &BrokerRow) -> String {
+    match (&row.rack, &row.host) {
         // No name looks like these: names stand in quotes.
         (Some(Value::Null) | None, Some(host)) => format!("of host {host}"),
         (Some(Value::Null) | None, None) => format!("of broker {}", row.id),
         (Some(name), _) => name.to_string(),
+    }
+}
+
+fn broker(row: BrokerRow, rack: String, racks: &mut BTreeMap<String, u32>) -> Result<Broker, String> {
+    let alive = match row.state.as_str() {
+        "ALIVE" => true,
+        "DEAD" => false,
+        _ => return Err("the state is neither ALIVE nor DEAD".to_owned()),
     };
     let next = racks.len() as u32;
     Ok(Broker {
@@ -419,6 +431,32 @@ mod tests {
             refused(|v| v["brokers"][0]["capacity"] = Value::Null),
             "invalid type: null, expected struct LoadRow"
         );
+    }
+
+    #[test]
+    fn topics_without_a_name_or_with_one_that_would_upset_a_terminal_are_refused() {
+        let refused = |name: &str| {
+            let mut value = cluster();
+            value["partitions"][0]["topic"] = json!(name);
+            named(value.to_string().as_bytes()).unwrap_err()
+        };
+        assert!(refused("").starts_with("the topic has no name at line 1"), "{}", refused(""));
+        let why = refused("a\u{1b}[31m");
+        assert!(
+            why.starts_with("\"a\\u{1b}[31m\": the topic's name has control characters at line 1"),
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn racks_keep_their_names_and_what_has_none_is_named_by_what_it_stands_on() {
+        let racks = |value: &Value| named(value.to_string().as_bytes()).unwrap().racks;
+        let mut value = cluster();
+        assert_eq!(racks(&value), ["a", "b"]);
+        value["brokers"][0].as_object_mut().unwrap().remove("rack");
+        value["brokers"][1]["rack"] = Value::Null;
+        value["brokers"][1]["host"] = json!("h");
+        assert_eq!(racks(&value), ["of broker 4", "of host h"]);
     }
 
     #[test]

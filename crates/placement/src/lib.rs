@@ -74,6 +74,8 @@ pub struct Named {
     pub cluster: Cluster,
     /// Broker ids by ordinal.
     pub broker_ids: Vec<i32>,
+    /// Names of brokers' racks, by broker. Where a broker names none: of what it is one by itself, such as `of host h1`.
+    pub racks: Vec<String>,
     /// Topic names by number.
     pub topics: Vec<String>,
     /// Partition numbers by ordinal.
@@ -86,6 +88,14 @@ impl Named {
     /// The path of a log dir by its place among the broker's.
     pub fn log_dir(&self, broker: u32, dir: u32) -> Option<&str> {
         self.log_dirs.get(broker as usize)?.get(dir as usize).map(String::as_str)
+    }
+}
+
+impl Named {
+    /// The name of a rack by the number that the cluster has for it.
+    pub fn rack_name(&self, rack: u32) -> Option<&str> {
+        let broker = self.cluster.brokers().iter().position(|broker| broker.rack == rack)?;
+        self.racks.get(broker).map(String::as_str)
     }
 }
 
@@ -231,7 +241,7 @@ struct Row {
 /// # Errors
 /// The first thing that is wrong with a file.
 pub fn read_cluster(folder: &Path) -> Result<Named, PlacementError> {
-    let (brokers, broker_ids) = read_brokers(folder)?;
+    let (brokers, broker_ids, racks) = read_brokers(folder)?;
     let zipped = folder.join("replicas.csv.gz");
     let path = if zipped.exists() { zipped } else { folder.join("replicas.csv") };
     let mut lines = Lines::open(path)?;
@@ -257,7 +267,8 @@ pub fn read_cluster(folder: &Path) -> Result<Named, PlacementError> {
         })?;
         partitions.push(group[0].key.1);
     }
-    Ok(Named { cluster: builder.build(), broker_ids, topics, partitions, log_dirs: Vec::new() })
+    let cluster = builder.build();
+    Ok(Named { cluster, broker_ids, racks, topics, partitions, log_dirs: Vec::new() })
 }
 
 /// All replicas, and the names of topics in order of appearance.
@@ -273,6 +284,10 @@ fn read_rows(lines: &mut Lines, broker_ids: &[i32]) -> Result<(Vec<Row>, Vec<Str
             lines.fields()?;
         if topic.is_empty() {
             return Err(lines.bad(topic, "the topic has no name"));
+        }
+        if topic.chars().any(char::is_control) {
+            // Names are shown on terminals.
+            return Err(lines.bad(topic, "the topic's name has control characters"));
         }
         let number = match topic_numbers.get(topic) {
             Some(number) => *number,
@@ -291,6 +306,15 @@ fn read_rows(lines: &mut Lines, broker_ids: &[i32]) -> Result<(Vec<Row>, Vec<Str
             _ => return Err(lines.bad(leads, "who leads is told by 1 and 0")),
         };
         let load = [lines.load(0, fcpu)?, lines.load(1, nw_in)?, lines.load(2, fout)?, lines.load(3, disk)?];
+        let present = [lines.load(0, cpu)?, lines.load(2, nw_out)?];
+        for (field, follows, is) in [(fcpu, load[0], present[0]), (fout, load[2], present[1])] {
+            if leads && follows > is {
+                return Err(lines.bad(field, "who leads does not take less than it would as a follower"));
+            }
+            if !leads && follows != is {
+                return Err(lines.bad(field, "of a follower this is what it takes in its present role"));
+            }
+        }
         rows.push(Row {
             line: lines.line,
             key: (number, lines.partition_number(partition)?),
@@ -298,8 +322,8 @@ fn read_rows(lines: &mut Lines, broker_ids: &[i32]) -> Result<(Vec<Row>, Vec<Str
             position: lines.number(position)?,
             leads,
             load,
-            leader_cpu: (lines.load(0, cpu)? - load[0]).max(0),
-            leader_out: (lines.load(2, nw_out)? - load[2]).max(0),
+            leader_cpu: present[0] - load[0],
+            leader_out: present[1] - load[2],
         });
     }
     Ok((rows, topics))
@@ -328,10 +352,13 @@ fn partition(lines: &Lines, group: &[Row]) -> Result<Partition, PlacementError> 
     })
 }
 
-fn read_brokers(folder: &Path) -> Result<(Vec<Broker>, Vec<i32>), PlacementError> {
+/// Brokers, their ids and the names of their racks.
+type Brokers = (Vec<Broker>, Vec<i32>, Vec<String>);
+
+fn read_brokers(folder: &Path) -> Result<Brokers, PlacementError> {
     let mut lines = Lines::open(folder.join("brokers.csv"))?;
     let mut racks: BTreeMap<String, u32> = BTreeMap::new();
-    let (mut brokers, mut ids) = (Vec::new(), Vec::new());
+    let (mut brokers, mut ids, mut names) = (Vec::new(), Vec::new(), Vec::new());
     let mut sums = Cluster::builder(0);
     lines.header("id,rack,state,cap_cpu,cap_nw_in,cap_nw_out,cap_disk")?;
     while lines.next()? {
@@ -359,11 +386,12 @@ fn read_brokers(folder: &Path) -> Result<(Vec<Broker>, Vec<i32>), PlacementError
         // What the cluster will refuse is refused where it stands.
         sums.add_broker(&broker).map_err(|source| lines.refused(lines.line, source))?;
         brokers.push(broker);
+        names.push(rack.to_owned());
         let number = lines.broker_id(id)?;
         if ids.contains(&number) {
             return Err(lines.bad(id, "the broker was named before"));
         }
         ids.push(number);
     }
-    Ok((brokers, ids))
+    Ok((brokers, ids, names))
 }

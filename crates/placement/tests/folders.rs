@@ -206,6 +206,46 @@ fn replicas_that_cannot_be_are_refused_with_their_number() {
 }
 
 #[test]
+fn figures_that_contradict_each_other_are_refused() {
+    let replica = |line: &str| format!("{REPLICAS}{line}\n");
+    let lead = "c,0,0,7,1,5,0,5,0,1,0";
+    check_refused(
+        BROKERS,
+        &replica("c,0,0,7,1,5,0,0,0,6,0"),
+        &expect!["replicas.csv, line 6, column 19: who leads does not take less than it would as a follower"],
+    );
+    check_refused(
+        BROKERS,
+        &replica(&format!("{lead}\nc,0,1,5,0,5,0,0,0,4,0")),
+        &expect!["replicas.csv, line 7, column 19: of a follower this is what it takes in its present role"],
+    );
+    check_refused(
+        BROKERS,
+        &replica(&format!("{lead}\nc,0,1,5,0,5,0,3,0,5,1")),
+        &expect!["replicas.csv, line 7, column 21: of a follower this is what it takes in its present role"],
+    );
+    assert!(read(BROKERS, &replica(&format!("{lead}\nc,0,1,5,0,5,0,3,0,5,3"))).is_ok());
+}
+
+#[test]
+fn names_that_would_upset_a_terminal_are_refused() {
+    check_refused(
+        BROKERS,
+        &format!("{REPLICAS}a\u{1b}[31m,0,0,7,1,0,0,0,0,0,0\n"),
+        &expect!["replicas.csv, line 6, column 1: the topic's name has control characters"],
+    );
+}
+
+#[test]
+fn racks_keep_their_names() {
+    let named = read(BROKERS, REPLICAS).unwrap();
+    assert_eq!(named.racks, ["r2", "r1", "r1"]);
+    let rack = |broker: usize| named.rack_name(named.cluster.brokers()[broker].rack);
+    assert_eq!([0, 1, 2].map(rack), [Some("r2"), Some("r1"), Some("r1")]);
+    assert_eq!(named.rack_name(2), None);
+}
+
+#[test]
 fn quoted_fields_are_read_as_they_are_meant() {
     let quoted = |text: &str| {
         let line =

@@ -10,7 +10,16 @@ use planner::balance::{Budget, Goal, Mode, Policy, audit, solve};
 
 #[test]
 fn modes_that_heal_leave_the_dead_and_share_no_rack_for_it() {
-    let shape = Shape { brokers: 24, racks: 6, topics: 200, replicas: 6_000, factor: 3, skew: 2.0, seed: 31 };
+    let shape = Shape {
+        brokers: 24,
+        racks: 6,
+        topics: 200,
+        replicas: 6_000,
+        factor: 3,
+        skew: 2.0,
+        apart: false,
+        seed: 31,
+    };
     let policy = Policy::default();
     let skewed = generate(&shape).unwrap();
     // Rack-aware, and far from even: hard goals alone.

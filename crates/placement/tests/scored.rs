@@ -151,7 +151,16 @@ fn write_folder(
 
 #[test]
 fn plans_for_clusters_of_many_kinds_are_what_they_say_and_leave_what_cannot_be() {
-    let shape = Shape { brokers: 24, racks: 6, topics: 60, replicas: 9_000, factor: 3, skew: 2.4, seed: 11 };
+    let shape = Shape {
+        brokers: 24,
+        racks: 6,
+        topics: 60,
+        replicas: 9_000,
+        factor: 3,
+        skew: 2.4,
+        apart: false,
+        seed: 11,
+    };
     let even = Shape { skew: 0.0, seed: 12, ..shape };
     let of_three_racks = Shape { racks: 3, ..even };
     let equal = |_: u32| 1.0;

@@ -11,8 +11,10 @@ mod harm;
 mod racks;
 mod score;
 
+mod steps;
 mod stuck;
 mod unmet;
+mod why;
 
 mod mode;
 mod part;
@@ -27,14 +29,15 @@ mod lead;
 mod polish;
 mod prefer;
 mod search;
+mod thrift;
 
 mod refine;
 mod scarce;
 mod settle;
-mod thrift;
 
 mod order;
 mod reason;
+mod room;
 
 mod watch;
 
@@ -49,8 +52,11 @@ pub use dirs::Seats;
 pub use mode::{Mode, with_replication_factor};
 pub use policy::{Counted, DEFAULT_GOALS, Goal, Leaders, MILLION, Moves, Policy, Preference};
 pub use reason::{Purpose, Reason};
+pub use room::{Room, rooms};
 pub use score::{Distance, Score};
 pub use solve::{Budget, Change, Plan, judge, solve, solve_watched};
+pub use steps::{Barred, barred};
 pub use stuck::{Hindrance, Limited, Stuck};
 pub use unmet::{Obstacle, Unmet};
 pub use watch::{Progress, Stage};
+pub use why::{Step, Why};

@@ -8,7 +8,6 @@ mod storm;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 /// Trials of the simulator and the planner.
@@ -24,11 +23,16 @@ enum Trial {
     PlannerCases(planner_cases::PlannerCases),
 }
 
-fn main() -> Result<ExitCode> {
-    match Cli::parse().trial {
+fn main() -> ExitCode {
+    let ended = match Cli::parse().trial {
         Trial::Storm(storm) => storm.run(),
         Trial::PlannerCases(cases) => cases.run(),
-    }
+    };
+    ended.unwrap_or_else(|error| {
+        // What cannot be read is no bug, of which a backtrace would tell.
+        eprintln!("trials: {error:#}");
+        ExitCode::FAILURE
+    })
 }
 
 /// The folder of the workspace: two above that of this package.

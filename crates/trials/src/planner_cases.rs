@@ -98,7 +98,8 @@ impl PlannerCases {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let spec = read(self.spec, "spec_cases.json")?;
         let optima = read(self.optima, "small_optima.json")?;
-        let cases = spec["cases"].as_array().context("no `cases` in the specification")?;
+        let cases = spec["cases"].as_array().filter(|cases| !cases.is_empty());
+        let cases = cases.context("no `cases` in the specification")?;
         let mut outcomes = Tally::default();
         for case in cases {
             outcomes.count(id(case), check(&spec, case));

@@ -81,6 +81,8 @@ pub struct Question {
     pub cluster: Cluster,
     /// Brokers by ordinal: all that live or hold replicas.
     pub brokers: Vec<BrokerId>,
+    /// Names of the brokers' racks: those that they name, else of what fails together.
+    pub racks: Vec<String>,
     /// Topics by number.
     pub topics: Vec<TopicName>,
     /// Numbers of partitions by ordinal.
@@ -163,7 +165,9 @@ impl Question {
         let mut known = [false; RESOURCES];
         (known[DISK], known[NETWORK_IN], known[NETWORK_OUT]) = (disk, network, network);
         let topics = of.topics.keys().cloned().collect();
-        Ok(Self { cluster: builder.build(), brokers, topics, partitions, log_dirs, known, without_disk })
+        let racks = brokers.iter().map(|id| rack_name(of, *id, by_host)).collect();
+        let cluster = builder.build();
+        Ok(Self { cluster, brokers, racks, topics, partitions, log_dirs, known, without_disk })
     }
 
     /// Whether a goal can be judged by what is known.
@@ -265,6 +269,22 @@ enum Site<'k> {
     Host(&'k str),
 }
 
+/// Where a broker stands, as far as that is known.
+fn site<'k>(of: &'k Known<'_>, id: BrokerId, by_host: bool) -> Option<Site<'k>> {
+    of.live.get(&id).and_then(|broker| match broker.rack.as_deref() {
+        Some(rack) => Some(Site::Rack(rack)),
+        None => by_host.then_some(Site::Host(&broker.address.host)),
+    })
+}
+
+fn rack_name(of: &Known<'_>, id: BrokerId, by_host: bool) -> String {
+    match site(of, id, by_host) {
+        Some(Site::Rack(rack)) => rack.to_owned(),
+        Some(Site::Host(host)) => format!("of host {host}"),
+        None => format!("of broker {id}"),
+    }
+}
+
 fn broker<'k>(
     of: &'k Known<'_>,
     id: BrokerId,
@@ -273,12 +293,8 @@ fn broker<'k>(
 ) -> balance::Broker {
     let live = of.live.get(&id);
     let next = u32::try_from(racks.len()).unwrap_or(u32::MAX);
-    let site = live.and_then(|broker| match broker.rack.as_deref() {
-        Some(rack) => Some(Site::Rack(rack)),
-        None => by_host.then_some(Site::Host(&broker.address.host)),
-    });
     // Where neither is known each broker stands for itself.
-    let rack = match site {
+    let rack = match site(of, id, by_host) {
         Some(site) => *racks.entry(site).or_insert(next),
         None => u32::MAX - id.0.unsigned_abs(),
     };

@@ -12,13 +12,13 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use control::config::ByteSize;
 use marks::Marks;
 use placement::{Named, Outcome, Reassignment, fixed_point, outcome, write_placement};
 use planner::balance::{
-    Budget, Cluster, DISK, Goal, MILLION, Mode, NETWORK_IN, NETWORK_OUT, Plan, Policy, Preference, Reason,
-    Score, audit, judge, solve_watched,
+    Budget, Cluster, Goal, MILLION, Mode, NETWORK_IN, NETWORK_OUT, Plan, Policy, Preference, Reason, Room,
+    Score, audit, judge, rooms, solve_watched,
 };
 use progress::{Bar, Step};
 
@@ -46,11 +46,12 @@ pub(super) struct PlanCommand {
 
 /// Say what a plan does with one partition or one broker, and why.
 #[derive(Args, Debug)]
+#[command(group = ArgGroup::new("subject").required(true).args(["partition", "broker"]))]
 pub(super) struct Explain {
     #[command(flatten)]
     question: Question,
     /// A partition, such as `orders-3`.
-    #[arg(long, value_name = "TOPIC-NUMBER", required_unless_present = "broker", conflicts_with = "broker")]
+    #[arg(long, value_name = "TOPIC-NUMBER")]
     partition: Option<String>,
     /// A broker by its id.
     #[arg(long, value_name = "ID", allow_negative_numbers = true)]
@@ -59,12 +60,13 @@ pub(super) struct Explain {
 
 /// Which cluster, and what is wanted of it.
 #[derive(Args, Debug)]
+#[command(group = ArgGroup::new("cluster").required(true).args(["from", "bootstrap_servers"]))]
 struct Question {
     /// A folder with brokers.csv and replicas.csv(.gz), or a JSON file: docs/plan.md says what is in them.
-    #[arg(long, value_name = "PATH", required_unless_present = "bootstrap_servers")]
+    #[arg(long, value_name = "PATH")]
     from: Option<PathBuf>,
     /// A live cluster. What it can tell of itself is where replicas are and how much disk they take.
-    #[arg(long, value_name = "HOST:PORT,...", conflicts_with = "from")]
+    #[arg(long, value_name = "HOST:PORT,...")]
     bootstrap_servers: Option<String>,
     /// A properties file with security settings for the live cluster.
     #[arg(long, value_name = "FILE", requires = "bootstrap_servers")]
@@ -105,10 +107,10 @@ struct Question {
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     prefer: Vec<String>,
     /// No broker takes in more than this, whatever its capacity: KB/s, as in the files.
-    #[arg(long, value_name = "KB")]
+    #[arg(long, value_name = "KB", allow_negative_numbers = true)]
     network_in_limit: Option<f64>,
     /// No broker gives out more than this.
-    #[arg(long, value_name = "KB")]
+    #[arg(long, value_name = "KB", allow_negative_numbers = true)]
     network_out_limit: Option<f64>,
     /// Copy at most so many bytes: `10GB`, `1.5TiB`, `4096`.
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
@@ -144,6 +146,8 @@ struct Answer {
     named: Named,
     /// The cluster as the mode has it.
     cluster: Cluster,
+    /// What the plan is judged by.
+    policy: Policy,
     plan: Plan,
     after: Cluster,
     /// The score of the cluster as it is. Another than the plan's own before where the mode changes replication factors.
@@ -152,8 +156,6 @@ struct Answer {
     rows: Vec<Row>,
     /// Goals that the cluster gives no figures for, and why.
     not_judged: Vec<(Goal, String)>,
-    /// The part of its capacity that a log dir may hold, in millionths.
-    disk_limit: i64,
 }
 
 /// One partition that changes.
@@ -162,6 +164,8 @@ struct Row {
     of: Outcome,
     /// Why, where a change of the plan does it. Nothing where replicas are removed alone.
     reason: Option<Reason>,
+    /// What it makes room for, where that is all it does.
+    room: Option<Room>,
 }
 
 impl Row {
@@ -176,13 +180,15 @@ impl Row {
 }
 
 /// All that changes: what the plan does, in its order, then what is removed alone.
-fn rows(named: &Named, plan: &Plan, after: &Cluster) -> Vec<Row> {
+fn rows(named: &Named, (cluster, plan): (&Cluster, &Plan), after: &Cluster) -> Vec<Row> {
     let planned: BTreeSet<u32> = plan.changes.iter().map(|change| change.partition).collect();
-    let reasons = plan.changes.iter().zip(&plan.reasons);
-    let first = reasons.map(|(change, reason)| (change.partition, Some(*reason)));
-    let rest =
-        (0..named.cluster.partitions()).filter(|partition| !planned.contains(partition)).map(|p| (p, None));
-    let row = |(partition, reason)| Row { partition, of: outcome(named, after, partition), reason };
+    let reasons = plan.changes.iter().zip(&plan.reasons).zip(rooms(cluster, plan));
+    let first = reasons.map(|((change, reason), room)| (change.partition, (Some(*reason), room)));
+    let rest = (0..named.cluster.partitions())
+        .filter(|partition| !planned.contains(partition))
+        .map(|p| (p, (None, None)));
+    let row =
+        |(partition, (reason, room))| Row { partition, of: outcome(named, after, partition), reason, room };
     first.chain(rest).map(row).filter(|row| row.of.changes()).collect()
 }
 
@@ -232,9 +238,9 @@ fn reassignment(answer: &Answer, path: &Path, notes: &mut Vec<String>) -> Result
     let whole = Reassignment::new(&answer.named, &answer.after);
     if let Some(first) = whole.left_out.first() {
         notes.push(format!(
-            "{} partitions are left out of {} (the first is {}): their lists would still name a broker that is not alive, \
-             and Kafka refuses a file that names one",
-            whole.left_out.len(),
+            "{} left out of {} (the first is {}): the lists would still name a broker that is not alive, and Kafka \
+             refuses a file that names one",
+            are(whole.left_out.len(), "is", "are"),
             path.display(),
             render::partition_name(&answer.named, *first)
         ));
@@ -243,14 +249,19 @@ fn reassignment(answer: &Answer, path: &Path, notes: &mut Vec<String>) -> Result
         notes.push(format!("{} is not written: there is nothing to reassign", path.display()));
         return Ok(());
     }
+    write(path, |out| whole.write(out))?;
     if whole.elections > 0 {
         notes.push(format!(
-            "{} partitions get another leader: when the reassignment has ended, run kafka-leader-election \
-             --election-type preferred",
-            whole.elections
+            "{} another leader: when the reassignment has ended, run kafka-leader-election --election-type preferred",
+            are(whole.elections as usize, "gets", "get")
         ));
     }
-    write(path, |out| whole.write(out))
+    Ok(())
+}
+
+/// So many partitions with the verb that goes with them.
+fn are(partitions: usize, one: &str, more: &str) -> String {
+    format!("{} {}", render::count(partitions as u128, "partition"), if partitions == 1 { one } else { more })
 }
 
 fn write(path: &Path, content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<(), String> {
@@ -292,11 +303,10 @@ impl Question {
             format!("the plan does not stand up to its audit: {}", all.join("; "))
         })?;
         let after = plan.applied_to(&cluster);
-        let rows = rows(&named, &plan, &after);
+        let rows = rows(&named, (&cluster, &plan), &after);
         let resized = self.mode == ModeName::ReplicationFactor;
         let before = if resized { judge(&named.cluster, &policy) } else { plan.before.clone() };
-        let disk_limit = policy.capacity[DISK];
-        Ok(Answer { named, cluster, plan, after, before, rows, not_judged, disk_limit })
+        Ok(Answer { named, cluster, policy, plan, after, before, rows, not_judged })
     }
 
     fn read(&self) -> Result<source::Source, String> {
@@ -376,6 +386,9 @@ impl Question {
 
     fn mode(&self, named: &Named) -> Result<Mode, String> {
         let brokers = self.brokers.iter().map(|id| ordinal(named, *id)).collect::<Result<Vec<_>, _>>()?;
+        if let Some(id) = twice(&self.brokers) {
+            return Err(format!("--brokers: broker {id} is named twice"));
+        }
         let needed = matches!(self.mode, ModeName::Drain | ModeName::Add | ModeName::Demote);
         if needed == brokers.is_empty() {
             let word = if needed { "this mode needs" } else { "this mode takes no" };
@@ -419,7 +432,8 @@ impl Question {
     }
 }
 
-fn twice(names: &[String]) -> Option<&String> {
+/// What is named a second time.
+fn twice<T: PartialEq>(names: &[T]) -> Option<&T> {
     names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)).map(|(_, name)| name)
 }
 

@@ -22,12 +22,12 @@ pub(crate) fn describe(cluster: &Cluster, plan: &Plan) -> String {
             old[cluster.leader(change.partition) as usize] != change.replicas[change.leader as usize],
         );
     }
-    let ratio = moves as f64 / plan.fewest_moves.unwrap_or(0).max(1) as f64;
+    let bound = match plan.fewest_moves {
+        Some(fewest) => format!("{:.4} x bound {fewest}", moves as f64 / fewest.max(1) as f64),
+        None => "no bound".to_owned(),
+    };
     let left: Vec<String> =
         plan.unmet.iter().map(|unmet| format!("{} ({})", unmet.goal.name(), unmet.obstacle)).collect();
     let left = if left.is_empty() { "none".to_owned() } else { left.join(", ") };
-    format!(
-        "{moves} moves ({ratio:.4} x bound {}), {megabytes:.0} MB, {leaders} leaders change, left: {left}",
-        plan.fewest_moves.unwrap_or(0)
-    )
+    format!("{moves} moves ({bound}), {megabytes:.0} MB, {leaders} leaders change, left: {left}")
 }

@@ -6,6 +6,7 @@ mod limits;
 mod obstacles;
 mod reasons;
 mod scope;
+mod steps;
 
 use std::collections::BTreeSet;
 use std::fmt;

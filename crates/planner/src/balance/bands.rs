@@ -247,7 +247,9 @@ impl<'a> Proofs<'a> {
     pub(crate) fn unavoidable(&self, goal: Goal) -> u128 {
         let (cluster, policy) = (self.cluster, self.policy);
         match goal {
-            Goal::PotentialNetworkOut => overflow(cluster, policy, goal),
+            Goal::PotentialNetworkOut => {
+                overflow(cluster, policy, goal).max(uneven_at_least(cluster, policy, goal))
+            }
             Goal::RackAware => {
                 let racks = living_racks(cluster) as usize;
                 let thawed = (0..cluster.partitions()).filter(|partition| !cluster.frozen(*partition));
@@ -289,6 +291,10 @@ impl<'a> Proofs<'a> {
     /// How far every placement is from a goal at least, wherever replicas stand now: what a plan makes of a broker that may take none
     /// does not make a goal impossible, so that a plan and the next one keep to the same goals.
     fn ever(&self, goal: Goal) -> u128 {
+        if goal == Goal::PotentialNetworkOut {
+            // Where one rack alone is beyond its limits, the others can keep to theirs.
+            return overflow(self.cluster, self.policy, goal);
+        }
         let held = vec![[NONE; FIGURES]; self.held.len()];
         Proofs { cluster: self.cluster, policy: self.policy, held }.unavoidable(goal)
     }
@@ -333,8 +339,9 @@ pub(crate) fn leader_in_limit(policy: &Policy, sum: i64, alive: i64) -> i64 {
 }
 
 impl Bands {
-    /// The bands that a search aims at: the narrowest of all goals, within the policy's margin.
-    pub(crate) fn new(cluster: &Cluster, policy: &Policy, goals: &[Goal]) -> Bands {
+    /// The bands that a search aims at: the narrowest of all goals, within the policy's margin. Racks that cannot carry their share
+    /// come as near as they can, and are shared out evenly all the same if that is asked for.
+    pub(crate) fn new(cluster: &Cluster, policy: &Policy, goals: &[Goal], evenly: bool) -> Bands {
         let alive: Vec<usize> = (0..cluster.brokers.len()).filter(|b| cluster.brokers[*b].alive).collect();
         let mut of = vec![[Band::OPEN; FIGURES]; cluster.brokers.len()];
         let proofs = Proofs::new(cluster, policy);
@@ -350,7 +357,7 @@ impl Bands {
                 }
                 let (mut low, mut high, mut share) = limits(cluster, policy, &alive, *broker, *goal);
                 if let Some(parts) = nearest[*broker] {
-                    [low, high, share] = [low, high, share].map(|of| scale(of, parts, MILLION));
+                    (low, high, share) = nearest_limits((low, high, share), parts, evenly);
                 }
                 if low == -NONE && high == NONE && share == 1 {
                     continue;
@@ -396,6 +403,14 @@ impl Bands {
             }
         }
     }
+}
+
+/// Limits and share of a broker whose rack carries so many millionths of its share. What the rack is beyond is least where
+/// none of its brokers is on the other side of the limit.
+fn nearest_limits(of: (i64, i64, i64), parts: i64, evenly: bool) -> (i64, i64, i64) {
+    let [low, high, share] = [of.0, of.1, of.2].map(|of| scale(of, parts, MILLION));
+    let (low, high) = if evenly { (low, high) } else { (-NONE, NONE) };
+    if parts < MILLION { (low, high.min(of.0), share) } else { (low.max(of.1), high, share) }
 }
 
 /// Disk that each broker carries as things stand.

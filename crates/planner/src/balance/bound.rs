@@ -14,11 +14,12 @@ use super::state::State;
 /// Figures that arrivals of replicas alone can raise.
 const RAISED: [usize; 3] = [NETWORK_IN, DISK, COUNT];
 
-/// No plan that meets all goals which can be met, and brings everything off dead brokers, moves fewer replicas. Nothing where a
+/// No plan that meets all goals which can be met, and brings everything off dead brokers, moves fewer replicas. Where racks cannot
+/// carry their share of replicas, it may be asked of plans that they come as near as is proven to be possible. Nothing where a
 /// policy lets too little move for that to tell anything.
-pub(crate) fn fewest_moves(state: &State<'_>) -> Option<u64> {
+pub(crate) fn fewest_moves(state: &State<'_>, nearest: bool) -> Option<u64> {
     match state.policy.moves {
-        Moves::All => Some(for_all_goals(state)),
+        Moves::All => Some(for_all_goals(state, &exact_bands(state, nearest))),
         Moves::Offline => Some(homeless(state)),
         Moves::OffOverloaded => Some(off_overloaded(state)),
         Moves::ToNew | Moves::Nothing => None,
@@ -33,7 +34,7 @@ fn homeless(state: &State<'_>) -> u64 {
 
 /// The same, and what must leave brokers that are to be relieved.
 fn off_overloaded(state: &State<'_>) -> u64 {
-    let (bands, dirs) = (exact_bands(state), exact_dirs(state));
+    let (bands, dirs) = (exact_bands(state, false), exact_dirs(state));
     let overloaded = |broker: &usize| {
         let known = &state.cluster.brokers[*broker];
         known.alive && known.mark == Mark::Overloaded
@@ -47,26 +48,29 @@ fn off_overloaded(state: &State<'_>) -> u64 {
     homeless(state) + (0..state.cost.len()).filter(overloaded).map(beyond).sum::<u64>()
 }
 
-fn for_all_goals(state: &State<'_>) -> u64 {
-    let (bands, dirs) = (exact_bands(state), exact_dirs(state));
+fn for_all_goals(state: &State<'_>, bands: &Bands) -> u64 {
+    let dirs = exact_dirs(state);
     let leave: Vec<u64> = (0..state.cost.len())
         .map(|broker| match state.cluster.brokers[broker].alive {
             // What stands in a failed log dir stands in none of the others.
-            true => from_broker(state, &bands, broker)
+            true => from_broker(state, bands, broker)
                 .max(failed_on(state, broker) + from_dirs(state, &dirs, broker)),
             false => state.on[broker].iter().filter(|replica| !state.locked(**replica)).count() as u64,
         })
         .collect();
-    arrivals(state, &bands, &leave, departures(state, &leave))
+    arrivals(state, bands, &leave, departures(state, &leave))
 }
 
-/// The limits themselves, as who sums up exactly needs no margin, of the goals that can be met.
-fn exact_bands(state: &State<'_>) -> Bands {
+/// The limits themselves, as who sums up exactly needs no margin, of the goals that can be met; and of even
+/// numbers that racks cannot carry, where plans are to come as near as can be.
+fn exact_bands(state: &State<'_>, nearest: bool) -> Bands {
     let proofs = Proofs::new(state.cluster, state.policy);
     let goals = state.policy.goals.iter().copied();
-    let possible = goals.filter(|goal| *goal == Goal::RackAware || proofs.unavoidable(*goal) == 0);
+    let else_served =
+        |goal: &Goal| *goal == Goal::RackAware || (nearest && *goal == Goal::ReplicaDistribution);
+    let possible = goals.filter(|goal| else_served(goal) || proofs.unavoidable(*goal) == 0);
     let exact = Policy { margin: 0, goals: possible.collect(), ..state.policy.clone() };
-    Bands::new(state.cluster, &exact, &exact.goals)
+    Bands::new(state.cluster, &exact, &exact.goals, false)
 }
 
 /// Log dirs with their limits themselves, where the goal about them can be met; else they are none.

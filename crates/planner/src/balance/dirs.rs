@@ -190,6 +190,14 @@ impl Seating {
         self.of.get(broker as usize).and_then(Option::as_ref).map_or(0, |of| of.worse)
     }
 
+    /// By how much more a broker's dirs would be beyond their limits with a load more, in the dir where that is least.
+    pub(crate) fn growth(&self, cluster: &Cluster, broker: u32, load: i64) -> i64 {
+        let Some(Some(of)) = self.of.get(broker as usize) else { return 0 };
+        let packed = of.packed(cluster).0;
+        let grows = |dir: usize| (packed.sum[dir] + load - packed.limit[dir]).max(0) - packed.beyond(dir);
+        (0..packed.sum.len()).map(grows).min().unwrap_or(0)
+    }
+
     /// Which of a broker's dirs is farthest beyond its limit, and by how much.
     pub(crate) fn worst(&self, cluster: &Cluster, broker: u32) -> Option<(u32, i64)> {
         let packed = self.of.get(broker as usize)?.as_ref()?.packed(cluster).0;

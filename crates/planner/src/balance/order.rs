@@ -33,7 +33,7 @@ pub(crate) fn order(
                 - cluster.offline_in(change.partition, &change.replicas);
             let racks = crowded(cluster, before) - crowded(cluster, &change.replicas);
             let bytes = i128::from(disk(cluster, &change)) + 1;
-            let net = net(cluster, &change);
+            let net = net(cluster, (before, cluster.leader(change.partition)), &change);
             let falls = net.iter().map(|(broker, figures)| brokers.gain(*broker, figures));
             let falls = falls.fold(purposes.relief(&change), i64::saturating_add);
             let benefit = (i128::from(falls) << 40) / bytes;
@@ -96,8 +96,12 @@ fn crowded(cluster: &Cluster, brokers: &[u32]) -> i64 {
     brokers.iter().enumerate().filter(twice).count() as i64
 }
 
-/// How the figures of brokers change if one change alone is done.
-fn net(cluster: &Cluster, change: &Change) -> Vec<(u32, Figures)> {
+/// How the figures of brokers change if one change alone is done, from where a partition stands and who leads it there.
+pub(super) fn net(
+    cluster: &Cluster,
+    (before, leader): (&[u32], u32),
+    change: &Change,
+) -> Vec<(u32, Figures)> {
     let mut net: Vec<(u32, Figures)> = Vec::new();
     let mut put = |broker: u32, figures: &Figures, sign: i64| {
         let at = net.iter().position(|(other, _)| *other == broker).unwrap_or_else(|| {
@@ -107,7 +111,6 @@ fn net(cluster: &Cluster, change: &Change) -> Vec<(u32, Figures)> {
         add(&mut net[at].1, figures, sign);
     };
     let p = change.partition as usize;
-    let before = cluster.replicas(change.partition);
     for (position, (load, (from, to))) in
         cluster.loads(change.partition).iter().zip(before.iter().zip(&change.replicas)).enumerate()
     {
@@ -122,7 +125,7 @@ fn net(cluster: &Cluster, change: &Change) -> Vec<(u32, Figures)> {
         leads[NETWORK_OUT] = cluster.leader_network_out[p];
         leads[LEADERS] = 1;
         leads[LEADER_IN] = load[NETWORK_IN];
-        if position as u32 == cluster.leader(change.partition) {
+        if position as u32 == leader {
             put(*from, &leads, -1);
         }
         if position as u32 == change.leader {

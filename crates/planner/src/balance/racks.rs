@@ -1,6 +1,8 @@
 //! What racks carry whatever moves, where no two replicas of a partition may share one: a partition of as many replicas as there
 //! are racks has one in each, so that capacities which differ from rack to rack cannot be used alike.
 
+use std::cmp::Reverse;
+
 use super::bands::limits;
 use super::cluster::Cluster;
 use super::policy::{Goal, MILLION, Policy};
@@ -12,9 +14,19 @@ fn share(cluster: &Cluster, partition: u32, position: usize, goal: Goal) -> Opti
     if goal == Goal::ReplicaDistribution {
         return Some((1, 1));
     }
+    if goal == Goal::PotentialNetworkOut {
+        let potential = i128::from(cluster.potential_network_out(partition));
+        return Some((potential, potential));
+    }
     let resource = goal.resource().filter(|_| shares_out(goal))?;
     let follows = i128::from(cluster.loads(partition)[position][resource]);
     Some((follows, follows + i128::from(cluster.leader_share(partition)[resource])))
+}
+
+/// Whether what racks have to hold can keep a goal from being met: of what is shared out, and of potential outbound network,
+/// which each replica brings along whoever leads.
+fn binds_racks(goal: Goal) -> bool {
+    shares_out(goal) || goal == Goal::PotentialNetworkOut
 }
 
 /// Whether a goal shares out among brokers what racks carry by their replicas.
@@ -39,7 +51,7 @@ struct Rack {
 /// Nothing where replicas may share racks, or no rack has to hold anything.
 fn racks(cluster: &Cluster, policy: &Policy, goal: Goal) -> Option<Vec<Rack>> {
     let living = living_racks(cluster);
-    if !shares_out(goal)
+    if !binds_racks(goal)
         || !policy.hard.contains(&Goal::RackAware)
         || !policy.goals.contains(&Goal::RackAware)
         || widest(cluster) != living
@@ -71,15 +83,29 @@ fn racks(cluster: &Cluster, policy: &Policy, goal: Goal) -> Option<Vec<Rack>> {
     Some(racks)
 }
 
-/// How far every placement is from an even share of a resource at least, as racks carry what they must.
+/// How far every placement is from a goal at least, as racks carry what they must.
 pub(crate) fn uneven_at_least(cluster: &Cluster, policy: &Policy, goal: Goal) -> u128 {
+    uneven(cluster, policy, goal).into_iter().map(|(by, _)| by.unsigned_abs()).sum()
+}
+
+/// The rack for which that is most, and how much it carries at least above its brokers' limits, or at most below them: less than
+/// nothing. Nothing where nothing is proven.
+pub(crate) fn uneven_most(cluster: &Cluster, policy: &Policy, goal: Goal) -> Option<(i64, u32)> {
+    let racks = uneven(cluster, policy, goal).into_iter().filter(|(by, _)| *by != 0);
+    let (by, rack) = racks.max_by_key(|(by, rack)| (by.unsigned_abs(), Reverse(*rack)))?;
+    Some((i64::try_from(by).ok()?, rack))
+}
+
+/// By rack.
+fn uneven(cluster: &Cluster, policy: &Policy, goal: Goal) -> Vec<(i128, u32)> {
     let found = racks(cluster, policy, goal);
     let alive = living(cluster);
     let beyond = |rack: &Rack| {
         let (low, high, _) = limits_of(cluster, policy, &alive, rack, goal);
-        (rack.least - high).max(low - rack.most).max(0).unsigned_abs()
+        let by = (rack.least - high).max(0) + (rack.most - low).min(0);
+        (by, cluster.brokers[rack.brokers[0]].rack)
     };
-    found.iter().flatten().map(beyond).sum()
+    found.iter().flatten().map(beyond).collect()
 }
 
 /// The limits of a rack's brokers together, and their fair shares.
@@ -100,6 +126,9 @@ fn limits_of(
 /// as near as it can. Even shares within a rack are worth having all the same.
 pub(crate) fn nearest_shares(cluster: &Cluster, policy: &Policy, goal: Goal) -> Vec<Option<i64>> {
     let mut shares = vec![None; cluster.brokers.len()];
+    if !shares_out(goal) {
+        return shares;
+    }
     let alive = living(cluster);
     let found = racks(cluster, policy, goal);
     for rack in found.iter().flatten() {

@@ -13,6 +13,8 @@ use super::harm::Harm;
 use super::policy::{Goal, Leaders, Policy};
 use super::unmet::Obstacle;
 
+mod look;
+
 /// How far a placement is from each goal, in the policy's order. Smaller is better. Compared are partitions without a leader;
 /// replicas on dead brokers; leaders that were to pass on; hard goal by hard goal whether it is met; how many goals are not met; goal by goal whether it is met; goal by goal the
 /// distance. So no hard goal is given up for soft ones, most goals are met rather than the foremost, and a goal that can be
@@ -258,7 +260,8 @@ impl<'a> Meter<'a> {
                 };
                 let worst = all.map(|(topic, broker)| (by(topic, broker), Reverse((topic, broker)))).max()?;
                 let (by, Reverse((topic, broker))) = worst;
-                Some(Obstacle::Topic { topic: topic as u32, broker: broker as u32, by })
+                let (topic, broker) = (topic as u32, broker as u32);
+                Some(self.signed(goal, Obstacle::Topic { topic, broker, by: i64::from(by) }))
             }
             _ => {
                 let figure = figure(goal)?;
@@ -278,7 +281,7 @@ impl<'a> Meter<'a> {
                     .then(|| self.seating.worst(self.cluster, broker));
                 Some(match dir.flatten() {
                     Some((dir, by)) => Obstacle::LogDir { broker, dir, by },
-                    None => Obstacle::Broker { broker, by },
+                    None => self.signed(goal, Obstacle::Broker { broker, by }),
                 })
             }
         }
@@ -382,7 +385,7 @@ impl<'a> Meter<'a> {
     }
 
     /// How much a goal finds wrong with one partition's list.
-    fn wrong(&self, goal: Goal, partition: u32) -> usize {
+    pub(crate) fn wrong(&self, goal: Goal, partition: u32) -> usize {
         let row = self.cluster.row(partition);
         let first_leads = self.leader[partition as usize] as usize == row.start;
         self.wrong_with(goal, partition, &self.place[row], first_leads)
@@ -499,7 +502,7 @@ impl<'a> Meter<'a> {
 }
 
 /// Whether a goal is about the list of each partition by itself.
-fn is_about_lists(goal: Goal) -> bool {
+pub(crate) fn is_about_lists(goal: Goal) -> bool {
     matches!(
         goal,
         Goal::BrokerSetAware

@@ -12,7 +12,9 @@ use super::watch::NOBODY;
 type Found = (Vec<u32>, Vec<u32>);
 
 /// So many times it is tried to mend what two plans can do and one cannot.
-const TRIES: u64 = 16;
+const TRIES: u64 = 64;
+/// Less often where there are more replicas than this: less by as much as there are more.
+const FEW: usize = 1_000;
 
 /// What one plan can do of what was found from where another ends. A broker that a partition keeps stays at its position, so that a
 /// replica cannot come to where another of its partition was: then brokers carry something else than was found, and that is
@@ -23,7 +25,10 @@ pub(crate) fn as_one_plan<'a>(
     found: Found,
 ) -> impl Iterator<Item = Found> + use<'a> {
     let settled = settle(cluster, found.0.clone(), found.1.clone());
-    let tries = if cluster.replica_count() > MEDIUM || settled == found { 0 } else { TRIES };
+    let tries = match cluster.replica_count() {
+        replicas if replicas > MEDIUM || settled == found => 0,
+        replicas => TRIES * FEW as u64 / replicas.max(FEW) as u64,
+    };
     let mended = move |seed| {
         let mut state = State::watched(cluster, policy, NOBODY);
         state.go_to(&settled.0, &settled.1);

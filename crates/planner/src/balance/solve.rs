@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use super::arrive::{arrive, spill};
 use super::bands::Proofs;
 use super::bound::fewest_moves;
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Mark};
 use super::depart::depart;
 use super::dirs::{Held, Seats};
 use super::lead::{hand_over, prefer_first, seat_leaders};
 use super::order::{moved, order, within};
 use super::part::{part, place_the_left};
-use super::policy::{Leaders, Moves, Policy};
+use super::policy::{Goal, Leaders, Moves, Policy};
 use super::polish::polish;
 use super::prefer::{keep_racks, preferring};
 use super::reason::Reason;
@@ -71,7 +71,8 @@ pub struct Plan {
     /// How many of the replicas that move leave their rack.
     pub leave_rack: u64,
     /// No plan that brings off dead brokers what this one does and meets all goals that [obstacles](super::Obstacle) do not prove
-    /// impossible, and shares no more racks than there are too few, moves fewer replicas. Tells how far from the best a plan can be at most. Nothing where nothing is proven:
+    /// impossible, shares no more racks than there are too few, and is as even in numbers of replicas as racks allow if this one is,
+    /// moves fewer replicas. Tells how far from the best a plan can be at most. Nothing where nothing is proven:
     /// where replicas have to stay on dead brokers, and where a plan leaves goals and moves fewer for that.
     pub fewest_moves: Option<u64>,
 }
@@ -112,7 +113,7 @@ pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch:
     let mut best = Meter::new(cluster, policy, cluster.place.clone(), cluster.leaders());
     let before = best.score();
     if is_settled(cluster, policy, &before) {
-        let unmet = unmet(cluster, policy, &best, &before);
+        let unmet = unmet((cluster, policy), &best, &before, &BTreeSet::new());
         return Plan {
             changes: vec![],
             reasons: vec![],
@@ -128,8 +129,8 @@ pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch:
     }
     let start = State::watched(cluster, policy, watch);
     let brokers = start.brokers();
-    let mut fewest_moves = fewest_moves(&start);
-    best = in_rounds(cluster, policy, &brokers, best, next(policy, start, fewest_moves), watch);
+    let mut fewest = fewest_moves(&start, true);
+    best = in_rounds(cluster, policy, &brokers, best, next(policy, start, fewest), watch);
     let held = best.seats();
     let mut log_dirs = seats(cluster, &held);
     let found = (changes(cluster, &best), &log_dirs);
@@ -137,8 +138,11 @@ pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch:
     let unbounded = best.score();
     // What has to stay on dead brokers was counted among what must leave them, and what goals need that are left.
     let moves: usize = changes.iter().map(|change| moved(cluster, change).count()).sum();
-    fewest_moves =
-        fewest_moves.filter(|fewest| unbounded.offline == locked_offline(cluster) && *fewest <= moves as u64);
+    if !comes_nearest(cluster, policy, &unbounded) {
+        fewest = fewest_moves(&State::watched(cluster, policy, NOBODY), false);
+    }
+    let is_proven = |fewest: &u64| unbounded.offline == locked_offline(cluster) && *fewest <= moves as u64;
+    let fewest_moves = fewest.filter(is_proven);
     let mut postponed = Vec::new();
     if *budget != Budget::default() {
         postponed = changes.iter().map(|change| change.partition).collect();
@@ -148,8 +152,9 @@ pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch:
         let cut: BTreeSet<u32> = postponed.iter().copied().collect();
         log_dirs.retain(|(partition, _), _| !cut.contains(partition));
     }
-    let stuck = stuck(cluster, policy, &best, &postponed);
-    let (unmet, after) = (unmet(cluster, policy, &best, &unbounded), best.score());
+    let cut_off = postponed.iter().copied().collect();
+    let stuck = stuck(cluster, policy, &best, &cut_off);
+    let (unmet, after) = (unmet((cluster, policy), &best, &unbounded, &cut_off), best.score());
     let leave_rack = leave_rack(cluster, &changes);
     Plan { changes, reasons, log_dirs, before, after, unmet, stuck, postponed, leave_rack, fewest_moves }
 }
@@ -205,10 +210,18 @@ fn what_may_be<'a>(
     policy: &'a Policy,
     brokers: &Brokers,
     reached: &Meter<'a>,
-    found: Found,
+    mut found: Found,
 ) -> Option<Meter<'a>> {
-    let found = keep_off_failed(cluster, reached, found);
-    let (place, mut heirs) = if policy.exchange { found } else { settle(cluster, found.0, found.1) };
+    if cluster.any_failed() {
+        found = unless(cluster, reached, found, |at, list| comes_to_failed(cluster, at, list));
+    }
+    if !policy.exchange {
+        found = settle(cluster, found.0, found.1);
+    }
+    if policy.moves != Moves::All {
+        found = unless(cluster, reached, found, |at, list| moves_unasked(cluster, policy, at, list));
+    }
+    let (place, mut heirs) = found;
     seat_the_living(cluster, &place, &mut heirs);
     let (mut meter, before) = (reached.again(place, heirs), reached.score());
     let score = meter.score();
@@ -233,6 +246,13 @@ fn next(policy: &Policy, start: State<'_>, fewest: Option<u64>) -> Found {
 /// Judges a cluster as it stands.
 pub fn judge(cluster: &Cluster, policy: &Policy) -> Score {
     Meter::new(cluster, policy, cluster.place.clone(), cluster.leaders()).score()
+}
+
+/// Whether numbers of replicas are as even as it is proven that racks can be.
+fn comes_nearest(cluster: &Cluster, policy: &Policy, score: &Score) -> bool {
+    let numbers = score.goals.iter().find(|distance| distance.goal == Goal::ReplicaDistribution);
+    let excess = numbers.map_or(0, |numbers| numbers.excess);
+    excess == 0 || excess == Proofs::new(cluster, policy).unavoidable(Goal::ReplicaDistribution)
 }
 
 /// Whether every goal is met as far as it can be.
@@ -273,25 +293,42 @@ fn attempt(mut state: State<'_>, fewest: Option<u64>) -> (Vec<u32>, Vec<u32>) {
     (state.place, state.leader)
 }
 
-/// Partitions stay as they were reached where another of their replicas would come to a broker that one left because its log dir failed:
-/// a round after that one does not know of it any more, and Kafka would take it for the replica that stays.
-fn keep_off_failed(cluster: &Cluster, reached: &Meter<'_>, (mut place, mut leader): Found) -> Found {
-    if !cluster.any_failed() {
-        return (place, leader);
-    }
+/// Partitions stay as they were reached where something would become of them that is not allowed.
+fn unless(
+    cluster: &Cluster,
+    reached: &Meter<'_>,
+    (mut place, mut leader): Found,
+    forbids: impl Fn(u32, &[u32]) -> bool,
+) -> Found {
     for partition in 0..cluster.partitions() {
         let row = cluster.row(partition);
-        let comes_back = |replica: usize| {
-            let home = cluster.place[replica];
-            cluster.failed(replica as u32) && place[replica] != home && place[row.clone()].contains(&home)
-        };
-        if row.clone().any(comes_back) {
+        if forbids(partition, &place[row.clone()]) {
             let (list, leads) = reached.list(partition);
             place[row.clone()].copy_from_slice(list);
             leader[partition as usize] = row.start as u32 + leads;
         }
     }
     (place, leader)
+}
+
+/// Whether another replica comes to a broker that one left because its log dir failed: a round after that one does not know of it
+/// any more, and Kafka would take it for the replica that stays.
+fn comes_to_failed(cluster: &Cluster, partition: u32, list: &[u32]) -> bool {
+    let moved = cluster.row(partition).zip(list).filter(|(replica, to)| cluster.place[*replica] != **to);
+    let mut left = moved.filter(|(replica, _)| cluster.failed(*replica as u32));
+    left.any(|(replica, _)| list.contains(&cluster.place[replica]))
+}
+
+/// Whether a replica moves that the policy lets stand, or to where it lets nothing go: each search keeps to that by where it began.
+fn moves_unasked(cluster: &Cluster, policy: &Policy, partition: u32, list: &[u32]) -> bool {
+    let moved = cluster.row(partition).zip(list).filter(|(replica, to)| cluster.place[*replica] != **to);
+    let mut stay = moved.filter(|(replica, _)| !cluster.homeless(*replica as u32));
+    stay.any(|(replica, to)| match policy.moves {
+        Moves::All => false,
+        Moves::ToNew => cluster.brokers[*to as usize].mark != Mark::New,
+        Moves::OffOverloaded => cluster.brokers[cluster.place[replica] as usize].mark != Mark::Overloaded,
+        Moves::Offline | Moves::Nothing => true,
+    })
 }
 
 /// Leadership passes only to those that may lead: where none of the replicas may, it stays where it is as long as that one is there.

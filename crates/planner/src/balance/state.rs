@@ -79,7 +79,7 @@ impl<'a> State<'a> {
         let mut state = State {
             cluster,
             policy,
-            bands: Bands::new(cluster, policy, goals),
+            bands: Bands::new(cluster, policy, goals, true),
             place: cluster.place.clone(),
             leader: Vec::with_capacity(cluster.topic.len()),
             part: Vec::with_capacity(cluster.place.len()),

@@ -6,9 +6,14 @@ use std::fmt;
 use super::cluster::{Cluster, Lock};
 use super::policy::{Goal, Leaders, Moves, Policy};
 use super::score::Meter;
+use super::steps::Steps;
+use super::why::Step;
+
+/// Of so many partitions it is said which broker comes nearest to having room.
+const LOOKED_AT: usize = 64;
 
 /// A partition that keeps, after the plan, replicas that are offline or yet to be created, or a leader that may not lead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stuck {
     /// The partition.
     pub partition: u32,
@@ -16,6 +21,8 @@ pub struct Stuck {
     pub offline: u32,
     /// Why.
     pub why: Hindrance,
+    /// Where there is no room: the step for a replica that is offline that comes nearest, and what is in its way. Of the first ones.
+    pub nearest: Option<Step>,
 }
 
 /// Why nothing more is done for a partition.
@@ -29,7 +36,8 @@ pub enum Hindrance {
     Budget,
     /// The mode moves no data.
     Mode,
-    /// Every living broker that may take replicas of the topic holds one of it.
+    /// Every living broker that may take replicas of the topic holds one of the partition, or held one that the plan moves: Kafka
+    /// would not put another in its place.
     NoBroker,
     /// No living replica that is in sync may lead.
     NoHeir,
@@ -45,7 +53,7 @@ impl fmt::Display for Hindrance {
             Hindrance::Budget => write!(f, "the budget ends before it"),
             Hindrance::Mode => write!(f, "the mode moves no data"),
             Hindrance::NoBroker => {
-                write!(f, "every living broker that may take one of its replicas holds one")
+                write!(f, "every living broker that may take one of its replicas holds one, or did before")
             }
             Hindrance::NoHeir => write!(f, "no living replica that is in sync may lead"),
             Hindrance::NoRoom => write!(f, "no broker that may take it was found to have room"),
@@ -54,12 +62,18 @@ impl fmt::Display for Hindrance {
 }
 
 /// What is left undone; `postponed` are the partitions that the budget cut off.
-pub(crate) fn stuck(cluster: &Cluster, policy: &Policy, meter: &Meter<'_>, postponed: &[u32]) -> Vec<Stuck> {
+pub(crate) fn stuck(
+    cluster: &Cluster,
+    policy: &Policy,
+    meter: &Meter<'_>,
+    postponed: &BTreeSet<u32>,
+) -> Vec<Stuck> {
     let score = meter.score();
     if score.offline == 0 && score.demoted == 0 {
         return Vec::new();
     }
-    let postponed: BTreeSet<u32> = postponed.iter().copied().collect();
+    let steps = Steps { cluster, policy, meter, postponed };
+    let mut looked_at = 0;
     let of = |partition: u32| {
         let (list, leader) = meter.list(partition);
         let offline = u32::try_from(cluster.offline_in(partition, list)).unwrap_or(0);
@@ -73,7 +87,10 @@ pub(crate) fn stuck(cluster: &Cluster, policy: &Policy, meter: &Meter<'_>, postp
             None if cluster.frozen(partition) => Hindrance::Frozen,
             None => Hindrance::NoHeir,
         };
-        Some(Stuck { partition, offline, why })
+        let looks = why == Hindrance::NoRoom && looked_at < LOOKED_AT;
+        looked_at += usize::from(looks);
+        let nearest = if looks { steps.of_offline(partition) } else { None };
+        Some(Stuck { partition, offline, why, nearest })
     };
     (0..cluster.partitions()).filter_map(of).collect()
 }
@@ -88,6 +105,7 @@ fn unplaced(cluster: &Cluster, policy: &Policy, partition: u32, list: &[u32]) ->
             && broker.takes_replicas
             && (set.is_none() || broker.set == set)
             && !list.contains(&ordinal)
+            && !cluster.replicas(partition).contains(&ordinal)
     };
     if (0..).zip(&cluster.brokers).any(takes) { Hindrance::NoRoom } else { Hindrance::NoBroker }
 }

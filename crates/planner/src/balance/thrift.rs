@@ -6,7 +6,6 @@
 
 use super::bands::{EDGE, Parts, UNIT};
 use super::cluster::DISK;
-use super::policy::MILLION;
 use super::polish::polish;
 use super::search::{Best, Dice, Step, apply, mend};
 use super::state::State;
@@ -17,6 +16,8 @@ use super::watch::{Stage, tell};
 const STAGES: [(i64, i64); 3] = [(150, 400), (150, 100), (100, 25)];
 /// What is left to save is worth the time where a plan has more than so many thousandths of moves beyond the fewest.
 const FAR: u64 = 20;
+/// In a stage no more moves than this are looked at, so that it takes seconds where there are a million.
+const MOST_MOVES: usize = 1 << 17;
 /// Brokers looked at for one that goes elsewhere.
 const TARGETS: usize = 16;
 /// Replicas looked at that might change places with it.
@@ -57,17 +58,17 @@ struct Toll {
 impl Toll {
     fn new(state: &State<'_>, price: i64) -> Toll {
         let mean = state.cluster.total[DISK] / state.place.len().max(1) as i64;
-        Toll { price, size: Parts::of(mean), weight: state.policy.size_weight.clamp(0, MILLION) }
+        Toll { price, size: Parts::of(mean), weight: state.policy.size_weight.clamp(0, 1 << 20) }
     }
 
     fn of(&self, state: &State<'_>, replica: u32) -> i64 {
-        let size = self.size.in_all(state.cluster.load[replica as usize][DISK]).min(MOST << UNIT);
+        let size = self.size.in_all(state.cluster.load[replica as usize][DISK]).min(LARGEST << UNIT);
         self.price + ((((self.price * self.weight) / 1000) * (size >> COARSE)) >> (UNIT - COARSE))
     }
 }
 
 /// Larger than so many of mean size costs no more.
-const MOST: i64 = 1 << 10;
+const LARGEST: i64 = 1 << 10;
 /// Sizes count in parts of 2^10 of the mean.
 const COARSE: u32 = UNIT - 10;
 
@@ -105,8 +106,10 @@ fn descend(state: &mut State<'_>, dice: &mut Dice, toll: &Toll, moved: &[u32]) {
     for last in (1..order.len()).rev() {
         order.swap(last, dice.below(last + 1));
     }
+    order.truncate(MOST_MOVES);
+    let all = order.len();
     for (at, replica) in order.into_iter().enumerate() {
-        tell(state.watch, Stage::Polishing, at, moved.len());
+        tell(state.watch, Stage::Polishing, at, all);
         if !is_away(state, replica) || !state.movable(replica) {
             continue;
         }

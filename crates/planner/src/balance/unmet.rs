@@ -1,16 +1,20 @@
 //! What stands in the way of goals, also as a number: so many racks or brokers more.
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::fmt;
 
-use super::bands::{Proofs, limits_load};
+use super::bands::{Proofs, limits_load, overflow};
 use super::cluster::Cluster;
 use super::policy::{Goal, MILLION, Policy};
-use super::racks::shares_out;
-use super::score::{Meter, Score, living_racks, widest};
+use super::racks::{shares_out, uneven_most};
+use super::score::{Meter, Score, is_about_lists, living_racks, widest};
+use super::steps::{Barred, Steps};
 use super::stuck::{Limited, limited};
+use super::why::Why;
 
 /// A goal that a plan leaves unmet, or that holds as things stand but not for want of room to act.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unmet {
     /// The goal.
     pub goal: Goal,
@@ -21,6 +25,12 @@ pub struct Unmet {
     pub obstacle: Obstacle,
     /// What keeps the plan from it beside that, where the obstacle is no proof.
     pub limited: Option<Limited>,
+    /// How many partitions a goal about single lists finds wrong, or how many brokers, or topics on brokers, are outside of
+    /// another.
+    pub offenders: u64,
+    /// The nearest steps for some of them that are not taken, and why not. Of partitions the most telling first; else for whom the
+    /// obstacle names. None where the mode alone is in the way.
+    pub barred: Vec<Barred>,
 }
 
 /// What stands in the way of a goal.
@@ -36,8 +46,13 @@ pub enum Obstacle {
         needs: u32,
     },
     /// Partitions have as many replicas as there are racks, and so one in each: some rack carries more, or less, than its
-    /// brokers' share.
-    RackShares,
+    /// brokers' share. The one for which that is most.
+    RackShares {
+        /// The rack.
+        rack: u32,
+        /// How much it carries at least above the limits of its brokers; at most below them: negative. In the figure's own unit.
+        by: i64,
+    },
     /// The cluster carries more than the brokers that may take replicas can hold together.
     Brokers {
         /// So many more of the mean capacity would do.
@@ -57,12 +72,21 @@ pub enum Obstacle {
         /// The topic.
         topic: u32,
     },
+    /// A topic is bound to a set of fewer living brokers than some partition of it has replicas.
+    SetTooSmall {
+        /// The topic.
+        topic: u32,
+        /// Living brokers of the set.
+        has: u32,
+        /// The largest replication factor among its partitions that are not frozen.
+        needs: u32,
+    },
     /// Nothing proves the goal impossible: no step was found that brings this broker, the farthest outside, nearer to
     /// its limits.
     Broker {
         /// The broker.
         broker: u32,
-        /// How far it is outside, in the figure's own unit.
+        /// How far it is above its limits, in the figure's own unit; below them: negative.
         by: i64,
     },
     /// The same of a log dir of a broker.
@@ -80,8 +104,8 @@ pub enum Obstacle {
         topic: u32,
         /// The broker.
         broker: u32,
-        /// Replicas or leaders too many or too few.
-        by: u32,
+        /// Replicas or leaders too many; too few: negative.
+        by: i64,
     },
     /// The same of a partition, the first of those that are in the way.
     Partition {
@@ -101,8 +125,9 @@ impl Unmet {
             // Leadership can pass on where no replica can move.
             Obstacle::NothingTakesReplicas => !self.goal.is_served_by_leadership(),
             Obstacle::Racks { .. }
-            | Obstacle::RackShares
+            | Obstacle::RackShares { .. }
             | Obstacle::Brokers { .. }
+            | Obstacle::SetTooSmall { .. }
             | Obstacle::Partitions { .. }
             | Obstacle::FrozenTopic { .. } => true,
         }
@@ -121,20 +146,31 @@ impl fmt::Display for Obstacle {
                 let more = needs.saturating_sub(*has);
                 write!(f, "needs {more} rack{} more: {has} live, {needs} replicas", plural(u64::from(more)))
             }
-            Obstacle::RackShares => {
-                write!(f, "each rack holds a replica of every partition, whatever its brokers can carry")
+            Obstacle::RackShares { rack, by } if *by < 0 => {
+                write!(f, "rack {rack} carries no more than {} below its brokers' limits", by.unsigned_abs())
+            }
+            Obstacle::RackShares { rack, by } => {
+                write!(f, "rack {rack} has to carry {by} above its brokers' limits")
             }
             Obstacle::Brokers { more } => write!(f, "needs {more} broker{} more", plural(*more)),
             Obstacle::Partitions { topic, has, needs } => {
                 write!(f, "topic {topic} needs {needs} partitions, has {has}")
             }
             Obstacle::FrozenTopic { topic } => write!(f, "topic {topic} is frozen"),
-            Obstacle::Broker { broker, by } => write!(f, "broker {broker} stays {by} outside"),
+            Obstacle::SetTooSmall { topic, has, needs } => {
+                let more = needs.saturating_sub(*has);
+                write!(f, "topic {topic} needs {more} broker{} more in its set", plural(u64::from(more)))
+            }
             Obstacle::LogDir { broker, dir, by } => {
                 write!(f, "log dir {dir} of broker {broker} stays {by} beyond its limit")
             }
+            Obstacle::Broker { broker, by } => {
+                let side = if *by < 0 { "below" } else { "above" };
+                write!(f, "broker {broker} stays {} {side} its limits", by.unsigned_abs())
+            }
             Obstacle::Topic { topic, broker, by } => {
-                write!(f, "topic {topic} stays {by} outside on broker {broker}")
+                let side = if *by < 0 { "few" } else { "many" };
+                write!(f, "topic {topic} stays {} too {side} on broker {broker}", by.unsigned_abs())
             }
             Obstacle::Partition { partition } => write!(f, "partition {partition}"),
         }
@@ -143,16 +179,38 @@ impl fmt::Display for Obstacle {
 
 /// What stands in the way of each goal that is not met or cannot be served.
 ///
-/// `unbounded` is the score that the plan leads to without its budget.
-pub(crate) fn unmet(cluster: &Cluster, policy: &Policy, meter: &Meter<'_>, unbounded: &Score) -> Vec<Unmet> {
+/// `unbounded` is the score that the plan leads to without its budget, which cuts off the partitions that are `postponed`.
+pub(crate) fn unmet(
+    (cluster, policy): (&Cluster, &Policy),
+    meter: &Meter<'_>,
+    unbounded: &Score,
+    postponed: &BTreeSet<u32>,
+) -> Vec<Unmet> {
     let hurdles = Hurdles::new(cluster, policy);
+    let steps = Steps { cluster, policy, meter, postponed };
     let of = |(goal, excess): (Goal, u128)| {
         let found = || (excess > 0).then(|| meter.worst(goal)).flatten();
-        let obstacle = hurdles.of(goal).or_else(found)?;
-        let unmet = Unmet { goal, excess, obstacle, limited: None };
+        let mut obstacle = hurdles.of(goal).or_else(found)?;
+        let (mut offenders, mut barred) = (0, Vec::new());
+        if excess > 0 && is_about_lists(goal) {
+            (offenders, barred) = steps.partitions(goal);
+        } else if excess > 0 {
+            offenders = meter.outside(goal);
+            barred = steps.at_broker(goal, obstacle).into_iter().collect();
+        }
+        if let (Obstacle::Partition { .. }, Some(partition)) =
+            (obstacle, barred.first().and_then(|b| b.partition))
+        {
+            obstacle = Obstacle::Partition { partition };
+        }
+        barred.retain(|barred| barred.steps.iter().any(|step| step.why != Why::Mode));
+        let unmet = Unmet { goal, excess, obstacle, limited: None, offenders, barred };
         let proven = excess == 0 || unmet.is_proof();
         let limited = if proven { None } else { limited(policy, goal, excess, unbounded) };
-        Some(Unmet { limited, ..unmet })
+        // What the budget cuts off would help, and is no fault of the plan's.
+        let cut_off = limited == Some(Limited::Budget) && !is_about_lists(goal);
+        let barred = if cut_off { Vec::new() } else { unmet.barred };
+        Some(Unmet { limited, barred, ..unmet })
     };
     meter.score().goals.iter().map(|distance| (distance.goal, distance.excess)).filter_map(of).collect()
 }
@@ -174,6 +232,10 @@ impl Hurdles<'_> {
     fn of(&self, goal: Goal) -> Option<Obstacle> {
         match goal {
             Goal::RackAware => return self.racks(),
+            Goal::BrokerSetAware => {
+                let closed = (self.takers == 0).then_some(Obstacle::NothingTakesReplicas);
+                return self.sets().or(closed);
+            }
             Goal::PotentialNetworkOut if self.proofs.unavoidable(goal) == 0 => return None,
             Goal::PreferredLeader => return None,
             Goal::MinTopicLeaders if self.chosen().next().is_none() => return None,
@@ -189,7 +251,11 @@ impl Hurdles<'_> {
         }
         match goal {
             Goal::MinTopicLeaders => self.leaders(),
-            _ if shares_out(goal) => (self.proofs.unavoidable(goal) > 0).then_some(Obstacle::RackShares),
+            Goal::PotentialNetworkOut if overflow(self.cluster, self.policy, goal) > 0 => self.brokers(goal),
+            _ if shares_out(goal) || goal == Goal::PotentialNetworkOut => {
+                let (by, rack) = uneven_most(self.cluster, self.policy, goal)?;
+                Some(Obstacle::RackShares { rack, by })
+            }
             _ => self.brokers(goal),
         }
     }
@@ -199,9 +265,29 @@ impl Hurdles<'_> {
         (needs > has).then_some(Obstacle::Racks { has, needs })
     }
 
+    fn sets(&self) -> Option<Obstacle> {
+        let cluster = self.cluster;
+        let bound = (0..cluster.partitions()).filter(|partition| !cluster.frozen(*partition));
+        let short = |partition: u32| {
+            let topic = cluster.topic(partition);
+            let set = cluster.bound_set(topic)?;
+            let has = cluster.brokers.iter().filter(|b| b.alive && b.set == Some(set)).count() as u32;
+            let needs = cluster.row(partition).len() as u32;
+            (needs > has).then(|| (needs - has, Reverse(topic), has, needs))
+        };
+        if cluster.bound_to_set.iter().all(Option::is_none) {
+            return None;
+        }
+        let (_, Reverse(topic), has, needs) = bound.filter_map(short).max()?;
+        Some(Obstacle::SetTooSmall { topic, has, needs })
+    }
+
     /// Room that is lacking, in brokers that hold what is the limit of all, or of a living broker in the mean.
     fn brokers(&self, goal: Goal) -> Option<Obstacle> {
-        let lacking = self.proofs.unavoidable(goal);
+        let lacking = match goal {
+            Goal::PotentialNetworkOut => overflow(self.cluster, self.policy, goal),
+            _ => self.proofs.unavoidable(goal),
+        };
         if lacking == 0 {
             return None;
         }

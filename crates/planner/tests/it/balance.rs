@@ -12,3 +12,5 @@ mod modes;
 mod obstacles;
 mod offenders;
 mod preferences;
+mod room;
+mod unequal_racks;

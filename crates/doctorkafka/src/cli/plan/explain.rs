@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use placement::outcome;
-use planner::balance::{CPU, DISK, NETWORK_IN, NETWORK_OUT, Obstacle};
+use planner::balance::{CPU, DISK, NETWORK_IN, NETWORK_OUT, Obstacle, barred};
 
-use super::render::{Dirs, carried, obstacle, share, stays, why};
+use super::render::{Dirs, carried, count, obstacle, of_partition, share, stays, why};
 use super::{Answer, ordinal, partition_ordinal};
 
 pub(super) fn partition(answer: &Answer, name: &str) -> Result<String, String> {
@@ -34,7 +34,7 @@ pub(super) fn partition(answer: &Answer, name: &str) -> Result<String, String> {
             let _ = writeln!(
                 text,
                 "because: {}; it is change {} of {}",
-                why(&answer.rows[at]),
+                why(answer, &answer.rows[at]),
                 at + 1,
                 answer.rows.len()
             );
@@ -53,12 +53,12 @@ pub(super) fn partition(answer: &Answer, name: &str) -> Result<String, String> {
         }
     }
     for stuck in answer.plan.stuck.iter().filter(|stuck| stuck.partition == partition) {
-        let _ = writeln!(text, "{}", stays(named, stuck));
+        let _ = writeln!(text, "{}", stays(answer, stuck));
     }
-    for unmet in &answer.plan.unmet {
-        if unmet.obstacle == (Obstacle::Partition { partition }) {
-            let _ = writeln!(text, "{} is not met here", unmet.goal.name());
-        }
+    for (goal, barred) in barred(&answer.cluster, &answer.policy, &answer.plan, partition) {
+        let why = of_partition(answer, goal, &barred);
+        let colon = if why.is_empty() { "" } else { ": " };
+        let _ = writeln!(text, "{} is not met here{colon}{why}", goal.name());
     }
     Ok(text)
 }
@@ -84,13 +84,19 @@ pub(super) fn broker(answer: &Answer, id: i32) -> Result<String, String> {
         let (before, after) = dir.shares();
         let _ = writeln!(text, "  log dir {} {:.1} % → {:.1} %", dir.path, before * 100.0, after * 100.0);
     }
-    let (mut leave, mut come) = (0, 0);
+    let (mut leave, mut come): (u128, u128) = (0, 0);
     for row in &answer.rows {
         let (held, holds) = (row.of.before.contains(&id), row.of.after.contains(&id));
-        leave += u32::from(held && !holds);
-        come += u32::from(holds && !held);
+        leave += u128::from(held && !holds);
+        come += u128::from(holds && !held);
     }
-    let _ = writeln!(text, "  {leave} replicas leave, {come} come");
+    let verb = if leave == 1 { "leaves" } else { "leave" };
+    let _ = writeln!(
+        text,
+        "  {} {verb}, {come} come{}",
+        count(leave, "replica"),
+        if come == 1 { "s" } else { "" }
+    );
     for unmet in &answer.plan.unmet {
         let here = match unmet.obstacle {
             Obstacle::Broker { broker, .. }

@@ -6,7 +6,7 @@ use clap::Args;
 use placement::Named;
 use planner::balance::{Cluster, Goal};
 
-use super::{ordinal, partition_ordinal, topics};
+use super::{ordinal, partition_ordinal, topics, twice};
 
 /// What sets brokers, topics and partitions apart.
 #[derive(Args, Debug, Default)]
@@ -64,6 +64,9 @@ impl Marks {
             let ids = ids.split(',').map(id).collect::<Result<Vec<i32>, String>>()?;
             if let Some((id, other)) = ids.iter().find_map(|id| Some((id, *taken.get(id)?))) {
                 return Err(format!("broker {id} is in two sets, {other} and {set}"));
+            }
+            if let Some(id) = twice(&ids) {
+                return Err(format!("--broker-set {set}: broker {id} is named twice"));
             }
             taken.extend(ids.iter().map(|id| (*id, *set)));
             let own = bound.iter().filter(|(_, of)| *of == set).map(|(name, _)| topic(name));

@@ -4,18 +4,21 @@ use std::fmt::Write;
 
 use placement::Named;
 use planner::balance::{
-    CPU, Cluster, DISK, Goal, Limited, Mark, NETWORK_IN, NETWORK_OUT, Obstacle, Plan, Purpose, Reason, Stuck,
-    Unmet,
+    CPU, Cluster, DISK, Goal, Limited, Mark, NETWORK_IN, NETWORK_OUT, Obstacle, Plan, Purpose, Reason, Room,
+    Stuck, Unmet,
 };
 use serde_json::{Value, json};
 
 use super::{Answer, Row};
 
 mod amount;
+mod barred;
 mod dirs;
 mod json;
 
-use amount::{amount, bytes, count};
+pub(super) use amount::count;
+use amount::{amount, bytes};
+pub(super) use barred::of_partition;
 pub(super) use dirs::Dirs;
 pub(super) use json::json;
 
@@ -100,10 +103,25 @@ pub(super) fn share(carried: &Carried, capacity: &[i64; 4], resource: usize) -> 
 }
 
 /// Why a partition changes.
-pub(super) fn why(row: &Row) -> String {
+pub(super) fn why(answer: &Answer, row: &Row) -> String {
     let removed = row.removed();
     let removed = (removed > 0).then(|| format!("{} fewer, as asked for", count(removed as u128, "replica")));
-    removed.into_iter().chain(row.reason.as_ref().map(reason)).collect::<Vec<_>>().join("; ")
+    let own = row.room.map(|room| makes_room(answer, room)).or_else(|| row.reason.as_ref().map(reason));
+    removed.into_iter().chain(own).collect::<Vec<_>>().join("; ")
+}
+
+/// What a change makes room for that brings no goal nearer by itself.
+fn makes_room(answer: &Answer, room: Room) -> String {
+    let id = answer.named.broker_ids.get(room.broker as usize).copied().unwrap_or(-1);
+    let other = partition_name(&answer.named, answer.plan.changes[room.change].partition);
+    let what = match answer.plan.reasons[room.change].purpose {
+        Purpose::Goal(goal) => format!(" ({})", goal.name()),
+        _ => String::new(),
+    };
+    match room.comes {
+        true => format!("makes room on broker {id} for {other}{what}"),
+        false => format!("takes the place of {other} on broker {id}{what}"),
+    }
 }
 
 fn reason(reason: &Reason) -> String {
@@ -128,8 +146,9 @@ pub(super) fn obstacle(named: &Named, goal: Goal, obstacle: Obstacle) -> String 
     let topic = |number: u32| named.topics.get(number as usize).cloned().unwrap_or_default();
     match obstacle {
         Obstacle::Broker { broker, by } => {
+            let side = if by < 0 { "below" } else { "above" };
             let by = amount(goal.counts(), u128::from(by.unsigned_abs()));
-            format!("broker {} stays {by} outside its limits", id(broker))
+            format!("broker {} stays {by} {side} its limits", id(broker))
         }
         Obstacle::LogDir { broker, dir, by } => {
             let by = amount(goal.counts(), u128::from(by.unsigned_abs()));
@@ -137,18 +156,32 @@ pub(super) fn obstacle(named: &Named, goal: Goal, obstacle: Obstacle) -> String 
             format!("log dir {path} of broker {} stays {by} beyond its limit", id(broker))
         }
         Obstacle::Topic { topic: number, broker, by } => {
-            let by = amount(goal.counts(), u128::from(by));
-            format!("topic {} stays {by} outside its limits on broker {}", topic(number), id(broker))
+            let side = if by < 0 { "few" } else { "many" };
+            let by = amount(goal.counts(), u128::from(by.unsigned_abs()));
+            format!("broker {} keeps {by} of topic {} too {side}", id(broker), topic(number))
         }
         Obstacle::Partition { partition } => format!("partition {}", partition_name(named, partition)),
         Obstacle::Partitions { topic: number, has, needs } => {
             format!("topic {} needs {needs} partitions, has {has}", topic(number))
         }
+        Obstacle::SetTooSmall { topic: number, has, needs } => format!(
+            "topic {} needs {} more in its broker set: {has} live, {needs} replicas",
+            topic(number),
+            count(needs.saturating_sub(has).into(), "broker")
+        ),
         Obstacle::FrozenTopic { topic: number } => format!("topic {} is frozen", topic(number)),
-        Obstacle::NothingTakesReplicas
-        | Obstacle::RackShares
-        | Obstacle::Racks { .. }
-        | Obstacle::Brokers { .. } => obstacle.to_string(),
+        Obstacle::RackShares { rack, by } => {
+            let name = named.rack_name(rack).unwrap_or_default();
+            let what = if by < 0 { "can carry no more than" } else { "has to carry" };
+            let side = if by < 0 { "below" } else { "above" };
+            let by = amount(goal.counts(), u128::from(by.unsigned_abs()));
+            format!(
+                "rack {name} {what} {by} {side} its brokers' limits: each rack holds a replica of every partition"
+            )
+        }
+        Obstacle::NothingTakesReplicas | Obstacle::Racks { .. } | Obstacle::Brokers { .. } => {
+            obstacle.to_string()
+        }
     }
 }
 
@@ -162,12 +195,16 @@ pub(super) fn kept(limited: Option<Limited>) -> &'static str {
 }
 
 /// A partition for which not all is done, and why.
-pub(super) fn stays(named: &Named, stuck: &Stuck) -> String {
-    let name = partition_name(named, stuck.partition);
+pub(super) fn stays(answer: &Answer, stuck: &Stuck) -> String {
+    let name = partition_name(&answer.named, stuck.partition);
+    let why = match &stuck.nearest {
+        Some(step) => barred::of_offline(answer, step),
+        None => stuck.why.to_string(),
+    };
     match stuck.offline {
-        0 => format!("{name} keeps a leader that was to pass on: {}", stuck.why),
-        1 => format!("{name} keeps a replica where none can serve: {}", stuck.why),
-        more => format!("{name} keeps {more} replicas where none can serve: {}", stuck.why),
+        0 => format!("{name} keeps a leader that was to pass on: {why}"),
+        1 => format!("{name} keeps a replica where none can serve: {why}"),
+        more => format!("{name} keeps {more} replicas where none can serve: {why}"),
     }
 }
 
@@ -202,14 +239,14 @@ fn how_near(plan: &Plan, moves: u64, fewest: u64) -> String {
         false => "all goals",
     };
     if moves < fewest || !left().all(Unmet::is_proof) {
-        return format!("A plan that meets {goals} needs at least {fewest} moves.");
+        return format!("A plan that meets {goals} needs at least {}.", count(fewest.into(), "move"));
     }
     let more = moves as f64 / fewest as f64 * 100.0 - 100.0;
     format!("No plan that meets {goals} moves fewer than {fewest}: at most {more:.1} % more than needed.")
 }
 
 pub(super) fn text(answer: &Answer) -> String {
-    let (plan, named) = (&answer.plan, &answer.named);
+    let plan = &answer.plan;
     let mut text = String::new();
     let cost = cost(answer);
     let moves = cost.moved + cost.created;
@@ -257,17 +294,11 @@ pub(super) fn text(answer: &Answer) -> String {
             resources.join(", ")
         );
     }
-    for Unmet { goal, obstacle: why, limited, .. } in &plan.unmet {
-        let _ = writeln!(
-            text,
-            "in the way of {}: {}{}",
-            goal.name(),
-            obstacle(named, *goal, *why),
-            kept(*limited)
-        );
+    for unmet in &plan.unmet {
+        obstacles(answer, unmet, &mut text);
     }
     for stuck in plan.stuck.iter().take(SHOWN) {
-        let _ = writeln!(text, "{}", stays(named, stuck));
+        let _ = writeln!(text, "{}", stays(answer, stuck));
     }
     if plan.stuck.len() > SHOWN {
         let _ = writeln!(text, "and {} partitions more: see --json", plan.stuck.len() - SHOWN);
@@ -276,6 +307,26 @@ pub(super) fn text(answer: &Answer) -> String {
     brokers(answer, &mut text);
     changes(answer, &mut text);
     text
+}
+
+/// What stands in the way of one goal, and of whom.
+fn obstacles(answer: &Answer, unmet: &Unmet, text: &mut String) {
+    let (goal, kept) = (unmet.goal, kept(unmet.limited));
+    let (end, lines) = barred::details(answer, unmet);
+    let own = match (&unmet.obstacle, lines.as_slice()) {
+        (Obstacle::Partition { .. }, [only]) => {
+            let _ = writeln!(text, "in the way of {}: partition {only}{kept}", goal.name());
+            return;
+        }
+        (Obstacle::Partition { .. }, [_, ..]) => count(unmet.offenders.into(), "partition"),
+        _ => obstacle(&answer.named, goal, unmet.obstacle),
+    };
+    // Nothing is wrong yet: only that nothing could be done for it.
+    let met = if unmet.excess == 0 { ", which is met as things stand" } else { "" };
+    let _ = writeln!(text, "in the way of {}{met}: {own}{end}{kept}", goal.name());
+    for line in lines {
+        let _ = writeln!(text, "  {line}");
+    }
 }
 
 fn brokers(answer: &Answer, text: &mut String) {
@@ -332,7 +383,7 @@ fn changes(answer: &Answer, text: &mut String) {
     for row in answer.rows.iter().take(SHOWN) {
         let (name, of) = (partition_name(&answer.named, row.partition), &row.of);
         let leader = if of.led_by == of.leader { String::new() } else { format!(", led by {}", of.leader) };
-        let why = why(row);
+        let why = why(answer, row);
         let _ = writeln!(text, "  {name}: {} → {}{leader}  ({why})", ids(&of.before), ids(&of.after));
     }
     if answer.rows.len() > SHOWN {

@@ -27,6 +27,7 @@ impl Source {
         let named = Named {
             cluster: question.cluster.clone(),
             broker_ids: question.brokers.iter().map(|id| id.0).collect(),
+            racks: question.racks.clone(),
             topics: question.topics.iter().map(ToString::to_string).collect(),
             partitions: question.partitions.clone(),
             log_dirs: question

@@ -106,6 +106,75 @@ fn a_reassignment_names_what_changes_and_puts_a_new_leader_first() {
 }
 
 #[test]
+fn usage_names_all_that_would_do() {
+    let error = |line: Result<Line, clap::Error>| line.map(drop).unwrap_err().to_string();
+    let plan = error(Line::try_parse_from(["plan"]));
+    assert!(plan.contains("<--from <PATH>|--bootstrap-servers <HOST:PORT,...>>"), "{plan}");
+    let both = error(Line::try_parse_from(["plan", "--from", "x", "--bootstrap-servers", "a:1"]));
+    assert!(both.contains("cannot be used with"), "{both}");
+    let explain = ExplainLine::try_parse_from(["explain", "--from", "x"]).map(drop).unwrap_err().to_string();
+    assert!(explain.contains("<--partition <TOPIC-NUMBER>|--broker <ID>>"), "{explain}");
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_the_only_thing_said() {
+    let file = tempfile::tempdir().unwrap().path().join("none/moves.json");
+    let goals = "RackAwareGoal,ReplicaDistributionGoal,LeaderReplicaDistributionGoal";
+    let arguments = ["--goals", goals, "--reassignment-json", file.to_str().unwrap()];
+    let mut notes = Vec::new();
+    let folder = folder();
+    let from = ["plan", "--from", folder.path().to_str().unwrap()];
+    let line = Line::try_parse_from(from.iter().chain(&arguments)).unwrap();
+    let why = line.plan.answer(&mut notes).unwrap_err();
+    assert!(why.starts_with("cannot write ") && notes.is_empty(), "{why}; {notes:?}");
+}
+
+#[test]
+fn a_goal_that_is_met_is_not_said_to_be_missed() {
+    let folder = folder();
+    fs::write(
+        folder.path().join("brokers.csv"),
+        BROKERS.replace("2,b,ALIVE", "2,b,DEAD").replace("3,c,ALIVE", "3,c,DEAD"),
+    )
+    .unwrap();
+    let text = plan_for(&folder, &["--goals", "RackAwareGoal"]).unwrap();
+    let said =
+        "in the way of RackAwareGoal, which is met as things stand: needs 1 rack more: 1 live, 2 replicas\n";
+    assert!(text.contains(said), "{text}");
+}
+
+#[test]
+fn what_stands_in_the_way_is_said_down_to_brokers() {
+    let folder = folder();
+    // Broker 3 has a rack of its own, and disk for less than one replica.
+    let brokers = BROKERS
+        .replace("2,b,", "2,a,")
+        .replace("3,c,ALIVE,100,1000,1000,1000", "3,c,ALIVE,100,1000,1000,100");
+    fs::write(folder.path().join("brokers.csv"), brokers).unwrap();
+    let text = plan_for(&folder, &["--goals", "RackAwareGoal,DiskCapacityGoal"]).unwrap();
+    let said: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("in the way")).take(3).collect();
+    expect![[r#"
+        in the way of RackAwareGoal: 3 partitions
+          t-0: broker 3 (rack c) lacks 20.0 MB of disk
+          and 2 partitions more"#]]
+    .assert_eq(&said.join("\n"));
+    let one =
+        explain_for(&folder, &["--goals", "RackAwareGoal,DiskCapacityGoal", "--partition", "t-2"]).unwrap();
+    assert!(
+        one.ends_with("RackAwareGoal is not met here: broker 3 (rack c) lacks 20.0 MB of disk\n"),
+        "{one}"
+    );
+    let json = plan_for(&folder, &["--goals", "RackAwareGoal,DiskCapacityGoal", "--json"]).unwrap();
+    let unmet = serde_json::from_str::<serde_json::Value>(&json).unwrap()["unmet"][0].clone();
+    let step = &unmet["barred"][0]["steps"][0];
+    assert_eq!((&unmet["offenders"], &step["why"]), (&3.into(), &"limit".into()), "{unmet:#}");
+    assert_eq!((&step["broker"], &step["by"], &step["unit"]), (&3.into(), &20.0.into(), &"MB".into()));
+    let excluded = ["--goals", "RackAwareGoal,DiskCapacityGoal", "--exclude-brokers", "3"];
+    let text = plan_for(&folder, &excluded).unwrap();
+    assert!(text.contains("  t-0: no broker of rack c may take replicas\n"), "{text}");
+}
+
+#[test]
 fn questions_that_make_no_sense_are_refused() {
     let refused = |arguments: &[&str]| plan(arguments).unwrap_err();
     assert_eq!(refused(&["--mode", "drain"]), "this mode needs --brokers");
@@ -122,6 +191,8 @@ fn questions_that_make_no_sense_are_refused() {
         let why = format!("{goal} judges no topic: {option} names some");
         assert_eq!(refused(&["--goals", goal]), why);
     }
+    assert_eq!(refused(&["--mode", "drain", "--brokers", "1,1"]), "--brokers: broker 1 is named twice");
+    assert_eq!(refused(&["--network-in-limit", "-1"]), "a limit is more than 0 and below 100 PB/s");
     let own = "relieve has goals of its own: it takes no --goals and no --hard-goals";
     assert_eq!(refused(&["--mode", "relieve", "--goals", "RackAwareGoal"]), own);
     assert_eq!(refused(&["--mode", "replication-factor", "--topics", "x"]), "there is no topic x");
@@ -156,6 +227,8 @@ fn what_is_said_of_brokers_and_topics_is_refused_where_it_makes_no_sense() {
     let both = [&blue[..], &["--broker-set", "green=2", "--bind", "t=blue"]].concat();
     assert_eq!(refused(&both), "broker 2 is in two sets, blue and green");
     assert_eq!(refused(&["--broker-set", "blue=1,x", "--bind", "t=blue"]), "--broker-set blue: `x` is no id");
+    let twice = ["--broker-set", "blue=1,1", "--bind", "t=blue"];
+    assert_eq!(refused(&twice), "--broker-set blue: broker 1 is named twice");
     let unnamed = ["--goals", "RackAwareGoal", "--min-leaders", "t=1"];
     assert_eq!(refused(&unnamed), "MinTopicLeadersPerBrokerGoal is not among the goals");
     for bytes in ["ten", "-1", "10XB", "1e400", ""] {
@@ -328,7 +401,7 @@ fn a_partition_that_stays_says_why() {
             .unwrap()
     };
     let unplaced = "it stays as it is\nt-0 keeps a replica where none can serve: every living broker that may take one of \
-                    its replicas holds one\n";
+                    its replicas holds one, or did before\n";
     assert!(explain(&[]).ends_with(unplaced), "{}", explain(&[]));
     let excluded = explain(&["--exclude-topics", "t"]);
     assert!(excluded.contains("it stays as it is: it is excluded\n"), "{excluded}");
@@ -369,7 +442,7 @@ fn partitions_and_brokers_are_explained() {
           network in 0.0 % → 1.0 %
           network out 0.0 % → 1.0 %
           disk 0.0 % → 10.0 %
-          0 replicas leave, 1 come
+          0 replicas leave, 1 comes
     "#]]
     .assert_eq(&all.map(Result::unwrap).join("\n"));
     assert_eq!(explain(&["--partition", "t-9"]).unwrap_err(), "there is no partition t-9");
@@ -386,7 +459,7 @@ fn a_reassignment_names_no_dead_broker_and_says_what_is_left_out() {
     let (_, notes) = with_notes(&folder, &[&["--goals", "RackAwareGoal"], &to[..]].concat()).unwrap();
     assert!(!file.exists());
     expect![[r#"
-        3 partitions are left out of FILE (the first is t-0): their lists would still name a broker that is not alive, and Kafka refuses a file that names one
+        3 partitions are left out of FILE (the first is t-0): the lists would still name a broker that is not alive, and Kafka refuses a file that names one
         FILE is not written: there is nothing to reassign"#]]
         .assert_eq(&notes.join("\n").replace(file.to_str().unwrap(), "FILE"));
 }

@@ -65,6 +65,11 @@ impl<'a> Placement<'a> {
         (0..).zip(&self.lists)
     }
 
+    /// The brokers of a partition, and the position of its leader.
+    pub(super) fn list(&self, partition: u32) -> &(Vec<u32>, usize) {
+        &self.lists[partition as usize]
+    }
+
     /// The brokers that are alive.
     pub(super) fn alive(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.carried.len()).filter(|broker| self.cluster.brokers()[*broker].alive)
@@ -312,6 +317,11 @@ impl<'p> Topics<'p> {
 
     /// How far a broker is outside that holds so many of a topic.
     pub(super) fn outside(&self, topic: u32, broker: u32, held: i128) -> u128 {
+        self.signed(topic, broker, held).unsigned_abs()
+    }
+
+    /// How many it holds too many; too few: less than nothing.
+    pub(super) fn signed(&self, topic: u32, broker: u32, held: i128) -> i128 {
         if held == 0 || !self.cluster.brokers()[broker as usize].alive {
             return 0;
         }
@@ -322,7 +332,7 @@ impl<'p> Topics<'p> {
         let narrow = all * (ONE - reach).max(0) / (brokers * ONE);
         let high = (above + near).max(wide.min(above + far));
         let low = (below - far).max(0).max(narrow.min((below - near).max(0)));
-        over(held - high) + over(low - held)
+        (held - high).max(0) + (held - low).min(0)
     }
 
     fn beyond(&self) -> u128 {

@@ -26,9 +26,10 @@ pub(super) struct Judged {
 }
 
 impl Judged {
-    /// The least and the most that a living broker may have; the least is less than nothing where there is none.
+    /// The least and the most that a living broker may have; what is not limited is far beyond what there can be.
     pub(super) fn limits_of(&self, broker: usize) -> (i128, i128) {
-        self.limits[broker].map_or((0, 0), |(least, most)| (least.unwrap_or(i128::MIN / 4096), most))
+        let (least, most) = self.limits[broker].unwrap_or((None, i128::MAX / 4096));
+        (least.unwrap_or(i128::MIN / 4096), most)
     }
 
     /// The figure that is judged.
@@ -55,10 +56,29 @@ impl Judged {
         over(figure - most) + least.map_or(0, |least| over(least - figure))
     }
 
+    /// The log dir of a broker that a load brings least over its limit, if it has several.
+    pub(super) fn best_dir(&self, broker: usize, carried: &Carried, load: i128) -> Option<u32> {
+        let held = |dir: u32| carried.dirs.get(&dir).copied().unwrap_or(0);
+        let dirs = (0..).zip(self.dirs.get(broker)?);
+        let grows = |(dir, most): (u32, &i128)| (over(held(dir) + load - most) - over(held(dir) - most), dir);
+        dirs.map(grows).min().map(|(_, dir)| dir)
+    }
+
     /// By how much each log dir of a broker is over its limit.
     pub(super) fn dirs_over(&self, broker: usize, carried: &Carried) -> impl Iterator<Item = (u32, u128)> {
         let of = |(dir, most): (u32, &i128)| (dir, over(carried.dirs.get(&dir).copied().unwrap_or(0) - most));
         (0..).zip(self.dirs.get(broker).into_iter().flatten()).map(of)
+    }
+}
+
+impl Judged {
+    /// How far above its limits a broker is with what it carries; below them: less than nothing.
+    pub(super) fn signed(&self, broker: usize, carried: &Carried) -> i128 {
+        let dirs = self.dirs_over(broker, carried).map(|(_, over)| over as i128).sum();
+        let Some((least, most)) = self.limits[broker] else { return dirs };
+        let figure = self.figure_of(carried);
+        let own = (figure - most).max(0) + least.map_or(0, |least| (figure - least).min(0));
+        if dirs > 0 { own.max(dirs) } else { own }
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Violation;
 use super::figures::{Carried, Placement, Topics, lacks_leaders, led, potential_beyond, stuck, wrong};
-use super::limits::{ONE, capacities, capped, judged, over};
+use super::limits::{ONE, capacities, capped, judged};
+use super::steps::Ground;
 use crate::balance::cluster::{Broker, CPU, Cluster, DISK, NETWORK_IN, NETWORK_OUT};
 use crate::balance::policy::{Goal, Moves, Policy};
 use crate::balance::score::Score;
@@ -20,20 +21,36 @@ pub(super) fn check(
     score: &Score,
     found: &mut Vec<Violation>,
 ) {
+    let asked =
+        plan.unmet.iter().any(|unmet| unmet.excess > 0) || plan.stuck.iter().any(|s| s.nearest.is_some());
+    let ground = asked.then(|| Ground::of(after, policy, plan));
+    let ground = ground.as_ref();
     for distance in &score.goals {
         let mut said = plan.unmet.iter().filter(|unmet| unmet.goal == distance.goal);
         let (first, second) = (said.next(), said.next());
         let silent = first.is_none() && distance.excess > 0;
-        let untrue =
-            |unmet: &Unmet| unmet.excess != distance.excess || !stands((before, after), policy, unmet);
+        let untrue = |unmet: &Unmet| {
+            let holds = stands((before, after), policy, unmet) && says_steps(ground, unmet);
+            unmet.excess != distance.excess || !holds
+        };
         if silent || second.is_some() || first.is_some_and(untrue) {
             found.push(Violation::UnmetUntrue { goal: distance.goal });
         }
     }
     let said: Vec<(u32, u32)> = plan.stuck.iter().map(|stuck| (stuck.partition, stuck.offline)).collect();
-    let holds = |stuck: &Stuck| hinders(after, policy, plan, stuck);
+    let holds = |stuck: &Stuck| {
+        hinders(after, policy, plan, stuck) && ground.is_none_or(|ground| ground.keeps_offline(stuck))
+    };
     if said != self::stuck(after, policy) || !plan.stuck.iter().all(holds) {
         found.push(Violation::StuckUntrue);
+    }
+}
+
+/// Of goals that are met no steps are wanted.
+fn says_steps(ground: Option<&Ground<'_>>, unmet: &Unmet) -> bool {
+    match ground.filter(|_| unmet.excess > 0) {
+        Some(ground) => ground.holds(unmet),
+        None => unmet.offenders == 0 && unmet.barred.is_empty(),
     }
 }
 
@@ -52,8 +69,20 @@ fn stands((before, after): (&Placement<'_>, &Placement<'_>), policy: &Policy, un
             let largest = thawed.map(|(_, (list, _))| list.len()).max().unwrap_or(0);
             goal == Goal::RackAware && (racks.len(), largest) == (has as usize, needs as usize) && needs > has
         }
-        Obstacle::RackShares => racks_cannot_share(before, policy, goal),
+        Obstacle::RackShares { rack, by } => {
+            by != 0 && racks_cannot_share(before, policy, goal).get(&rack) == Some(&i128::from(by))
+        }
         Obstacle::Brokers { more } => lacks_brokers(before, policy, goal, more),
+        Obstacle::SetTooSmall { topic, has, needs } => {
+            let set = cluster.bound_set(topic);
+            let thawed = after.lists().filter(|(p, _)| cluster.topic(*p) == topic && !cluster.frozen(*p));
+            let largest = thawed.map(|(_, (list, _))| list.len()).max().unwrap_or(0);
+            let living = after.alive().filter(|broker| cluster.brokers()[*broker].set == set).count();
+            goal == Goal::BrokerSetAware
+                && set.is_some()
+                && (living, largest) == (has as usize, needs as usize)
+                && needs > has
+        }
         Obstacle::Partitions { topic, has, needs } => {
             let own = after.lists().filter(|(partition, _)| cluster.topic(*partition) == topic).count();
             let able = takers(cluster).filter(|broker| broker.takes_leadership).count() as u64;
@@ -75,10 +104,10 @@ fn stands((before, after): (&Placement<'_>, &Placement<'_>), policy: &Policy, un
                 && own.all(|(partition, (list, leader))| stays(partition, list[*leader], *leader))
         }
         Obstacle::Broker { broker, by } => {
-            let outside = |judged: super::limits::Judged| {
-                judged.outside(broker as usize, after.carried(broker as usize))
+            let signed = |judged: super::limits::Judged| {
+                judged.signed(broker as usize, after.carried(broker as usize))
             };
-            by > 0 && judged(after, policy, goal).map(outside) == Some(over(i128::from(by)))
+            by != 0 && judged(after, policy, goal).map(signed) == Some(i128::from(by))
         }
         Obstacle::LogDir { broker, dir, by } => {
             let is = |judged: super::limits::Judged| {
@@ -91,14 +120,14 @@ fn stands((before, after): (&Placement<'_>, &Placement<'_>), policy: &Policy, un
             let outside = match goal {
                 Goal::TopicDistribution => {
                     let topics = Topics::of(after, policy);
-                    topics.outside(topic, broker, topics.held(topic, broker))
+                    topics.signed(topic, broker, topics.held(topic, broker))
                 }
                 _ => {
                     let leads = led(after).get(&(topic, broker)).copied().unwrap_or(0);
-                    lacks_leaders(cluster, topic, broker, leads)
+                    -(lacks_leaders(cluster, topic, broker, leads) as i128)
                 }
             };
-            by > 0 && outside == u128::from(by)
+            by != 0 && outside == i128::from(by)
         }
         Obstacle::Partition { partition } => {
             after.lists().nth(partition as usize).is_some_and(|(_, list)| {
@@ -155,8 +184,9 @@ pub(super) fn is_of_limits(goal: Goal) -> bool {
     limits.contains(&goal) || capacities.contains(&goal)
 }
 
-/// Whether a rack carries more than its brokers' limits, or less, wherever replicas stand of which no two may share a rack.
-fn racks_cannot_share(before: &Placement<'_>, policy: &Policy, goal: Goal) -> bool {
+/// How much racks carry above their brokers' limits, or below, wherever replicas stand of which no two may share a rack.
+fn racks_cannot_share(before: &Placement<'_>, policy: &Policy, goal: Goal) -> BTreeMap<u32, i128> {
+    let nothing = BTreeMap::new();
     let figures: fn(&Cluster, u32) -> Vec<(i128, i128)> = match goal {
         Goal::ReplicaDistribution => |cluster, partition| vec![(1, 1); cluster.replicas(partition).len()],
         Goal::DiskDistribution => |cluster, partition| followed_and_led(cluster, partition, DISK),
@@ -165,9 +195,14 @@ fn racks_cannot_share(before: &Placement<'_>, policy: &Policy, goal: Goal) -> bo
             |cluster, partition| followed_and_led(cluster, partition, NETWORK_OUT)
         }
         Goal::CpuDistribution => |cluster, partition| followed_and_led(cluster, partition, CPU),
-        _ => return false,
+        // Each broker would send this if it led, whoever leads.
+        Goal::PotentialNetworkOut => |cluster, partition| {
+            let each = i128::from(cluster.potential_network_out(partition));
+            vec![(each, each); cluster.replicas(partition).len()]
+        },
+        _ => return nothing,
     };
-    let Some(judged) = judged(before, policy, goal) else { return false };
+    let Some(judged) = judged(before, policy, goal) else { return nothing };
     let apart = policy.goals.contains(&Goal::RackAware) && policy.hard.contains(&Goal::RackAware);
     let mut racks: BTreeMap<u32, (i128, i128)> = BTreeMap::new();
     for broker in before.alive() {
@@ -180,7 +215,7 @@ fn racks_cannot_share(before: &Placement<'_>, policy: &Policy, goal: Goal) -> bo
         let carried = figures(before.cluster(), partition);
         let frozen = before.cluster().frozen(partition);
         if list.len() > racks.len() && !frozen {
-            return false;
+            return nothing;
         }
         let led = carried.iter().map(|(_, leads)| *leads);
         largest += if frozen { led.sum() } else { led.max().unwrap_or(0) };
@@ -188,7 +223,11 @@ fn racks_cannot_share(before: &Placement<'_>, policy: &Policy, goal: Goal) -> bo
             smallest += carried.iter().map(|(follows, _)| *follows).min().unwrap_or(0);
         }
     }
-    apart && racks.values().any(|(least, most)| smallest > *most || largest < *least)
+    if !apart {
+        return nothing;
+    }
+    let by = |(least, most): (i128, i128)| (smallest - most).max(0) + (largest - least).min(0);
+    racks.into_iter().map(|(rack, limits)| (rack, by(limits))).collect()
 }
 
 /// What each replica of a partition carries as a follower, and as the leader.
@@ -225,7 +264,8 @@ fn hinders(after: &Placement<'_>, policy: &Policy, plan: &Plan, stuck: &Stuck) -
     let set = cluster.bound_set(cluster.topic(partition));
     let free = |(ordinal, broker): (u32, &Broker)| {
         let belongs = set.is_none() || broker.set == set;
-        broker.alive && broker.takes_replicas && belongs && !list.contains(&ordinal)
+        let held = list.contains(&ordinal) || cluster.replicas(partition).contains(&ordinal);
+        broker.alive && broker.takes_replicas && belongs && !held
     };
     let has_place = || (0..).zip(cluster.brokers()).any(free);
     match stuck.why {

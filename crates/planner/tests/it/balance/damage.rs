@@ -1,8 +1,8 @@
 //! Each kind of damage to a plan is seen by the audit, and named.
 
 use planner::balance::{
-    Budget, Change, Cluster, Goal, Hindrance, Leaders, Mark, Moves, Obstacle, Plan, Policy, Purpose,
-    Violation, audit, solve,
+    Budget, Change, Cluster, Goal, Hindrance, Leaders, Mark, Moves, Obstacle, Plan, Policy, Purpose, Step,
+    Unmet, Violation, Why, audit, solve,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -76,7 +76,7 @@ fn takes(cluster: &Cluster, broker: u32) -> bool {
 /// Strikes, and says what must be found; nothing where there is nothing to strike at.
 type Strike = fn(&mut Patient) -> Option<Violation>;
 
-const STRIKES: [(&str, Strike); 28] = [
+const STRIKES: [(&str, Strike); 32] = [
     ("a replica more that leaves its rack", |patient| {
         patient.plan.leave_rack += 1;
         Some(Violation::RacksUntrue)
@@ -250,8 +250,9 @@ const STRIKES: [(&str, Strike); 28] = [
             Obstacle::Racks { has, .. } => *has = has.wrapping_sub(1),
             Obstacle::Brokers { more } => *more += 1,
             Obstacle::Partitions { needs, .. } => *needs += 1,
-            Obstacle::Broker { by, .. } => *by += 1,
-            Obstacle::Topic { by, .. } => *by += 1,
+            Obstacle::Broker { by, .. } => *by += by.signum(),
+            Obstacle::RackShares { by, .. } => *by += by.signum(),
+            Obstacle::Topic { by, .. } => *by += by.signum(),
             _ => return None,
         }
         Some(Violation::UnmetUntrue { goal: unmet.goal })
@@ -264,6 +265,36 @@ const STRIKES: [(&str, Strike); 28] = [
         }
         unmet.obstacle = Obstacle::NothingTakesReplicas;
         Some(Violation::UnmetUntrue { goal: unmet.goal })
+    }),
+    ("an offender more", |patient| {
+        let unmet = patient.plan.unmet.first_mut()?;
+        unmet.offenders += 1;
+        Some(Violation::UnmetUntrue { goal: unmet.goal })
+    }),
+    ("a step that could be taken", |patient| {
+        let unmet = patient.plan.unmet.iter_mut().find(|unmet| !unmet.barred.is_empty())?;
+        let step = unmet.barred[0].steps.first_mut()?;
+        step.why = if step.why == Why::Possible { Why::Mode } else { Why::Possible };
+        Some(Violation::UnmetUntrue { goal: unmet.goal })
+    }),
+    ("a limit passed by more", |patient| {
+        let worse = |step: &&mut Step| matches!(step.why, Why::Worse { .. });
+        let own = |unmet: &mut Unmet| {
+            let steps = unmet.barred.iter_mut().flat_map(|barred| &mut barred.steps);
+            let Why::Worse { by, .. } = &mut steps.into_iter().find(worse)?.why else { return None };
+            *by += by.signum();
+            Some(Violation::UnmetUntrue { goal: unmet.goal })
+        };
+        patient.plan.unmet.iter_mut().find_map(own)
+    }),
+    ("a way more", |patient| {
+        let unmet = patient.plan.unmet.iter_mut().find(|unmet| !unmet.barred.is_empty())?;
+        let own = &mut unmet.barred[0];
+        // One step alone that stands for all has no ways to count.
+        (own.partition.is_some() && own.steps[0].change.is_some()).then(|| {
+            own.ways += 1;
+            Violation::UnmetUntrue { goal: unmet.goal }
+        })
     }),
     ("a distance that is less", |patient| {
         let unmet = patient.plan.unmet.iter_mut().find(|unmet| unmet.excess > 0)?;

@@ -2,7 +2,7 @@
 
 use planner::balance::{
     Broker, Budget, CPU, Cluster, Goal, Hindrance, Limited, Lock, Mark, Mode, Obstacle, Partition, Plan,
-    Policy, Replica, Unmet, audit, solve,
+    Policy, Replica, Step, Unmet, Why, audit, solve,
 };
 
 struct Shape {
@@ -69,6 +69,8 @@ fn goals_are_named_that_could_not_be_served() {
         excess: 0,
         obstacle: Obstacle::NothingTakesReplicas,
         limited: None,
+        offenders: 0,
+        barred: vec![],
     };
     assert_eq!((plan.changes, plan.unmet), (vec![], vec![expected]));
     assert_eq!(planned(&cluster, &one_goal(Goal::PreferredLeader)).unmet, vec![]);
@@ -226,6 +228,95 @@ fn no_number_of_brokers_is_named_where_capacity_is_unknown_or_nobody_takes_repli
     policy.capacity = [1; 4];
     let obstacle = obstacle_of(&planned(&closed, &policy), Goal::NetworkOutCapacity);
     assert_eq!(obstacle, Some((Obstacle::NothingTakesReplicas, false)));
+}
+
+/// Two racks, of which the first has all replicas of a partition; the other has brokers 2 and 3.
+fn one_sided(adjust: impl Fn(u32, &mut Broker)) -> planner::balance::Builder {
+    let partitions = vec![(0, vec![0, 1]), (1, vec![2]), (1, vec![3]), (1, vec![3])];
+    Shape { brokers: vec![(0, 0), (0, 0), (1, 0), (1, 1)], partitions }.cluster(adjust, false)
+}
+
+/// For the only partition that a plan leaves, why.
+fn whys(cluster: &Cluster, policy: &Policy) -> (Option<u32>, Vec<Why>) {
+    let plan = planned(cluster, policy);
+    let unmet = plan.unmet.first().unwrap();
+    assert_eq!((unmet.offenders, unmet.barred.len()), (1, 1), "{unmet:?}");
+    let barred = &unmet.barred[0];
+    (barred.partition, barred.steps.iter().map(|step| step.why).collect())
+}
+
+#[test]
+fn a_partition_that_shares_a_rack_says_what_keeps_each_other_rack_from_it() {
+    let racks = one_goal(Goal::RackAware);
+    let excluded = one_sided(|at, broker| broker.takes_replicas = at < 2).build();
+    assert_eq!(whys(&excluded, &racks), (Some(0), vec![Why::Excluded { broker: 2 }]));
+    let mut bound = one_sided(|at, broker| broker.set = Some(u32::from(at > 1)));
+    bound.bind_topic(0, 0).unwrap();
+    let goals = vec![Goal::RackAware, Goal::BrokerSetAware];
+    let both = Policy { hard: goals.clone(), goals, ..Policy::default() };
+    assert_eq!(whys(&bound.build(), &both), (Some(0), vec![Why::OtherSet { broker: 2 }]));
+    // Ten more would be 10 of disk above 80 % of 12 on broker 2, and 20 on broker 3.
+    let goals = vec![Goal::RackAware, Goal::DiskCapacity];
+    let full = Policy { hard: goals.clone(), goals, ..Policy::default() };
+    let cluster =
+        one_sided(|at, broker| broker.capacity[planner::balance::DISK] = if at < 2 { 100 } else { 12 });
+    let why = |by| Why::Worse { goal: Goal::DiskCapacity, broker: Some(2), by };
+    let plan = planned(&cluster.build(), &full);
+    let racks_left = plan.unmet.iter().find(|unmet| unmet.goal == Goal::RackAware);
+    let first = racks_left.map(|unmet| unmet.barred[0].steps.iter().map(|step| step.why).collect::<Vec<_>>());
+    assert!(first == Some(vec![why(11)]) || racks_left.is_none(), "{:?}", plan.unmet);
+}
+
+#[test]
+fn a_partition_that_the_budget_cuts_off_says_so() {
+    let cluster = one_sided(|_, _| {}).build();
+    let none = Budget { moves: Some(0), disk: None };
+    let plan = solve(&cluster, &one_goal(Goal::RackAware), &none);
+    assert_eq!(audit(&cluster, &one_goal(Goal::RackAware), &none, &plan), Ok(()));
+    let steps = &plan.unmet[0].barred[0].steps;
+    assert_eq!(steps, &[Step { change: None, why: Why::Budget }]);
+}
+
+#[test]
+fn a_set_of_fewer_brokers_than_replicas_lacks_brokers() {
+    let mut builder = three().cluster(|_, _| {}, false);
+    builder.bind_topic(1, 1).unwrap();
+    let plan = planned(&builder.build(), &one_goal(Goal::BrokerSetAware));
+    let expected = Obstacle::SetTooSmall { topic: 1, has: 1, needs: 2 };
+    assert_eq!(obstacle_of(&plan, Goal::BrokerSetAware), Some((expected, true)));
+}
+
+#[test]
+fn a_broker_above_its_limits_says_which_step_comes_nearest() {
+    // Broker 0 is full; broker 1 holds all that it holds, and broker 2 may take nothing.
+    let shape = Shape { partitions: vec![(0, vec![0, 1]); 9], ..three() };
+    let cluster = shape.cluster(
+        |at, broker| {
+            broker.takes_replicas = at < 2;
+            broker.capacity[planner::balance::DISK] = if at == 0 { 100 } else { 1_000 };
+        },
+        false,
+    );
+    let plan = planned(&cluster.build(), &one_goal(Goal::DiskCapacity));
+    let unmet = &plan.unmet[0];
+    assert_eq!((unmet.offenders, unmet.obstacle), (1, Obstacle::Broker { broker: 0, by: 10 }));
+    assert_eq!(unmet.barred[0].steps[0].why, Why::Excluded { broker: 2 });
+    let frozen = shape.cluster(|at, broker| broker.capacity[3] = if at == 0 { 100 } else { 1_000 }, true);
+    let plan = planned(&frozen.build(), &one_goal(Goal::DiskCapacity));
+    assert_eq!(plan.unmet[0].barred[0].steps, [Step { change: None, why: Why::Frozen }]);
+}
+
+#[test]
+fn what_stays_offline_for_want_of_room_says_which_broker_comes_nearest() {
+    let dies = |at: u32, broker: &mut Broker| {
+        broker.alive = at != 0;
+        broker.capacity[planner::balance::DISK] = 20;
+    };
+    let shape = Shape { partitions: vec![(0, vec![0, 1]), (1, vec![2])], ..three() };
+    let plan = planned(&shape.cluster(dies, false).build(), &one_goal(Goal::DiskCapacity));
+    let why = |stuck: &planner::balance::Stuck| stuck.nearest.as_ref().map(|step| step.why);
+    let nearest: Vec<_> = plan.stuck.iter().map(why).collect();
+    assert_eq!(nearest, [Some(Why::Worse { goal: Goal::DiskCapacity, broker: Some(2), by: 4 })]);
 }
 
 #[test]

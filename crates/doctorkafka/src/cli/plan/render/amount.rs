@@ -41,7 +41,7 @@ pub(super) fn unit(counted: Counted) -> &'static str {
     }
 }
 
-pub(super) fn count(count: u128, what: &str) -> String {
+pub(in crate::cli::plan) fn count(count: u128, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 

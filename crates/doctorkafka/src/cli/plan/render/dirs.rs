@@ -56,7 +56,7 @@ impl<'a> Dirs<'a> {
 
     /// Bars of a broker's dirs that are over their limit or change.
     pub(super) fn bars(&self, broker: u32, text: &mut String) {
-        let limit = self.answer.disk_limit;
+        let limit = self.answer.policy.capacity[DISK];
         for dir in self.on(broker).filter(|dir| dir.before != dir.after || !dir.over(limit).is_empty()) {
             let (before, after) = dir.shares();
             let _ = writeln!(

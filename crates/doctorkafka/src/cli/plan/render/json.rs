@@ -44,6 +44,7 @@ pub(in crate::cli::plan) fn json(answer: &Answer) -> String {
                     "partition": named.partitions[stuck.partition as usize],
                     "offline": stuck.offline,
                     "why": stuck.why.to_string(),
+                    "nearest": stuck.nearest.as_ref().map(|step| barred::of_offline(answer, step)),
                 })
             })
             .collect::<Vec<_>>(),
@@ -77,14 +78,20 @@ fn unmet(answer: &Answer) -> Vec<Value> {
             "obstacle": obstacle(&answer.named, unmet.goal, unmet.obstacle),
             "proven": unmet.is_proof(),
             "by": match unmet.obstacle {
-                Obstacle::Broker { by, .. } | Obstacle::LogDir { by, .. } => json!(of_files(counted, u128::from(by.unsigned_abs()))),
-                Obstacle::Topic { by, .. } => json!(by),
+                Obstacle::Broker { by, .. }
+                | Obstacle::LogDir { by, .. }
+                | Obstacle::Topic { by, .. }
+                | Obstacle::RackShares { by, .. } => {
+                    json!(of_files(counted, u128::from(by.unsigned_abs())))
+                }
                 _ => Value::Null,
             },
             "limited_by": unmet.limited.map(|limited| match limited {
                 Limited::Budget => "budget",
                 Limited::Mode => "mode",
             }),
+            "offenders": unmet.offenders,
+            "barred": barred::fields(answer, unmet.goal, &unmet.barred),
             "brokers_more": more(unmet.obstacle).0,
             "racks_more": more(unmet.obstacle).1,
             "partitions_more": more(unmet.obstacle).2,
@@ -97,6 +104,7 @@ fn unmet(answer: &Answer) -> Vec<Value> {
 fn more(obstacle: Obstacle) -> (Option<u64>, Option<u32>, Option<u64>) {
     match obstacle {
         Obstacle::Brokers { more } => (Some(more), None, None),
+        Obstacle::SetTooSmall { has, needs, .. } => (Some(needs.saturating_sub(has).into()), None, None),
         Obstacle::Racks { has, needs } => (None, Some(needs.saturating_sub(has)), None),
         Obstacle::Partitions { has, needs, .. } => (None, None, Some(needs.saturating_sub(has))),
         _ => (None, None, None),
@@ -129,6 +137,15 @@ fn changes(answer: &Answer) -> Vec<Value> {
                 Purpose::Demotion => "demotion",
                 Purpose::Goal(goal) => goal.name(),
                 Purpose::Room => "room",
+            }),
+            "room": row.room.map(|room| {
+                let other = answer.plan.changes[room.change].partition;
+                json!({
+                    "broker": named.broker_ids.get(room.broker as usize),
+                    "topic": named.topics[named.cluster.topic(other) as usize],
+                    "partition": named.partitions[other as usize],
+                    "comes": room.comes,
+                })
             }),
             "gain": gained(row).0,
             "unit": gained(row).1,
