@@ -110,11 +110,7 @@ fn stands((before, after): (&Placement<'_>, &Placement<'_>), policy: &Policy, un
             by != 0 && judged(after, policy, goal).map(signed) == Some(i128::from(by))
         }
         Obstacle::LogDir { broker, dir, by } => {
-            let is = |judged: super::limits::Judged| {
-                let mut dirs = judged.dirs_over(broker as usize, after.carried(broker as usize));
-                dirs.any(|(other, over)| (other, over) == (dir, u128::from(by.unsigned_abs())))
-            };
-            goal == Goal::DiskCapacity && by > 0 && judged(after, policy, goal).is_some_and(is)
+            goal == Goal::DiskCapacity && is_over(after, policy, (broker, dir), by)
         }
         Obstacle::Topic { topic, broker, by } => {
             let outside = match goal {
@@ -135,6 +131,13 @@ fn stands((before, after): (&Placement<'_>, &Placement<'_>), policy: &Policy, un
             })
         }
     }
+}
+
+/// Whether a log dir of a broker is so much over its limit.
+fn is_over(after: &Placement<'_>, policy: &Policy, (broker, dir): (u32, u32), by: i64) -> bool {
+    let Some(judged) = judged(after, policy, Goal::DiskCapacity) else { return false };
+    let said = (dir, u128::from(by.unsigned_abs()));
+    by > 0 && judged.dirs_over(broker as usize, after.carried(broker as usize)).any(|is| is == said)
 }
 
 /// By how much all that a goal limits is beyond the room of the living brokers, with nothing left on others. More than
