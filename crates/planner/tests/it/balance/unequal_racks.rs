@@ -13,8 +13,12 @@ fn broker(rack: u32, capacity: [i64; 4]) -> Broker {
 
 fn cluster(brokers: &[Broker], partitions: &[Partition]) -> Cluster {
     let mut builder = Cluster::builder(1);
-    brokers.iter().for_each(|broker| drop(builder.add_broker(broker).unwrap()));
-    partitions.iter().for_each(|partition| drop(builder.add_partition(partition).unwrap()));
+    for broker in brokers {
+        builder.add_broker(broker).unwrap();
+    }
+    for partition in partitions {
+        builder.add_partition(partition).unwrap();
+    }
     builder.build()
 }
 
