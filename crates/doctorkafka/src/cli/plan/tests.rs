@@ -532,7 +532,7 @@ fn a_smaller_replication_factor_is_shown_as_what_it_removes() {
           t-2: 1,2,3 → 1,2  (1 replica fewer, as asked for)
 
         moves 0 created 0 removed 3 before 3
-        {"after":[1,2],"before":[1,2,3],"created":0,"gain":1.0,"leader":1,"led_by":1,"partition":0,"reason":"removed","removed":1,"topic":"t","unit":"replicas"}
+        {"after":[1,2],"before":[1,2,3],"created":0,"gain":1.0,"leader":1,"led_by":1,"partition":0,"reason":"removed","removed":1,"room":null,"topic":"t","unit":"replicas"}
 
         t-0 stands on 1 (leads), 2, 3
         it goes to 1, 2, led by 1
@@ -572,7 +572,7 @@ fn a_larger_replication_factor_is_shown_as_what_it_creates() {
           t-2: 1,2 → 1,2,3  (1 replica more, as asked for)
 
         moves 0 created 3 removed 0 before 0
-        {"after":[1,2,3],"before":[1,2],"created":1,"gain":1.0,"leader":1,"led_by":1,"partition":0,"reason":"created","removed":0,"topic":"t","unit":"replicas"}
+        {"after":[1,2,3],"before":[1,2],"created":1,"gain":1.0,"leader":1,"led_by":1,"partition":0,"reason":"created","removed":0,"room":null,"topic":"t","unit":"replicas"}
 
         t-0 stands on 1 (leads), 2
         it goes to 1, 2, 3, led by 1

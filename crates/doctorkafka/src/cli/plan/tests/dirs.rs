@@ -74,7 +74,7 @@ fn json_has_the_dirs_of_brokers_and_of_arrivals() {
     let plan: Value =
         serde_json::from_str(&planned(&cluster(), &[&GOALS[..], &["--json"]].concat())).unwrap();
     expect![[r#"
-        [{"after":[3,2],"before":[3,1],"created":0,"gain":50.0,"leader":2,"led_by":1,"log_dirs":[null,"/mnt/i01"],"partition":1,"reason":"DiskCapacityGoal","removed":0,"topic":"t","unit":"MB"}]
+        [{"after":[3,2],"before":[3,1],"created":0,"gain":50.0,"leader":2,"led_by":1,"log_dirs":[null,"/mnt/i01"],"partition":1,"reason":"DiskCapacityGoal","removed":0,"room":null,"topic":"t","unit":"MB"}]
         [{"after":0.6,"before":0.9,"path":"/mnt/i00"},{"after":0.2,"before":0.2,"path":"/mnt/i01"}]
     "#]].assert_eq(&format!("{}\n{}\n", plan["changes"], plan["brokers"][0]["log_dirs"]));
     let mut plain = cluster();
@@ -123,7 +123,7 @@ fn a_broker_and_a_partition_are_explained_with_their_dirs() {
           disk 55.0 % → 40.0 %
           log dir /mnt/i00 90.0 % → 60.0 %
           log dir /mnt/i01 20.0 % → 20.0 %
-          1 replicas leave, 0 come
+          1 replica leaves, 0 come
     "#]]
     .assert_eq(&explained(["--broker", "1"]));
     expect![[r#"
