@@ -1,22 +1,27 @@
 //! Clusters as one JSON file.
 //!
-//! `{"brokers": [{"id", "rack", "host", "state", "capacity": {"cpu", "nw_in", "nw_out", "disk"}}], "partitions": [{"topic",
-//! "partition", "replicas": [{"broker", "leader", "offline", "load": {"cpu", "nw_in", "nw_out", "disk"}}]}]}`. Units and states
+//! `{"brokers": [{"id", "rack", "host", "state", "capacity": {"cpu", "nw_in", "nw_out", "disk"}, "disks": [{"logdir", "capacity",
+//! "state"}]}], "partitions": [{"topic", "partition", "replicas": [{"broker", "leader", "offline", "logdir", "load": {"cpu", "nw_in",
+//! "nw_out", "disk"}}]}]}`. Units and states
 //! are those of the folders; a load is that of the replica's present role. A broker without `rack`, or with `null`, stands in a
-//! rack with those of its `host`, or is one of its own. `offline` says that a replica's log dir has failed.
+//! rack with those of its `host`, or is one of its own. `offline` says that a replica's log dir has failed, as does a `logdir` that is
+//! `DEAD`.
+
+mod dirs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::marker::PhantomData;
 use std::path::Path;
 
-use planner::balance::{Broker, Cluster, ClusterError, Loads, Mark, Partition, Replica};
+use planner::balance::{Broker, Cluster, ClusterError, DISK, Loads, Mark, Partition, Replica};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use crate::{Named, PlacementError, fixed_point};
+use dirs::{DirRow, Dirs, Stand};
 
 /// Reads a cluster.
 ///
@@ -42,6 +47,7 @@ struct BrokerRow {
     host: Option<String>,
     state: String,
     capacity: LoadRow,
+    disks: Option<Vec<DirRow>>,
 }
 
 #[derive(Deserialize)]
@@ -58,6 +64,7 @@ struct ReplicaRow {
     leader: bool,
     #[serde(default)]
     offline: bool,
+    logdir: Option<String>,
     load: LoadRow,
 }
 
@@ -87,9 +94,11 @@ fn named(text: &[u8]) -> Result<Named, String> {
     })?;
     let mut builder = Cluster::builder(topics.len() as u32);
     let (mut racks, mut ordinals, mut broker_ids) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-    let mut rack_of = Vec::new();
-    each(text, "brokers", |row: BrokerRow| {
-        let id = row.id;
+    let (mut dirs, mut log_dirs, mut rack_of) = (Vec::new(), Vec::new(), Vec::new());
+    let mut hosts: BTreeMap<String, u32> = BTreeMap::new();
+    each(text, "brokers", |mut row: BrokerRow| {
+        let (id, disks) = (row.id, row.disks.take().unwrap_or_default());
+        let host = row.host.clone();
         if id < 0 {
             return Err(format!("broker id {id}: Kafka's are 0 and up"));
         }
@@ -98,6 +107,15 @@ fn named(text: &[u8]) -> Result<Named, String> {
         let broker = broker(row, rack, &mut racks).map_err(|what| format!("broker {id}: {what}"))?;
         let ordinal =
             builder.add_broker(&broker).map_err(|error: ClusterError| format!("broker {id}: {error}"))?;
+        if let Some(host) = host {
+            let next = hosts.len() as u32;
+            let host = *hosts.entry(host).or_insert(next);
+            builder.host(ordinal, host).map_err(|error| format!("broker {id}: {error}"))?;
+        }
+        let of = Dirs::read(disks, broker.alive, broker.capacity[DISK]);
+        let of = of.map_err(|what| format!("broker {id}: {what}"))?;
+        log_dirs.push(of.add_to(&mut builder, ordinal).map_err(|what| format!("broker {id}: {what}"))?);
+        dirs.push(of);
         broker_ids.push(id);
         match ordinals.insert(id, ordinal) {
             None => Ok(()),
@@ -116,9 +134,9 @@ fn named(text: &[u8]) -> Result<Named, String> {
             return Err(format!("{name} was named before"));
         }
         partitions.push(row.partition);
-        add_partition(&mut builder, &row, topic, &ordinals).map_err(|what| format!("{name}: {what}"))
+        add_partition(&mut builder, &row, topic, (&ordinals, &dirs)).map_err(|what| format!("{name}: {what}"))
     })?;
-    Ok(Named { cluster: builder.build(), broker_ids, racks: rack_of, topics, partitions })
+    Ok(Named { cluster: builder.build(), broker_ids, racks: rack_of, topics, partitions, log_dirs })
 }
 
 /// What a broker shares with those that fail with it.
@@ -153,7 +171,7 @@ fn add_partition(
     builder: &mut planner::balance::Builder,
     row: &PartitionRow,
     topic: u32,
-    ordinals: &BTreeMap<i32, u32>,
+    (ordinals, dirs): (&BTreeMap<i32, u32>, &[Dirs]),
 ) -> Result<(), String> {
     let mut leading = (0..).zip(&row.replicas).filter(|(_, replica)| replica.leader);
     let (leader, led) = leading.next().ok_or("no replica leads")?;
@@ -162,12 +180,14 @@ fn add_partition(
     }
     let led = loads(led.load, false)?;
     let follows = as_follower(led);
-    let mut replicas = Vec::with_capacity(row.replicas.len());
+    let (mut replicas, mut stands) = (Vec::new(), Vec::new());
     for (position, replica) in (0..).zip(&row.replicas) {
         let broker =
             ordinals.get(&replica.broker).ok_or_else(|| format!("there is no broker {}", replica.broker))?;
         let load = if position == leader { follows } else { loads(replica.load, false)? };
         replicas.push(Replica { broker: *broker, load });
+        let stand = dirs[*broker as usize].find(replica.logdir.as_deref());
+        stands.push(stand.map_err(|what| format!("broker {} {what}", replica.broker))?);
     }
     let partition = Partition {
         topic,
@@ -178,8 +198,14 @@ fn add_partition(
         frozen: false,
     };
     let ordinal = builder.add_partition(&partition).map_err(|error| in_ids(error, row))?;
-    for (position, _) in (0..).zip(&row.replicas).filter(|(_, replica)| replica.offline) {
-        builder.offline(ordinal, position).map_err(|error| error.to_string())?;
+    for (position, (replica, stand)) in (0..).zip(row.replicas.iter().zip(stands)) {
+        let said = match stand {
+            Stand::Failed => builder.offline(ordinal, position),
+            _ if replica.offline => builder.offline(ordinal, position),
+            Stand::Dir(dir) => builder.stands_in(ordinal, position, dir),
+            Stand::Unknown => Ok(()),
+        };
+        said.map_err(|error| error.to_string())?;
     }
     Ok(())
 }
@@ -448,6 +474,9 @@ mod tests {
         assert_eq!(racks(&value), [0, 1]);
         value["brokers"][1]["host"] = json!("h");
         assert_eq!(racks(&value), [0, 0], "what stands on one host falls with it");
+        value["brokers"][0]["rack"] = json!("a");
+        assert_eq!(racks(&value), [0, 1]);
+        assert!(named(value.to_string().as_bytes()).unwrap().cluster.same_host(0, 1));
     }
 
     #[test]
@@ -487,5 +516,65 @@ mod tests {
         value["partitions"][0]["replicas"][1]["offline"] = json!(true);
         let read = named(value.to_string().as_bytes()).unwrap().cluster;
         assert_eq!([read.offline(0, 0), read.offline(0, 1)], [false, true]);
+    }
+
+    /// A broker with two log dirs, of which the second has failed or not, and a dead one.
+    fn with_dirs(state: &str, capacity: f64) -> Value {
+        let mut value = cluster();
+        let dir = |name: &str, capacity: f64, state: &str| json!({"logdir": name, "capacity": capacity, "state": state});
+        value["brokers"][0]["disks"] =
+            json!([dir("/a", 20.0, "ALIVE"), dir("/b", capacity, state), dir("/c", 5.0, "ALIVE")]);
+        value["brokers"][1]["disks"] = json!([dir("/a", -1.0, "DEAD"), dir("/b", -1.0, "DEAD")]);
+        value["partitions"][0]["replicas"][0]["logdir"] = json!("/b");
+        value["partitions"][0]["replicas"][1]["logdir"] = json!("/b");
+        value
+    }
+
+    #[test]
+    fn log_dirs_are_read_and_what_is_in_a_dead_one_is_offline() {
+        let read = named(with_dirs("ALIVE", 25.0).to_string().as_bytes()).unwrap();
+        assert_eq!(read.cluster.log_dirs(0), [20_000_000, 25_000_000, 5_000_000]);
+        assert_eq!(read.log_dirs, [vec!["/a", "/b", "/c"], vec![]]);
+        assert_eq!([0, 1].map(|at| read.cluster.log_dir(0, at)), [None, Some(1)]);
+        assert!(!read.cluster.offline(0, 1));
+        let mut failed = with_dirs("DEAD", -1.0);
+        failed["brokers"][0]["capacity"]["disk"] = json!(25.0);
+        let read = named(failed.to_string().as_bytes()).unwrap();
+        assert_eq!(
+            (read.cluster.log_dirs(0), read.log_dir(0, 1)),
+            (&[20_000_000, 5_000_000][..], Some("/c"))
+        );
+        assert_eq!((read.cluster.log_dir(0, 1), read.cluster.offline(0, 1)), (None, true));
+    }
+
+    #[test]
+    fn log_dirs_that_cannot_be_are_refused() {
+        let refused = |value: Value| {
+            let what = named(value.to_string().as_bytes()).unwrap_err();
+            what.split_once(" at line 1 column ").expect(&what).0.to_owned()
+        };
+        let sum = "broker 4: its log dirs that live hold 45 together, and its capacity of disk is 50";
+        assert_eq!(refused(with_dirs("ALIVE", 20.0)), sum);
+        let state = "broker 4: log dir /b: the state is neither ALIVE nor DEAD";
+        assert_eq!(refused(with_dirs("alive", 25.0)), state);
+        let range = "broker 4: log dir /b: `capacity` is out of range: -1";
+        assert_eq!(refused(with_dirs("ALIVE", -1.0)), range);
+        let mut unknown = with_dirs("ALIVE", 25.0);
+        unknown["partitions"][0]["replicas"][1]["logdir"] = json!("/x");
+        assert_eq!(refused(unknown), "t-7: broker 4 has no log dir /x");
+        let mut twice = with_dirs("ALIVE", 25.0);
+        twice["brokers"][0]["disks"][1]["logdir"] = json!("/a");
+        assert_eq!(refused(twice), "broker 4: log dir /a was named before");
+    }
+
+    #[test]
+    fn one_log_dir_is_the_disk_of_its_broker_and_one_of_unknown_size_leaves_all_unknown() {
+        let mut one = with_dirs("ALIVE", 25.0);
+        one["brokers"][0]["disks"] = json!([{"logdir": "/b", "capacity": 50.0}]);
+        let read = named(one.to_string().as_bytes()).unwrap();
+        assert_eq!((read.cluster.has_log_dirs(), read.cluster.log_dir(0, 1)), (false, None));
+        let mut unknown = with_dirs("ALIVE", 0.0);
+        unknown["brokers"][0]["capacity"]["disk"] = json!(0.0);
+        assert!(!named(unknown.to_string().as_bytes()).unwrap().cluster.has_log_dirs());
     }
 }

@@ -80,6 +80,15 @@ pub struct Named {
     pub topics: Vec<String>,
     /// Partition numbers by ordinal.
     pub partitions: Vec<i32>,
+    /// Paths of each broker's [`Cluster::log_dirs`], in their order. Of brokers behind the end none are known.
+    pub log_dirs: Vec<Vec<String>>,
+}
+
+impl Named {
+    /// The path of a log dir by its place among the broker's.
+    pub fn log_dir(&self, broker: u32, dir: u32) -> Option<&str> {
+        self.log_dirs.get(broker as usize)?.get(dir as usize).map(String::as_str)
+    }
 }
 
 impl Named {
@@ -258,7 +267,8 @@ pub fn read_cluster(folder: &Path) -> Result<Named, PlacementError> {
         })?;
         partitions.push(group[0].key.1);
     }
-    Ok(Named { cluster: builder.build(), broker_ids, racks, topics, partitions })
+    let cluster = builder.build();
+    Ok(Named { cluster, broker_ids, racks, topics, partitions, log_dirs: Vec::new() })
 }
 
 /// All replicas, and the names of topics in order of appearance.

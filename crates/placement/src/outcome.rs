@@ -19,7 +19,12 @@ pub struct Outcome {
     pub led_by: i32,
     /// Who leads it after the plan.
     pub leader: i32,
+    /// Into which log dirs replicas come, by the places of `after`: nothing for what stays, or comes to a broker with one.
+    pub log_dirs: Vec<Option<String>>,
 }
+
+/// What Kafka may choose itself, or what stays in its log dir.
+const ANY: &str = "any";
 
 impl Outcome {
     /// Whether anything changes.
@@ -30,9 +35,17 @@ impl Outcome {
     /// The list to give to Kafka: where another leads, it comes first, so that an election of the preferred leader makes it
     /// the leader.
     pub fn list(&self) -> Vec<i32> {
-        let mut list = self.after.clone();
-        if let Some(at) = list.iter().position(|broker| *broker == self.leader && self.led_by != self.leader)
-        {
+        self.led_first(self.after.clone())
+    }
+
+    /// The log dirs of the same list, as Kafka's tool takes them: a path for what comes to a broker with several, else `any`.
+    pub fn log_dirs(&self) -> Vec<&str> {
+        self.led_first(self.log_dirs.iter().map(|dir| dir.as_deref().unwrap_or(ANY)).collect())
+    }
+
+    fn led_first<T>(&self, mut list: Vec<T>) -> Vec<T> {
+        let leads = |broker: &i32| *broker == self.leader && self.led_by != self.leader;
+        if let Some(at) = self.after.iter().position(leads) {
             list[..=at].rotate_right(1);
         }
         list
@@ -46,9 +59,16 @@ pub fn outcome(named: &Named, after: &Cluster, partition: u32) -> Outcome {
     let leader = |cluster: &Cluster| id(&cluster.replicas(partition)[cluster.leader(partition) as usize]);
     let ids = |cluster: &Cluster| cluster.replicas(partition).iter().filter_map(id).collect::<Vec<_>>();
     let led_by = leader(&named.cluster).unwrap_or(-1);
+    let before = named.cluster.replicas(partition);
+    let dir = |(position, broker): (u32, &u32)| {
+        let comes = !before.contains(broker);
+        let dir = after.log_dir(partition, position).filter(|_| comes);
+        id(broker).map(|_| dir.and_then(|dir| named.log_dir(*broker, dir)).map(str::to_owned))
+    };
     Outcome {
         before: ids(&named.cluster),
         after: ids(after),
+        log_dirs: (0..).zip(after.replicas(partition)).filter_map(dir).collect(),
         led_by,
         leader: leader(after).unwrap_or(led_by),
     }
@@ -98,11 +118,15 @@ impl Reassignment {
                 continue;
             }
             all.elections += u64::from(outcome.led_by != outcome.leader);
-            all.rows.push(serde_json::json!({
+            let mut row = serde_json::json!({
                 "topic": named.topics[named.cluster.topic(partition) as usize],
                 "partition": named.partitions[partition as usize],
                 "replicas": outcome.list(),
-            }));
+            });
+            if named.cluster.has_log_dirs() {
+                row["log_dirs"] = outcome.log_dirs().into();
+            }
+            all.rows.push(row);
         }
         all
     }

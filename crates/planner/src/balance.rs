@@ -5,6 +5,8 @@ mod cluster;
 mod policy;
 
 mod bands;
+mod chosen;
+mod dirs;
 mod harm;
 mod racks;
 mod score;
@@ -46,6 +48,7 @@ pub use cluster::{
     Broker, Builder, CPU, Cluster, ClusterError, DISK, Loads, Lock, MAX_LOAD, Mark, NETWORK_IN, NETWORK_OUT,
     Partition, RESOURCES, Replica,
 };
+pub use dirs::Seats;
 pub use mode::{Mode, with_replication_factor};
 pub use policy::{Counted, DEFAULT_GOALS, Goal, Leaders, MILLION, Moves, Policy, Preference};
 pub use reason::{Purpose, Reason};

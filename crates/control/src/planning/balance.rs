@@ -1,8 +1,9 @@
 //! From what is known of a cluster to the question of a balance plan.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use cluster::{Broker, BrokerId, Partition, Reassignments, TopicName, TopicPartition, TopicTable};
+use cluster::{Broker, BrokerId, LogDir, Partition, Reassignments, TopicName, TopicPartition, TopicTable};
 use planner::balance::{
     self, Cluster, ClusterError, DISK, Goal, Loads, Lock, NETWORK_IN, NETWORK_OUT, RESOURCES,
 };
@@ -35,6 +36,8 @@ pub struct Known<'a> {
     pub needs: Option<&'a PartitionLoads>,
     /// Replicas that are offline although their brokers live: their log dirs have failed.
     pub offline: BTreeSet<(BrokerId, TopicPartition)>,
+    /// What is in which log dir of the brokers that told, where that is known. A State does not keep it.
+    pub log_dirs: Option<&'a BTreeMap<BrokerId, Vec<LogDir>>>,
     /// Bytes per second that a broker's network carries in each direction, where known.
     pub network: Option<u64>,
 }
@@ -63,6 +66,7 @@ impl<'a> Known<'a> {
                 .unwrap_or_default(),
             excluded_topics: BTreeSet::new(),
             offline: BTreeSet::new(),
+            log_dirs: None,
             disks: state.get().map(|fact| fact.value),
             needs: state.get().map(|fact| fact.value),
             network: None,
@@ -83,6 +87,8 @@ pub struct Question {
     pub topics: Vec<TopicName>,
     /// Numbers of partitions by ordinal.
     pub partitions: Vec<i32>,
+    /// Paths of the log dirs of each broker that has several, in the order of [`Cluster::log_dirs`].
+    pub log_dirs: Vec<Vec<Arc<str>>>,
     known: [bool; RESOURCES],
     without_disk: Vec<BrokerId>,
 }
@@ -120,10 +126,20 @@ impl Question {
             of.live.keys().copied().chain(held).collect::<BTreeSet<BrokerId>>().into_iter().collect();
         let mut builder = Cluster::builder(u32::try_from(of.topics.len()).unwrap_or(u32::MAX));
         let (mut racks, by_host) = (BTreeMap::new(), has_hosts(of));
-        let mut ordinals = BTreeMap::new();
+        let (mut ordinals, mut log_dirs, mut hosts) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
         for id in &brokers {
-            let added = builder.add_broker(&broker(of, *id, by_host, &mut racks));
-            ordinals.insert(*id, added.map_err(|source| QuestionError::Broker { id: *id, source })?);
+            let refused = |source| QuestionError::Broker { id: *id, source };
+            let ordinal = builder.add_broker(&broker(of, *id, by_host, &mut racks)).map_err(refused)?;
+            ordinals.insert(*id, ordinal);
+            if let Some(live) = of.live.get(id).filter(|_| by_host) {
+                let next = u32::try_from(hosts.len()).unwrap_or(u32::MAX);
+                let host = *hosts.entry(&live.address.host).or_insert(next);
+                builder.host(ordinal, host).map_err(refused)?;
+            }
+            let dirs = several_dirs(of, *id);
+            let capacities: Vec<i64> = dirs.iter().map(|(_, bytes)| *bytes).collect();
+            builder.log_dirs(ordinal, &capacities).map_err(refused)?;
+            log_dirs.push(dirs.iter().map(|(dir, _)| Arc::clone(&dir.path)).collect());
         }
         let mut partitions = Vec::new();
         for (topic, (name, table)) in (0..).zip(&of.topics) {
@@ -133,6 +149,7 @@ impl Question {
                 let refused = |source| QuestionError::Partition { at: at.clone(), source };
                 let ordinal = builder.add_partition(&row).map_err(refused)?;
                 condition(of, &at, partition, ordinal, &mut builder).map_err(refused)?;
+                stand(of, &at, partition, ordinal, &mut builder).map_err(refused)?;
                 partitions.push(number);
             }
         }
@@ -149,7 +166,8 @@ impl Question {
         (known[DISK], known[NETWORK_IN], known[NETWORK_OUT]) = (disk, network, network);
         let topics = of.topics.keys().cloned().collect();
         let racks = brokers.iter().map(|id| rack_name(of, *id, by_host)).collect();
-        Ok(Self { cluster: builder.build(), brokers, racks, topics, partitions, known, without_disk })
+        let cluster = builder.build();
+        Ok(Self { cluster, brokers, racks, topics, partitions, log_dirs, known, without_disk })
     }
 
     /// Whether a goal can be judged by what is known.
@@ -171,6 +189,32 @@ fn units(bytes: u64) -> i64 {
 fn disk_total(of: &Known<'_>, id: BrokerId) -> Option<u64> {
     let dirs = &of.disks?.brokers.get(&id)?.dirs;
     dirs.iter().filter(|dir| dir.error.is_none()).map(|dir| dir.total_bytes).sum()
+}
+
+/// The log dirs of a broker that have not failed and their sizes, where it has several of sizes that it tells.
+fn several_dirs<'k>(of: &Known<'k>, id: BrokerId) -> Vec<(&'k LogDir, i64)> {
+    let known = of.log_dirs.and_then(|dirs| dirs.get(&id)).filter(|_| of.live.contains_key(&id));
+    let living = known.into_iter().flatten().filter(|dir| dir.error.is_none());
+    let sized = living.map(|dir| Some((dir, units(dir.total_bytes.filter(|bytes| *bytes > 0)?))));
+    sized.collect::<Option<Vec<_>>>().filter(|dirs| dirs.len() > 1).unwrap_or_default()
+}
+
+/// Says in which log dirs replicas stand. One that is being moved to another dir of its broker stands in its former one until then.
+fn stand(
+    of: &Known<'_>,
+    at: &TopicPartition,
+    partition: &Partition,
+    ordinal: u32,
+    builder: &mut balance::Builder,
+) -> Result<(), ClusterError> {
+    for (position, id) in (0..).zip(&partition.replicas).filter(|_| of.log_dirs.is_some()) {
+        let holds = |dir: &LogDir| dir.replicas.get(at).is_some_and(|replica| !replica.is_future);
+        let place = (0..).zip(several_dirs(of, *id)).find(|(_, (dir, _))| holds(dir));
+        if let Some((dir, _)) = place {
+            builder.stands_in(ordinal, position, dir)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether a replica lives and serves.

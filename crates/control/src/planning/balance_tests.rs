@@ -148,10 +148,56 @@ fn brokers_of_one_host_stand_in_one_rack_where_they_name_none() {
     place(&mut known, 2, "h");
     let found = racks(&known);
     assert!(found[0] == found[1] && found[1] != found[2] && !found[..3].contains(&found[3]), "{found:?}");
+    let cluster = Question::new(&known).unwrap().cluster;
+    assert!(cluster.same_host(0, 1) && !cluster.same_host(1, 2));
     // One host for all tells nothing: it is that of a proxy, or all are there for a trial.
     for id in 1..=4 {
         place(&mut known, id, "proxy");
     }
     let found = racks(&known);
     assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), 4, "{found:?}");
+    assert!(!Question::new(&known).unwrap().cluster.same_host(0, 1));
+}
+
+#[test]
+fn replicas_stand_in_the_log_dirs_that_hold_them() {
+    let state = state("b1\nb2\nb3\nt-0: 1* 2\nt-1: 1* 3");
+    let mut known = Known::of(&state).unwrap();
+    let dir = |path: &str, size: Option<u64>, error: Option<&str>, held: &[(i32, bool)]| LogDir {
+        path: path.into(),
+        error: error.map(Into::into),
+        total_bytes: size,
+        usable_bytes: size,
+        replicas: held
+            .iter()
+            .map(|(number, is_future)| {
+                let replica = cluster::LogDirReplica { size_bytes: 1, offset_lag: 0, is_future: *is_future };
+                (TopicPartition::new("t", *number), replica)
+            })
+            .collect(),
+    };
+    let moving = vec![
+        dir("/d0", None, Some("failed"), &[]),
+        dir("/d1", Some(10), None, &[(0, true)]),
+        dir("/d2", Some(20), None, &[(0, false), (1, false)]),
+    ];
+    let dirs = BTreeMap::from([
+        (BrokerId(1), moving),
+        (BrokerId(2), vec![dir("/d1", Some(10), None, &[(0, false)]), dir("/d2", None, None, &[])]),
+        (BrokerId(3), vec![dir("/d1", Some(10), None, &[(1, false)])]),
+    ]);
+    known.log_dirs = Some(&dirs);
+    let question = Question::new(&known).unwrap();
+    let cluster = &question.cluster;
+    let sizes: Vec<&[i64]> = (0..3).map(|broker| cluster.log_dirs(broker)).collect();
+    assert_eq!(
+        sizes,
+        [&[10, 20][..], &[], &[]],
+        "one that has failed is none, and two of unknown size are unknown"
+    );
+    let paths: Vec<Vec<&str>> =
+        question.log_dirs.iter().map(|paths| paths.iter().map(|path| &**path).collect()).collect();
+    assert_eq!(paths, [vec!["/d1", "/d2"], vec![], vec![]]);
+    let stands = |partition: u32| [0, 1].map(|position| cluster.log_dir(partition, position));
+    assert_eq!([stands(0), stands(1)], [[Some(1), None], [Some(1), None]]);
 }

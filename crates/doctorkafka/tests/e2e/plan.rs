@@ -1,7 +1,7 @@
 //! Plans for a live cluster, carried out with Kafka's own tool.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -87,5 +87,58 @@ fn a_plan_for_a_live_cluster_is_one_that_kafkas_own_tool_carries_out() -> Result
     plan(&cluster, &file, &["--mode", "heal"])?;
     carry_out(&cluster, &file)?;
     healed(&cluster, Duration::from_secs(30))?;
+    nothing_left(&cluster)
+}
+
+/// The log dir of a broker in which the only partition of a topic stands.
+fn dir_of(cluster: &Cluster, broker: i32, topic: &str) -> Result<Option<PathBuf>> {
+    let partition = format!("{topic}-0");
+    Ok(cluster.log_dirs(broker)?.into_iter().find(|dir| dir.join(&partition).is_dir()))
+}
+
+/// Has the plan carried out, and waits until a topic stands in a log dir of a broker, and on no other.
+fn carry_into(cluster: &Cluster, file: &Path, topic: &str, broker: i32, dir: &Path) -> Result<()> {
+    carry_out(cluster, file).with_context(|| cluster.log_tail(broker).unwrap_or_default())?;
+    wait("the named log dir", LEARNT, || {
+        let held_by = &cluster.partitions_of(topic)?[0].replicas;
+        let there = dir_of(cluster, broker, topic)?.is_some_and(|stands| stands == dir);
+        Ok((there && held_by[..] == [broker]).then_some(()))
+    })
+}
+
+#[test]
+fn a_full_log_dir_sheds_a_replica_and_kafkas_tool_puts_it_into_the_dir_that_the_plan_names() -> Result<()> {
+    let small = 128 << 20;
+    let cluster = Cluster::builder().brokers(2).log_dirs(2).small_disk(1, small).start()?;
+    let topics = ["a", "b", "c", "d"];
+    for topic in topics {
+        cluster.create_topic_on(topic, &[&[1]])?;
+    }
+    let [large, full] = &cluster.log_dirs(1)?[..] else { anyhow::bail!("two log dirs") };
+    // Kafka gives each dir as many. Two of them fill five sixths of the small one.
+    let mut inside = Vec::new();
+    for topic in topics {
+        if dir_of(&cluster, 1, topic)?.as_ref() == Some(full) {
+            cluster.fill(topic, 560, 100_000)?;
+            inside.push(topic);
+        }
+    }
+    ensure!(inside.len() == 2, "{inside:?} stand in the small log dir");
+
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("moves.json");
+    let relief = plan(&cluster, &file, &["--goals", "DiskCapacityGoal"])?;
+    let change = &relief["changes"][0];
+    ensure!(changes(&relief) == 1 && relief["goals"][0]["after"] == 0.0, "{relief:#}");
+    let topic = change["topic"].as_str().context("a topic")?;
+    let dir = PathBuf::from(change["log_dirs"][0].as_str().context("a log dir")?);
+    ensure!(inside.contains(&topic) && change["after"] == serde_json::json!([2]), "{change:#}");
+    carry_into(&cluster, &file, topic, 2, &dir)?;
+
+    // Back again: the small dir has fewer replicas, so that Kafka alone would choose it; the plan names the large one.
+    let drain = plan(&cluster, &file, &["--mode", "drain", "--brokers", "2"])?;
+    let change = &drain["changes"][0];
+    ensure!(change["log_dirs"] == serde_json::json!([large.display().to_string()]), "{change:#}");
+    carry_into(&cluster, &file, topic, 1, large)?;
     nothing_left(&cluster)
 }

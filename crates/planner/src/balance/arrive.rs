@@ -210,7 +210,7 @@ fn elsewhere(state: &State<'_>, replica: u32) -> Option<u32> {
     let takes = |to: &u32| state.may_take(replica, *to) && state.has_disk(replica, *to);
     let harm = |to: u32| {
         let cost = state.cost_with(to as usize, &figures, 1) - state.cost[to as usize];
-        (state.crowd(replica, to), cost + state.topic_arrive(replica, to), to)
+        (shares(state, replica, to), cost + state.topic_arrive(replica, to), to)
     };
     let least = (0..state.cost.len() as u32).filter(takes).map(harm).min().map(|(.., to)| to);
     least.or_else(|| state.cluster.homeless(replica).then(|| state.home(replica)))
@@ -287,6 +287,7 @@ fn roomiest(state: &State<'_>, replica: u32, figures: &Figures, open: &mut [(i64
             && state.may_take(replica, broker)
             && state.crowd(replica, broker) == 0
             && state.topic_arrive(replica, broker) <= 0
+            && !state.shares_host(replica, broker)
         {
             return Some(broker);
         }
@@ -298,13 +299,18 @@ fn roomiest(state: &State<'_>, replica: u32, figures: &Figures, open: &mut [(i64
 fn least_harm(state: &State<'_>, replica: u32) -> u32 {
     let home = state.home(replica);
     let figures = state.figures(replica);
-    let alive = !state.cluster.homeless(replica);
+    let alive = !state.cluster.homeless(replica) && state.has_dir(replica, home);
     let may =
         |to: &u32| (alive && *to == home) || (state.may_take(replica, *to) && state.has_disk(replica, *to));
     let harm = |to: u32| {
         let cost = state.cost_with(to as usize, &figures, 1) - state.cost[to as usize];
         // To stay costs no move.
-        (state.crowd(replica, to), cost + state.topic_arrive(replica, to), to != home, to)
+        (shares(state, replica, to), cost + state.topic_arrive(replica, to), to != home, to)
     };
     (0..state.cost.len() as u32).filter(may).map(harm).min().map_or(home, |(.., to)| to)
+}
+
+/// How much of its rack a replica would share, and whether of its host.
+pub(super) fn shares(state: &State<'_>, replica: u32, to: u32) -> (u32, bool) {
+    (state.crowd(replica, to), state.shares_host(replica, to))
 }

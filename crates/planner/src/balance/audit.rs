@@ -128,6 +128,20 @@ pub enum Violation {
     RacksUntrue,
     /// A plan that meets every goal moves fewer replicas than it says any plan must.
     BoundUntrue,
+    /// What comes to a broker with several log dirs goes to none of them, or a dir is named where none is to be.
+    LogDir {
+        /// The partition.
+        partition: u32,
+        /// Position of the replica.
+        position: u32,
+    },
+    /// A log dir is farther beyond its limit than before, whatever others are.
+    LogDirWorse {
+        /// The broker.
+        broker: u32,
+        /// The dir, by its place among the broker's.
+        dir: u32,
+    },
     /// The score after is worse than before.
     Worse,
     /// A hard goal is left worse than before.
@@ -199,6 +213,12 @@ impl fmt::Display for Violation {
             }
             Violation::RacksUntrue => write!(f, "not so many replicas leave their rack as the plan says"),
             Violation::BoundUntrue => write!(f, "the plan moves fewer replicas than it says any must"),
+            Violation::LogDir { partition, position } => {
+                write!(f, "replica {position} of partition {partition} goes to no log dir of its broker")
+            }
+            Violation::LogDirWorse { broker, dir } => {
+                write!(f, "log dir {dir} of broker {broker} is farther beyond its limit than before")
+            }
             Violation::Worse => write!(f, "the score after is worse than before"),
             Violation::HardGoalWorse { goal } => write!(f, "{} is worse than before", goal.name()),
             Violation::BrokerWorse { goal, broker } => {
@@ -236,6 +256,7 @@ pub fn audit(cluster: &Cluster, policy: &Policy, budget: &Budget, plan: &Plan) -
             check_permissions(cluster, change, &mut found);
             scope::check(cluster, policy, change, &mut found);
         }
+        check_log_dirs(cluster, plan, &mut found);
         check_budget(cluster, budget, plan, &mut found);
         check_claims(cluster, policy, plan, &mut found);
     }
@@ -300,6 +321,24 @@ fn check_permissions(cluster: &Cluster, change: &Change, found: &mut Vec<Violati
     }
 }
 
+/// Each replica that comes to a broker with several log dirs goes to one of them, and no dir is named for any other.
+fn check_log_dirs(cluster: &Cluster, plan: &Plan, found: &mut Vec<Violation>) {
+    let mut named = plan.log_dirs.clone();
+    for change in &plan.changes {
+        let partition = change.partition;
+        let pairs = cluster.replicas(partition).iter().zip(&change.replicas);
+        for (position, (_, to)) in (0..).zip(pairs).filter(|(_, (from, to))| from != to) {
+            let dirs = cluster.log_dirs(*to).len();
+            let dir = named.remove(&(partition, position));
+            if dir.is_none() != (dirs == 0) || dir.is_some_and(|dir| dir as usize >= dirs) {
+                found.push(Violation::LogDir { partition, position });
+            }
+        }
+    }
+    let rest = named.into_keys().map(|(partition, position)| Violation::LogDir { partition, position });
+    found.extend(rest);
+}
+
 fn check_budget(cluster: &Cluster, budget: &Budget, plan: &Plan, found: &mut Vec<Violation>) {
     let (mut moves, mut disk, mut leave_rack) = (0_u64, 0_i128, 0_u64);
     let rack = |broker: u32| cluster.brokers()[broker as usize].rack;
@@ -336,7 +375,7 @@ fn check_claims(cluster: &Cluster, policy: &Policy, plan: &Plan, found: &mut Vec
     let was = Placement::of(cluster);
     let before = score(&was, policy);
     reasons::check(&was, policy, plan, found);
-    let is = Placement::after(cluster, &plan.changes);
+    let is = Placement::after(cluster, &plan.changes, &plan.log_dirs);
     let after = score(&is, policy);
     obstacles::check((&was, &is), policy, plan, &after, found);
     if plan.before != before {

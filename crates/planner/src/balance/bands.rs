@@ -71,6 +71,11 @@ impl Band {
         Band { low, high, middle: share, parts: Parts::of(share), pull: i64::from(pulls) }
     }
 
+    /// What is limited from above alone, by a limit that is a part of a whole.
+    pub(crate) fn below(high: i64, whole: i64) -> Band {
+        Band::new(-NONE, high, whole, false)
+    }
+
     /// How far outside, in the figure's unit.
     pub(crate) fn excess(&self, figure: i64) -> i64 {
         (figure - self.high).max(self.low - figure).max(0)

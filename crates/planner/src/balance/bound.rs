@@ -6,6 +6,7 @@
 
 use super::bands::{Bands, COUNT, FIGURES, Figures, LEADER_IN, LEADERS, Parts, Proofs};
 use super::cluster::{DISK, Mark, NETWORK_IN};
+use super::dirs::{BrokerDirs, by_broker};
 use super::policy::{Goal, Moves, Policy};
 use super::score::living_racks;
 use super::state::State;
@@ -33,20 +34,27 @@ fn homeless(state: &State<'_>) -> u64 {
 
 /// The same, and what must leave brokers that are to be relieved.
 fn off_overloaded(state: &State<'_>) -> u64 {
-    let bands = exact_bands(state, false);
+    let (bands, dirs) = (exact_bands(state, false), exact_dirs(state));
     let overloaded = |broker: &usize| {
         let known = &state.cluster.brokers[*broker];
         known.alive && known.mark == Mark::Overloaded
     };
     // What stands in a failed log dir may be part of what must leave.
-    let beyond = |broker: usize| from_broker(state, &bands, broker).saturating_sub(failed_on(state, broker));
+    let beyond = |broker: usize| {
+        let failed = failed_on(state, broker);
+        let leave = from_broker(state, &bands, broker).max(failed + from_dirs(state, &dirs, broker));
+        leave - failed
+    };
     homeless(state) + (0..state.cost.len()).filter(overloaded).map(beyond).sum::<u64>()
 }
 
 fn for_all_goals(state: &State<'_>, bands: &Bands) -> u64 {
+    let dirs = exact_dirs(state);
     let leave: Vec<u64> = (0..state.cost.len())
         .map(|broker| match state.cluster.brokers[broker].alive {
-            true => from_broker(state, bands, broker).max(failed_on(state, broker)),
+            // What stands in a failed log dir stands in none of the others.
+            true => from_broker(state, bands, broker)
+                .max(failed_on(state, broker) + from_dirs(state, &dirs, broker)),
             false => state.on[broker].iter().filter(|replica| !state.locked(**replica)).count() as u64,
         })
         .collect();
@@ -63,6 +71,22 @@ fn exact_bands(state: &State<'_>, nearest: bool) -> Bands {
     let possible = goals.filter(|goal| else_served(goal) || proofs.unavoidable(*goal) == 0);
     let exact = Policy { margin: 0, goals: possible.collect(), ..state.policy.clone() };
     Bands::new(state.cluster, &exact, &exact.goals, false)
+}
+
+/// Log dirs with their limits themselves, where the goal about them can be met; else they are none.
+fn exact_dirs(state: &State<'_>) -> Vec<Option<BrokerDirs>> {
+    let possible = || Proofs::new(state.cluster, state.policy).unavoidable(Goal::DiskCapacity) == 0;
+    let judged = state.cluster.has_log_dirs() && state.policy.goals.contains(&Goal::DiskCapacity);
+    if judged && possible() { by_broker(state.cluster, state.policy, 0) } else { Vec::new() }
+}
+
+/// The fewest replicas that must leave the log dirs of a broker: those of one are none of another's.
+fn from_dirs(state: &State<'_>, dirs: &[Option<BrokerDirs>], broker: usize) -> u64 {
+    let Some(Some(of)) = dirs.get(broker) else { return 0 };
+    let size = |replica: u32| state.cluster.load[replica as usize][DISK];
+    let leave =
+        |dir: usize| cover(&mut state.in_dir(broker, dir).map(size).collect::<Vec<_>>(), of.beyond(dir));
+    (0..of.sum.len()).filter(|dir| of.beyond(*dir) > 0).map(leave).sum()
 }
 
 /// What must leave a living broker whose log dirs have failed.

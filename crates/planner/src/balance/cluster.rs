@@ -3,8 +3,15 @@
 //! Everything is flat and a dense ordinal: the columns of three million replicas with
 //! their loads and partitions take some 150 MB.
 
+mod dirs;
+mod error;
+
 use std::collections::BTreeMap;
 use std::fmt;
+
+pub use error::ClusterError;
+
+use dirs::LogDirs;
 
 /// Number of resources.
 pub const RESOURCES: usize = 4;
@@ -115,58 +122,6 @@ const BEHIND: u8 = 1;
 /// The replica stands in a log dir that has failed.
 const OFFLINE: u8 = 2;
 
-/// Why a [`Cluster`] cannot be built. What was refused was not added.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClusterError {
-    /// A load or capacity is negative, or above [`MAX_LOAD`], or the sum of one resource is.
-    LoadOutOfRange,
-    /// A topic is not below the number announced.
-    TopicOutOfRange {
-        /// The topic as given.
-        topic: u32,
-    },
-    /// A replica names a broker that was not added.
-    BrokerOutOfRange {
-        /// The broker as given.
-        broker: u32,
-    },
-    /// Two replicas of one partition are on one broker.
-    DuplicateReplica {
-        /// The broker that is named twice.
-        broker: u32,
-    },
-    /// A partition has no replicas, or more than Kafka can count.
-    BadReplicationFactor,
-    /// The leader is not a position of the replica list.
-    LeaderOutOfRange,
-    /// There is no such partition, or no such position in its list.
-    ReplicaOutOfRange {
-        /// The partition as given.
-        partition: u32,
-    },
-    /// More brokers, partitions or replicas than 32-bit ordinals can count.
-    TooManyOrdinals,
-}
-
-impl fmt::Display for ClusterError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ClusterError::LoadOutOfRange => write!(f, "a load or capacity, or their sum, is out of range"),
-            ClusterError::TopicOutOfRange { topic } => write!(f, "topic {topic} is out of range"),
-            ClusterError::BrokerOutOfRange { broker } => write!(f, "broker {broker} is out of range"),
-            ClusterError::DuplicateReplica { broker } => write!(f, "broker {broker} holds two replicas"),
-            ClusterError::BadReplicationFactor => write!(f, "the partition has no replicas, or too many"),
-            ClusterError::LeaderOutOfRange => write!(f, "the leader is not in the replica list"),
-            ClusterError::ReplicaOutOfRange { partition } => {
-                write!(f, "there is no such replica of partition {partition}")
-            }
-            ClusterError::TooManyOrdinals => write!(f, "more than 32-bit ordinals can count"),
-        }
-    }
-}
-
-impl std::error::Error for ClusterError {}
-
 /// A cluster with loads. Made by [`Cluster::builder`], valid by construction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
@@ -188,6 +143,9 @@ pub struct Cluster {
     pub(crate) place: Vec<u32>,
     pub(crate) load: Vec<Loads>,
     condition: Vec<u8>,
+    log_dirs: LogDirs,
+    /// By broker; those behind the end stand alone.
+    hosts: Vec<Option<u32>>,
     pub(crate) total: Loads,
 }
 
@@ -212,6 +170,8 @@ impl Cluster {
                 place: Vec::new(),
                 load: Vec::new(),
                 condition: Vec::new(),
+                log_dirs: LogDirs::default(),
+                hosts: Vec::new(),
                 total: [0; RESOURCES],
             },
         }
@@ -220,6 +180,16 @@ impl Cluster {
     /// The brokers, their racks renumbered densely in order of appearance.
     pub fn brokers(&self) -> &[Broker] {
         &self.brokers
+    }
+
+    /// Whether two brokers stand on one host.
+    pub fn same_host(&self, one: u32, other: u32) -> bool {
+        self.host(one).is_some() && self.host(one) == self.host(other)
+    }
+
+    /// The host that a broker stands on, if it is known.
+    pub(crate) fn host(&self, broker: u32) -> Option<u32> {
+        self.hosts.get(broker as usize).copied().flatten()
     }
 
     /// What is known of a broker's capacity for a resource. 0 says that it is not known, and this is the one place where that is
@@ -421,13 +391,14 @@ impl Cluster {
         self.start.iter().zip(&self.leader).map(|(start, leader)| start + leader).collect()
     }
 
-    /// The same cluster with other brokers and leaders.
+    /// The same cluster with other brokers and leaders. In which log dirs arrivals stand is left open.
     pub(crate) fn placed(&self, place: &[u32], leader: &[u32]) -> Cluster {
         let mut cluster = self.clone();
         for (condition, (home, place)) in cluster.condition.iter_mut().zip(self.place.iter().zip(place)) {
             // What moves is copied anew.
             *condition = if home == place { *condition } else { 0 };
         }
+        cluster.log_dirs.leave(&self.place, place);
         cluster.place.copy_from_slice(place);
         for (position, (leader, start)) in cluster.leader.iter_mut().zip(leader.iter().zip(&self.start)) {
             *position = leader - start;
@@ -471,6 +442,18 @@ impl Builder {
         let rack = *self.racks.entry(broker.rack).or_insert(racks);
         self.cluster.brokers.push(Broker { rack, ..*broker });
         Ok(this)
+    }
+
+    /// Says on which host a broker stands: where racks are too few, replicas of a partition that share one rather do not share a host.
+    ///
+    /// # Errors
+    /// [`ClusterError::BrokerOutOfRange`].
+    pub fn host(&mut self, broker: u32, host: u32) -> Result<(), ClusterError> {
+        let cluster = &mut self.cluster;
+        cluster.hosts.resize(cluster.brokers.len(), None);
+        *cluster.hosts.get_mut(broker as usize).ok_or(ClusterError::BrokerOutOfRange { broker })? =
+            Some(host);
+        Ok(())
     }
 
     /// Binds a topic to a broker set.
@@ -555,12 +538,16 @@ impl Builder {
     }
 
     fn condition(&mut self, partition: u32, position: u32, is: u8) -> Result<(), ClusterError> {
-        let cluster = &mut self.cluster;
-        if partition as usize >= cluster.topic.len() || position as usize >= cluster.row(partition).len() {
-            return Err(ClusterError::ReplicaOutOfRange { partition });
-        }
-        cluster.condition[(cluster.start[partition as usize] + position) as usize] |= is;
+        let replica = self.replica(partition, position)?;
+        self.cluster.condition[replica] |= is;
         Ok(())
+    }
+
+    /// The place of a replica in the flat columns.
+    fn replica(&self, partition: u32, position: u32) -> Result<usize, ClusterError> {
+        let known = (partition as usize) < self.cluster.topic.len();
+        let mut row = if known { self.cluster.row(partition) } else { 0..0 };
+        row.nth(position as usize).ok_or(ClusterError::ReplicaOutOfRange { partition })
     }
 
     fn check(&self, partition: &Partition) -> Result<Loads, ClusterError> {
@@ -592,7 +579,8 @@ impl Builder {
     }
 
     /// The cluster.
-    pub fn build(self) -> Cluster {
+    pub fn build(mut self) -> Cluster {
+        self.cluster.log_dirs.end(self.cluster.place.len());
         self.cluster
     }
 }

@@ -74,6 +74,10 @@ pub(crate) fn depart(state: &mut State<'_>, dice: &mut Dice) -> Vec<u32> {
             state.detach(replica);
             pool.push(replica);
         }
+        for replica in overfull_dirs(state, broker) {
+            state.detach(replica);
+            pool.push(replica);
+        }
         for replica in overload(state, dice, broker) {
             state.detach(replica);
             pool.push(replica);
@@ -173,6 +177,43 @@ fn too_much(state: &State<'_>, broker: usize) -> [i64; FIGURES] {
         }
     }
     excess
+}
+
+/// What leaves log dirs that hold more than they may: of each as few replicas as cover that, and of those small ones.
+fn overfull_dirs(state: &State<'_>, broker: usize) -> Vec<u32> {
+    let Some(Some(dirs)) = state.dirs.get(broker) else { return Vec::new() };
+    let mut leavers = Vec::new();
+    for dir in (0..dirs.sum.len()).filter(|dir| dirs.beyond(*dir) > 0) {
+        let size = |replica: u32| state.cluster.load[replica as usize][DISK];
+        let held = state.in_dir(broker, dir).filter(|replica| state.movable(*replica));
+        let mut held: Vec<(i64, u32)> = held.map(|replica| (size(replica), replica)).collect();
+        // Of those alike rather what leads nothing.
+        held.sort_by_key(|(size, replica)| (std::cmp::Reverse(*size), state.leads(*replica), *replica));
+        leavers.extend(fewest(&held, dirs.beyond(dir)).into_iter().map(|at| held[at].1));
+    }
+    leavers
+}
+
+/// The fewest of these, the largest of which stand first, that cover a need: then smaller ones in place of large ones, as long as
+/// they do. All where they do not.
+fn fewest(held: &[(i64, u32)], need: i64) -> Vec<usize> {
+    let size = |at: usize| held[at].0;
+    let (mut count, mut surplus) = (0, -need);
+    while surplus < 0 && count < held.len() {
+        surplus += size(count);
+        count += 1;
+    }
+    let (mut chosen, mut free): (Vec<usize>, Vec<usize>) = (0..held.len()).partition(|at| *at < count);
+    for at in &mut chosen {
+        // The smallest that is large enough is the last of those.
+        let enough = free.partition_point(|other| size(*other) >= size(*at) - surplus);
+        if enough > 0 && surplus > 0 {
+            let other = free.remove(enough - 1);
+            surplus -= size(*at) - size(other);
+            *at = other;
+        }
+    }
+    chosen
 }
 
 /// The replicas that a broker gives away because it carries too much.

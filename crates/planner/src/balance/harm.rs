@@ -6,9 +6,10 @@
 //! to: all that may not grow is how far the whole is from it.
 
 use super::bands::{COUNT, FIGURES, Figures, LEADER_IN, LEADERS, POTENTIAL, Proofs, figure};
+use super::chosen::Chosen;
 use super::cluster::{CPU, Cluster, DISK, NETWORK_IN, NETWORK_OUT};
 use super::policy::{Goal, Leaders, Policy};
-use super::score::{Chosen, Score};
+use super::score::Score;
 use super::state::add;
 
 /// Limits of each broker by goal.

@@ -2,6 +2,7 @@
 
 use super::bands::scale;
 use super::cluster::{Broker, Cluster, Lock, Mark, Partition, RESOURCES, Replica};
+use super::dirs::by_broker;
 use super::policy::{Goal, Leaders, MILLION, Moves, Policy};
 
 /// What a plan is for.
@@ -129,13 +130,18 @@ fn mark_overloaded(cluster: &mut Cluster, watermark: &[i64; 4], goals: &[Goal]) 
             }
         }
     }
+    let of_disk = Policy { capacity: *watermark, goals: goals.to_vec(), ..Policy::default() };
+    let dirs = by_broker(cluster, &of_disk, 0);
+    let dirs_over = |broker: usize| {
+        dirs.get(broker).and_then(Option::as_ref).is_some_and(|dirs| dirs.beyond_in_all() > 0)
+    };
     for (broker, carried) in carried.into_iter().enumerate() {
         let over = |r: usize| {
             cluster
                 .capacity(broker, r)
                 .is_some_and(|capacity| carried[r] > scale(capacity, watermark[r], MILLION))
         };
-        if goals.iter().filter_map(|goal| goal.resource()).any(over) {
+        if goals.iter().filter_map(|goal| goal.resource()).any(over) || dirs_over(broker) {
             cluster.brokers[broker].mark = Mark::Overloaded;
         }
     }
@@ -168,6 +174,10 @@ pub fn with_replication_factor(cluster: &Cluster, topics: &[u32], factor: u32) -
         mark: Mark::Waiting,
     });
     let mut refused = cluster.brokers.iter().copied().chain(waiting).any(|b| builder.add_broker(&b).is_err());
+    for broker in 0..cluster.brokers.len() as u32 {
+        refused |= builder.log_dirs(broker, cluster.log_dirs(broker)).is_err();
+        refused |= cluster.host(broker).is_some_and(|host| builder.host(broker, host).is_err());
+    }
     for topic in 0..cluster.topics {
         if let Some(set) = cluster.bound_set(topic) {
             refused |= builder.bind_topic(topic, set).is_err();
@@ -189,6 +199,10 @@ pub fn with_replication_factor(cluster: &Cluster, topics: &[u32], factor: u32) -
                 refused |= builder.offline(ordinal, position).is_err();
             } else if !cluster.in_sync(ordinal, origin) {
                 refused |= builder.not_in_sync(ordinal, position).is_err();
+            }
+            // What is yet to be created has no origin, and stands nowhere.
+            if let Some(dir) = cluster.log_dir(ordinal, origin) {
+                refused |= builder.stands_in(ordinal, position, dir).is_err();
             }
         }
     }

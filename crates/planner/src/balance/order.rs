@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 
 use super::bands::{COUNT, FIGURES, Figures, LEADER_IN, LEADERS, POTENTIAL};
 use super::cluster::{CPU, Cluster, DISK, NETWORK_IN, NETWORK_OUT};
+use super::dirs::{Held, Seats};
 use super::policy::Policy;
 use super::reason::{Purposes, Reason};
 use super::score::{Meter, Score};
@@ -17,11 +18,11 @@ pub(crate) fn order(
     cluster: &Cluster,
     policy: &Policy,
     brokers: &Brokers,
-    changes: Vec<Change>,
+    (changes, seats): (Vec<Change>, &Seats),
     watch: Watch<'_>,
 ) -> (Vec<Change>, Vec<Reason>) {
     let all = changes.len();
-    let purposes = Purposes::new(cluster, policy, brokers);
+    let purposes = Purposes::new(cluster, policy, brokers, seats);
     let mut ranked: Vec<_> = changes
         .into_iter()
         .enumerate()
@@ -34,7 +35,8 @@ pub(crate) fn order(
             let bytes = i128::from(disk(cluster, &change)) + 1;
             let net = net(cluster, (before, cluster.leader(change.partition)), &change);
             let falls = net.iter().map(|(broker, figures)| brokers.gain(*broker, figures));
-            let benefit = (i128::from(falls.fold(0, i64::saturating_add)) << 40) / bytes;
+            let falls = falls.fold(purposes.relief(&change), i64::saturating_add);
+            let benefit = (i128::from(falls) << 40) / bytes;
             (Reverse((offline, racks, benefit)), change.partition, purposes.of(&change, &net), change)
         })
         .collect();
@@ -48,9 +50,9 @@ pub(crate) fn within<'a>(
     policy: &'a Policy,
     budget: &Budget,
     before: &Score,
-    mut changes: Vec<Change>,
+    (mut changes, held): (Vec<Change>, &Held),
 ) -> (Vec<Change>, Meter<'a>) {
-    let start = || Meter::new(cluster, policy, cluster.place.clone(), cluster.leaders());
+    let start = || Meter::holding(cluster, policy, (cluster.place.clone(), cluster.leaders()), held.clone());
     let mut meter = start();
     let (mut kept, mut done) = (0, 0);
     let (mut moves, mut bytes) = (0, 0_i64);

@@ -1,6 +1,7 @@
 //! What may be done of what a search has found, where not all of it may.
 
 use super::cluster::Cluster;
+use super::dirs::Seats;
 use super::order::order;
 use super::policy::{Moves, Policy};
 use super::score::{Meter, Score};
@@ -24,7 +25,7 @@ pub(crate) fn part<'a>(
 ) -> Meter<'a> {
     let (start, before) = reached;
     let changes = steps(cluster, policy, brokers, start, found);
-    let meter = of_changes(cluster, policy, reached, &changes);
+    let meter = of_changes(reached, &changes);
     place_the_rest(cluster, start, before, &changes, meter)
 }
 
@@ -72,7 +73,7 @@ pub(crate) fn place_the_left<'a>(
         return None;
     }
     let (place, leader) = start.clone_placement();
-    let mut meter = Meter::new(cluster, policy, place, leader);
+    let mut meter = start.again(place, leader);
     let left = |partition: &u32| {
         cluster.lock(*partition).is_none() && cluster.offline_in(*partition, start.list(*partition).0) > 0
     };
@@ -113,16 +114,11 @@ fn place_at_best(cluster: &Cluster, before: &Score, meter: &mut Meter<'_>, at: (
 }
 
 /// As [`part`], by changes that are whole or not at all.
-fn of_changes<'a>(
-    cluster: &'a Cluster,
-    policy: &'a Policy,
-    reached: (&Meter<'a>, &Score),
-    changes: &[Change],
-) -> Meter<'a> {
+fn of_changes<'a>(reached: (&Meter<'a>, &Score), changes: &[Change]) -> Meter<'a> {
     let (start, before) = reached;
     let with = |changes: &[Change]| {
         let (place, leader) = start.clone_placement();
-        let mut meter = Meter::new(cluster, policy, place, leader);
+        let mut meter = start.again(place, leader);
         for change in changes {
             meter.change(change.partition, &change.replicas, change.leader);
         }
@@ -171,7 +167,8 @@ fn steps(
         !passes_unasked(cluster, policy, partition, new, is) && !passes_to_behind(cluster, partition, new, is)
     };
     let all = (0..cluster.partitions()).filter(differs).map(change).filter(stays).collect();
-    order(cluster, policy, brokers, all, NOBODY).0
+    // To which log dirs replicas go is settled at the end.
+    order(cluster, policy, brokers, (all, &Seats::new()), NOBODY).0
 }
 
 /// Takes back what harms lists, and of what harms brokers the last changes that do.

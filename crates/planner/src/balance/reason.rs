@@ -1,9 +1,11 @@
 //! Why each change is done: which goal it serves, and what it gains for it.
 
 use super::bands::{FIGURES, Figures, figure, leader_in_limit, limits, overflow};
-use super::cluster::{Cluster, Mark};
+use super::chosen::Chosen;
+use super::cluster::{Cluster, DISK, Mark};
+use super::dirs::{BrokerDirs, Seats, by_broker};
 use super::policy::{Goal, Leaders, Policy};
-use super::score::{Chosen, open_racks, uneven};
+use super::score::{open_racks, uneven};
 use super::solve::Change;
 use super::state::Brokers;
 
@@ -43,12 +45,20 @@ pub(crate) struct Purposes<'a> {
     open_racks: usize,
     /// For each goal, if it is about a figure.
     limits: Vec<Option<Limits>>,
+    /// Log dirs as they are filled, and which of them replicas go to.
+    dirs: Vec<Option<BrokerDirs>>,
+    seats: &'a Seats,
     /// Leaders of the topics that must have some on each broker.
     led: Chosen,
 }
 
 impl<'a> Purposes<'a> {
-    pub(crate) fn new(cluster: &'a Cluster, policy: &'a Policy, brokers: &'a Brokers) -> Purposes<'a> {
+    pub(crate) fn new(
+        cluster: &'a Cluster,
+        policy: &'a Policy,
+        brokers: &'a Brokers,
+        seats: &'a Seats,
+    ) -> Purposes<'a> {
         let n = cluster.brokers.len();
         let alive: Vec<usize> = (0..n).filter(|b| cluster.brokers[*b].alive).collect();
         let led: i64 = alive.iter().map(|b| brokers.sum[*b][super::bands::LEADER_IN]).sum();
@@ -74,7 +84,17 @@ impl<'a> Purposes<'a> {
                 led.count(cluster.topic(partition) as usize, leader as usize, 1);
             }
         }
-        Purposes { cluster, policy, brokers, open_racks: open_racks(cluster) as usize, limits, led }
+        let dirs = by_broker(cluster, policy, 0);
+        Purposes {
+            cluster,
+            policy,
+            brokers,
+            open_racks: open_racks(cluster) as usize,
+            limits,
+            dirs,
+            seats,
+            led,
+        }
     }
 
     /// Why a change is done that changes the figures of brokers so.
@@ -100,6 +120,7 @@ impl<'a> Purposes<'a> {
             return Reason { purpose: Purpose::Demotion, gain: 1 };
         }
         let gains = self.policy.goals.iter().zip(&self.limits).map(|(goal, limits)| match limits {
+            Some((_, limits)) if *goal == Goal::DiskCapacity => (goal, self.emptier(limits, change, net)),
             Some((figure, limits)) => (goal, self.nearer(*figure, limits, net)),
             None => (goal, self.righted(*goal, change)),
         });
@@ -108,6 +129,57 @@ impl<'a> Purposes<'a> {
             purpose: Purpose::Goal(*goal),
             gain,
         })
+    }
+
+    /// What brokers come nearer to their limits of disk, or their log dirs where they are beyond by more.
+    fn emptier(&self, limits: &[(i64, i64)], change: &Change, net: &[(u32, Figures)]) -> i64 {
+        if self.dirs.is_empty() {
+            return self.nearer(DISK, limits, net);
+        }
+        let after = self.dirs_after(change);
+        let gain = |(broker, figures): &(u32, Figures)| {
+            let at = *broker as usize;
+            let sum = self.brokers.sum[at][DISK];
+            let over = |sum: i64, dirs: Option<&BrokerDirs>| {
+                (sum - limits[at].1).max(dirs.map_or(0, BrokerDirs::beyond_in_all)).max(0)
+            };
+            let changed = after.iter().find(|(other, _)| other == broker).map(|(_, dirs)| dirs);
+            let before = self.dirs[at].as_ref();
+            over(sum, before) - over(sum + figures[DISK], changed.or(before))
+        };
+        net.iter().map(gain).sum()
+    }
+
+    /// The log dirs of the brokers of a partition once it alone has changed.
+    fn dirs_after(&self, change: &Change) -> Vec<(u32, BrokerDirs)> {
+        let old = self.cluster.replicas(change.partition);
+        let mut after: Vec<(u32, BrokerDirs)> = Vec::new();
+        for (position, (from, to)) in (0..).zip(old.iter().zip(&change.replicas)).filter(|(_, (a, b))| a != b)
+        {
+            let load = self.cluster.loads(change.partition)[position as usize][DISK];
+            let left = self.cluster.log_dir(change.partition, position);
+            let taken = self.seats.get(&(change.partition, position)).copied();
+            for (broker, dir, load) in [(from, left, -load), (to, taken, load)] {
+                let (Some(dir), Some(dirs)) = (dir, &self.dirs[*broker as usize]) else { continue };
+                let at = after.iter().position(|(other, _)| other == broker).unwrap_or_else(|| {
+                    after.push((*broker, dirs.clone()));
+                    after.len() - 1
+                });
+                after[at].1.sum[dir as usize] += load;
+            }
+        }
+        after
+    }
+
+    /// By how much less a change leaves log dirs beyond their limits: a measure as that of brokers' figures.
+    pub(crate) fn relief(&self, change: &Change) -> i64 {
+        if self.dirs.is_empty() {
+            return 0;
+        }
+        let of = |(broker, after): (u32, BrokerDirs)| {
+            self.dirs[broker as usize].as_ref().map_or(0, |before| before.cost() - after.cost())
+        };
+        self.dirs_after(change).into_iter().map(of).fold(0, i64::saturating_add)
     }
 
     fn nearer(&self, figure: usize, limits: &[(i64, i64)], net: &[(u32, Figures)]) -> i64 {

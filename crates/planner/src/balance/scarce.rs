@@ -1,6 +1,7 @@
 //! Where the brokers that live have too little disk for all that has to come off dead ones: as many replicas as can be, so
 //! the smallest first. What is left stays where it is, and takes no room of what could be placed.
 
+use super::arrive::shares;
 use super::cluster::DISK;
 use super::policy::Moves;
 use super::state::State;
@@ -54,7 +55,7 @@ fn roomiest(state: &State<'_>, replica: u32) -> Option<u32> {
     let harm = |to: u32| {
         let cost = state.cost_with(to as usize, &figures, 1) - state.cost[to as usize];
         let fits = state.fits(to as usize, &figures);
-        (state.crowd(replica, to), !fits, cost + state.topic_arrive(replica, to), to)
+        (shares(state, replica, to), !fits, cost + state.topic_arrive(replica, to), to)
     };
     (0..state.cost.len() as u32).filter(takes).map(harm).min().map(|(.., to)| to)
 }

@@ -6,7 +6,9 @@ use super::bands::{
     COUNT, FIGURES, Figures, LEADER_IN, LEADERS, POTENTIAL, figure, leader_in_limit, limits, overflow,
     topic_limits,
 };
-use super::cluster::{Broker, CPU, Cluster, NETWORK_IN, NETWORK_OUT};
+use super::chosen::Chosen;
+use super::cluster::{Broker, CPU, Cluster, DISK, NETWORK_IN, NETWORK_OUT};
+use super::dirs::{Held, Seating};
 use super::harm::Harm;
 use super::policy::{Goal, Leaders, Policy};
 use super::unmet::Obstacle;
@@ -32,8 +34,8 @@ pub struct Score {
 /// How far a placement is from one goal. Smaller is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Distance {
-    /// Sum over brokers of what is outside their limits: of loads in the load's own unit, of replicas and leaders their
-    /// number, for racks and topics the number of replicas too many or too few. Where no placement can meet
+    /// Sum over brokers of what is outside their limits: of loads in the load's own unit (of disk, what the broker's log dirs are beyond
+    /// theirs, where that is more), of replicas and leaders their number, for racks and topics the number of replicas too many or too few. Where no placement can meet
     /// [`Goal::PotentialNetworkOut`], which is a matter of sums alone, it is what every placement is beyond: the sum over
     /// all replicas less all limits.
     pub excess: u128,
@@ -100,6 +102,9 @@ pub(crate) struct Meter<'a> {
     offline: u64,
     demoted: u64,
     excess: Vec<u128>,
+    seating: Seating,
+    /// Whether no log dir may be farther beyond its limit than it was.
+    guards_dirs: bool,
     harm: Harm,
 }
 
@@ -110,6 +115,16 @@ impl<'a> Meter<'a> {
         policy: &'a Policy,
         place: Vec<u32>,
         leader: Vec<u32>,
+    ) -> Meter<'a> {
+        Meter::holding(cluster, policy, (place, leader), Held::new())
+    }
+
+    /// The same, where the log dirs of some arrivals are settled.
+    pub(crate) fn holding(
+        cluster: &'a Cluster,
+        policy: &'a Policy,
+        (place, leader): (Vec<u32>, Vec<u32>),
+        held: Held,
     ) -> Meter<'a> {
         let n = cluster.brokers.len();
         let alive: Vec<usize> = (0..n).filter(|b| cluster.brokers[*b].alive).collect();
@@ -125,6 +140,10 @@ impl<'a> Meter<'a> {
             leaderless: 0,
             offline: 0,
             demoted: 0,
+            seating: Seating::of(cluster, policy, held),
+            guards_dirs: [&policy.goals, &policy.hard]
+                .iter()
+                .all(|goals| goals.contains(&Goal::DiskCapacity)),
             harm: Harm::of(cluster, policy),
             excess: policy.goals.iter().map(|goal| overflow(cluster, policy, *goal)).collect(),
             cluster,
@@ -171,9 +190,23 @@ impl<'a> Meter<'a> {
         (self.place, self.leader)
     }
 
+    /// Judges another placement of the same cluster. What has come where it came here stays in its log dir.
+    pub(crate) fn again(&self, place: Vec<u32>, leader: Vec<u32>) -> Meter<'a> {
+        Meter::holding(self.cluster, self.policy, (place, leader), self.seats())
+    }
+
     /// The cluster with this placement.
     pub(crate) fn cluster(&self) -> Cluster {
-        self.cluster.placed(&self.place, &self.leader)
+        let mut cluster = self.cluster.placed(&self.place, &self.leader);
+        for (replica, (_, dir)) in self.seats() {
+            cluster.put_in(replica, dir);
+        }
+        cluster
+    }
+
+    /// The log dirs of replicas that come to brokers with several.
+    pub(crate) fn seats(&self) -> Held {
+        self.seating.seats(self.cluster, &self.place)
     }
 
     /// The score.
@@ -202,7 +235,12 @@ impl<'a> Meter<'a> {
 
     /// Which brokers are farther outside of hard goals than they may be: figure, and by how much (below: negative).
     pub(crate) fn harmed(&self) -> Vec<(u32, usize, i64)> {
-        self.harm.brokers(&self.limits, &self.sums)
+        let mut harmed = self.harm.brokers(&self.limits, &self.sums);
+        if self.guards_dirs {
+            let dirs = (0..self.sums.len() as u32).map(|broker| (broker, DISK, self.seating.worse(broker)));
+            harmed.extend(dirs.filter(|(.., worse)| *worse > 0));
+        }
+        harmed
     }
 
     /// What is farthest from a goal that is not met.
@@ -229,13 +267,22 @@ impl<'a> Meter<'a> {
                 let figure = figure(goal)?;
                 let at = self.policy.goals.iter().position(|other| *other == goal)?;
                 let mean = (goal == Goal::LeaderBytesIn).then(|| (i64::MIN / 4, self.leader_in_limit()));
+                let dirs =
+                    |broker: u32| if goal == Goal::DiskCapacity { self.seating.beyond(broker) } else { 0 };
                 let by = |broker: usize| {
                     let (low, high) = mean.or_else(|| self.limits[at].get(broker).copied())?;
                     let sum = self.sums[broker][figure];
-                    Some(((sum - high).max(low - sum), Reverse(broker)))
+                    let own = (sum - high).max(low - sum);
+                    Some((own.max(dirs(broker as u32)), Reverse(broker), own))
                 };
-                let (by, Reverse(broker)) = brokers.filter_map(by).max()?;
-                Some(self.signed(goal, Obstacle::Broker { broker: broker as u32, by }))
+                let (by, Reverse(broker), own) = brokers.filter_map(by).max()?;
+                let broker = broker as u32;
+                let dir = (dirs(broker) > 0 && dirs(broker) >= own)
+                    .then(|| self.seating.worst(self.cluster, broker));
+                Some(match dir.flatten() {
+                    Some((dir, by)) => Obstacle::LogDir { broker, dir, by },
+                    None => self.signed(goal, Obstacle::Broker { broker, by }),
+                })
             }
         }
     }
@@ -268,8 +315,9 @@ impl<'a> Meter<'a> {
     fn count(&mut self, partition: u32, sign: i64) {
         let (cluster, p) = (self.cluster, partition as usize);
         let n = cluster.brokers.len();
-        for replica in cluster.row(partition) {
+        for (position, replica) in (0..).zip(cluster.row(partition)) {
             let broker = self.place[replica] as usize;
+            self.seating.count(cluster, (partition, position), broker as u32, sign);
             let sum = &mut self.sums[broker];
             let load = &cluster.load[replica];
             for (sum, load) in sum.iter_mut().zip(load) {
@@ -300,13 +348,22 @@ impl<'a> Meter<'a> {
 
     /// Adds what brokers are outside of the goals that limit their figures.
     fn weigh(&mut self, brokers: &[u32], sign: i32) {
+        if sign > 0 {
+            self.seating.weigh(self.cluster, brokers);
+        }
+        if self.guards_dirs {
+            for broker in brokers {
+                self.harm.add(whole(self.seating.worse(*broker)), sign);
+            }
+        }
         for (goal, (limits, total)) in self.policy.goals.iter().zip(self.limits.iter().zip(&mut self.excess))
         {
             let Some(figure) = figure(*goal) else { continue };
             for broker in brokers {
                 let Some((low, high)) = limits.get(*broker as usize) else { continue };
                 let sum = self.sums[*broker as usize][figure];
-                let out = (sum - high).max(low - sum);
+                let dirs = if *goal == Goal::DiskCapacity { self.seating.beyond(*broker) } else { 0 };
+                let out = (sum - high).max(low - sum).max(dirs);
                 if out > 0 {
                     add(total, whole(out), sign);
                 }
@@ -488,77 +545,6 @@ pub(crate) fn uneven(mut racks: Vec<u32>, open: usize) -> usize {
         beyond += rack.len().saturating_sub(each + 1);
     }
     beyond + full.saturating_sub(more)
-}
-
-/// Leaders by broker of the topics that must have some on each.
-#[derive(Debug, Clone)]
-pub(crate) struct Chosen {
-    /// By topic: its row in `held`, if it is one of them.
-    row: Vec<Option<usize>>,
-    held: Vec<u32>,
-    brokers: usize,
-}
-
-impl Chosen {
-    /// Nothing is counted yet.
-    pub(crate) fn of(cluster: &Cluster) -> Chosen {
-        let mut rows = 0;
-        let mut next = |required: &u32| {
-            (*required > 0).then(|| {
-                rows += 1;
-                rows - 1
-            })
-        };
-        let row: Vec<Option<usize>> = cluster.required_leaders.iter().map(&mut next).collect();
-        Chosen { row, held: vec![0; rows * cluster.brokers.len()], brokers: cluster.brokers.len() }
-    }
-
-    /// Counts nothing: no topic needs leaders.
-    pub(crate) fn none(cluster: &Cluster) -> Chosen {
-        Chosen { row: vec![None; cluster.required_leaders.len()], held: Vec::new(), brokers: 0 }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.held.is_empty()
-    }
-
-    pub(crate) fn count(&mut self, topic: usize, broker: usize, sign: i32) {
-        if let Some(row) = self.row[topic] {
-            let held = &mut self.held[row * self.brokers + broker];
-            *held = held.wrapping_add_signed(sign);
-        }
-    }
-
-    /// How many leaders of a topic a broker lacks.
-    pub(crate) fn missing(&self, cluster: &Cluster, topic: usize, broker: usize) -> u32 {
-        self.missing_with(cluster, topic, broker, 0)
-    }
-
-    /// The same if it led so many more, or fewer.
-    pub(crate) fn missing_with(&self, cluster: &Cluster, topic: usize, broker: usize, more: i32) -> u32 {
-        let known = &cluster.brokers[broker];
-        match self.row[topic] {
-            Some(row) if known.alive && known.takes_replicas && known.takes_leadership => {
-                let held = self.held[row * self.brokers + broker].saturating_add_signed(more);
-                cluster.required_leaders[topic].saturating_sub(held)
-            }
-            _ => 0,
-        }
-    }
-
-    /// Whether a broker can do with a leader of a topic less.
-    pub(crate) fn spares(&self, cluster: &Cluster, topic: usize, broker: usize) -> bool {
-        let known = &cluster.brokers[broker];
-        self.row[topic].is_none_or(|row| {
-            let needs = known.alive && known.takes_replicas && known.takes_leadership;
-            !needs || self.held[row * self.brokers + broker] > cluster.required_leaders[topic]
-        })
-    }
-
-    /// Topics that must have leaders on each broker.
-    pub(crate) fn topics(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.row.len()).filter(|topic| self.row[*topic].is_some())
-    }
 }
 
 /// Racks over which replicas can be spread: those with a broker that may take some.

@@ -7,6 +7,7 @@ use super::bands::Proofs;
 use super::bound::fewest_moves;
 use super::cluster::{Cluster, Mark};
 use super::depart::depart;
+use super::dirs::{Held, Seats};
 use super::lead::{hand_over, prefer_first, seat_leaders};
 use super::order::{moved, order, within};
 use super::part::{part, place_the_left};
@@ -54,6 +55,8 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// Why each of them is done, in the same order.
     pub reasons: Vec<Reason>,
+    /// To which log dirs replicas go on brokers with several: Kafka would choose by the number of replicas.
+    pub log_dirs: Seats,
     /// Before.
     pub before: Score,
     /// After.
@@ -84,7 +87,11 @@ impl Plan {
             leader[change.partition as usize] = row.start as u32 + change.leader;
             place[row].copy_from_slice(&change.replicas);
         }
-        cluster.placed(&place, &leader)
+        let mut applied = cluster.placed(&place, &leader);
+        for ((partition, position), dir) in &self.log_dirs {
+            applied.put_in(cluster.start[*partition as usize] + position, *dir);
+        }
+        applied
     }
 }
 
@@ -110,6 +117,7 @@ pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch:
         return Plan {
             changes: vec![],
             reasons: vec![],
+            log_dirs: Seats::new(),
             after: before.clone(),
             before,
             unmet,
@@ -123,7 +131,10 @@ pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch:
     let brokers = start.brokers();
     let mut fewest = fewest_moves(&start, true);
     best = in_rounds(cluster, policy, &brokers, best, next(policy, start, fewest), watch);
-    let (mut changes, mut reasons) = order(cluster, policy, &brokers, changes(cluster, &best), watch);
+    let held = best.seats();
+    let mut log_dirs = seats(cluster, &held);
+    let found = (changes(cluster, &best), &log_dirs);
+    let (mut changes, mut reasons) = order(cluster, policy, &brokers, found, watch);
     let unbounded = best.score();
     // What has to stay on dead brokers was counted among what must leave them, and what goals need that are left.
     let moves: usize = changes.iter().map(|change| moved(cluster, change).count()).sum();
@@ -135,15 +146,17 @@ pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch:
     let mut postponed = Vec::new();
     if *budget != Budget::default() {
         postponed = changes.iter().map(|change| change.partition).collect();
-        (changes, best) = within(cluster, policy, budget, &before, changes);
+        (changes, best) = within(cluster, policy, budget, &before, (changes, &held));
         reasons.truncate(changes.len());
         postponed.drain(..changes.len());
+        let cut: BTreeSet<u32> = postponed.iter().copied().collect();
+        log_dirs.retain(|(partition, _), _| !cut.contains(partition));
     }
     let cut_off = postponed.iter().copied().collect();
     let stuck = stuck(cluster, policy, &best, &cut_off);
     let (unmet, after) = (unmet((cluster, policy), &best, &unbounded, &cut_off), best.score());
     let leave_rack = leave_rack(cluster, &changes);
-    Plan { changes, reasons, before, after, unmet, stuck, postponed, leave_rack, fewest_moves }
+    Plan { changes, reasons, log_dirs, before, after, unmet, stuck, postponed, leave_rack, fewest_moves }
 }
 
 /// Plans on from what was reached, beginning with what was found, until nothing better is found.
@@ -210,7 +223,7 @@ fn what_may_be<'a>(
     }
     let (place, mut heirs) = found;
     seat_the_living(cluster, &place, &mut heirs);
-    let (mut meter, before) = (Meter::new(cluster, policy, place, heirs), reached.score());
+    let (mut meter, before) = (reached.again(place, heirs), reached.score());
     let score = meter.score();
     if score < before && !(meter.is_acceptable(&before, &score) && keeps_leaders(cluster, policy, &meter)) {
         meter = part(cluster, policy, brokers, (reached, &before), &meter);
@@ -389,6 +402,15 @@ pub(super) fn passes_to_behind(cluster: &Cluster, partition: u32, new: &[u32], i
 fn locked_offline(cluster: &Cluster) -> u64 {
     let locked = (0..cluster.partitions()).filter(|partition| cluster.lock(*partition).is_some());
     locked.map(|partition| cluster.offline_in(partition, cluster.replicas(partition)).unsigned_abs()).sum()
+}
+
+/// The log dirs of arrivals, by partition and position.
+fn seats(cluster: &Cluster, held: &Held) -> Seats {
+    let at = |replica: u32| {
+        let partition = cluster.start.partition_point(|start| *start <= replica) as u32 - 1;
+        (partition, replica - cluster.start[partition as usize])
+    };
+    held.iter().map(|(replica, (_, dir))| (at(*replica), *dir)).collect()
 }
 
 fn leave_rack(cluster: &Cluster, changes: &[Change]) -> u64 {

@@ -1,9 +1,14 @@
 //! A placement while it is being searched: who holds what, and what that makes of each broker's figures.
 
-use super::bands::{Band, Bands, COUNT, FIGURES, Figures, LEADER_IN, LEADERS, POTENTIAL, scale};
+mod disk;
+mod hosts;
+
+use super::bands::{Band, Bands, COUNT, FIGURES, Figures, LEADER_IN, LEADERS, POTENTIAL};
+use super::chosen::Chosen;
 use super::cluster::{CPU, Cluster, DISK, Mark, NETWORK_IN, NETWORK_OUT};
-use super::policy::{Goal, Leaders, MILLION, Moves, Policy, Preference};
-use super::score::{Chosen, living_racks, open_racks, widest};
+use super::dirs::{BrokerDirs, by_broker};
+use super::policy::{Goal, Leaders, Moves, Policy, Preference};
+use super::score::{living_racks, open_racks, widest};
 use super::watch::Watch;
 
 /// What one topic's replica outside its limits costs: as much as a tenth of a fair share of load.
@@ -43,7 +48,12 @@ pub(crate) struct State<'a> {
     slot: Vec<u32>,
     /// What each broker's disk must stay below whatever else is at stake.
     disk_limit: Vec<i64>,
+    /// Log dirs of brokers that have several, and in which of them each replica stands; both empty where no broker has.
+    pub(crate) dirs: Vec<Option<BrokerDirs>>,
+    seat: Vec<u32>,
     racks: Racks,
+    /// Whether replicas that have to share a rack rather do not share a host.
+    parts_hosts: bool,
     /// Whether leaders' inbound network is limited.
     leader_in: bool,
     /// Whether replicas rather stay in their racks.
@@ -92,7 +102,10 @@ impl<'a> State<'a> {
             same_rack: policy.prefers(Preference::SameRack),
             watch,
             leader_in: goals.contains(&Goal::LeaderBytesIn),
-            disk_limit: disk_limits(cluster, policy),
+            disk_limit: disk::limits(cluster, policy),
+            dirs: by_broker(cluster, policy, policy.margin),
+            seat: disk::seats(cluster),
+            parts_hosts: hosts::parts(cluster),
             racks: if goals.contains(&Goal::RackAware) || goals.contains(&Goal::RacksKept) {
                 match (widest(cluster), living_racks(cluster)) {
                     // Where racks are too few for the goal, as few as can be share one.
@@ -327,6 +340,7 @@ impl<'a> State<'a> {
             && self.cluster.bound_to_set[topic].is_none_or(|set| broker.set == Some(set))
             && (self.leader[partition as usize] != replica || broker.takes_leadership)
             && !self.holds(partition, to)
+            && self.has_dir(replica, to)
             // What a kept broker holds stays its own: Kafka would not exchange it for another replica's data.
             && if self.home(replica) == to {
                 !self.cluster.failed(replica)
@@ -349,6 +363,9 @@ impl<'a> State<'a> {
         if self.same_rack && from != NOWHERE && self.strays(replica, from, to) {
             return false;
         }
+        if self.shares_host(replica, to) && !(from != NOWHERE && self.shares_host(replica, from)) {
+            return false;
+        }
         crowd == 0 || (from != NOWHERE && crowd <= self.crowd(replica, from))
     }
 
@@ -363,22 +380,6 @@ impl<'a> State<'a> {
     fn strays(&self, replica: u32, from: u32, to: u32) -> bool {
         let rack = self.rack(self.home(replica));
         self.rack(to) != rack && self.rack(from) == rack && self.crowd(replica, from) == 0
-    }
-
-    /// Whether a broker's disk stays below its hard limit with a replica more.
-    pub(crate) fn has_disk(&self, replica: u32, to: u32) -> bool {
-        let load = self.cluster.load[replica as usize][DISK];
-        self.sum[to as usize][DISK] + load <= self.disk_limit[to as usize]
-    }
-
-    /// By how much a broker's disk is beyond its hard limit; less than nothing where it has room.
-    pub(crate) fn beyond_disk(&self, broker: u32) -> i64 {
-        self.sum[broker as usize][DISK] - self.disk_limit[broker as usize]
-    }
-
-    /// Whether a living broker's disk is beyond its hard limit.
-    pub(crate) fn lacks_disk(&self, broker: u32) -> bool {
-        self.cluster.brokers[broker as usize].alive && self.beyond_disk(broker) > 0
     }
 
     /// Whether a replica on a living broker may be moved.
@@ -436,6 +437,7 @@ impl<'a> State<'a> {
             self.count_leader(replica, -1);
         }
         add(&mut self.sum[from], &figures, -1);
+        self.seat(replica, from, -1);
         let topic = self.topic_of(replica) * self.cost.len();
         self.topic[topic + from] -= 1;
         let slot = self.slot[replica as usize] as usize;
@@ -452,6 +454,7 @@ impl<'a> State<'a> {
         let to = to as usize;
         let figures = self.figures(replica);
         add(&mut self.sum[to], &figures, 1);
+        self.seat(replica, to, 1);
         let topic = self.topic_of(replica) * self.cost.len();
         self.topic[topic + to] += 1;
         self.slot[replica as usize] = self.on[to].len() as u32;
@@ -572,15 +575,6 @@ impl Brokers {
         let changed = (0..FIGURES).filter(|figure| change[*figure] != 0);
         changed.map(fall).fold(0, i64::saturating_add)
     }
-}
-
-fn disk_limits(cluster: &Cluster, policy: &Policy) -> Vec<i64> {
-    let hard = policy.goals.contains(&Goal::DiskCapacity) && policy.hard.contains(&Goal::DiskCapacity);
-    let limit = |broker: usize| match cluster.capacity(broker, DISK) {
-        Some(capacity) if hard => scale(capacity, policy.capacity[DISK], MILLION),
-        _ => i64::MAX / 2,
-    };
-    (0..cluster.brokers.len()).map(limit).collect()
 }
 
 pub(crate) fn add(sum: &mut Figures, figures: &Figures, sign: i64) {

@@ -157,7 +157,11 @@ impl Steps<'_, '_> {
 /// The goals about single lists that are not met for one partition once a plan is done, and what is in the way.
 pub fn barred(cluster: &Cluster, policy: &Policy, plan: &Plan, partition: u32) -> Vec<(Goal, Barred)> {
     let after = plan.applied_to(cluster);
-    let meter = Meter::new(cluster, policy, after.place.clone(), after.leaders());
+    let held = plan.log_dirs.iter().map(|((partition, position), dir)| {
+        let replica = cluster.row(*partition).start as u32 + position;
+        (replica, (after.place[replica as usize], *dir))
+    });
+    let meter = Meter::holding(cluster, policy, (after.place.clone(), after.leaders()), held.collect());
     let postponed = plan.postponed.iter().copied().collect();
     let steps = Steps { cluster, policy, meter: &meter, postponed: &postponed };
     let wrong = |goal: &&Goal| meter.wrong(**goal, partition) > 0;

@@ -41,7 +41,7 @@ pub enum Hindrance {
     NoBroker,
     /// No living replica that is in sync may lead.
     NoHeir,
-    /// A broker could take it, but for its hard limit of disk, or for a plan that this would make worse.
+    /// A broker could take it, but for its hard limit of disk or those of its log dirs, or for a plan that this would make worse.
     NoRoom,
 }
 

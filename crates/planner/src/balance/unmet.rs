@@ -89,6 +89,15 @@ pub enum Obstacle {
         /// How far it is above its limits, in the figure's own unit; below them: negative.
         by: i64,
     },
+    /// The same of a log dir of a broker.
+    LogDir {
+        /// The broker.
+        broker: u32,
+        /// The dir, by its place among the broker's.
+        dir: u32,
+        /// How far it is beyond its limit.
+        by: i64,
+    },
     /// The same of a topic on a broker.
     Topic {
         /// The topic.
@@ -109,7 +118,10 @@ impl Unmet {
     /// Whether no placement can meet the goal, or nothing may be done for it, whatever a search tries.
     pub fn is_proof(&self) -> bool {
         match self.obstacle {
-            Obstacle::Broker { .. } | Obstacle::Topic { .. } | Obstacle::Partition { .. } => false,
+            Obstacle::Broker { .. }
+            | Obstacle::LogDir { .. }
+            | Obstacle::Topic { .. }
+            | Obstacle::Partition { .. } => false,
             // Leadership can pass on where no replica can move.
             Obstacle::NothingTakesReplicas => !self.goal.is_served_by_leadership(),
             Obstacle::Racks { .. }
@@ -148,6 +160,9 @@ impl fmt::Display for Obstacle {
             Obstacle::SetTooSmall { topic, has, needs } => {
                 let more = needs.saturating_sub(*has);
                 write!(f, "topic {topic} needs {more} broker{} more in its set", plural(u64::from(more)))
+            }
+            Obstacle::LogDir { broker, dir, by } => {
+                write!(f, "log dir {dir} of broker {broker} stays {by} beyond its limit")
             }
             Obstacle::Broker { broker, by } => {
                 let side = if *by < 0 { "below" } else { "above" };

@@ -1,6 +1,6 @@
 //! What is in the way of one step: why a change that would serve a goal is not among those of a plan.
 
-use super::bands::{Figures, figure};
+use super::bands::{FIGURES, Figures, figure};
 use super::cluster::{Cluster, Mark};
 use super::order::net;
 use super::policy::{Goal, Moves, Policy};
@@ -152,13 +152,11 @@ fn worse(cluster: &Cluster, policy: &Policy, meter: &Meter<'_>, change: &Change)
 
 fn by_figure(policy: &Policy, meter: &Meter<'_>, at: usize, net: &[(u32, Figures)]) -> Option<Why> {
     let goal = policy.goals[at];
-    let figure = figure(goal)?;
     let (mut in_all, mut worst): (i64, Option<(i64, u32, i64)>) = (0, None);
     for (broker, change) in net {
-        let (low, high) = meter.limits_of(at, *broker)?;
-        let signed = |sum: i64| if sum > high { sum - high } else { (sum - low).min(0) };
-        let sum = meter.figure_of(*broker, figure);
-        let (was, is) = (signed(sum), signed(sum + change[figure]));
+        let limits = meter.limits_of(at, *broker)?;
+        let signed = |change: &Figures| meter.signed_with(goal, limits, *broker, change);
+        let (was, is) = (signed(&[0; FIGURES]), signed(change));
         let grows = is.abs() - was.abs();
         in_all += grows;
         if grows > 0 && worst.is_none_or(|(most, other, _)| (grows, other) > (most, *broker)) {

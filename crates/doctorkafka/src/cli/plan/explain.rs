@@ -5,7 +5,7 @@ use std::fmt::Write;
 use placement::outcome;
 use planner::balance::{CPU, DISK, NETWORK_IN, NETWORK_OUT, Obstacle, barred};
 
-use super::render::{carried, count, obstacle, of_partition, share, stays, why};
+use super::render::{Dirs, carried, count, obstacle, of_partition, share, stays, why};
 use super::{Answer, ordinal, partition_ordinal};
 
 pub(super) fn partition(answer: &Answer, name: &str) -> Result<String, String> {
@@ -26,6 +26,11 @@ pub(super) fn partition(answer: &Answer, name: &str) -> Result<String, String> {
         Some(at) => {
             let after: Vec<String> = of.after.iter().map(ToString::to_string).collect();
             let _ = writeln!(text, "it goes to {}, led by {}", after.join(", "), of.leader);
+            for (broker, dir) in of.after.iter().zip(&of.log_dirs) {
+                if let Some(path) = dir {
+                    let _ = writeln!(text, "on {broker} it comes into log dir {path}");
+                }
+            }
             let _ = writeln!(
                 text,
                 "because: {}; it is change {} of {}",
@@ -75,6 +80,10 @@ pub(super) fn broker(answer: &Answer, id: i32) -> Result<String, String> {
             let _ = writeln!(text, "  {name} {:.1} % → {:.1} %", before * 100.0, after * 100.0);
         }
     }
+    for dir in Dirs::of(answer).on(at) {
+        let (before, after) = dir.shares();
+        let _ = writeln!(text, "  log dir {} {:.1} % → {:.1} %", dir.path, before * 100.0, after * 100.0);
+    }
     let (mut leave, mut come): (u128, u128) = (0, 0);
     for row in &answer.rows {
         let (held, holds) = (row.of.before.contains(&id), row.of.after.contains(&id));
@@ -90,7 +99,9 @@ pub(super) fn broker(answer: &Answer, id: i32) -> Result<String, String> {
     );
     for unmet in &answer.plan.unmet {
         let here = match unmet.obstacle {
-            Obstacle::Broker { broker, .. } | Obstacle::Topic { broker, .. } => broker == at,
+            Obstacle::Broker { broker, .. }
+            | Obstacle::LogDir { broker, .. }
+            | Obstacle::Topic { broker, .. } => broker == at,
             _ => false,
         };
         if here {

@@ -13,11 +13,13 @@ use super::{Answer, Row};
 
 mod amount;
 mod barred;
+mod dirs;
 mod json;
 
 pub(super) use amount::count;
 use amount::{amount, bytes};
 pub(super) use barred::of_partition;
+pub(super) use dirs::Dirs;
 pub(super) use json::json;
 
 /// Changes that the text shows.
@@ -147,6 +149,11 @@ pub(super) fn obstacle(named: &Named, goal: Goal, obstacle: Obstacle) -> String 
             let side = if by < 0 { "below" } else { "above" };
             let by = amount(goal.counts(), u128::from(by.unsigned_abs()));
             format!("broker {} stays {by} {side} its limits", id(broker))
+        }
+        Obstacle::LogDir { broker, dir, by } => {
+            let by = amount(goal.counts(), u128::from(by.unsigned_abs()));
+            let path = named.log_dir(broker, dir).unwrap_or("?");
+            format!("log dir {path} of broker {} stays {by} beyond its limit", id(broker))
         }
         Obstacle::Topic { topic: number, broker, by } => {
             let side = if by < 0 { "few" } else { "many" };
@@ -342,6 +349,7 @@ fn brokers(answer: &Answer, text: &mut String) {
         "replicas",
         "leaders"
     );
+    let dirs = Dirs::of(answer);
     for (ordinal, id) in answer.named.broker_ids.iter().enumerate() {
         let (broker, b, a) = (&answer.cluster.brokers()[ordinal], &before[ordinal], &after[ordinal]);
         let percent = |carried: &Carried| {
@@ -362,6 +370,7 @@ fn brokers(answer: &Answer, text: &mut String) {
             percent(a),
             if broker.alive { "" } else { "  (dead or leaving)" },
         );
+        dirs.bars(ordinal as u32, text);
     }
 }
 

@@ -30,6 +30,11 @@ impl Source {
             racks: question.racks.clone(),
             topics: question.topics.iter().map(ToString::to_string).collect(),
             partitions: question.partitions.clone(),
+            log_dirs: question
+                .log_dirs
+                .iter()
+                .map(|paths| paths.iter().map(ToString::to_string).collect())
+                .collect(),
         };
         Source { named, question: Some(question) }
     }
@@ -115,6 +120,7 @@ pub(super) async fn read(reader: &dyn Reader) -> Result<Source, String> {
             topics,
             reassignments,
             disks: Some(&disks),
+            log_dirs: Some(&dirs),
             offline,
             ..Known::default()
         };

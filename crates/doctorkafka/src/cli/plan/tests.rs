@@ -5,6 +5,8 @@ use expect_test::expect;
 
 use super::*;
 
+mod dirs;
+
 const BROKERS: &str = "id,rack,state,cap_cpu,cap_nw_in,cap_nw_out,cap_disk
 1,a,ALIVE,100,1000,1000,1000
 2,b,ALIVE,100,1000,1000,1000
@@ -47,14 +49,22 @@ fn plan_for(folder: &tempfile::TempDir, arguments: &[&str]) -> Result<String, St
 }
 
 fn with_notes(folder: &tempfile::TempDir, arguments: &[&str]) -> Result<(String, Vec<String>), String> {
+    with_notes_for_path(folder.path(), arguments)
+}
+
+fn with_notes_for_path(path: &Path, arguments: &[&str]) -> Result<(String, Vec<String>), String> {
     let mut notes = Vec::new();
-    let from = ["plan", "--from", folder.path().to_str().unwrap()];
+    let from = ["plan", "--from", path.to_str().unwrap()];
     let line = Line::try_parse_from(from.iter().chain(arguments)).map_err(|error| error.to_string())?;
     line.plan.answer(&mut notes).map(|text| (text, notes))
 }
 
 fn explain_for(folder: &tempfile::TempDir, arguments: &[&str]) -> Result<String, String> {
-    let from = ["explain", "--from", folder.path().to_str().unwrap()];
+    explain_for_path(folder.path(), arguments)
+}
+
+fn explain_for_path(path: &Path, arguments: &[&str]) -> Result<String, String> {
+    let from = ["explain", "--from", path.to_str().unwrap()];
     let explain = ExplainLine::try_parse_from(from.iter().chain(arguments)).unwrap().explain;
     let answer = explain.question.answer()?;
     match (&explain.partition, explain.broker) {

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::limits::{ONE, capped, judged, margin, over};
-use crate::balance::cluster::{Cluster, NETWORK_IN, NETWORK_OUT};
+use crate::balance::cluster::{Cluster, DISK, NETWORK_IN, NETWORK_OUT};
+use crate::balance::dirs::Seats;
 use crate::balance::policy::{Goal, Leaders, Policy};
 use crate::balance::score::{Distance, Score};
 use crate::balance::solve::Change;
@@ -16,6 +17,8 @@ pub(super) struct Carried {
     pub(super) leaders: i128,
     pub(super) led_in: i128,
     pub(super) if_it_led_all: i128,
+    /// What stands in each log dir, where there are several.
+    pub(super) dirs: BTreeMap<u32, i128>,
 }
 
 /// Who holds and leads what, and what that makes of the brokers.
@@ -30,11 +33,11 @@ pub(super) struct Placement<'a> {
 impl<'a> Placement<'a> {
     /// As things are.
     pub(super) fn of(cluster: &'a Cluster) -> Placement<'a> {
-        Placement::after(cluster, &[])
+        Placement::after(cluster, &[], &Seats::new())
     }
 
-    /// As things are after changes that fit the cluster.
-    pub(super) fn after(cluster: &'a Cluster, changes: &[Change]) -> Placement<'a> {
+    /// As things are after changes that fit the cluster, with arrivals in these log dirs.
+    pub(super) fn after(cluster: &'a Cluster, changes: &[Change], seats: &Seats) -> Placement<'a> {
         let list = |partition| (cluster.replicas(partition).to_vec(), cluster.leader(partition) as usize);
         let mut lists: Vec<_> = (0..cluster.partitions()).map(list).collect();
         for change in changes {
@@ -43,7 +46,9 @@ impl<'a> Placement<'a> {
         let mut carried = vec![Carried::default(); cluster.brokers().len()];
         for (partition, (brokers, leader)) in (0..).zip(&lists) {
             for (position, broker) in brokers.iter().enumerate() {
-                carried[*broker as usize].count(cluster, partition, position, position == *leader, 1);
+                let carried = &mut carried[*broker as usize];
+                carried.count(cluster, partition, position, position == *leader, 1);
+                carried.seat(cluster, (partition, position), *broker, seats, 1);
             }
         }
         let open = cluster.brokers().iter().filter(|broker| broker.alive && broker.takes_replicas);
@@ -102,6 +107,25 @@ impl Carried {
             for (sum, share) in self.loads.iter_mut().zip(cluster.leader_share(partition)) {
                 *sum += sign * i128::from(share);
             }
+        }
+    }
+
+    /// Adds a replica that stands on a broker to what its log dir holds, or takes it off.
+    pub(super) fn seat(
+        &mut self,
+        cluster: &Cluster,
+        (partition, position): (u32, usize),
+        broker: u32,
+        seats: &Seats,
+        sign: i128,
+    ) {
+        let stays = cluster.replicas(partition)[position] == broker;
+        let dir = match stays {
+            true => cluster.log_dir(partition, position as u32),
+            false => seats.get(&(partition, position as u32)).copied(),
+        };
+        if let Some(dir) = dir {
+            *self.dirs.entry(dir).or_default() += sign * i128::from(cluster.loads(partition)[position][DISK]);
         }
     }
 }

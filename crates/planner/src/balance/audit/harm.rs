@@ -48,14 +48,22 @@ fn check_brokers(
 ) {
     let nothing = Carried::default();
     for broker in was.alive() {
-        let old = judged.outside(broker, was.carried(broker));
-        let new = judged.outside(broker, is.carried(broker));
+        let old = judged.outside_as_a_whole(broker, was.carried(broker));
+        let new = judged.outside_as_a_whole(broker, is.carried(broker));
         let may = match goal {
             Goal::DiskCapacity => 0,
             _ => judged.figure_of(taken.get(&(broker as u32)).unwrap_or(&nothing)).unsigned_abs(),
         };
         if new > old + may {
             found.push(Violation::BrokerWorse { goal, broker: broker as u32 });
+        }
+        let dirs = |placement: &Placement<'_>| {
+            judged.dirs_over(broker, placement.carried(broker)).map(|(_, over)| over).collect::<Vec<u128>>()
+        };
+        for (dir, (old, new)) in (0..).zip(dirs(was).into_iter().zip(dirs(is))) {
+            if new > old {
+                found.push(Violation::LogDirWorse { broker: broker as u32, dir });
+            }
         }
     }
 }

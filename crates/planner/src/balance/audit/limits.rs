@@ -21,6 +21,8 @@ pub(super) struct Judged {
     figure: Figure,
     /// The least and the most, by broker; nothing where the goal does not judge the broker.
     limits: Vec<Option<(Option<i128>, i128)>>,
+    /// The most that each log dir may hold, by broker; nothing where there are not several.
+    dirs: Vec<Vec<i128>>,
 }
 
 impl Judged {
@@ -41,20 +43,42 @@ impl Judged {
         }
     }
 
-    /// By how much a broker is outside with what it carries.
+    /// By how much a broker is outside with what it carries, or its log dirs are over their limits where that is more.
     pub(super) fn outside(&self, broker: usize, carried: &Carried) -> u128 {
+        let dirs = self.dirs_over(broker, carried).map(|(_, over)| over).sum();
+        self.outside_as_a_whole(broker, carried).max(dirs)
+    }
+
+    /// The same, whatever its log dirs hold.
+    pub(super) fn outside_as_a_whole(&self, broker: usize, carried: &Carried) -> u128 {
         let Some((least, most)) = self.limits[broker] else { return 0 };
         let figure = self.figure_of(carried);
         over(figure - most) + least.map_or(0, |least| over(least - figure))
+    }
+
+    /// The log dir of a broker that a load brings least over its limit, if it has several.
+    pub(super) fn best_dir(&self, broker: usize, carried: &Carried, load: i128) -> Option<u32> {
+        let held = |dir: u32| carried.dirs.get(&dir).copied().unwrap_or(0);
+        let dirs = (0..).zip(self.dirs.get(broker)?);
+        let grows = |(dir, most): (u32, &i128)| (over(held(dir) + load - most) - over(held(dir) - most), dir);
+        dirs.map(grows).min().map(|(_, dir)| dir)
+    }
+
+    /// By how much each log dir of a broker is over its limit.
+    pub(super) fn dirs_over(&self, broker: usize, carried: &Carried) -> impl Iterator<Item = (u32, u128)> {
+        let of = |(dir, most): (u32, &i128)| (dir, over(carried.dirs.get(&dir).copied().unwrap_or(0) - most));
+        (0..).zip(self.dirs.get(broker).into_iter().flatten()).map(of)
     }
 }
 
 impl Judged {
     /// How far above its limits a broker is with what it carries; below them: less than nothing.
     pub(super) fn signed(&self, broker: usize, carried: &Carried) -> i128 {
-        let Some((least, most)) = self.limits[broker] else { return 0 };
+        let dirs = self.dirs_over(broker, carried).map(|(_, over)| over as i128).sum();
+        let Some((least, most)) = self.limits[broker] else { return dirs };
         let figure = self.figure_of(carried);
-        (figure - most).max(0) + least.map_or(0, |least| (figure - least).min(0))
+        let own = (figure - most).max(0) + least.map_or(0, |least| (figure - least).min(0));
+        if dirs > 0 { own.max(dirs) } else { own }
     }
 }
 
@@ -80,7 +104,9 @@ pub(super) fn judged(placement: &Placement<'_>, policy: &Policy, goal: Goal) -> 
         judged
     };
     match goal {
-        Goal::DiskCapacity => Some(capped(Figure::Load(DISK), DISK)),
+        Goal::DiskCapacity => {
+            Some(Judged { dirs: dirs(placement, policy), ..capped(Figure::Load(DISK), DISK) })
+        }
         Goal::NetworkInCapacity => Some(capped(Figure::Load(NETWORK_IN), NETWORK_IN)),
         Goal::NetworkOutCapacity => Some(capped(Figure::Load(NETWORK_OUT), NETWORK_OUT)),
         Goal::CpuCapacity => Some(capped(Figure::Load(CPU), CPU)),
@@ -108,7 +134,7 @@ pub(super) fn judged(placement: &Placement<'_>, policy: &Policy, goal: Goal) -> 
             let limit = sum * i128::from(policy.balance[NETWORK_IN]) / (brokers.max(1) * ONE);
             // This goal alone judges brokers that are not alive, too.
             let limits = vec![Some((None, limit)); placement.cluster().brokers().len()];
-            Some(Judged { figure: Figure::LedIn, limits })
+            Some(Judged { figure: Figure::LedIn, limits, dirs: Vec::new() })
         }
         Goal::BrokerSetAware
         | Goal::RackAware
@@ -126,7 +152,18 @@ fn each(placement: &Placement<'_>, figure: Figure, of: impl Fn(usize) -> (Option
     for broker in placement.alive() {
         limits[broker] = Some(of(broker));
     }
-    Judged { figure, limits }
+    Judged { figure, limits, dirs: Vec::new() }
+}
+
+/// The limits of the log dirs of living brokers.
+fn dirs(placement: &Placement<'_>, policy: &Policy) -> Vec<Vec<i128>> {
+    let cluster = placement.cluster();
+    let mut dirs = vec![Vec::new(); cluster.brokers().len()];
+    for broker in placement.alive() {
+        let limit = |capacity: &i64| i128::from(*capacity) * i128::from(policy.capacity[DISK]) / ONE;
+        dirs[broker] = cluster.log_dirs(broker as u32).iter().map(limit).collect();
+    }
+    dirs
 }
 
 /// What a broker may carry of a resource; nothing where its capacity is not known, which limits nothing.

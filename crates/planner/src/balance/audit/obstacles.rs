@@ -109,6 +109,7 @@ fn stands((before, after): (&Placement<'_>, &Placement<'_>), policy: &Policy, un
             };
             by != 0 && judged(after, policy, goal).map(signed) == Some(i128::from(by))
         }
+        Obstacle::LogDir { broker, dir, by } => is_over(after, policy, goal, (broker, dir, by)),
         Obstacle::Topic { topic, broker, by } => {
             let outside = match goal {
                 Goal::TopicDistribution => {
@@ -128,6 +129,13 @@ fn stands((before, after): (&Placement<'_>, &Placement<'_>), policy: &Policy, un
             })
         }
     }
+}
+
+/// Whether a goal is not met as a log dir of a broker is so much over its limit.
+fn is_over(after: &Placement<'_>, policy: &Policy, goal: Goal, (broker, dir, by): (u32, u32, i64)) -> bool {
+    let Some(judged) = judged(after, policy, goal) else { return false };
+    let said = (dir, u128::from(by.unsigned_abs()));
+    by > 0 && judged.dirs_over(broker as usize, after.carried(broker as usize)).any(|is| is == said)
 }
 
 /// By how much all that a goal limits is beyond the room of the living brokers, with nothing left on others. More than

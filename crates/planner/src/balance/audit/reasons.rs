@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::Violation;
 use super::figures::{Carried, Placement, Topics, lacks_leaders, led, potential_beyond, wrong};
 use super::limits::{Judged, ONE, judged};
-use crate::balance::cluster::{Mark, NETWORK_IN};
+use crate::balance::cluster::{DISK, Mark, NETWORK_IN};
+use crate::balance::dirs::Seats;
 use crate::balance::policy::{Goal, Leaders, Policy};
 use crate::balance::reason::Purpose;
 use crate::balance::solve::{Change, Plan};
@@ -19,7 +20,7 @@ pub(super) fn check(before: &Placement<'_>, policy: &Policy, plan: &Plan, found:
     }
     let grounds = Grounds::of(before, policy);
     for (change, said) in plan.changes.iter().zip(&plan.reasons) {
-        let (purpose, gain) = grounds.of_change(change);
+        let (purpose, gain) = grounds.of_change(change, &plan.log_dirs);
         if (said.purpose, i128::from(said.gain)) != (purpose, gain) {
             found.push(Violation::ReasonUntrue { partition: change.partition });
         }
@@ -51,7 +52,7 @@ impl<'p> Grounds<'p> {
         }
     }
 
-    fn of_change(&self, change: &Change) -> (Purpose, i128) {
+    fn of_change(&self, change: &Change, seats: &Seats) -> (Purpose, i128) {
         let cluster = self.before.cluster();
         let old = cluster.replicas(change.partition);
         let leader = cluster.leader(change.partition);
@@ -81,7 +82,7 @@ impl<'p> Grounds<'p> {
         if demotes && !led_by.takes_leadership && leads.takes_leadership {
             return (Purpose::Demotion, 1);
         }
-        let carried = self.carried_after(change);
+        let carried = self.carried_after(change, Some(seats));
         for (goal, judged) in self.policy.goals.iter().zip(&self.judged) {
             let gain = self.gain(*goal, judged.as_ref(), change, &carried);
             if gain > 0 {
@@ -91,8 +92,9 @@ impl<'p> Grounds<'p> {
         (Purpose::Room, 0)
     }
 
-    /// What the brokers of a partition carry once it has changed.
-    fn carried_after(&self, change: &Change) -> BTreeMap<u32, Carried> {
+    /// What the brokers of a partition carry once it has changed. Where no plan says to which log dir a replica goes, it goes to the
+    /// one that it brings least over its limit; and what leaves counts for its broker as a whole.
+    fn carried_after(&self, change: &Change, seats: Option<&Seats>) -> BTreeMap<u32, Carried> {
         let cluster = self.before.cluster();
         let (old, was) = self.before.list(change.partition);
         let mut after = BTreeMap::new();
@@ -101,6 +103,15 @@ impl<'p> Grounds<'p> {
                 let carried: &mut Carried =
                     after.entry(*broker).or_insert_with(|| self.before.carried(*broker as usize).clone());
                 carried.count(cluster, change.partition, position, position == leader as usize, sign);
+                if let Some(seats) = seats {
+                    carried.seat(cluster, (change.partition, position), *broker, seats, sign);
+                } else if sign > 0 && from != to {
+                    let load = i128::from(cluster.loads(change.partition)[position][DISK]);
+                    let disk = self.judged_by(Goal::DiskCapacity);
+                    if let Some(dir) = disk.and_then(|disk| disk.best_dir(*to as usize, carried, load)) {
+                        *carried.dirs.entry(dir).or_default() += load;
+                    }
+                }
             }
         }
         after
@@ -175,7 +186,7 @@ impl<'p> Grounds<'p> {
 
     /// The same once the change is done.
     pub(super) fn outside_after(&self, goal: Goal, change: &Change, broker: u32) -> u128 {
-        self.signed_after(goal, change, broker, &self.carried_after(change)).unsigned_abs()
+        self.signed_after(goal, change, broker, &self.carried_after(change, None)).unsigned_abs()
     }
 
     fn signed(&self, goal: Goal, topic: u32, broker: u32, carried: &Carried, more: i128) -> i128 {
@@ -212,7 +223,7 @@ impl<'p> Grounds<'p> {
 
     /// The foremost goal that a change makes worse: a hard one on any broker, another in all.
     pub(super) fn worse(&self, change: &Change) -> Option<Why> {
-        let carried = self.carried_after(change);
+        let carried = self.carried_after(change, None);
         let goals = self.policy.goals.iter().zip(&self.judged);
         goals.into_iter().find_map(|(goal, judged)| {
             let goal = *goal;
@@ -254,7 +265,7 @@ impl<'p> Grounds<'p> {
 
     /// Whether a change brings all brokers together nearer to a goal.
     pub(super) fn helps(&self, goal: Goal, change: &Change) -> bool {
-        let carried = self.carried_after(change);
+        let carried = self.carried_after(change, None);
         match goal {
             Goal::LeaderBytesIn => self.led_in_beyond(&carried) < self.led_in_beyond(&BTreeMap::new()),
             _ => self.gain(goal, self.judged_by(goal), change, &carried) > 0,

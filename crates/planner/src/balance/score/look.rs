@@ -1,6 +1,8 @@
 //! What a meter shows of single brokers, topics and lists, to say what stands in the way of goals.
 
-use super::{Figures, Goal, LEADER_IN, Meter, figure, is_about_lists, leader_in_limit, whole};
+use super::{
+    COUNT, DISK, FIGURES, Figures, Goal, LEADER_IN, Meter, figure, is_about_lists, leader_in_limit, whole,
+};
 use crate::balance::order::net;
 use crate::balance::solve::Change;
 use crate::balance::unmet::Obstacle;
@@ -9,6 +11,20 @@ impl Meter<'_> {
     /// The limits of a broker by the goal of a place in the policy, if that one limits a figure of it.
     pub(crate) fn limits_of(&self, at: usize, broker: u32) -> Option<(i64, i64)> {
         self.limits[at].get(broker as usize).copied()
+    }
+
+    /// How far above its limits by a goal a broker would be if its figures changed so; below them: less than nothing. Which log dir a
+    /// replica leaves is left open.
+    pub(crate) fn signed_with(&self, goal: Goal, limits: (i64, i64), broker: u32, change: &Figures) -> i64 {
+        let (Some(figure), (low, high)) = (figure(goal), limits) else { return 0 };
+        let sum = self.sums[broker as usize][figure] + change[figure];
+        let own = if sum > high { sum - high } else { (sum - low).min(0) };
+        if goal != Goal::DiskCapacity {
+            return own;
+        }
+        let comes = change[COUNT] > 0;
+        let grows = if comes { self.seating.growth(self.cluster, broker, change[DISK]) } else { 0 };
+        own.max(self.seating.beyond(broker) + grows)
     }
 
     pub(crate) fn is_hard(&self, goal: Goal) -> bool {
@@ -64,13 +80,9 @@ impl Meter<'_> {
                 outside(more) < outside(0)
             }
             _ => {
-                let Some(figure) = figure(goal) else { return false };
-                let limits = self.limits_by(goal, broker);
-                let out = |sum: i64| limits.map_or(0, |(low, high)| (sum - high).max(low - sum).max(0));
-                let sum = self.sums[broker as usize][figure];
                 let net = net(self.cluster, (list, leader), change);
                 let change = net.iter().find(|(other, _)| *other == broker);
-                change.is_some_and(|(_, figures)| out(sum + figures[figure]) < out(sum))
+                change.is_some_and(|(_, figures)| self.nearer_by(goal, broker, figures) > 0)
             }
         }
     }
@@ -79,7 +91,7 @@ impl Meter<'_> {
     pub(crate) fn gain(&self, goal: Goal, change: &Change) -> i64 {
         let (list, leader) = self.list(change.partition);
         let net = net(self.cluster, (list, leader), change);
-        let Some(figure) = figure(goal) else {
+        if figure(goal).is_none() {
             let (led, leads) = (list[leader as usize], change.replicas[change.leader as usize]);
             let of = |broker: u32| {
                 let more = match goal {
@@ -90,17 +102,18 @@ impl Meter<'_> {
                 outside(0) - outside(more)
             };
             return net.iter().map(|(broker, _)| of(*broker)).sum();
-        };
+        }
         if goal == Goal::LeaderBytesIn {
             return -self.leader_in_growth(&net);
         }
-        let of = |(broker, figures): &(u32, Figures)| {
-            let limits = self.limits_by(goal, *broker);
-            let out = |sum: i64| limits.map_or(0, |(low, high)| (sum - high).max(low - sum).max(0));
-            let sum = self.sums[*broker as usize][figure];
-            out(sum) - out(sum + figures[figure])
-        };
-        net.iter().map(of).sum()
+        net.iter().map(|(broker, figures)| self.nearer_by(goal, *broker, figures)).sum()
+    }
+
+    /// By how much a change of its figures brings a broker nearer to its limits.
+    fn nearer_by(&self, goal: Goal, broker: u32, figures: &Figures) -> i64 {
+        let Some(limits) = self.limits_by(goal, broker) else { return 0 };
+        let out = |change: &Figures| self.signed_with(goal, limits, broker, change).abs();
+        out(&[0; FIGURES]) - out(figures)
     }
 
     /// The limits of a broker by a goal, also by that whose limit follows the mean.
@@ -128,7 +141,9 @@ impl Meter<'_> {
                 let Some(figure) = figure(goal) else { return 0 };
                 let out = |broker: &usize| {
                     let sum = self.sums[*broker][figure];
-                    self.limits_by(goal, *broker as u32).is_some_and(|(low, high)| sum > high || sum < low)
+                    let dirs = goal == Goal::DiskCapacity && self.seating.beyond(*broker as u32) > 0;
+                    let limits = self.limits_by(goal, *broker as u32);
+                    dirs || limits.is_some_and(|(low, high)| sum > high || sum < low)
                 };
                 brokers.filter(out).count()
             }

@@ -374,7 +374,7 @@ proptest! {
         policy.goals.swap(0, hard);
         let before = solve(&cluster, &policy, &Budget { moves: Some(0), disk: None }).before;
         let after = before.clone();
-        let plan = Plan { changes: vec![], reasons: vec![], before, after, unmet: vec![], stuck: vec![], postponed: vec![], leave_rack: 0, fewest_moves: None };
+        let plan = Plan { changes: vec![], reasons: vec![], log_dirs: Default::default(), before, after, unmet: vec![], stuck: vec![], postponed: vec![], leave_rack: 0, fewest_moves: None };
         let mut patient = Patient { cluster, policy, plan, at };
         let position = patient.position();
         if let Some(broker) = patient.other_broker(takes) {

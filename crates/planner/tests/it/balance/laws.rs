@@ -42,7 +42,7 @@ fn uneven(mut sketch: Sketch) -> Cluster {
 /// The same inputs in each run, so that a change answers for what it changes; others with `PROPTEST_RNG_SEED`. One fault is known that
 /// shows at one in some thousand of those: a second plan finds something to do after one that has brought replicas off dead brokers to such
 /// as were above a hard limit for that. The second may put others in their place there; as one plan that would be a harm.
-fn laws() -> ProptestConfig {
+pub fn laws() -> ProptestConfig {
     let usual = ProptestConfig { cases: 64, ..ProptestConfig::default() };
     match usual.rng_seed {
         RngSeed::Random => ProptestConfig { rng_seed: RngSeed::Fixed(1), ..usual },

@@ -78,7 +78,10 @@ fn unmet(answer: &Answer) -> Vec<Value> {
             "obstacle": obstacle(&answer.named, unmet.goal, unmet.obstacle),
             "proven": unmet.is_proof(),
             "by": match unmet.obstacle {
-                Obstacle::Broker { by, .. } | Obstacle::Topic { by, .. } | Obstacle::RackShares { by, .. } => {
+                Obstacle::Broker { by, .. }
+                | Obstacle::LogDir { by, .. }
+                | Obstacle::Topic { by, .. }
+                | Obstacle::RackShares { by, .. } => {
                     json!(of_files(counted, u128::from(by.unsigned_abs())))
                 }
                 _ => Value::Null,
@@ -121,7 +124,7 @@ fn changes(answer: &Answer) -> Vec<Value> {
     let named = &answer.named;
     let changes = answer.rows.iter().map(|row| {
         let of = &row.of;
-        json!({
+        let mut change = json!({
             "topic": named.topics[named.cluster.topic(row.partition) as usize],
             "partition": named.partitions[row.partition as usize],
             "before": of.before,
@@ -148,7 +151,11 @@ fn changes(answer: &Answer) -> Vec<Value> {
             "unit": gained(row).1,
             "created": row.created(),
             "removed": row.removed(),
-        })
+        });
+        if named.cluster.has_log_dirs() {
+            change["log_dirs"] = json!(of.log_dirs);
+        }
+        change
     });
     changes.collect()
 }
@@ -167,6 +174,7 @@ fn gained(row: &Row) -> (f64, &'static str) {
 fn brokers(answer: &Answer) -> Vec<Value> {
     let named = &answer.named;
     let (before, after) = (carried(&named.cluster), carried(&answer.after));
+    let dirs = Dirs::of(answer);
     let brokers = named.broker_ids.iter().enumerate().map(|(ordinal, id)| {
         let capacity = &answer.cluster.brokers()[ordinal].capacity;
         let figures = |carried: &Carried| {
@@ -178,7 +186,16 @@ fn brokers(answer: &Answer) -> Vec<Value> {
                 "shares": Value::Object(shares.into_iter().collect()),
             })
         };
-        json!({"id": id, "before": figures(&before[ordinal]), "after": figures(&after[ordinal])})
+        let mut broker =
+            json!({"id": id, "before": figures(&before[ordinal]), "after": figures(&after[ordinal])});
+        let dirs: Vec<Value> = dirs
+            .on(ordinal as u32)
+            .map(|dir| json!({"path": dir.path, "before": dir.shares().0, "after": dir.shares().1}))
+            .collect();
+        if !dirs.is_empty() {
+            broker["log_dirs"] = dirs.into();
+        }
+        broker
     });
     brokers.collect()
 }
