@@ -11,6 +11,7 @@ mod harm;
 mod racks;
 mod score;
 
+mod homeless;
 mod steps;
 mod stuck;
 mod unmet;

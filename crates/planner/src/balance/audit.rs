@@ -2,6 +2,7 @@
 
 mod figures;
 mod harm;
+mod homeless;
 mod limits;
 mod obstacles;
 mod reasons;

@@ -121,6 +121,22 @@ pub(crate) struct Seating {
     held: Held,
 }
 
+/// What the log dirs of a broker have left below their limits.
+#[derive(Debug, Default)]
+pub(crate) struct DirRooms {
+    left: Vec<i64>,
+    /// What they are beyond them.
+    pub(crate) beyond: i64,
+}
+
+impl DirRooms {
+    /// By how much more they would be beyond their limits with a load more, in the dir where that is least.
+    pub(crate) fn growth(&self, load: i64) -> i64 {
+        let grows = |left: &i64| (load - left).max(0) - (-left).max(0);
+        self.left.iter().map(grows).min().unwrap_or(0)
+    }
+}
+
 /// By replica the broker and the log dir that it goes to.
 pub(crate) type Held = BTreeMap<u32, (u32, u32)>;
 
@@ -192,10 +208,15 @@ impl Seating {
 
     /// By how much more a broker's dirs would be beyond their limits with a load more, in the dir where that is least.
     pub(crate) fn growth(&self, cluster: &Cluster, broker: u32, load: i64) -> i64 {
-        let Some(Some(of)) = self.of.get(broker as usize) else { return 0 };
+        self.rooms(cluster, broker).growth(load)
+    }
+
+    /// What a broker's dirs have left.
+    pub(crate) fn rooms(&self, cluster: &Cluster, broker: u32) -> DirRooms {
+        let Some(Some(of)) = self.of.get(broker as usize) else { return DirRooms::default() };
         let packed = of.packed(cluster).0;
-        let grows = |dir: usize| (packed.sum[dir] + load - packed.limit[dir]).max(0) - packed.beyond(dir);
-        (0..packed.sum.len()).map(grows).min().unwrap_or(0)
+        let left = packed.limit.iter().zip(&packed.sum).map(|(limit, sum)| limit - sum).collect();
+        DirRooms { left, beyond: packed.beyond_in_all() }
     }
 
     /// Which of a broker's dirs is farthest beyond its limit, and by how much.

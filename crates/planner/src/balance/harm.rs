@@ -146,6 +146,16 @@ impl Harm {
         self.worse == 0 && (healed(after) != healed(before) || self.in_all.iter().all(holds))
     }
 
+    /// How far a broker's disk was beyond its hard limit before anything moved; nothing where that keeps nobody from taking more.
+    pub(super) fn disk_was_beyond(&self, broker: u32) -> Option<i64> {
+        self.guards.iter().find(|guard| !guard.yields)?.was.get(broker as usize).copied()
+    }
+
+    /// How many leaders of a topic a broker lacked then. Nothing where it may lack any number.
+    pub(super) fn lacked(&self, cluster: &Cluster, (topic, broker): (usize, usize)) -> Option<u32> {
+        self.led.as_ref().map(|led| led.missing(cluster, topic, broker))
+    }
+
     /// Brokers that are farther outside than they may be, in which figure, and by how much: negative where it is too little.
     pub(super) fn brokers(&self, limits: &Limits, sums: &[Figures]) -> Vec<(u32, usize, i64)> {
         let mut harmed = Vec::new();

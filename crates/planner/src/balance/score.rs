@@ -418,7 +418,8 @@ impl<'a> Meter<'a> {
     /// Adds what a hard goal finds wrong with a list beyond what it found at the start.
     fn harm_list(&mut self, goal: Goal, partition: u32, wrong: usize, sign: i32) {
         if self.policy.hard.contains(&goal) {
-            self.harm.add(whole(self.harm_by(goal, partition, wrong)), sign);
+            let list = &self.place[self.cluster.row(partition)];
+            self.harm.add(whole(self.harm_by(goal, partition, list, wrong)), sign);
         }
     }
 
@@ -427,14 +428,15 @@ impl<'a> Meter<'a> {
         let worse = |at: &usize| {
             let goal = self.policy.goals[*at];
             let wrong = self.wrong(goal, partition);
-            wrong > 0 && self.policy.hard.contains(&goal) && self.harm_by(goal, partition, wrong) > 0
+            let list = &self.place[self.cluster.row(partition)];
+            wrong > 0 && self.policy.hard.contains(&goal) && self.harm_by(goal, partition, list, wrong) > 0
         };
         self.about_lists.iter().any(worse)
     }
 
     /// By how much a list with something wrong is worse than at the start. Those that live are judged among themselves, too; and what comes
     /// off dead brokers goes where there is room.
-    fn harm_by(&self, goal: Goal, partition: u32, wrong: usize) -> i64 {
+    fn harm_by(&self, goal: Goal, partition: u32, now: &[u32], wrong: usize) -> i64 {
         let cluster = self.cluster;
         let (home, row) = (cluster.replicas(partition), cluster.row(partition));
         let lives = |at: &usize| !cluster.homeless((row.start + at) as u32);
@@ -448,8 +450,8 @@ impl<'a> Meter<'a> {
             Goal::PreferredLeader => 0,
             _ => self.wrong_with(goal, partition, list, true) as i64,
         };
-        let of_living = of(&list(&self.place[row.clone()])) - of(&list(home));
-        let healed = (0..home.len()).any(|at| !lives(&at) && self.place[row.start + at] != home[at]);
+        let of_living = of(&list(now)) - of(&list(home));
+        let healed = (0..home.len()).any(|at| !lives(&at) && now[at] != home[at]);
         // Where racks are too few, who shares one is all the same.
         let shared = if goal == Goal::RackAware { home.len().saturating_sub(self.living_racks) } else { 0 };
         let of_living = of_living.min(wrong as i64 - shared as i64);

@@ -131,23 +131,6 @@ impl Steps<'_, '_> {
         Some(Barred { partition: None, ways: 1, steps: vec![step] })
     }
 
-    /// The nearest place of a replica that is offline.
-    pub(crate) fn of_offline(&self, partition: u32) -> Option<Step> {
-        let (list, leader) = self.meter.list(partition);
-        let row = self.cluster.row(partition);
-        let offline = |at: &usize| {
-            let replica = row.start + at;
-            !self.cluster.brokers[list[*at] as usize].alive
-                || (self.cluster.place[replica] == list[*at] && self.cluster.failed(replica as u32))
-        };
-        let living = (0..).zip(&self.cluster.brokers).filter(|(_, known)| known.alive);
-        let free: Vec<u32> = living.map(|(at, _)| at).filter(|at| !list.contains(at)).collect();
-        let places = (0..list.len()).filter(offline).flat_map(|at| free.iter().map(move |to| (at, *to)));
-        let places = places.filter(|(at, to)| may_stand(self.cluster, partition, *at, *to));
-        let steps = places.map(|(at, to)| self.step(sent(partition, (list, leader), at, to)));
-        steps.min_by_key(|step| step.why.rank(self.policy))
-    }
-
     fn step(&self, change: Change) -> Step {
         let why = why(self.cluster, self.policy, self.meter, &change);
         Step { change: Some(change), why }
@@ -177,7 +160,7 @@ fn alike(why: Why) -> Why {
 }
 
 /// Whether Kafka lets a replica stand on a broker: one that held another of the partition's at the start keeps that one or none.
-fn may_stand(cluster: &Cluster, partition: u32, position: usize, broker: u32) -> bool {
+pub(super) fn may_stand(cluster: &Cluster, partition: u32, position: usize, broker: u32) -> bool {
     let home = cluster.replicas(partition);
     match home.iter().position(|held| *held == broker) {
         Some(at) => at == position && !cluster.offline(partition, at as u32),

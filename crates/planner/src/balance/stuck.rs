@@ -4,13 +4,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::cluster::{Cluster, Lock};
+use super::homeless::Homes;
 use super::policy::{Goal, Leaders, Moves, Policy};
 use super::score::Meter;
-use super::steps::Steps;
 use super::why::Step;
-
-/// Of so many partitions it is said which broker comes nearest to having room.
-const LOOKED_AT: usize = 64;
 
 /// A partition that keeps, after the plan, replicas that are offline or yet to be created, or a leader that may not lead.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +18,7 @@ pub struct Stuck {
     pub offline: u32,
     /// Why.
     pub why: Hindrance,
-    /// Where there is no room: the step for a replica that is offline that comes nearest, and what is in its way. Of the first ones.
+    /// Where there is no room: the step for a replica that is offline that comes nearest, and what is in its way.
     pub nearest: Option<Step>,
 }
 
@@ -72,8 +69,7 @@ pub(crate) fn stuck(
     if score.offline == 0 && score.demoted == 0 {
         return Vec::new();
     }
-    let steps = Steps { cluster, policy, meter, postponed };
-    let mut looked_at = 0;
+    let homes = Homes::of(cluster, policy, meter);
     let of = |partition: u32| {
         let (list, leader) = meter.list(partition);
         let offline = u32::try_from(cluster.offline_in(partition, list)).unwrap_or(0);
@@ -87,9 +83,7 @@ pub(crate) fn stuck(
             None if cluster.frozen(partition) => Hindrance::Frozen,
             None => Hindrance::NoHeir,
         };
-        let looks = why == Hindrance::NoRoom && looked_at < LOOKED_AT;
-        looked_at += usize::from(looks);
-        let nearest = if looks { steps.of_offline(partition) } else { None };
+        let nearest = if why == Hindrance::NoRoom { homes.nearest(partition) } else { None };
         Some(Stuck { partition, offline, why, nearest })
     };
     (0..cluster.partitions()).filter_map(of).collect()

@@ -89,7 +89,12 @@ pub(crate) fn why(cluster: &Cluster, policy: &Policy, meter: &Meter<'_>, change:
 }
 
 /// Whether the change may not be done whatever it is good for.
-fn forbidden(cluster: &Cluster, policy: &Policy, meter: &Meter<'_>, change: &Change) -> Option<Why> {
+pub(super) fn forbidden(
+    cluster: &Cluster,
+    policy: &Policy,
+    meter: &Meter<'_>,
+    change: &Change,
+) -> Option<Why> {
     let (partition, home) = (change.partition, cluster.replicas(change.partition));
     let (list, leader) = meter.list(partition);
     let set = cluster.bound_set(cluster.topic(partition));

@@ -5,6 +5,7 @@ mod clusters;
 mod conditions;
 mod damage;
 mod few;
+mod homeless;
 mod hosts;
 mod laws;
 mod log_dirs;

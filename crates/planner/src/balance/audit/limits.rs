@@ -64,6 +64,14 @@ impl Judged {
         dirs.map(grows).min().map(|(_, dir)| dir)
     }
 
+    /// By how much more a broker's log dirs are over their limits with a load more in the one where that is least.
+    pub(super) fn dir_growth(&self, broker: usize, carried: &Carried, load: i128) -> u128 {
+        let Some(dir) = self.best_dir(broker, carried, load) else { return 0 };
+        let held = carried.dirs.get(&dir).copied().unwrap_or(0);
+        let most = self.dirs[broker][dir as usize];
+        over(held + load - most) - over(held - most)
+    }
+
     /// By how much each log dir of a broker is over its limit.
     pub(super) fn dirs_over(&self, broker: usize, carried: &Carried) -> impl Iterator<Item = (u32, u128)> {
         let of = |(dir, most): (u32, &i128)| (dir, over(carried.dirs.get(&dir).copied().unwrap_or(0) - most));

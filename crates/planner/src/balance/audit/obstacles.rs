@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Violation;
 use super::figures::{Carried, Placement, Topics, lacks_leaders, led, potential_beyond, stuck, wrong};
+use super::homeless::Homes;
 use super::limits::{ONE, capacities, capped, judged};
 use super::steps::Ground;
 use crate::balance::cluster::{Broker, CPU, Cluster, DISK, NETWORK_IN, NETWORK_OUT};
@@ -21,8 +22,7 @@ pub(super) fn check(
     score: &Score,
     found: &mut Vec<Violation>,
 ) {
-    let asked =
-        plan.unmet.iter().any(|unmet| unmet.excess > 0) || plan.stuck.iter().any(|s| s.nearest.is_some());
+    let asked = plan.unmet.iter().any(|unmet| unmet.excess > 0) || !plan.stuck.is_empty();
     let ground = asked.then(|| Ground::of(after, policy, plan));
     let ground = ground.as_ref();
     for distance in &score.goals {
@@ -38,8 +38,9 @@ pub(super) fn check(
         }
     }
     let said: Vec<(u32, u32)> = plan.stuck.iter().map(|stuck| (stuck.partition, stuck.offline)).collect();
+    let homes = Homes::of((before, after), policy);
     let holds = |stuck: &Stuck| {
-        hinders(after, policy, plan, stuck) && ground.is_none_or(|ground| ground.keeps_offline(stuck))
+        hinders(after, policy, plan, stuck) && ground.is_some_and(|ground| homes.keep(ground, stuck))
     };
     if said != self::stuck(after, policy) || !plan.stuck.iter().all(holds) {
         found.push(Violation::StuckUntrue);

@@ -9,7 +9,6 @@ use crate::balance::cluster::{Broker, Cluster};
 use crate::balance::policy::{Goal, Policy};
 use crate::balance::solve::{Change, Plan};
 use crate::balance::steps::Barred;
-use crate::balance::stuck::Stuck;
 use crate::balance::unmet::{Obstacle, Unmet};
 use crate::balance::why::{Step, Why};
 
@@ -182,26 +181,13 @@ impl<'p> Ground<'p> {
             }
     }
 
-    /// Whether a replica that is offline is kept there by what is said.
-    pub(super) fn keeps_offline(&self, stuck: &Stuck) -> bool {
-        let cluster = self.cluster();
-        let Some(step) = &stuck.nearest else { return true };
-        let Some(change) = step.change.as_ref().filter(|c| c.partition == stuck.partition) else {
-            return false;
-        };
-        let (list, _) = self.after.list(stuck.partition);
-        let home = cluster.replicas(stuck.partition);
-        let comes_off = (0..list.len()).any(|at| {
-            let offline = !cluster.brokers()[list[at] as usize].alive
-                || (home[at] == list[at] && cluster.offline(stuck.partition, at as u32));
-            change.replicas[at] != list[at] && offline
-        });
-        comes_off && self.is_true(step)
-    }
-
     /// Whether a change of one replica, or of the leader, is barred by what is said.
     fn is_true(&self, step: &Step) -> bool {
-        let Some(change) = &step.change else { return false };
+        step.change.as_ref().is_some_and(|change| self.is_single(change) && self.why(change) == step.why)
+    }
+
+    /// Whether a change is one of one replica, or of the leader, that can be.
+    pub(super) fn is_single(&self, change: &Change) -> bool {
         let (list, leader) = self.after.list(change.partition);
         let known = |broker: &u32| (*broker as usize) < self.cluster().brokers().len();
         let same_length = change.replicas.len() == list.len() && (change.leader as usize) < list.len();
@@ -215,11 +201,10 @@ impl<'p> Ground<'p> {
             && change.replicas.iter().all(known)
             && moved.count() + usize::from(passes) == 1
             && (passes || moved_well.next().is_some())
-            && self.why(change) == step.why
     }
 
     /// Whether Kafka lets a replica stand on a broker: one that held another of the partition's at the start keeps that one or none.
-    fn may_stand(&self, partition: u32, position: usize, broker: u32) -> bool {
+    pub(super) fn may_stand(&self, partition: u32, position: usize, broker: u32) -> bool {
         let home = self.cluster().replicas(partition);
         match home.iter().position(|held| *held == broker) {
             Some(at) => at == position && !self.cluster().offline(partition, at as u32),
@@ -229,6 +214,11 @@ impl<'p> Ground<'p> {
 
     /// What keeps a change from being done.
     fn why(&self, change: &Change) -> Why {
+        self.forbidden(change).or_else(|| self.grounds.worse(change)).unwrap_or(Why::Possible)
+    }
+
+    /// What keeps a change from being done whatever it is good for.
+    pub(super) fn forbidden(&self, change: &Change) -> Option<Why> {
         let (cluster, partition) = (self.cluster(), change.partition);
         let (list, leader) = self.after.list(partition);
         let set = cluster.bound_set(cluster.topic(partition));
@@ -237,25 +227,25 @@ impl<'p> Ground<'p> {
             if broker == list[position] {
                 continue;
             } else if !known.takes_replicas {
-                return Why::Excluded { broker };
+                return Some(Why::Excluded { broker });
             } else if set.is_some_and(|set| known.set != Some(set)) {
-                return Why::OtherSet { broker };
+                return Some(Why::OtherSet { broker });
             } else if !scope::may_move(cluster, self.policy, change, position as u32) {
-                return Why::Mode;
+                return Some(Why::Mode);
             }
         }
         let broker = change.replicas[change.leader as usize];
         if broker != list[*leader] {
             let stays = cluster.replicas(partition)[change.leader as usize] == broker;
             if !cluster.brokers()[broker as usize].takes_leadership {
-                return Why::NotLeading { broker };
+                return Some(Why::NotLeading { broker });
             } else if !scope::may_pass(cluster, self.policy, change) {
-                return Why::Mode;
+                return Some(Why::Mode);
             } else if stays && !cluster.in_sync(partition, change.leader) {
-                return Why::Behind { broker };
+                return Some(Why::Behind { broker });
             }
         }
-        self.grounds.worse(change).unwrap_or(Why::Possible)
+        None
     }
 }
 

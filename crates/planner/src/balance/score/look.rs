@@ -3,6 +3,7 @@
 use super::{
     COUNT, DISK, FIGURES, Figures, Goal, LEADER_IN, Meter, figure, is_about_lists, leader_in_limit, whole,
 };
+use crate::balance::dirs::DirRooms;
 use crate::balance::order::net;
 use crate::balance::solve::Change;
 use crate::balance::unmet::Obstacle;
@@ -49,6 +50,28 @@ impl Meter<'_> {
         }
         let (low, high) = self.topic_limits[topic];
         (held - i64::from(high)).max(0) + (held - i64::from(low)).min(0)
+    }
+
+    /// Whether a plan may not change a partition so, as its list would be worse by a hard goal than at the start.
+    pub(crate) fn harms_list(&self, goal: Goal, change: &Change) -> bool {
+        self.harm_by(goal, change.partition, &change.replicas, self.wrong_after(goal, change)) > 0
+    }
+
+    /// How far a broker's disk was beyond its hard limit before anything moved, if there is one.
+    pub(crate) fn disk_was_beyond(&self, broker: u32) -> Option<i64> {
+        self.harm.disk_was_beyond(broker)
+    }
+
+    /// What a broker's log dirs have room for.
+    pub(crate) fn dir_rooms(&self, broker: u32) -> DirRooms {
+        self.seating.rooms(self.cluster, broker)
+    }
+
+    /// How many leaders of a partition's topic a broker would lack without that partition, if more than at the start.
+    pub(crate) fn lacks_without(&self, partition: u32, broker: u32) -> Option<u32> {
+        let (topic, at) = (self.cluster.topic(partition) as usize, broker as usize);
+        let lacks = self.chosen.missing_with(self.cluster, topic, at, -1);
+        (lacks > self.harm.lacked(self.cluster, (topic, at))?).then_some(lacks)
     }
 
     /// By how much leaders would take in more beyond the limit if the figures of brokers changed so.
