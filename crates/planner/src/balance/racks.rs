@@ -1,12 +1,12 @@
-//! What racks carry whatever moves, where no two replicas of a partition may share one: a partition of as many replicas as there
-//! are racks has one in each, so that capacities which differ from rack to rack cannot be used alike.
+//! What racks carry whatever moves, where no two replicas of a partition may share one: no more than one of each partition, and one
+//! of each that has as many replicas as there are racks, so that capacities which differ from rack to rack cannot be used alike.
 
 use std::cmp::Reverse;
 
 use super::bands::limits;
 use super::cluster::Cluster;
 use super::policy::{Goal, MILLION, Policy};
-use super::score::{living_racks, widest};
+use super::score::{living_racks, open_racks, widest};
 
 /// What a replica adds at least and at most to what a goal shares out: as a follower and, where leading adds something, as the
 /// leader. Nothing of goals that share out nothing that stays with replicas.
@@ -41,20 +41,36 @@ pub(crate) fn shares_out(goal: Goal) -> bool {
     )
 }
 
-/// The living brokers of each rack, and the least and the most that they can carry together.
+/// The living brokers of each rack, the least and the most that they can carry together, and the limits of them all.
 struct Rack {
     brokers: Vec<usize>,
     least: i128,
     most: i128,
+    low: i128,
+    high: i128,
+    fair: i128,
 }
 
-/// Nothing where replicas may share racks, or no rack has to hold anything.
+impl Rack {
+    /// By how much it is above its limits at least, or below them: less than nothing.
+    fn beyond(&self) -> i128 {
+        (self.least - self.high).max(0) + (self.most - self.low).min(0)
+    }
+
+    /// What it carries at least, and at most, where it comes as near to its limits as it can.
+    fn nearest(&self) -> (i128, i128) {
+        (self.low.clamp(self.least, self.most), self.high.clamp(self.least, self.most))
+    }
+}
+
+/// Nothing where replicas may share racks, or have to, as some racks take none.
 fn racks(cluster: &Cluster, policy: &Policy, goal: Goal) -> Option<Vec<Rack>> {
     let living = living_racks(cluster);
     if !binds_racks(goal)
         || !policy.hard.contains(&Goal::RackAware)
         || !policy.goals.contains(&Goal::RackAware)
-        || widest(cluster) != living
+        || widest(cluster) > living
+        || open_racks(cluster) != living
     {
         return None;
     }
@@ -75,73 +91,98 @@ fn racks(cluster: &Cluster, policy: &Policy, goal: Goal) -> Option<Vec<Rack>> {
     for (ordinal, broker) in cluster.brokers.iter().enumerate().filter(|(_, broker)| broker.alive) {
         let at = broker.rack as usize;
         while racks.len() <= at {
-            racks.push(Rack { brokers: Vec::new(), least, most });
+            racks.push(Rack { brokers: Vec::new(), least, most, low: 0, high: 0, fair: 0 });
         }
         racks[at].brokers.push(ordinal);
     }
     racks.retain(|rack| !rack.brokers.is_empty());
+    let alive = living_brokers(cluster);
+    for rack in &mut racks {
+        for broker in &rack.brokers {
+            let (low, high, fair) = limits(cluster, policy, &alive, *broker, goal);
+            rack.low += i128::from(low);
+            rack.high += i128::from(high);
+            rack.fair += i128::from(fair);
+        }
+    }
     Some(racks)
+}
+
+/// What all racks carry together, where nothing moves in or out of what they share.
+fn all(cluster: &Cluster, goal: Goal) -> Option<i128> {
+    match goal {
+        Goal::ReplicaDistribution => Some(cluster.place.len() as i128),
+        _ => goal.resource().filter(|_| shares_out(goal)).map(|resource| i128::from(cluster.total[resource])),
+    }
+}
+
+/// By how much all racks together have to go beyond what each comes nearest with: above, or below if negative.
+fn in_all(cluster: &Cluster, goal: Goal, racks: &[Rack]) -> i128 {
+    let sum = |of: fn((i128, i128)) -> i128| racks.iter().map(|rack| of(rack.nearest())).sum::<i128>();
+    let (least, most) = (sum(|(low, _)| low), sum(|(_, high)| high));
+    all(cluster, goal).map_or(0, |all| (all - most).max(0) + (all - least).min(0))
 }
 
 /// How far every placement is from a goal at least, as racks carry what they must.
 pub(crate) fn uneven_at_least(cluster: &Cluster, policy: &Policy, goal: Goal) -> u128 {
-    uneven(cluster, policy, goal).into_iter().map(|(by, _)| by.unsigned_abs()).sum()
+    let racks = racks(cluster, policy, goal).unwrap_or_default();
+    let each: u128 = racks.iter().map(|rack| rack.beyond().unsigned_abs()).sum();
+    each + in_all(cluster, goal, &racks).unsigned_abs()
 }
 
 /// The rack for which that is most, and how much it carries at least above its brokers' limits, or at most below them: less than
 /// nothing. Nothing where nothing is proven.
 pub(crate) fn uneven_most(cluster: &Cluster, policy: &Policy, goal: Goal) -> Option<(i64, u32)> {
-    let racks = uneven(cluster, policy, goal).into_iter().filter(|(by, _)| *by != 0);
-    let (by, rack) = racks.max_by_key(|(by, rack)| (by.unsigned_abs(), Reverse(*rack)))?;
+    let racks = racks(cluster, policy, goal)?;
+    let of = |rack: &Rack| (rack.beyond(), cluster.brokers[rack.brokers[0]].rack);
+    let uneven = racks.iter().map(of).filter(|(by, _)| *by != 0);
+    let (by, rack) = uneven.max_by_key(|(by, rack)| (by.unsigned_abs(), Reverse(*rack)))?;
     Some((i64::try_from(by).ok()?, rack))
 }
 
-/// By rack.
-fn uneven(cluster: &Cluster, policy: &Policy, goal: Goal) -> Vec<(i128, u32)> {
-    let found = racks(cluster, policy, goal);
-    let alive = living(cluster);
-    let beyond = |rack: &Rack| {
-        let (low, high, _) = limits_of(cluster, policy, &alive, rack, goal);
-        let by = (rack.least - high).max(0) + (rack.most - low).min(0);
-        (by, cluster.brokers[rack.brokers[0]].rack)
-    };
-    found.iter().flatten().map(beyond).collect()
-}
-
-/// The limits of a rack's brokers together, and their fair shares.
-fn limits_of(
-    cluster: &Cluster,
-    policy: &Policy,
-    alive: &[usize],
-    rack: &Rack,
-    goal: Goal,
-) -> (i128, i128, i128) {
-    let limits = rack.brokers.iter().map(|broker| limits(cluster, policy, alive, *broker, goal));
-    limits.fold((0, 0, 0), |(low, high, fair), limits| {
-        (low + i128::from(limits.0), high + i128::from(limits.1), fair + i128::from(limits.2))
-    })
-}
-
-/// By broker, for those of racks that cannot carry their share: how many millionths of its share each gets where the rack comes
-/// as near as it can. Even shares within a rack are worth having all the same.
+/// By broker, for those of racks that cannot carry their share, or have to carry what others cannot: how many millionths of its
+/// share each gets where racks come as near as they can. Even shares within a rack are worth having all the same.
 pub(crate) fn nearest_shares(cluster: &Cluster, policy: &Policy, goal: Goal) -> Vec<Option<i64>> {
     let mut shares = vec![None; cluster.brokers.len()];
-    if !shares_out(goal) {
-        return shares;
-    }
-    let alive = living(cluster);
-    let found = racks(cluster, policy, goal);
-    for rack in found.iter().flatten() {
-        let (low, high, fair) = limits_of(cluster, policy, &alive, rack, goal);
-        if rack.least > high || rack.most < low {
-            let nearest = fair.clamp(rack.least, rack.most) * i128::from(MILLION) / fair.max(1);
-            let nearest = i64::try_from(nearest).unwrap_or(i64::MAX);
-            rack.brokers.iter().for_each(|broker| shares[*broker] = Some(nearest));
+    let Some(all) = all(cluster, goal) else { return shares };
+    let racks = racks(cluster, policy, goal).unwrap_or_default();
+    let beyond = in_all(cluster, goal, &racks);
+    let level = level(&racks, all);
+    for rack in &racks {
+        let bound = rack.beyond() != 0;
+        // What others cannot carry stands beyond the limits wherever it stands.
+        let takes = (beyond > 0 && rack.most > rack.high) || (beyond < 0 && rack.least < rack.low);
+        if bound || takes {
+            let carries = (rack.fair * level / LEVELS).clamp(rack.least, rack.most);
+            let parts = i64::try_from(carries * i128::from(MILLION) / rack.fair.max(1)).unwrap_or(i64::MAX);
+            let parts = match (rack.beyond() + beyond).signum() {
+                _ if bound => parts,
+                1 => parts.max(MILLION + 1),
+                _ => parts.min(MILLION - 1),
+            };
+            rack.brokers.iter().for_each(|broker| shares[*broker] = Some(parts));
         }
     }
     shares
 }
 
-fn living(cluster: &Cluster) -> Vec<usize> {
+/// Levels are in parts of 2^32 of fair shares.
+const LEVELS: i128 = 1 << 32;
+
+/// The level to which racks are filled with all that there is, each within what it can carry.
+fn level(racks: &[Rack], all: i128) -> i128 {
+    let carried = |level: i128| {
+        let of = |rack: &Rack| (rack.fair * level / LEVELS).clamp(rack.least, rack.most);
+        racks.iter().map(of).sum::<i128>()
+    };
+    let (mut low, mut high) = (0, LEVELS << 20);
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if carried(middle) < all { low = middle } else { high = middle }
+    }
+    high
+}
+
+fn living_brokers(cluster: &Cluster) -> Vec<usize> {
     (0..cluster.brokers.len()).filter(|broker| cluster.brokers[*broker].alive).collect()
 }

@@ -186,7 +186,7 @@ pub(crate) fn unmet(
     unbounded: &Score,
     postponed: &BTreeSet<u32>,
 ) -> Vec<Unmet> {
-    let hurdles = Hurdles::new(cluster, policy);
+    let hurdles = Hurdles::new(cluster, policy, unbounded);
     let steps = Steps { cluster, policy, meter, postponed };
     let of = |(goal, excess): (Goal, u128)| {
         let found = || (excess > 0).then(|| meter.worst(goal)).flatten();
@@ -221,12 +221,22 @@ struct Hurdles<'a> {
     policy: &'a Policy,
     proofs: Proofs<'a>,
     takers: u64,
+    /// Whether the plan keeps all replicas of each partition apart by rack.
+    apart: bool,
 }
 
 impl Hurdles<'_> {
-    fn new<'a>(cluster: &'a Cluster, policy: &'a Policy) -> Hurdles<'a> {
+    fn new<'a>(cluster: &'a Cluster, policy: &'a Policy, plan: &Score) -> Hurdles<'a> {
+        let apart =
+            plan.goals.iter().all(|distance| distance.goal != Goal::RackAware || distance.excess == 0);
         let takers = cluster.brokers.iter().filter(|broker| broker.alive && broker.takes_replicas);
-        Hurdles { cluster, policy, proofs: Proofs::new(cluster, policy), takers: takers.count() as u64 }
+        Hurdles {
+            cluster,
+            policy,
+            proofs: Proofs::new(cluster, policy),
+            takers: takers.count() as u64,
+            apart,
+        }
     }
 
     fn of(&self, goal: Goal) -> Option<Obstacle> {
@@ -253,7 +263,8 @@ impl Hurdles<'_> {
             Goal::MinTopicLeaders => self.leaders(),
             Goal::PotentialNetworkOut if overflow(self.cluster, self.policy, goal) > 0 => self.brokers(goal),
             _ if shares_out(goal) || goal == Goal::PotentialNetworkOut => {
-                let (by, rack) = uneven_most(self.cluster, self.policy, goal)?;
+                // Where racks have to be shared all the same, what follows from not sharing them is not proven.
+                let (by, rack) = uneven_most(self.cluster, self.policy, goal).filter(|_| self.apart)?;
                 Some(Obstacle::RackShares { rack, by })
             }
             _ => self.brokers(goal),

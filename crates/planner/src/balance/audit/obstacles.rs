@@ -224,7 +224,8 @@ fn racks_cannot_share(before: &Placement<'_>, policy: &Policy, goal: Goal) -> BT
             smallest += carried.iter().map(|(follows, _)| *follows).min().unwrap_or(0);
         }
     }
-    if !apart {
+    let open: BTreeSet<u32> = takers(before.cluster()).map(|broker| broker.rack).collect();
+    if !apart || open.len() != racks.len() {
         return nothing;
     }
     let by = |(least, most): (i128, i128)| (smallest - most).max(0) + (largest - least).min(0);
