@@ -118,6 +118,9 @@ fn all(cluster: &Cluster, goal: Goal) -> Option<i128> {
 
 /// By how much all racks together have to go beyond what each comes nearest with: above, or below if negative.
 fn in_all(cluster: &Cluster, goal: Goal, racks: &[Rack]) -> i128 {
+    if racks.is_empty() {
+        return 0;
+    }
     let sum = |of: fn((i128, i128)) -> i128| racks.iter().map(|rack| of(rack.nearest())).sum::<i128>();
     let (least, most) = (sum(|(low, _)| low), sum(|(_, high)| high));
     all(cluster, goal).map_or(0, |all| (all - most).max(0) + (all - least).min(0))

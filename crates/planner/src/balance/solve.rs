@@ -8,6 +8,7 @@ use super::bound::fewest_moves;
 use super::cluster::{Cluster, Mark};
 use super::depart::depart;
 use super::dirs::{Held, Seats};
+use super::last::take_last_steps;
 use super::lead::{hand_over, prefer_first, seat_leaders};
 use super::order::{moved, order, within};
 use super::part::{part, place_the_left};
@@ -179,12 +180,14 @@ fn in_rounds<'a>(
             // A plan goes on as another would that begins where it ends.
             let start = Meter::new(reached, policy, reached.place.clone(), reached.leaders());
             let brokers = State::watched(reached, policy, NOBODY).brokers();
-            let sound = what_may_be(reached, policy, &brokers, &start, found);
+            let sound = what_may_be(reached, policy, &brokers, &start, found)
+                .or_else(|| take_last_steps(reached, policy, &start));
             let mut ways =
                 sound.into_iter().flat_map(|sound| as_one_plan(cluster, policy, sound.placement()));
             better = ways.find_map(|found| what_may_be(cluster, policy, &brokers, &best, found));
         }
-        match better.or_else(|| place_the_left(cluster, policy, &best)) {
+        let better = better.or_else(|| place_the_left(cluster, policy, &best));
+        match better.or_else(|| take_last_steps(cluster, policy, &best)) {
             Some(better) => {
                 best = better;
                 moves = policy.moves != Moves::Nothing;
@@ -201,7 +204,8 @@ fn in_rounds<'a>(
         reached = Some(start);
     }
     // Where rounds end before they find nothing any more.
-    place_the_left(cluster, policy, &best).unwrap_or(best)
+    let best = place_the_left(cluster, policy, &best).unwrap_or(best);
+    take_last_steps(cluster, policy, &best).unwrap_or(best)
 }
 
 /// What may be done of what was found, if that is better than what was reached.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::bands::{LEADER_IN, LEADERS, figure};
 use super::cluster::{CPU, Cluster, NETWORK_OUT};
 use super::policy::{Goal, Policy};
-use super::score::Meter;
+use super::score::{Meter, is_about_lists};
 use super::solve::{Change, Plan};
 use super::unmet::Obstacle;
 use super::why::{Step, Why, why};
@@ -57,6 +57,16 @@ impl Steps<'_, '_> {
         found.sort_by_key(|barred| barred.steps.iter().any(|step| step.why == Why::Possible));
         found.truncate(SHOWN);
         (all, found)
+    }
+
+    /// A change that brings a goal nearer, and none farther: of a partition that it finds wrong, or for the broker that is worst.
+    pub(crate) fn possible(&self, goal: Goal) -> Option<Change> {
+        let change = |barred: Barred| barred.steps.into_iter().find(|step| step.why == Why::Possible)?.change;
+        if is_about_lists(goal) {
+            let wrong = (0..self.cluster.partitions()).filter(|p| self.meter.wrong(goal, *p) > 0);
+            return wrong.take(LOOKED_AT * LOOKED_AT).find_map(|p| change(self.of_partition(goal, p)));
+        }
+        change(self.at_broker(goal, self.meter.worst(goal)?)?)
     }
 
     /// What is in the way of one partition.

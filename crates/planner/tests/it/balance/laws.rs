@@ -2,7 +2,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::thread;
 
-use planner::balance::{Budget, Change, Cluster, Goal, Plan, Policy, audit, solve, solve_watched};
+use planner::balance::{Budget, Change, Cluster, Goal, Plan, Policy, Step, Why, audit, solve, solve_watched};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
@@ -148,6 +148,15 @@ proptest! {
             pairs.into_iter().any(|((home, was), is)| is != was && is != home && first.contains(is))
         };
         prop_assert!(second.changes.is_empty() || second.changes.iter().any(comes_back), "{:?}", second.changes);
+    }
+
+    #[test]
+    fn no_goal_is_left_that_a_single_step_brings_nearer(sketch in sketch(), policy in narrow_policy()) {
+        let cluster = uneven(sketch);
+        let plan = whole(&cluster, &policy);
+        let left = plan.unmet.iter().flat_map(|unmet| &unmet.barred).flat_map(|barred| &barred.steps);
+        let possible: Vec<&Step> = left.filter(|step| step.why == Why::Possible).collect();
+        prop_assert!(possible.is_empty(), "{:?}", possible);
     }
 
     #[test]
