@@ -220,6 +220,26 @@ pub(crate) struct Proofs<'a> {
     policy: &'a Policy,
     /// What each living broker holds that may take no more; nothing of the others.
     held: Vec<Figures>,
+    /// What stays on brokers that do not live.
+    stays: Figures,
+}
+
+/// What partitions that are never touched have on brokers that do not live.
+pub(crate) fn stays(cluster: &Cluster) -> Figures {
+    let mut stays = [0; FIGURES];
+    for partition in (0..cluster.partitions()).filter(|partition| cluster.lock(*partition).is_some()) {
+        let dead = |replica: &usize| !cluster.brokers[cluster.place[*replica] as usize].alive;
+        let row = cluster.row(partition);
+        let leads = row.start + cluster.leader(partition) as usize;
+        for replica in row.filter(dead) {
+            let share = if replica == leads { cluster.leader_share(partition) } else { [0; RESOURCES] };
+            for (sum, (load, share)) in stays.iter_mut().zip(cluster.load[replica].iter().zip(share)) {
+                *sum += load + share;
+            }
+            stays[COUNT] += 1;
+        }
+    }
+    stays
 }
 
 impl<'a> Proofs<'a> {
@@ -239,10 +259,10 @@ impl<'a> Proofs<'a> {
                 }
             }
         }
-        Proofs { cluster, policy, held }
+        Proofs { cluster, policy, held, stays: stays(cluster) }
     }
 
-    /// How far every placement is from a goal at least, with nothing on brokers that do not live: where that is more than
+    /// How far every placement is from a goal at least, with nothing on brokers that do not live but what is never touched: where that is more than
     /// nothing, no placement meets it.
     pub(crate) fn unavoidable(&self, goal: Goal) -> u128 {
         let (cluster, policy) = (self.cluster, self.policy);
@@ -277,7 +297,7 @@ impl<'a> Proofs<'a> {
             }
             room += i128::from(if takes { high } else { high.min(self.held[broker][figure]) });
         }
-        (i128::from(all) - room).max(0).unsigned_abs()
+        (i128::from(all) - i128::from(self.stays[figure]) - room).max(0).unsigned_abs()
     }
 
     /// Whether a goal of limits counts for nothing in a search, as no placement can meet it. Disk is another matter: one that is too
@@ -296,7 +316,7 @@ impl<'a> Proofs<'a> {
             return overflow(self.cluster, self.policy, goal);
         }
         let held = vec![[NONE; FIGURES]; self.held.len()];
-        Proofs { cluster: self.cluster, policy: self.policy, held }.unavoidable(goal)
+        Proofs { held, ..*self }.unavoidable(goal)
     }
 }
 

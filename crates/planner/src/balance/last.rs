@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use super::cluster::Cluster;
 use super::policy::{Goal, Policy};
 use super::score::Meter;
+use super::solve::{passes_to_behind, passes_unasked};
 use super::steps::Steps;
 
 /// So many steps are taken: more are left only where a search was cut off.
@@ -36,7 +37,13 @@ pub(crate) fn take_last_steps<'a>(
         let list = list.to_vec();
         meter.change(change.partition, &change.replicas, change.leader);
         let after = meter.score();
-        if after >= before || !meter.is_acceptable(&before, &after) {
+        let passes = |p: u32, list: &[u32], is: u32| {
+            passes_unasked(cluster, policy, p, list, is) || passes_to_behind(cluster, p, list, is)
+        };
+        if after >= before
+            || !meter.is_acceptable(&before, &after)
+            || passes(change.partition, &change.replicas, change.leader)
+        {
             meter.change(change.partition, &list, leader);
             refused.insert((goal, change.partition));
         }

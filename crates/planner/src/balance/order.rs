@@ -7,7 +7,7 @@ use super::cluster::{CPU, Cluster, DISK, NETWORK_IN, NETWORK_OUT};
 use super::dirs::{Held, Seats};
 use super::policy::Policy;
 use super::reason::{Purposes, Reason};
-use super::score::{Meter, Score};
+use super::score::{Distance, Meter, Score};
 use super::solve::{Budget, Change};
 use super::state::{Brokers, add};
 use super::watch::{Stage, Watch, tell};
@@ -42,6 +42,50 @@ pub(crate) fn order(
         .collect();
     ranked.sort_unstable_by_key(|(rank, partition, ..)| (*rank, *partition));
     ranked.into_iter().map(|(.., reason, change)| (change, reason)).unzip()
+}
+
+/// More changes than this are left in the order of their benefit.
+const MOST: usize = 1 << 16;
+/// So often it is tried whether a change can be done after others that it waits for.
+const PASSES: usize = 8;
+
+/// Puts changes that would make a hard goal worse on some broker after those that make room there, so that a budget cuts off few that
+/// could be done: whatever it is, what is done before it ends harms nobody.
+pub(crate) fn soundly(
+    cluster: &Cluster,
+    policy: &Policy,
+    before: &Score,
+    (changes, reasons): (Vec<Change>, Vec<Reason>),
+    held: &Held,
+) -> (Vec<Change>, Vec<Reason>) {
+    let hard = |distance: &Distance| distance.excess > 0 && policy.hard.contains(&distance.goal);
+    if changes.len() > MOST || (before.offline == 0 && !before.goals.iter().any(hard)) {
+        return (changes, reasons);
+    }
+    let mut meter = Meter::holding(cluster, policy, (cluster.place.clone(), cluster.leaders()), held.clone());
+    let (mut first, mut left): (Vec<usize>, Vec<usize>) = (Vec::new(), (0..changes.len()).collect());
+    for _ in 0..PASSES {
+        let tried = left.len();
+        left.retain(|at| {
+            let change = &changes[*at];
+            let (list, leader) = meter.list(change.partition);
+            let list = list.to_vec();
+            meter.change(change.partition, &change.replicas, change.leader);
+            let sound = meter.is_acceptable(before, &meter.score());
+            if sound {
+                first.push(*at);
+            } else {
+                meter.change(change.partition, &list, leader);
+            }
+            !sound
+        });
+        if left.is_empty() || left.len() == tried {
+            break;
+        }
+    }
+    first.append(&mut left);
+    let mut changes: Vec<Option<(Change, Reason)>> = changes.into_iter().zip(reasons).map(Some).collect();
+    first.into_iter().filter_map(|at| changes[at].take()).unzip()
 }
 
 /// Keeps the longest prefix within the budget that leaves no worse score than there was, and says what it leads to.

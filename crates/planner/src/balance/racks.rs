@@ -3,7 +3,7 @@
 
 use std::cmp::Reverse;
 
-use super::bands::limits;
+use super::bands::{COUNT, limits, stays};
 use super::cluster::Cluster;
 use super::policy::{Goal, MILLION, Policy};
 use super::score::{living_racks, open_racks, widest};
@@ -108,12 +108,16 @@ fn racks(cluster: &Cluster, policy: &Policy, goal: Goal) -> Option<Vec<Rack>> {
     Some(racks)
 }
 
-/// What all racks carry together, where nothing moves in or out of what they share.
+/// What all racks carry together of what they share out: all but what stays on brokers that do not live.
 fn all(cluster: &Cluster, goal: Goal) -> Option<i128> {
-    match goal {
-        Goal::ReplicaDistribution => Some(cluster.place.len() as i128),
-        _ => goal.resource().filter(|_| shares_out(goal)).map(|resource| i128::from(cluster.total[resource])),
-    }
+    let (sum, figure) = match goal {
+        Goal::ReplicaDistribution => (cluster.place.len() as i64, COUNT),
+        _ => {
+            let resource = goal.resource().filter(|_| shares_out(goal))?;
+            (cluster.total[resource], resource)
+        }
+    };
+    Some(i128::from(sum - stays(cluster)[figure]))
 }
 
 /// By how much all racks together have to go beyond what each comes nearest with: above, or below if negative.

@@ -10,7 +10,7 @@ use super::depart::depart;
 use super::dirs::{Held, Seats};
 use super::last::take_last_steps;
 use super::lead::{hand_over, prefer_first, seat_leaders};
-use super::order::{moved, order, within};
+use super::order::{moved, order, soundly, within};
 use super::part::{part, place_the_left};
 use super::policy::{Goal, Leaders, Moves, Policy};
 use super::polish::polish;
@@ -135,7 +135,8 @@ pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch:
     let held = best.seats();
     let mut log_dirs = seats(cluster, &held);
     let found = (changes(cluster, &best), &log_dirs);
-    let (mut changes, mut reasons) = order(cluster, policy, &brokers, found, watch);
+    let ordered = order(cluster, policy, &brokers, found, watch);
+    let (mut changes, mut reasons) = soundly(cluster, policy, &before, ordered, &held);
     let unbounded = best.score();
     // What has to stay on dead brokers was counted among what must leave them, and what goals need that are left.
     let moves: usize = changes.iter().map(|change| moved(cluster, change).count()).sum();

@@ -169,7 +169,27 @@ pub(super) fn lacking(before: &Placement<'_>, policy: &Policy, goal: Goal) -> i1
             (false, most) => most.map_or(held, |most| most.min(held)),
         };
     }
-    before.all().map(of).sum::<i128>() - room
+    before.all().map(of).sum::<i128>() - stays(before, goal) - room
+}
+
+/// What of that is on brokers that do not live, and never touched.
+fn stays(before: &Placement<'_>, goal: Goal) -> i128 {
+    let cluster = before.cluster();
+    let mut stays = 0;
+    for (partition, (list, leader)) in before.lists().filter(|(at, _)| cluster.lock(*at).is_some()) {
+        let dead = |at: &usize| !cluster.brokers()[list[*at] as usize].alive;
+        for at in (0..list.len()).filter(dead) {
+            let leads = i64::from(at == *leader);
+            stays += match goal.resource() {
+                Some(resource) => {
+                    let share = cluster.leader_share(partition)[resource];
+                    i128::from(cluster.loads(partition)[at][resource] + leads * share)
+                }
+                None => 1,
+            };
+        }
+    }
+    stays
 }
 
 /// Whether a goal is about what leading adds.
