@@ -59,12 +59,23 @@ impl Steps<'_, '_> {
         (all, found)
     }
 
-    /// A change that brings a goal nearer, and none farther: of a partition that it finds wrong, or for the broker that is worst.
-    pub(crate) fn possible(&self, goal: Goal) -> Option<Change> {
-        let change = |barred: Barred| barred.steps.into_iter().find(|step| step.why == Why::Possible)?.change;
+    /// A change that brings a goal nearer, and at most goals that stand after it farther: of a partition that it finds wrong, or for
+    /// the broker that is worst. Not of partitions that are `refused`.
+    pub(crate) fn worth_a_try(&self, goal: Goal, refused: &dyn Fn(u32) -> bool) -> Option<Change> {
+        let at = |goal: Goal| self.policy.goals.iter().position(|other| *other == goal);
+        let bars = |why: Why| match why {
+            Why::Possible => false,
+            Why::Worse { goal: other, .. } => at(other) <= at(goal),
+            _ => true,
+        };
+        let change = |barred: Barred| {
+            let change = barred.steps.into_iter().find(|step| !bars(step.why))?.change?;
+            (!refused(change.partition)).then_some(change)
+        };
         if is_about_lists(goal) {
             let wrong = (0..self.cluster.partitions()).filter(|p| self.meter.wrong(goal, *p) > 0);
-            return wrong.take(LOOKED_AT * LOOKED_AT).find_map(|p| change(self.of_partition(goal, p)));
+            let mut tried = wrong.filter(|p| !refused(*p)).take(LOOKED_AT * LOOKED_AT);
+            return tried.find_map(|p| change(self.of_partition(goal, p)));
         }
         change(self.at_broker(goal, self.meter.worst(goal)?)?)
     }
