@@ -172,7 +172,12 @@ pub(super) fn of_offline(answer: &Answer, step: &Step) -> String {
                 broker(answer, to)
             )
         }
-        _ => format!("of brokers that may take it the nearest to having room: {}", hindrance(answer, step)),
+        (Why::Worse { goal: Goal::DiskCapacity, .. }, _) | (_, None) => {
+            format!("of brokers that may take it the nearest to having room: {}", hindrance(answer, step))
+        }
+        (_, Some(to)) => {
+            format!("nearest to taking it is {}, but {}", broker(answer, to), hindrance(answer, step))
+        }
     }
 }
 
