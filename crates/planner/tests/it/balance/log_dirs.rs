@@ -398,12 +398,12 @@ fn an_arrival_that_fits_no_dir_goes_where_that_is_no_worse_than_it_was() {
         text,
         &Mode::Balance,
         expect![[r#"
-        0/0 1/0 → 2 1/0: Goal(DiskCapacity) by 7
-        0/0 → 1/1: Goal(DiskCapacity) by 7
-        1/0 → 0/0: Room by 0
-        DiskCapacityGoal: log dir 0 of broker 0 stays 2 beyond its limit
-        at least Some(3)
-    "#]],
+            0/0 1/0 → 2 1/0: Goal(DiskCapacity) by 7
+            1/0 → 0/0: Room by 0
+            0/0 → 1/1: Goal(DiskCapacity) by 7
+            DiskCapacityGoal: log dir 0 of broker 0 stays 2 beyond its limit
+            at least Some(3)
+        "#]],
     );
 }
 
