@@ -1,6 +1,8 @@
 //! How many moves a plan takes where many can be saved.
 
-use planner::balance::{Broker, Budget, Cluster, Goal, Mark, Partition, Plan, Policy, Replica, audit, solve};
+use planner::balance::{
+    Broker, Budget, Cluster, DISK, Goal, Mark, Mode, Partition, Plan, Policy, Replica, audit, solve,
+};
 
 const MEAN: i64 = 1_000_000;
 
@@ -85,4 +87,65 @@ fn large_replicas_on_small_brokers_change_places_in_few_moves() {
     assert_eq!(plan.fewest_moves, Some(415));
     let moves = moves(&cluster, &plan);
     assert!((436..=475).contains(&moves), "{moves}");
+}
+
+#[test]
+fn a_budget_is_used_up_where_a_broker_beyond_its_disk_has_to_give_before_it_takes() {
+    let cluster = with_a_dead_broker_beside_a_full_one();
+    let (cluster, policy) = Mode::Heal.prepare(&cluster, &Policy::default());
+    let whole = solve(&cluster, &policy, &Budget::default());
+    assert!(whole.before.goals.iter().any(|goal| goal.goal == Goal::DiskCapacity && goal.excess > 0));
+    let all = moves(&cluster, &whole) as u64;
+    for budget in [all / 4, all / 2, all - all / 8] {
+        let budget = Budget { moves: Some(budget), disk: None };
+        let plan = solve(&cluster, &policy, &budget);
+        assert_eq!(audit(&cluster, &policy, &budget, &plan), Ok(()));
+        let done = moves(&cluster, &plan) as u64;
+        assert!(done + 3 > budget.moves.unwrap(), "{done} of {budget:?}, {all} in all");
+    }
+}
+
+#[test]
+fn relieve_judges_by_what_lives_and_not_by_what_stays_on_the_dead() {
+    let cluster = with_a_dead_broker_beside_a_full_one();
+    let total = cluster.total()[DISK];
+    let room: i64 = cluster.brokers().iter().filter(|broker| broker.alive).map(|b| b.capacity[DISK]).sum();
+    // All that there is does not fit below the watermark, what lives does.
+    let watermark = (total * 97 / 100 * 1_000 / room) * 1_000;
+    let (cluster, policy) = Mode::Relieve { watermark: [watermark; 4] }.prepare(&cluster, &Policy::default());
+    let plan = solve(&cluster, &policy, &Budget::default());
+    assert_eq!(audit(&cluster, &policy, &Budget::default(), &plan), Ok(()));
+    let left: Vec<Goal> = plan.after.violated().collect();
+    assert!(!left.contains(&Goal::DiskCapacity), "{left:?}, {:?}", plan.unmet);
+    assert!(moves(&cluster, &plan) > 0);
+}
+
+/// The last broker is dead, and the first has half the disk.
+fn with_a_dead_broker_beside_a_full_one() -> Cluster {
+    let whole = unequal();
+    let mut builder = Cluster::builder(whole.topics());
+    for (at, broker) in whole.brokers().iter().enumerate() {
+        let mut broker = *broker;
+        if at == 0 {
+            broker.capacity[DISK] /= 3;
+        }
+        if at == 11 {
+            (broker.alive, broker.takes_replicas, broker.takes_leadership) = (false, false, false);
+        }
+        builder.add_broker(&broker).unwrap();
+    }
+    for partition in 0..whole.partitions() {
+        let replicas = whole.replicas(partition).iter().zip(whole.loads(partition));
+        builder
+            .add_partition(&Partition {
+                topic: whole.topic(partition),
+                replicas: replicas.map(|(broker, load)| Replica { broker: *broker, load: *load }).collect(),
+                leader: 0,
+                leader_cpu: 0,
+                leader_network_out: 0,
+                frozen: false,
+            })
+            .unwrap();
+    }
+    builder.build()
 }
