@@ -3,10 +3,8 @@
 use super::cluster::Cluster;
 use super::policy::{Leaders, Moves, Policy, Preference};
 use super::score::Meter;
+use super::settle::Found;
 use super::state::{State, add};
-
-/// Broker of each replica, and the leading replica of each partition.
-type Found = (Vec<u32>, Vec<u32>);
 
 /// A placement as the policy prefers it, unless one is found that is better without that.
 pub(crate) fn preferring(

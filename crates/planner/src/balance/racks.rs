@@ -162,10 +162,10 @@ pub(crate) fn nearest_shares(cluster: &Cluster, policy: &Policy, goal: Goal) -> 
         if bound || takes {
             let carries = (rack.fair * level / LEVELS).clamp(rack.least, rack.most);
             let parts = i64::try_from(carries * i128::from(MILLION) / rack.fair.max(1)).unwrap_or(i64::MAX);
-            let parts = match (rack.beyond() + beyond).signum() {
+            let parts = match beyond > 0 {
                 _ if bound => parts,
-                1 => parts.max(MILLION + 1),
-                _ => parts.min(MILLION - 1),
+                true => parts.max(MILLION + 1),
+                false => parts.min(MILLION - 1),
             };
             rack.brokers.iter().for_each(|broker| shares[*broker] = Some(parts));
         }

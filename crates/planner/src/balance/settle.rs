@@ -9,7 +9,7 @@ use super::state::State;
 use super::watch::NOBODY;
 
 /// Broker of each replica, and the leading replica of each partition.
-type Found = (Vec<u32>, Vec<u32>);
+pub(crate) type Found = (Vec<u32>, Vec<u32>);
 
 /// So many times it is tried to mend what two plans can do and one cannot.
 const TRIES: u64 = 64;
@@ -24,7 +24,7 @@ pub(crate) fn as_one_plan<'a>(
     policy: &'a Policy,
     found: Found,
 ) -> impl Iterator<Item = Found> + use<'a> {
-    let settled = settle(cluster, found.0.clone(), found.1.clone());
+    let settled = settle(cluster, found.clone());
     let tries = match cluster.replica_count() {
         replicas if replicas > MEDIUM || settled == found => 0,
         replicas => TRIES * FEW as u64 / replicas.max(FEW) as u64,
@@ -45,7 +45,7 @@ pub(crate) fn as_one_plan<'a>(
 const SEED: u64 = 0x9e37_79b9;
 
 /// Puts brokers that a partition keeps back to their positions: Kafka does not exchange the data of two replicas.
-pub(crate) fn settle(cluster: &Cluster, mut place: Vec<u32>, mut leader: Vec<u32>) -> (Vec<u32>, Vec<u32>) {
+pub(crate) fn settle(cluster: &Cluster, (mut place, mut leader): Found) -> Found {
     for partition in 0..cluster.partitions() {
         let row = cluster.row(partition);
         let (before, after) = (cluster.replicas(partition), &mut place[row.clone()]);

@@ -20,7 +20,7 @@ use super::refine::{MEDIUM, refine};
 use super::scarce::{is_scarce, place_smallest};
 use super::score::{Distance, Meter, Score};
 use super::search::{Dice, mend};
-use super::settle::{as_one_plan, settle};
+use super::settle::{Found, as_one_plan, settle};
 use super::state::{Brokers, State};
 use super::stuck::{Stuck, stuck};
 use super::thrift::save_moves;
@@ -95,9 +95,6 @@ impl Plan {
         applied
     }
 }
-
-/// Broker of each replica, and the leading replica of each partition.
-type Found = (Vec<u32>, Vec<u32>);
 
 /// Rounds of planning on from what the round before has reached. Each makes the score better, so that few are needed.
 const ROUNDS: usize = 64;
@@ -221,7 +218,7 @@ fn what_may_be<'a>(
         found = unless(cluster, reached, found, |at, list| comes_to_failed(cluster, at, list));
     }
     if !policy.exchange {
-        found = settle(cluster, found.0, found.1);
+        found = settle(cluster, found);
     }
     if policy.moves != Moves::All {
         found = unless(cluster, reached, found, |at, list| moves_unasked(cluster, policy, at, list));

@@ -170,3 +170,37 @@ fn with_dead_brokers_beside_a_full_one() -> Cluster {
     }
     builder.build()
 }
+
+#[test]
+fn what_a_large_rack_cannot_hold_is_proven_and_shared_out_where_there_are_more_racks_than_replicas() {
+    // Six brokers in the first rack and one in each of three others: 180 replicas of 90 partitions, 18 to 22 on each broker.
+    let mut builder = Cluster::builder(90);
+    for at in 0..9_u32 {
+        builder
+            .add_broker(&Broker {
+                rack: at.saturating_sub(5),
+                set: None,
+                capacity: [0; 4],
+                alive: true,
+                takes_replicas: true,
+                takes_leadership: true,
+                mark: Mark::None,
+            })
+            .unwrap();
+    }
+    for topic in 0..90 {
+        let replicas = [topic % 6, 6].map(|broker| Replica { broker, load: [0; 4] }).to_vec();
+        let one =
+            Partition { topic, replicas, leader: 0, leader_cpu: 0, leader_network_out: 0, frozen: false };
+        builder.add_partition(&one).unwrap();
+    }
+    let (cluster, policy) = (builder.build(), Policy::default());
+    let plan = solve(&cluster, &policy, &Budget::default());
+    assert_eq!(audit(&cluster, &policy, &Budget::default(), &plan), Ok(()));
+    let numbers = plan.after.goals.iter().find(|goal| goal.goal == Goal::ReplicaDistribution).unwrap();
+    // The first rack holds one of each partition, 18 below its brokers' floors; the others hold as many, 24 above their limits.
+    assert_eq!(numbers.excess, 18 + 24);
+    let unmet = plan.unmet.iter().find(|unmet| unmet.goal == Goal::ReplicaDistribution).unwrap();
+    assert!(unmet.is_proof(), "{unmet:?}");
+    assert_eq!(plan.fewest_moves, Some(44));
+}
