@@ -225,15 +225,16 @@ async fn held_until(opened: &ClusterStore, since: Instant) -> Result<Duration> {
     anyhow::bail!("it is held without an answer: {:?}", opened.lease.standing())
 }
 
-/// A number as a text that takes much longer to write than it takes to look at what there is.
+/// A number as a text that takes much longer to write than it takes to look at what there is. A longer one would be packed
+/// before it is written, which takes longer than all else.
 fn long(number: u64) -> String {
-    " ".repeat(400_000) + &number.to_string()
+    " ".repeat(99_000) + &number.to_string()
 }
 
 /// Writes 0, 1, 2, … until ZooKeeper is stopped in the middle of a write. Gives the last number that was confirmed, and when it was stopped.
 async fn stopped_in_a_write(cluster: &Cluster, writer: &ClusterStore) -> Result<(u64, Instant)> {
     let mut next = 0_u64;
-    for _ in 0..5 {
+    for attempt in 0..10 {
         let store = std::sync::Arc::clone(&writer.store);
         let (wrote, mut written) = tokio::sync::watch::channel(());
         let writing = tokio::spawn(async move {
@@ -254,6 +255,7 @@ async fn stopped_in_a_write(cluster: &Cluster, writer: &ClusterStore) -> Result<
         let words = doctorkafka::store::in_words(&error);
         ensure!(matches!(error, StoreError::Write { .. }) && failed > 0, "{words}");
         if words.contains("it is not known whether it was written") {
+            println!("stopped in the middle of a write, which it was {attempt} times not");
             return Ok((failed - 1, began));
         }
         // It was stopped as the write looked at what there is: nothing was written, and nothing is lost by that.
