@@ -32,6 +32,7 @@ mod prefer;
 mod search;
 mod thrift;
 
+mod heirs;
 mod last;
 mod refine;
 mod scarce;

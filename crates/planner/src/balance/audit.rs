@@ -235,8 +235,10 @@ impl fmt::Display for Violation {
 /// Checks a plan for a cluster.
 ///
 /// No hard goal may be left worse than before on any broker, or for any partition: what is better elsewhere is no excuse. Only
-/// what a broker takes of replicas that come off dead ones, or of leadership off those that may not lead, may bring it so far outside;
-/// disk never. Of a goal that no placement can meet it is the whole that may not be worse, where nothing comes off anywhere.
+/// what a broker takes of replicas that come off dead ones, or of leadership off those that may not lead, may bring it so far outside,
+/// where no replica in sync of that partition could have led it and brought its broker no farther outside; disk never. Of a goal that
+/// no placement can meet it is the whole that may not be worse but for that; and where no data moves, no broker that was within its
+/// limits may be outside.
 ///
 /// # Errors
 /// Everything that is wrong with the plan. Scores are judged only if the changes as such are sound.
@@ -388,5 +390,5 @@ fn check_claims(cluster: &Cluster, policy: &Policy, plan: &Plan, found: &mut Vec
     if after > before {
         found.push(Violation::Worse);
     }
-    harm::check((&was, &is), policy, (&before, &after), found);
+    harm::check((&was, &is), policy, (&before, &after), !plan.postponed.is_empty(), found);
 }

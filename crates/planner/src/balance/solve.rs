@@ -8,6 +8,7 @@ use super::bound::fewest_moves;
 use super::cluster::{Cluster, Mark};
 use super::depart::depart;
 use super::dirs::{Held, Seats};
+use super::heirs::ease;
 use super::last::take_last_steps;
 use super::lead::{hand_over, prefer_first, seat_leaders};
 use super::order::{moved, order, soundly, within};
@@ -129,6 +130,7 @@ pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch:
     let brokers = start.brokers();
     let mut fewest = fewest_moves(&start, true);
     best = in_rounds(cluster, policy, &brokers, best, next(policy, start, fewest), watch);
+    best = ease(cluster, policy, &before, best);
     let held = best.seats();
     let mut log_dirs = seats(cluster, &held);
     let found = (changes(cluster, &best), &log_dirs);

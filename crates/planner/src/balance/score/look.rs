@@ -4,6 +4,7 @@ use super::{
     COUNT, DISK, FIGURES, Figures, Goal, LEADER_IN, Meter, figure, is_about_lists, leader_in_limit, whole,
 };
 use crate::balance::dirs::DirRooms;
+use crate::balance::harm::leads;
 use crate::balance::order::net;
 use crate::balance::solve::Change;
 use crate::balance::unmet::Obstacle;
@@ -60,6 +61,18 @@ impl Meter<'_> {
     /// How far a broker's disk was beyond its hard limit before anything moved, if there is one.
     pub(crate) fn disk_was_beyond(&self, broker: u32) -> Option<i64> {
         self.harm.disk_was_beyond(broker)
+    }
+
+    /// Whether a broker is farther outside of a hard goal than it was in what leading adds to.
+    pub(crate) fn is_burdened(&self, broker: u32) -> bool {
+        self.harm.is_burdened(broker, &self.limits, &self.sums[broker as usize])
+    }
+
+    /// Whether the broker of a replica that does not lead can lead it and is no farther outside of any hard goal than it was.
+    pub(crate) fn has_room_to_lead(&self, partition: u32, replica: u32) -> bool {
+        let broker = self.place[replica as usize];
+        let leads = leads(self.cluster, partition, replica as usize);
+        self.harm.bears(broker, &self.limits, (&self.sums[broker as usize], &leads))
     }
 
     /// What a broker's log dirs have room for.
