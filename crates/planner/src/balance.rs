@@ -58,7 +58,7 @@ pub use reason::{Purpose, Reason};
 pub use room::{Room, rooms};
 pub use score::{Distance, Score};
 pub use solve::{Budget, Change, Plan, judge, solve, solve_watched};
-pub use steps::{Barred, barred};
+pub use steps::{Barred, barred, outside};
 pub use stuck::{Hindrance, Limited, Stuck};
 pub use unmet::{Obstacle, Unmet};
 pub use watch::{Progress, Stage};

@@ -2,7 +2,7 @@
 
 use planner::balance::{
     Broker, Budget, CPU, Cluster, Goal, Hindrance, Limited, Lock, Mark, Mode, Obstacle, Partition, Plan,
-    Policy, Replica, Step, Unmet, Why, audit, solve,
+    Policy, Replica, Step, Unmet, Violation, Why, audit, solve,
 };
 
 struct Shape {
@@ -304,6 +304,26 @@ fn a_broker_above_its_limits_says_which_step_comes_nearest() {
     let frozen = shape.cluster(|at, broker| broker.capacity[3] = if at == 0 { 100 } else { 1_000 }, true);
     let plan = planned(&frozen.build(), &one_goal(Goal::DiskCapacity));
     assert_eq!(plan.unmet[0].barred[0].steps, [Step { change: None, why: Why::Frozen }]);
+}
+
+#[test]
+fn a_broker_that_waits_to_be_healed_is_not_said_to_hold_what_is_frozen() {
+    // All that the full broker holds has a replica on the dead one.
+    let dies = |at: u32, broker: &mut Broker| {
+        broker.alive = at != 2;
+        broker.capacity[planner::balance::DISK] = if at == 0 { 20 } else { 100 };
+    };
+    let shape = Shape { partitions: vec![(0, vec![0, 2]), (0, vec![0, 2])], ..three() };
+    let relieve = Mode::Relieve { watermark: [800_000; 4] };
+    let (cluster, policy) = relieve.prepare(&shape.cluster(dies, false).build(), &Policy::default());
+    let plan = planned(&cluster, &policy);
+    assert_eq!(plan.unmet[0].barred[0].steps, [Step { change: None, why: Why::Offline { all: true } }]);
+    for why in [Why::Frozen, Why::Offline { all: false }] {
+        let mut untrue = plan.clone();
+        untrue.unmet[0].barred[0].steps[0].why = why;
+        let found = audit(&cluster, &policy, &Budget::default(), &untrue);
+        assert_eq!(found, Err(vec![Violation::UnmetUntrue { goal: Goal::DiskCapacity }]), "{why:?}");
+    }
 }
 
 #[test]
