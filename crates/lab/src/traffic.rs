@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use krafka::consumer::AutoOffsetReset;
 use krafka::producer::Producer;
 use krafka::{Compression, Kafka, KrafkaError, Record};
@@ -110,17 +110,19 @@ impl Cluster {
         Ok(Traffic { topic: topic.to_owned(), generator, stop, progress, thread: Some(thread) })
     }
 
-    /// Writes so many records of so many bytes to `topic`, over all of its partitions, with `acks=all`: so much data,
-    /// and no more, however slow the machine is.
+    /// Writes so many records of so many bytes to `topic`, to each of its partitions in turn, with `acks=all`: so much
+    /// data, and no more, however slow the machine is.
     pub fn fill(&self, topic: &str, records: usize, bytes: usize) -> Result<()> {
+        let partitions: Vec<i32> = self.partitions_of(topic)?.iter().map(|at| at.partition).collect();
+        ensure!(!partitions.is_empty(), "the brokers know nothing of {topic}");
         block_on(async {
             let kafka = crate::view::connect(&self.live_bootstrap()?).await?;
             let builder = kafka.producer().compression(Compression::None).delivery_timeout(DRAIN);
             let producer = Arc::new(builder.build().await.context("building a producer")?);
             let mut flying = JoinSet::new();
-            for _ in 0..records {
-                let (producer, record) =
-                    (Arc::clone(&producer), Record::new(topic.to_owned(), vec![b'.'; bytes]));
+            for partition in partitions.into_iter().cycle().take(records) {
+                let record = Record::new(topic.to_owned(), vec![b'.'; bytes]).partition(partition);
+                let producer = Arc::clone(&producer);
                 flying.spawn(async move { producer.send(record).await.map(|_| ()) });
             }
             while let Some(answer) = flying.join_next().await {

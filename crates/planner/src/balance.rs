@@ -31,6 +31,7 @@ mod polish;
 mod prefer;
 mod search;
 mod thrift;
+mod topics;
 
 mod heirs;
 mod last;

@@ -41,6 +41,8 @@ struct Part {
     fine: bool,
     passed: u64,
     failed: u64,
+    /// What it said of its failures; nothing where there were none.
+    failures: String,
 }
 
 impl Test {
@@ -169,6 +171,9 @@ impl Part {
             Err(error) => (false, format!("{command:?} cannot be run: {error:#}\n"), Duration::ZERO),
         };
         let mut part = Self { processor, ..Self::done(name, start, fine) };
+        if !fine {
+            part.failures = failures(&text);
+        }
         for (passed, failed) in text.lines().filter_map(totals) {
             part.passed += passed;
             part.failed += failed;
@@ -180,11 +185,32 @@ impl Part {
 
     fn done(name: &str, start: Instant, fine: bool) -> Self {
         let took = start.elapsed();
-        Self { name: name.to_owned(), took, processor: Duration::ZERO, fine, passed: 0, failed: 0 }
+        Self {
+            name: name.to_owned(),
+            took,
+            processor: Duration::ZERO,
+            fine,
+            passed: 0,
+            failed: 0,
+            failures: String::new(),
+        }
     }
 }
 
-/// Prints the times, and the totals as the last line. A part can fail without a test: a lint, a build.
+/// So many lines of each failed part are told once more at the end: logs are long, and some show their ends alone.
+const RETOLD: usize = 80;
+
+/// What the output of a failed part says of its failures: the test runner's section about them, or else how it ended.
+fn failures(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let lines = match lines.iter().position(|line| *line == "failures:") {
+        Some(at) => &lines[at..lines.len().min(at + RETOLD)],
+        None => &lines[lines.len().saturating_sub(RETOLD)..],
+    };
+    lines.join("\n")
+}
+
+/// Prints the times, what failed, and the totals as the last line. A part can fail without a test: a lint, a build.
 fn end(parts: &[Part], whole: Duration) -> ExitCode {
     println!("\n== times, and what they took of the processors");
     let line = |took: Duration, processor: Duration, what: &str| {
@@ -196,6 +222,9 @@ fn end(parts: &[Part], whole: Duration) -> ExitCode {
     }
     line(whole, parts.iter().map(|part| part.processor).sum(), "in all");
     let failed: Vec<&str> = parts.iter().filter(|part| !part.fine).map(|part| part.name.as_str()).collect();
+    for part in parts.iter().filter(|part| !part.fine) {
+        println!("\n== {}, once more\n{}", part.name, part.failures);
+    }
     if !failed.is_empty() {
         println!("\nfailed: {}", failed.join(", "));
     }
@@ -323,6 +352,15 @@ mod tests {
         assert_eq!(totals(line), Some((12, 3)));
         assert_eq!(totals("test a ... ok"), None);
         assert_eq!(totals("test result: "), None);
+    }
+
+    #[test]
+    fn tells_failures_once_more() {
+        let of_tests =
+            "running 2 tests\ntest a ... ok\ntest b ... FAILED\n\nfailures:\n\n---- b stdout ----\nwhy\n";
+        assert_eq!(failures(of_tests), "failures:\n\n---- b stdout ----\nwhy");
+        let of_a_build: String = (0..RETOLD + 5).map(|line| format!("line {line}\n")).collect();
+        assert!(failures(&of_a_build).starts_with("line 5\n") && failures(&of_a_build).ends_with("line 84"));
     }
 
     #[test]

@@ -155,7 +155,7 @@ async fn what_a_person_has_removed_is_not_an_empty_store(cluster: &Cluster) -> R
     ensure!(matches!(&listed, Err(StoreError::Read { .. })), "{listed:?}");
     // Nobody holds the lease without its node; it is made anew, with all that is missing, in another term.
     tokio::task::block_in_place(|| remove("lease"))?;
-    let until = Instant::now() + GRANTED;
+    let until = Instant::now() + GRANTED * 2;
     while term(&opened).is_none_or(|now| now == before) {
         ensure!(Instant::now() < until, "{:?}", opened.lease.standing());
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -185,9 +185,12 @@ async fn nothing_is_held_or_written_while_zookeeper_does_not_answer(cluster: &Cl
     ensure!(term(&writer).is_none(), "{:?}", writer.lease.standing());
     let refused = writer.store.put("key", b"later".to_vec()).await;
     ensure!(matches!(refused, Err(StoreError::NotTheHolder { .. })), "{refused:?}");
-    ensure!(term(&idle).is_some(), "it was lost within {:?}", began.elapsed());
-    unknown(&idle, GRANTED.saturating_sub(began.elapsed())).await?;
-    println!("without an answer the lease was held for {:.1?}", began.elapsed());
+    // It lasts from 5.6 s after ZooKeeper was stopped (that much is left of the renewal before) to the end of the session.
+    let failed_after = began.elapsed();
+    ensure!(term(&idle).is_some() || failed_after > Duration::from_secs(5), "lost within {failed_after:?}");
+    let held = held_until(&idle, began).await?;
+    ensure!(held < GRANTED, "it was held for {held:?}, longer than the session is certain to last");
+    println!("without an answer the lease was held for {held:.1?}");
     tokio::time::sleep((GRANTED + Duration::from_secs(1)).saturating_sub(began.elapsed())).await;
 
     cluster.resume(ZOOKEEPER)?;
@@ -207,24 +210,44 @@ async fn nothing_is_held_or_written_while_zookeeper_does_not_answer(cluster: &Cl
     Ok(())
 }
 
-/// A number as a text that takes much longer to write than it takes to look at what there is.
+/// Waits until a lease is lost: when it was last seen to be held, however late that it is not is seen.
+async fn held_until(opened: &ClusterStore, since: Instant) -> Result<Duration> {
+    let mut held = Duration::ZERO;
+    while since.elapsed() < GRANTED * 3 {
+        let now = since.elapsed();
+        match opened.lease.standing() {
+            Standing::Unknown { .. } => return Ok(held),
+            Standing::Holds(_) => held = now,
+            standing => anyhow::bail!("{standing:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    anyhow::bail!("it is held without an answer: {:?}", opened.lease.standing())
+}
+
+/// A number as a text that takes much longer to write than it takes to look at what there is. A longer one would be packed
+/// before it is written, which takes longer than all else.
 fn long(number: u64) -> String {
-    " ".repeat(400_000) + &number.to_string()
+    " ".repeat(99_000) + &number.to_string()
 }
 
 /// Writes 0, 1, 2, … until ZooKeeper is stopped in the middle of a write. Gives the last number that was confirmed, and when it was stopped.
 async fn stopped_in_a_write(cluster: &Cluster, writer: &ClusterStore) -> Result<(u64, Instant)> {
     let mut next = 0_u64;
-    for _ in 0..5 {
+    for attempt in 0..10 {
         let store = std::sync::Arc::clone(&writer.store);
+        let (wrote, mut written) = tokio::sync::watch::channel(());
         let writing = tokio::spawn(async move {
             loop {
                 match store.put("key", long(next).into_bytes()).await {
                     Ok(_) => next += 1,
                     Err(error) => return (next, error),
                 }
+                wrote.send_replace(());
             }
         });
+        // On a busy disk one write may take longer than all of this does elsewhere.
+        tokio::time::timeout(GRANTED * 2, written.changed()).await.context("nothing was written")?.ok();
         tokio::time::sleep(Duration::from_millis(300)).await;
         cluster.pause(ZOOKEEPER)?;
         let began = Instant::now();
@@ -232,6 +255,7 @@ async fn stopped_in_a_write(cluster: &Cluster, writer: &ClusterStore) -> Result<
         let words = doctorkafka::store::in_words(&error);
         ensure!(matches!(error, StoreError::Write { .. }) && failed > 0, "{words}");
         if words.contains("it is not known whether it was written") {
+            println!("stopped in the middle of a write, which it was {attempt} times not");
             return Ok((failed - 1, began));
         }
         // It was stopped as the write looked at what there is: nothing was written, and nothing is lost by that.
@@ -257,19 +281,24 @@ async fn a_restart_of_zookeeper_loses_nothing(cluster: &Cluster) -> Result<()> {
     })?;
     let began = Instant::now();
     let other = Service::new("two", &store(cluster, "/restart")?)?.open(&[])?;
-    let written = loop {
-        // Until the connection is there again a write may fail, and never half.
-        match opened.store.put("other", b"value".to_vec()).await {
-            Ok(version) => break version,
-            Err(error) => ensure!(began.elapsed() < GRANTED * 2, "{error:?}: {:?}", opened.lease.standing()),
+    // Until the connection is there again a write may fail, and never half. Where the restart takes longer than the lease
+    // lasts, it is free for either of them.
+    let (holder, written) = 'written: loop {
+        for holder in [&opened, &other] {
+            match holder.store.put("other", b"value".to_vec()).await {
+                Ok(version) => break 'written (holder, version),
+                Err(error) => {
+                    ensure!(began.elapsed() < GRANTED * 4, "{error:?}: {:?}", holder.lease.standing());
+                }
+            }
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     };
     println!("it is written again {:.1?} after ZooKeeper was up", began.elapsed());
-    let read = opened.store.get("key").await?.context("nothing is lost")?;
+    let read = holder.store.get("key").await?.context("nothing is lost")?;
     ensure!((read.value.as_slice(), read.version) == (b"value".as_slice(), version));
-    ensure!(written > version && opened.store.get("gone").await?.is_none());
-    ensure!(opened.store.list("").await? == ["key", "other"]);
-    ensure!(term(&other).is_none(), "two hold the lease");
+    ensure!(written > version && holder.store.get("gone").await?.is_none());
+    ensure!(holder.store.list("").await? == ["key", "other"]);
+    ensure!(term(&opened).is_none() || term(&other).is_none(), "two hold the lease");
     Ok(())
 }

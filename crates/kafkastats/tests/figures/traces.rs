@@ -68,10 +68,12 @@ fn sum(names: &BTreeMap<String, usize>) -> usize {
     names.values().sum()
 }
 
-/// Without the threads on which Kafka's coordinators do what takes long (`executor-share-coordinator-…`): each is started when
-/// there is something to do for the first time, some minutes after the broker.
-fn without_executors(mut held: Held) -> Held {
+/// Without what comes and goes by itself in these minutes: the threads on which Kafka's coordinators do what takes long
+/// (`executor-share-coordinator-…`) are each started when there is something to do for the first time; the files of a topic that
+/// was deleted are closed a minute later.
+fn lasting(mut held: Held) -> Held {
     held.threads.retain(|name, _| !name.starts_with("executor-"));
+    held.files.retain(|name, _| !name.contains("-delete/"));
     held
 }
 
@@ -92,7 +94,7 @@ pub(crate) fn nothing_is_left(cluster: &Cluster, broker: i32, way: &Way, count: 
     runtime()?.block_on(report(cluster, broker, way, FIRST.min(count)))?;
     // From the first look into the heap on, the JVM listens for such questions.
     cluster.heap(broker)?;
-    let held = without_executors(cluster.held_at_rest(broker, SOON)?);
+    let held = lasting(cluster.held_at_rest(broker, SOON)?);
     let heap = cluster.heap(broker)?;
     let began = Instant::now();
     for _ in 0..STARTS {
@@ -101,7 +103,7 @@ pub(crate) fn nothing_is_left(cluster: &Cluster, broker: i32, way: &Way, count: 
     let took = began.elapsed();
     let mut now = Held::default();
     let waited = wait_for("threads and files are as before", SOON, || {
-        now = without_executors(cluster.held(broker)?);
+        now = lasting(cluster.held(broker)?);
         Ok(now == held)
     });
     if let Err(error) = waited {

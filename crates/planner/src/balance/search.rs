@@ -24,6 +24,11 @@ const ROUND: usize = 8;
 const LITTLE: i128 = 256;
 /// So many times in a row they may be of none.
 const PATIENCE: usize = 3;
+/// Where steps have to be looked for far and wide, it is looked after looks at so many replicas, for each that there is, whether
+/// they were of use.
+const FAR: u64 = 8;
+/// They were if what is left has become less by this part.
+const ENOUGH: i128 = 16;
 /// So many brokers are asked for a replica at first.
 const DONORS: usize = 32;
 
@@ -96,7 +101,9 @@ pub(crate) fn mend(state: &mut State<'_>, dice: &mut Dice, steps: usize) -> bool
     let left = |state: &State<'_>| {
         (0..n).filter(|broker| is_bad(state, *broker)).map(|b| i128::from(state.cost[b])).sum::<i128>()
     };
-    let (mut before, mut idle) = (i128::MAX, 0);
+    let (start, mut before, mut idle) = (left(state), i128::MAX, 0);
+    let far = FAR * state.place.len().max(MANY) as u64;
+    let (mut looks, mut checked, mut at_check) = (0, far, start);
     let racks = tight_racks(state);
     for step in 0..steps {
         if step.is_multiple_of(ROUND * n) {
@@ -113,6 +120,14 @@ pub(crate) fn mend(state: &mut State<'_>, dice: &mut Dice, steps: usize) -> bool
         }
         let worst = worst(state, &width, widest);
         let Some(worst) = worst else { break };
+        looks += width[worst].min(PAIRS) as u64;
+        if looks >= checked {
+            let left = left(state);
+            if left > at_check - at_check / ENOUGH {
+                return false;
+            }
+            (checked, at_check) = (looks + far, left);
+        }
         match best_step(state, dice, worst, width[worst], &mut offers, racks.as_deref()) {
             Some(step) => {
                 let touched = apply(state, step);
@@ -125,7 +140,7 @@ pub(crate) fn mend(state: &mut State<'_>, dice: &mut Dice, steps: usize) -> bool
             None => width[worst] *= 8,
         }
     }
-    mended
+    mended && left(state) <= start - start / LITTLE
 }
 
 /// The broker that costs most of those outside their bands that are not given up.

@@ -25,6 +25,7 @@ use super::settle::{Found, as_one_plan, settle};
 use super::state::{Brokers, State};
 use super::stuck::{Stuck, stuck};
 use super::thrift::save_moves;
+use super::topics::even_topics;
 use super::unmet::{Unmet, unmet};
 use super::watch::{NOBODY, Progress};
 
@@ -288,6 +289,7 @@ fn attempt(mut state: State<'_>, fewest: Option<u64>) -> (Vec<u32>, Vec<u32>) {
         }
     }
     polish(&mut state, &mut dice);
+    even_topics(&mut state, &mut dice);
     if let Some(fewest) = fewest {
         save_moves(&mut state, &mut dice, fewest);
     }
