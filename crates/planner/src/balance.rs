@@ -56,7 +56,7 @@ pub use dirs::Seats;
 pub use mode::{Mode, with_replication_factor};
 pub use policy::{Counted, DEFAULT_GOALS, Goal, Leaders, MILLION, Moves, Policy, Preference};
 pub use reason::{Purpose, Reason};
-pub use room::{Room, rooms};
+pub use room::Room;
 pub use score::{Distance, Score};
 pub use solve::{Budget, Change, Plan, judge, solve, solve_watched};
 pub use steps::{Barred, barred, outside};

@@ -19,7 +19,7 @@ use marks::Marks;
 use placement::{Named, Outcome, Reassignment, fixed_point, outcome, write_placement};
 use planner::balance::{
     Budget, Cluster, Goal, MILLION, Mode, NETWORK_IN, NETWORK_OUT, Plan, Policy, Preference, Reason, Room,
-    Score, audit, judge, rooms, solve_watched,
+    Score, audit, judge, solve_watched,
 };
 use progress::{Bar, Step};
 
@@ -184,9 +184,9 @@ impl Row {
 }
 
 /// All that changes: what the plan does, in its order, then what is removed alone.
-fn rows(named: &Named, (cluster, plan): (&Cluster, &Plan), after: &Cluster) -> Vec<Row> {
+fn rows(named: &Named, plan: &Plan, after: &Cluster) -> Vec<Row> {
     let planned: BTreeSet<u32> = plan.changes.iter().map(|change| change.partition).collect();
-    let reasons = plan.changes.iter().zip(&plan.reasons).zip(rooms(cluster, plan));
+    let reasons = plan.changes.iter().zip(&plan.reasons).zip(plan.rooms.iter().copied());
     let first = reasons.map(|((change, reason), room)| (change.partition, (Some(*reason), room)));
     let rest = (0..named.cluster.partitions())
         .filter(|partition| !planned.contains(partition))
@@ -349,7 +349,7 @@ impl Question {
             format!("the plan does not stand up to its audit: {}", all.join("; "))
         })?;
         let after = plan.applied_to(&cluster);
-        let rows = rows(&named, (&cluster, &plan), &after);
+        let rows = rows(&named, &plan, &after);
         let resized = self.mode == ModeName::ReplicationFactor;
         let before = if resized { judge(&named.cluster, &policy) } else { plan.before.clone() };
         Ok(Answer { named, cluster, policy, plan, after, before, rows, not_judged })

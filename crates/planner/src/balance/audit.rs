@@ -6,6 +6,7 @@ mod homeless;
 mod limits;
 mod obstacles;
 mod reasons;
+mod rooms;
 mod scope;
 mod steps;
 
@@ -118,10 +119,15 @@ pub enum Violation {
     StuckUntrue,
     /// A partition is said to wait for another budget that changes, or where there is no budget.
     PostponedUntrue,
-    /// There is not one reason for each change.
+    /// There is not one reason for each change, or nothing is said of what it makes room for.
     Reasons,
     /// A change is not for what is said, or gains more or less for it.
     ReasonUntrue {
+        /// The partition.
+        partition: u32,
+    },
+    /// A change that only makes room does not go together with what is said, or another is said to make room.
+    RoomUntrue {
         /// The partition.
         partition: u32,
     },
@@ -211,6 +217,9 @@ impl fmt::Display for Violation {
             Violation::Reasons => write!(f, "there is not one reason for each change"),
             Violation::ReasonUntrue { partition } => {
                 write!(f, "partition {partition} does not change for what is said, or gains another amount")
+            }
+            Violation::RoomUntrue { partition } => {
+                write!(f, "partition {partition} does not make room for what is said")
             }
             Violation::RacksUntrue => write!(f, "not so many replicas leave their rack as the plan says"),
             Violation::BoundUntrue => write!(f, "the plan moves fewer replicas than it says any must"),
@@ -378,6 +387,9 @@ fn check_claims(cluster: &Cluster, policy: &Policy, plan: &Plan, found: &mut Vec
     let was = Placement::of(cluster);
     let before = score(&was, policy);
     reasons::check(&was, policy, plan, found);
+    if plan.reasons.len() == plan.changes.len() {
+        rooms::check(cluster, plan, found);
+    }
     let is = Placement::after(cluster, &plan.changes, &plan.log_dirs);
     let after = score(&is, policy);
     obstacles::check((&was, &is), policy, plan, &after, found);
