@@ -284,20 +284,39 @@ impl<'a> Proofs<'a> {
         }
     }
 
-    /// What all replicas together are beyond the room that living brokers have. One that may take no replicas has room for
-    /// what it holds, and for what leading adds to that where it may lead.
+    /// What all replicas together are beyond the room that living brokers have.
     fn beyond(&self, goal: Goal, figure: usize, all: i64) -> u128 {
+        self.room(goal, figure).map_or(0, |room| (self.comes(figure, all) - room).max(0).unsigned_abs())
+    }
+
+    /// What living brokers have to carry of a figure.
+    fn comes(&self, figure: usize, all: i64) -> i128 {
+        i128::from(all) - i128::from(self.stays[figure])
+    }
+
+    /// The room that living brokers have by a goal, if it has an end. One that may take no replicas has room for what it holds, and
+    /// for what leading adds to that where it may lead.
+    fn room(&self, goal: Goal, figure: usize) -> Option<i128> {
         let mut room = 0;
         for broker in (0..self.held.len()).filter(|broker| self.cluster.brokers[*broker].alive) {
             let (_, high, _) = limits(self.cluster, self.policy, &[broker], broker, goal);
             let known = &self.cluster.brokers[broker];
             let takes = known.takes_replicas || (comes_with_leading(figure) && known.takes_leadership);
             if takes && high >= NONE {
-                return 0;
+                return None;
             }
             room += i128::from(if takes { high } else { high.min(self.held[broker][figure]) });
         }
-        (i128::from(all) - i128::from(self.stays[figure]) - room).max(0).unsigned_abs()
+        Some(room)
+    }
+
+    /// Where no placement can meet a goal that limits a load: what part of its limit each broker carries, in millionths, if
+    /// all carry the same. Nobody is to be far above that because the goal is lost.
+    fn shared_evenly(&self, goal: Goal) -> Option<i64> {
+        let resource = goal.resource().filter(|_| limits_load(goal))?;
+        let room = self.room(goal, resource).filter(|room| *room > 0)?;
+        let parts = self.comes(resource, self.cluster.total[resource]) * i128::from(MILLION) / room;
+        i64::try_from(parts).ok().map(|parts| parts + parts / UNEVEN)
     }
 
     /// Whether a goal of limits counts for nothing in a search, as no placement can meet it. Disk is another matter: one that is too
@@ -319,6 +338,9 @@ impl<'a> Proofs<'a> {
         Proofs { held, ..*self }.unavoidable(goal)
     }
 }
+
+/// Above the even share of a load that is too much for all by this part nobody should stand.
+const UNEVEN: i64 = 32;
 
 /// Whether leading adds to a figure.
 fn comes_with_leading(figure: usize) -> bool {
@@ -366,16 +388,22 @@ impl Bands {
         let mut of = vec![[Band::OPEN; FIGURES]; cluster.brokers.len()];
         let proofs = Proofs::new(cluster, policy);
         let dropped: Vec<Goal> = goals.iter().copied().filter(|goal| proofs.is_dropped(*goal)).collect();
+        let shared: Vec<Option<i64>> =
+            dropped.iter().map(|goal| proofs.shared_evenly(*goal).filter(|_| evenly)).collect();
         let full = goals.contains(&Goal::DiskCapacity) && proofs.unavoidable(Goal::DiskCapacity) > 0;
         let held = if full { disk_held(cluster) } else { Vec::new() };
         let nearest: Vec<_> = goals.iter().map(|goal| nearest_shares(cluster, policy, *goal)).collect();
         for broker in &alive {
             for (goal, nearest) in goals.iter().zip(&nearest) {
                 let Some(figure) = figure(*goal) else { continue };
-                if *goal == Goal::LeaderBytesIn || dropped.contains(goal) {
+                if *goal == Goal::LeaderBytesIn {
                     continue;
                 }
                 let (mut low, mut high, mut share) = limits(cluster, policy, &alive, *broker, *goal);
+                if let Some(at) = dropped.iter().position(|other| other == goal) {
+                    let Some(parts) = shared[at] else { continue };
+                    high = scale(high, parts, MILLION);
+                }
                 if let Some(parts) = nearest[*broker] {
                     (low, high, share) = nearest_limits((low, high, share), parts, evenly);
                 }

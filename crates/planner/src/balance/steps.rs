@@ -60,24 +60,29 @@ impl Steps<'_, '_> {
     }
 
     /// A change that brings a goal nearer, and at most goals that stand after it farther: of a partition that it finds wrong, or for
-    /// the broker that is worst. Not of partitions that are `refused`.
-    pub(crate) fn worth_a_try(&self, goal: Goal, refused: &dyn Fn(u32) -> bool) -> Option<Change> {
+    /// the broker that is worst. Not of partitions that were `tried` for it; those that were looked at in vain now are.
+    pub(crate) fn worth_a_try(&self, goal: Goal, tried: &mut BTreeSet<(Goal, u32)>) -> Option<Change> {
         let at = |goal: Goal| self.policy.goals.iter().position(|other| *other == goal);
         let bars = |why: Why| match why {
             Why::Possible => false,
             Why::Worse { goal: other, .. } => at(other) <= at(goal),
             _ => true,
         };
-        let change = |barred: Barred| {
-            let change = barred.steps.into_iter().find(|step| !bars(step.why))?.change?;
-            (!refused(change.partition)).then_some(change)
-        };
+        let change = |barred: Barred| barred.steps.into_iter().find(|step| !bars(step.why))?.change;
         if is_about_lists(goal) {
             let wrong = (0..self.cluster.partitions()).filter(|p| self.meter.wrong(goal, *p) > 0);
-            let mut tried = wrong.filter(|p| !refused(*p)).take(LOOKED_AT * LOOKED_AT);
-            return tried.find_map(|p| change(self.of_partition(goal, p)));
+            let untried: Vec<u32> =
+                wrong.filter(|p| !tried.contains(&(goal, *p))).take(LOOKED_AT * LOOKED_AT).collect();
+            return untried.into_iter().find_map(|partition| {
+                let change = change(self.of_partition(goal, partition));
+                if change.is_none() {
+                    tried.insert((goal, partition));
+                }
+                change
+            });
         }
-        change(self.at_broker(goal, self.meter.worst(goal)?)?)
+        let change = change(self.at_broker(goal, self.meter.worst(goal)?)?)?;
+        (!tried.contains(&(goal, change.partition))).then_some(change)
     }
 
     /// What is in the way of one partition.
