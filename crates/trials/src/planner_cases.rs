@@ -1,6 +1,7 @@
 //! `cargo xtask planner-cases`: small clusters with a known outcome, against what the planner makes of them.
 //!
-//! One line per failed case and a total; cases that name what the planner has no goal for are counted as skipped.
+//! One line per failed case and a total; cases that name what the planner has no goal for, and those without their cluster, are
+//! counted as skipped. What compares nothing at all has shown nothing, and fails.
 
 mod case;
 mod gaps;
@@ -13,7 +14,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use planner::balance::{Budget, Goal, Obstacle, Plan, audit, solve};
 use serde_json::Value;
@@ -60,9 +61,24 @@ impl Tally {
         }
     }
 
+    fn skipped(&self) -> usize {
+        self.skipped.values().sum()
+    }
+
+    /// What is to be told beside the totals, as it could be taken for more than it is: what has not been compared.
+    ///
+    /// # Errors
+    /// Nothing has been compared.
+    fn warning(&self, what: &str) -> Result<Option<String>> {
+        let (skipped, all) = (self.skipped(), self.passed + self.failed + self.skipped());
+        let why: Vec<String> = self.skipped.iter().map(|(why, count)| format!("{count}: {why}")).collect();
+        let why = why.join("; ");
+        ensure!(skipped < all, "{what}: nothing was compared, all of {all} were skipped ({why})");
+        Ok((skipped > 0).then(|| format!("{what}: {skipped} of {all} were NOT compared ({why})")))
+    }
+
     fn print(&self, what: &str) {
-        let skipped: usize = self.skipped.values().sum();
-        println!("{what}: {} passed, {} failed, {skipped} skipped", self.passed, self.failed);
+        println!("{what}: {} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped());
         for (how, count) in &self.better {
             println!("  passed and better than recorded {count}: {how}");
         }
@@ -108,9 +124,17 @@ impl PlannerCases {
         for optimum in optima.as_array().context("the optima are not a list")? {
             best.count(id(optimum), check_optimum(&spec, cases, optimum, &mut gaps));
         }
-        outcomes.print("outcomes");
-        best.print("within the best violated set");
+        let tallies = [("outcomes", &outcomes), ("within the best violated set", &best)];
+        for (what, tally) in tallies {
+            tally.print(what);
+        }
         gaps.end()?;
+        let warnings = tallies.map(|(what, tally)| tally.warning(what));
+        for warning in warnings {
+            if let Some(warning) = warning? {
+                eprintln!("WARNING: {warning}");
+            }
+        }
         let failed = outcomes.failed + best.failed;
         Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -211,4 +235,49 @@ fn of_optimum(cases: &[Value], optimum: &Value) -> Result<Value, Skipped> {
 fn serial(id: &str) -> (&str, u64) {
     let (suite, number) = id.split_once('[').unwrap_or((id, ""));
     (suite, number.trim_end_matches(']').parse().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn tally(outcomes: impl IntoIterator<Item = Result<Verdict, Failed>>) -> Tally {
+        let mut tally = Tally::default();
+        outcomes.into_iter().for_each(|outcome| tally.count("one", outcome));
+        tally
+    }
+
+    fn skipped(why: &str) -> Result<Verdict, Failed> {
+        Err(Failed::Skipped(Skipped(why.to_owned())))
+    }
+
+    #[test]
+    fn what_is_skipped_is_told_and_all_of_it_is_an_error() {
+        let of = |outcomes: Vec<Result<Verdict, Failed>>| {
+            tally(outcomes).warning("optima").map_err(|error| error.to_string())
+        };
+        assert_eq!(of(vec![Ok(Verdict::Equal)]), Ok(None));
+        assert_eq!(
+            of(vec![Ok(Verdict::Equal), skipped("no cluster"), skipped("no cluster"), skipped("no goal")]),
+            Ok(Some("optima: 3 of 4 were NOT compared (2: no cluster; 1: no goal)".to_owned()))
+        );
+        assert_eq!(
+            of(vec![skipped("no cluster")]),
+            Err("optima: nothing was compared, all of 1 were skipped (1: no cluster)".to_owned())
+        );
+        assert_eq!(of(vec![]), Err("optima: nothing was compared, all of 0 were skipped ()".to_owned()));
+    }
+
+    #[test]
+    fn an_optimum_whose_cluster_is_not_there_is_skipped_and_not_tried_on_nothing() {
+        let spec = json!({"clusters": {"other": {"brokers": [], "partitions": []}}});
+        let named = json!({"id": "a[1]", "cluster": "gone", "goals": []});
+        let outcome = check_optimum(&spec, std::slice::from_ref(&named), &named, &mut Gaps::read().unwrap());
+        let Err(Failed::Skipped(Skipped(why))) = outcome else { panic!("it was tried") };
+        assert_eq!(why, "cluster gone is not in the specification");
+        let alone = check_optimum(&spec, &[], &named, &mut Gaps::read().unwrap());
+        assert!(matches!(alone, Err(Failed::Skipped(_))));
+    }
 }

@@ -1,24 +1,25 @@
 //! `doctorkafka plan` and `doctorkafka explain`.
 
 mod explain;
+mod files;
 mod marks;
 mod progress;
 mod render;
 mod source;
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{ArgGroup, Args, ValueEnum};
 use control::config::ByteSize;
+use files::Files;
 use marks::Marks;
 use placement::{Named, Outcome, Reassignment, fixed_point, outcome, write_placement};
 use planner::balance::{
     Budget, Cluster, Goal, MILLION, Mode, NETWORK_IN, NETWORK_OUT, Plan, Policy, Preference, Reason, Room,
-    Score, audit, judge, rooms, solve_watched,
+    Score, audit, judge, solve_watched,
 };
 use progress::{Bar, Step};
 
@@ -35,11 +36,11 @@ pub(super) struct PlanCommand {
     /// As JSON.
     #[arg(long)]
     json: bool,
-    /// Write the placement that the plan leads to: CSV, one line for each partition.
+    /// Write the placement that the plan leads to: CSV, one line for each partition; - for standard output, which then has nothing else.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Write what changes as Kafka's kafka-reassign-partitions takes it. Where another replica is to lead, its broker comes
-    /// first: when the data has moved, `kafka-leader-election --election-type preferred` makes it the leader.
+    /// Write what changes as Kafka's kafka-reassign-partitions takes it, or - for standard output. Where another replica is to lead,
+    /// its broker comes first: when the data has moved, `kafka-leader-election --election-type preferred` makes it the leader.
     #[arg(long, value_name = "FILE")]
     reassignment_json: Option<PathBuf>,
 }
@@ -56,6 +57,9 @@ pub(super) struct Explain {
     /// A broker by its id.
     #[arg(long, value_name = "ID", allow_negative_numbers = true)]
     broker: Option<i32>,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Which cluster, and what is wanted of it.
@@ -180,9 +184,9 @@ impl Row {
 }
 
 /// All that changes: what the plan does, in its order, then what is removed alone.
-fn rows(named: &Named, (cluster, plan): (&Cluster, &Plan), after: &Cluster) -> Vec<Row> {
+fn rows(named: &Named, plan: &Plan, after: &Cluster) -> Vec<Row> {
     let planned: BTreeSet<u32> = plan.changes.iter().map(|change| change.partition).collect();
-    let reasons = plan.changes.iter().zip(&plan.reasons).zip(rooms(cluster, plan));
+    let reasons = plan.changes.iter().zip(&plan.reasons).zip(plan.rooms.iter().copied());
     let first = reasons.map(|((change, reason), room)| (change.partition, (Some(*reason), room)));
     let rest = (0..named.cluster.partitions())
         .filter(|partition| !planned.contains(partition))
@@ -206,50 +210,100 @@ impl PlanCommand {
         }
     }
 
-    /// The plan as text. What else there is to say comes to the notes.
+    /// What comes to standard output: the plan as text or JSON, or what is to be written there. What else there is to say comes to the
+    /// notes.
     fn answer(&self, notes: &mut Vec<String>) -> Result<String, String> {
+        let on_output = |path: &Option<PathBuf>| path.as_deref().is_some_and(is_output);
+        let texts = [self.json, on_output(&self.out), on_output(&self.reassignment_json)];
+        if texts.iter().filter(|text| **text).count() > 1 {
+            return Err(
+                "standard output has room for one: --json, --out - or --reassignment-json -".to_owned()
+            );
+        }
         let answer = self.question.answer()?;
+        notes.extend(self.question.not_created(&answer));
+        let (mut files, mut output) = (Files::default(), None);
         if let Some(path) = &self.out {
-            write(path, |out| write_placement(&answer.named, &answer.after, out))?;
+            write(path, &mut files, &mut output, |mut out| {
+                write_placement(&answer.named, &answer.after, &mut out)
+            })?;
         }
         if let Some(path) = &self.reassignment_json {
-            reassignment(&answer, path, notes)?;
+            reassignment(&answer, path, (&mut files, &mut output), notes)?;
         }
-        Ok(if self.json { render::json(&answer) } else { render::text(&answer) })
+        files.put()?;
+        Ok(match output {
+            Some(output) => output,
+            None if on_output(&self.reassignment_json) => String::new(),
+            None if self.json => render::json(&answer),
+            None => render::text(&answer),
+        })
     }
 }
 
 impl Explain {
     pub(super) fn run(self) -> ExitCode {
-        let explained = self.question.answer().and_then(|answer| match (&self.partition, self.broker) {
-            (Some(partition), _) => explain::partition(&answer, partition),
-            (None, Some(broker)) => explain::broker(&answer, broker),
-            (None, None) => Err("neither a partition nor a broker is named".to_owned()),
-        });
-        match explained {
+        match self.answer() {
             Ok(text) => print(&text),
             Err(why) => fail(&why),
         }
     }
+
+    fn answer(&self) -> Result<String, String> {
+        let answer = self.question.answer()?;
+        match (&self.partition, self.broker) {
+            (Some(partition), _) if self.json => explain::partition_json(&answer, partition),
+            (Some(partition), _) => explain::partition(&answer, partition),
+            (None, Some(broker)) if self.json => explain::broker_json(&answer, broker),
+            (None, Some(broker)) => explain::broker(&answer, broker),
+            (None, None) => Err("neither a partition nor a broker is named".to_owned()),
+        }
+    }
+}
+
+/// Whether a path stands for standard output, as it does for `init`.
+fn is_output(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// Writes to a file, or what is to come to standard output.
+fn write(
+    path: &Path,
+    files: &mut Files,
+    output: &mut Option<String>,
+    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), String> {
+    if !is_output(path) {
+        return files.write(path, content);
+    }
+    let mut bytes = Vec::new();
+    content(&mut bytes).map_err(|error| in_words(&error))?;
+    *output = Some(String::from_utf8_lossy(&bytes).into_owned());
+    Ok(())
 }
 
 /// Writes the file for Kafka's tool, and says what is not in it and what has to follow.
-fn reassignment(answer: &Answer, path: &Path, notes: &mut Vec<String>) -> Result<(), String> {
+fn reassignment(
+    answer: &Answer,
+    path: &Path,
+    (files, output): (&mut Files, &mut Option<String>),
+    notes: &mut Vec<String>,
+) -> Result<(), String> {
+    let name = if is_output(path) { "standard output".to_owned() } else { path.display().to_string() };
     let whole = Reassignment::new(&answer.named, &answer.after);
     if let Some(first) = whole.left_out.first() {
         notes.push(format!(
-            "{} left out of {} (the first is {}): the lists would still name a broker that is not alive, and Kafka \
+            "{} left out of {name} (the first is {}): the lists would still name a broker that is not alive, and Kafka \
              refuses a file that names one",
             are(whole.left_out.len(), "is", "are"),
-            path.display(),
             render::partition_name(&answer.named, *first)
         ));
     }
     if whole.is_empty() {
-        notes.push(format!("{} is not written: there is nothing to reassign", path.display()));
+        notes.push(format!("{name} is not written: there is nothing to reassign"));
         return Ok(());
     }
-    write(path, |out| whole.write(out))?;
+    write(path, files, output, |mut out| whole.write(&mut out))?;
     if whole.elections > 0 {
         notes.push(format!(
             "{} another leader: when the reassignment has ended, run kafka-leader-election --election-type preferred",
@@ -262,14 +316,6 @@ fn reassignment(answer: &Answer, path: &Path, notes: &mut Vec<String>) -> Result
 /// So many partitions with the verb that goes with them.
 fn are(partitions: usize, one: &str, more: &str) -> String {
     format!("{} {}", render::count(partitions as u128, "partition"), if partitions == 1 { one } else { more })
-}
-
-fn write(path: &Path, content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<(), String> {
-    let written = File::create(path).map(BufWriter::new).and_then(|mut out| {
-        content(&mut out)?;
-        out.flush()
-    });
-    written.map_err(|error| format!("cannot write {}: {error}", path.display()))
 }
 
 impl Question {
@@ -303,10 +349,32 @@ impl Question {
             format!("the plan does not stand up to its audit: {}", all.join("; "))
         })?;
         let after = plan.applied_to(&cluster);
-        let rows = rows(&named, (&cluster, &plan), &after);
+        let rows = rows(&named, &plan, &after);
         let resized = self.mode == ModeName::ReplicationFactor;
         let before = if resized { judge(&named.cluster, &policy) } else { plan.before.clone() };
         Ok(Answer { named, cluster, policy, plan, after, before, rows, not_judged })
+    }
+
+    /// A warning of replicas that were asked for and cannot be created.
+    fn not_created(&self, answer: &Answer) -> Option<String> {
+        let (asked, waiting) = render::to_create(answer);
+        if waiting == 0 {
+            return None;
+        }
+        let takers =
+            answer.named.cluster.brokers().iter().filter(|known| known.alive && known.takes_replicas);
+        let (takers, factor) = (takers.count(), self.factor.unwrap_or(3));
+        let why = match takers < factor as usize {
+            true => format!(
+                "no two replicas of a partition share a broker, and {} may take some",
+                render::count(takers as u128, "living broker")
+            ),
+            false => "the plan says of each partition what keeps them from it".to_owned(),
+        };
+        Some(format!(
+            "warning: {waiting} of the {} that a factor of {factor} asks for are not created: {why}",
+            render::count(asked.into(), "replica"),
+        ))
     }
 
     fn read(&self) -> Result<source::Source, String> {

@@ -6,6 +6,7 @@ mod homeless;
 mod limits;
 mod obstacles;
 mod reasons;
+mod rooms;
 mod scope;
 mod steps;
 
@@ -118,10 +119,15 @@ pub enum Violation {
     StuckUntrue,
     /// A partition is said to wait for another budget that changes, or where there is no budget.
     PostponedUntrue,
-    /// There is not one reason for each change.
+    /// There is not one reason for each change, or nothing is said of what it makes room for.
     Reasons,
     /// A change is not for what is said, or gains more or less for it.
     ReasonUntrue {
+        /// The partition.
+        partition: u32,
+    },
+    /// A change that only makes room does not go together with what is said, or another is said to make room.
+    RoomUntrue {
         /// The partition.
         partition: u32,
     },
@@ -212,6 +218,9 @@ impl fmt::Display for Violation {
             Violation::ReasonUntrue { partition } => {
                 write!(f, "partition {partition} does not change for what is said, or gains another amount")
             }
+            Violation::RoomUntrue { partition } => {
+                write!(f, "partition {partition} does not make room for what is said")
+            }
             Violation::RacksUntrue => write!(f, "not so many replicas leave their rack as the plan says"),
             Violation::BoundUntrue => write!(f, "the plan moves fewer replicas than it says any must"),
             Violation::LogDir { partition, position } => {
@@ -235,8 +244,10 @@ impl fmt::Display for Violation {
 /// Checks a plan for a cluster.
 ///
 /// No hard goal may be left worse than before on any broker, or for any partition: what is better elsewhere is no excuse. Only
-/// what a broker takes of replicas that come off dead ones, or of leadership off those that may not lead, may bring it so far outside;
-/// disk never. Of a goal that no placement can meet it is the whole that may not be worse, where nothing comes off anywhere.
+/// what a broker takes of replicas that come off dead ones, or of leadership off those that may not lead, may bring it so far outside,
+/// where no replica in sync of that partition could have led it and brought its broker no farther outside; disk never. Of a goal that
+/// no placement can meet it is the whole that may not be worse but for that; and where no data moves, no broker that was within its
+/// limits may be outside.
 ///
 /// # Errors
 /// Everything that is wrong with the plan. Scores are judged only if the changes as such are sound.
@@ -376,6 +387,9 @@ fn check_claims(cluster: &Cluster, policy: &Policy, plan: &Plan, found: &mut Vec
     let was = Placement::of(cluster);
     let before = score(&was, policy);
     reasons::check(&was, policy, plan, found);
+    if plan.reasons.len() == plan.changes.len() {
+        rooms::check(cluster, plan, found);
+    }
     let is = Placement::after(cluster, &plan.changes, &plan.log_dirs);
     let after = score(&is, policy);
     obstacles::check((&was, &is), policy, plan, &after, found);
@@ -388,5 +402,5 @@ fn check_claims(cluster: &Cluster, policy: &Policy, plan: &Plan, found: &mut Vec
     if after > before {
         found.push(Violation::Worse);
     }
-    harm::check((&was, &is), policy, (&before, &after), found);
+    harm::check((&was, &is), policy, (&before, &after), !plan.postponed.is_empty(), found);
 }

@@ -2,15 +2,19 @@
 //! whom.
 //!
 //! What comes off dead brokers, and leadership off those that may not lead, somebody has to take: a broker may be farther
-//! outside by so much as it took of it; its disk never. A goal that no placement can meet is nothing that a broker could keep
-//! to: all that may not grow is how far the whole is from it.
+//! outside by so much as it took of it; its disk never. To a goal that no placement can meet not all brokers can keep: it is the
+//! whole that may not be farther from it. Where no data moves, those that keep to it go on doing so, too: leadership alone spreads
+//! nothing over more brokers that would be worth one more beyond its limits.
 
 use super::bands::{COUNT, FIGURES, Figures, LEADER_IN, LEADERS, POTENTIAL, Proofs, figure};
 use super::chosen::Chosen;
 use super::cluster::{CPU, Cluster, DISK, NETWORK_IN, NETWORK_OUT};
-use super::policy::{Goal, Leaders, Policy};
+use super::policy::{Goal, Leaders, Moves, Policy};
 use super::score::Score;
 use super::state::add;
+
+/// The figures of a broker that leading adds to, of those that hard goals are judged by.
+const LED: [usize; 3] = [CPU, NETWORK_OUT, LEADERS];
 
 /// Limits of each broker by goal.
 type Limits = [Vec<(i64, i64)>];
@@ -22,14 +26,16 @@ struct Guard {
     figure: usize,
     /// Whether a broker may be worse by what it takes off dead ones.
     yields: bool,
+    /// Whether no placement meets the goal: then it holds for brokers that were within their limits alone.
+    unmeetable: bool,
     /// How far each broker was outside.
     was: Vec<i64>,
 }
 
 pub(super) struct Harm {
     guards: Vec<Guard>,
-    /// Places of hard goals of which only the whole may not be worse.
-    in_all: Vec<usize>,
+    /// Places of hard goals of which the whole may not be worse, and the figure of brokers that each is about.
+    in_all: Vec<(usize, Option<usize>)>,
     /// Whether what leads from brokers that may not lead is to pass on.
     demotes: bool,
     /// Whether anything is to come off anywhere.
@@ -47,11 +53,18 @@ impl Harm {
         let proofs = Proofs::new(cluster, policy);
         for (at, goal) in policy.goals.iter().enumerate().filter(|(_, goal)| policy.hard.contains(goal)) {
             match figure(*goal) {
-                Some(figure) if *goal != Goal::LeaderBytesIn && !proofs.is_dropped(*goal) => {
-                    guards.push(Guard { at, figure, yields: *goal != Goal::DiskCapacity, was: Vec::new() });
+                Some(figure) if *goal != Goal::LeaderBytesIn => {
+                    let unmeetable = proofs.is_dropped(*goal);
+                    let yields = *goal != Goal::DiskCapacity;
+                    if unmeetable {
+                        in_all.push((at, Some(figure)));
+                    }
+                    if !unmeetable || policy.moves == Moves::Nothing {
+                        guards.push(Guard { at, figure, yields, unmeetable, was: Vec::new() });
+                    }
                 }
-                Some(_) => in_all.push(at),
-                None if *goal == Goal::TopicDistribution => in_all.push(at),
+                Some(_) => in_all.push((at, None)),
+                None if *goal == Goal::TopicDistribution => in_all.push((at, None)),
                 None => {}
             }
         }
@@ -142,8 +155,27 @@ impl Harm {
     /// Whether no hard goal is worse.
     pub(super) fn is_none(&self, before: &Score, after: &Score) -> bool {
         let healed = |score: &Score| (score.leaderless, score.offline, score.demoted);
-        let holds = |at: &usize| after.goals[*at].excess <= before.goals[*at].excess;
-        self.worse == 0 && (healed(after) != healed(before) || self.in_all.iter().all(holds))
+        let healed = healed(after) != healed(before);
+        let holds = |(at, figure): &(usize, Option<usize>)| {
+            let (was, is) = (before.goals[*at].excess, after.goals[*at].excess);
+            let taken = |figure: usize| self.taken.iter().map(|taken| taken[figure]).sum::<i64>();
+            is <= was || (healed && figure.is_none_or(|f| is - was <= taken(f).unsigned_abs().into()))
+        };
+        self.worse == 0 && self.in_all.iter().all(holds)
+    }
+
+    /// Whether a broker is farther outside than it was in what leading adds to.
+    pub(super) fn is_burdened(&self, broker: u32, limits: &Limits, sum: &Figures) -> bool {
+        let led = self.guards.iter().filter(|guard| LED.contains(&guard.figure));
+        led.map(|guard| guard.farther(broker as usize, limits, sum)).any(|farther| farther > 0)
+    }
+
+    /// Whether a broker can lead a partition more and is no farther outside than it was.
+    pub(super) fn bears(&self, broker: u32, limits: &Limits, (sum, leads): (&Figures, &Figures)) -> bool {
+        let mut with = *sum;
+        add(&mut with, leads, 1);
+        let changed = self.guards.iter().filter(|guard| leads[guard.figure] != 0);
+        changed.map(|guard| guard.farther(broker as usize, limits, &with)).all(|farther| farther <= 0)
     }
 
     /// How far a broker's disk was beyond its hard limit before anything moved; nothing where that keeps nobody from taking more.
@@ -174,9 +206,17 @@ impl Harm {
 
 impl Guard {
     fn beyond(&self, broker: usize, limits: &Limits, sums: &[Figures], taken: &[Figures]) -> i64 {
+        if self.unmeetable && self.was.get(broker).is_some_and(|was| *was > 0) {
+            return 0;
+        }
+        let farther = self.farther(broker, limits, &sums[broker]);
+        farther - if self.yields { taken[broker][self.figure] } else { 0 }
+    }
+
+    /// How much farther outside a broker is with such figures than it was.
+    fn farther(&self, broker: usize, limits: &Limits, figures: &Figures) -> i64 {
         let Some(was) = self.was.get(broker) else { return 0 };
-        let out = outside(limits[self.at][broker], sums[broker][self.figure]);
-        out - was - if self.yields { taken[broker][self.figure] } else { 0 }
+        outside(limits[self.at][broker], figures[self.figure]) - was
     }
 }
 
@@ -196,7 +236,7 @@ fn follows(cluster: &Cluster, partition: u32, replica: usize) -> Figures {
     figures
 }
 
-fn leads(cluster: &Cluster, partition: u32, replica: usize) -> Figures {
+pub(super) fn leads(cluster: &Cluster, partition: u32, replica: usize) -> Figures {
     let mut figures = [0; FIGURES];
     figures[CPU] = cluster.leader_cpu[partition as usize];
     figures[NETWORK_OUT] = cluster.leader_network_out[partition as usize];

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::cluster::Cluster;
-use super::reason::Purpose;
-use super::solve::{Change, Plan};
+use super::reason::{Purpose, Reason};
+use super::solve::Change;
 
 /// The change with a purpose of its own that goes together with one that [makes room](Purpose::Room), and the broker on which they meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,11 +19,11 @@ pub struct Room {
 
 /// By place in the plan: what each change that makes room goes together with, the foremost there is. Nothing for other changes, and where
 /// none with a purpose of its own meets it.
-pub fn rooms(cluster: &Cluster, plan: &Plan) -> Vec<Option<Room>> {
+pub(crate) fn rooms(cluster: &Cluster, changes: &[Change], reasons: &[Reason]) -> Vec<Option<Room>> {
     let mut comes: BTreeMap<Side, usize> = BTreeMap::new();
     let mut leaves: BTreeMap<Side, usize> = BTreeMap::new();
-    let makes_room = |at: usize| plan.reasons[at].purpose == Purpose::Room;
-    for (at, change) in plan.changes.iter().enumerate().filter(|(at, _)| !makes_room(*at)) {
+    let makes_room = |at: usize| reasons[at].purpose == Purpose::Room;
+    for (at, change) in changes.iter().enumerate().filter(|(at, _)| !makes_room(*at)) {
         let (from, to) = sides(cluster, change);
         for side in from {
             leaves.entry(side).or_insert(at);
@@ -40,7 +40,7 @@ pub fn rooms(cluster: &Cluster, plan: &Plan) -> Vec<Option<Room>> {
         let (from, to) = makes_room(at).then(|| sides(cluster, change))?;
         met(&from, &comes, true).or_else(|| met(&to, &leaves, false))
     };
-    plan.changes.iter().enumerate().map(of).collect()
+    changes.iter().enumerate().map(of).collect()
 }
 
 /// A broker that a replica, or leadership, comes to or leaves.

@@ -8,6 +8,7 @@ use super::bound::fewest_moves;
 use super::cluster::{Cluster, Mark};
 use super::depart::depart;
 use super::dirs::{Held, Seats};
+use super::heirs::ease;
 use super::last::take_last_steps;
 use super::lead::{hand_over, prefer_first, seat_leaders};
 use super::order::{moved, order, soundly, within};
@@ -17,6 +18,7 @@ use super::polish::polish;
 use super::prefer::{keep_racks, preferring};
 use super::reason::Reason;
 use super::refine::{MEDIUM, refine};
+use super::room::{Room, rooms};
 use super::scarce::{is_scarce, place_smallest};
 use super::score::{Distance, Meter, Score};
 use super::search::{Dice, mend};
@@ -57,6 +59,8 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// Why each of them is done, in the same order.
     pub reasons: Vec<Reason>,
+    /// What each of them makes room for that has no purpose of its own, in the same order.
+    pub rooms: Vec<Option<Room>>,
     /// To which log dirs replicas go on brokers with several: Kafka would choose by the number of replicas.
     pub log_dirs: Seats,
     /// Before.
@@ -116,6 +120,7 @@ pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch:
         return Plan {
             changes: vec![],
             reasons: vec![],
+            rooms: vec![],
             log_dirs: Seats::new(),
             after: before.clone(),
             before,
@@ -130,6 +135,7 @@ pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch:
     let brokers = start.brokers();
     let mut fewest = fewest_moves(&start, true);
     best = in_rounds(cluster, policy, &brokers, best, next(policy, start, fewest), watch);
+    best = ease(cluster, policy, &before, best);
     let held = best.seats();
     let mut log_dirs = seats(cluster, &held);
     let found = (changes(cluster, &best), &log_dirs);
@@ -156,7 +162,20 @@ pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch:
     let stuck = stuck(cluster, policy, &best, &cut_off);
     let (unmet, after) = (unmet((cluster, policy), &best, &unbounded, &cut_off), best.score());
     let leave_rack = leave_rack(cluster, &changes);
-    Plan { changes, reasons, log_dirs, before, after, unmet, stuck, postponed, leave_rack, fewest_moves }
+    let rooms = rooms(cluster, &changes, &reasons);
+    Plan {
+        changes,
+        reasons,
+        rooms,
+        log_dirs,
+        before,
+        after,
+        unmet,
+        stuck,
+        postponed,
+        leave_rack,
+        fewest_moves,
+    }
 }
 
 /// Plans on from what was reached, beginning with what was found, until nothing better is found.

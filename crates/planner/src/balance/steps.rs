@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::bands::{LEADER_IN, LEADERS, figure};
-use super::cluster::{CPU, Cluster, NETWORK_OUT};
+use super::cluster::{CPU, Cluster, Lock, NETWORK_OUT};
 use super::policy::{Goal, Policy};
 use super::score::{Meter, is_about_lists};
 use super::solve::{Change, Plan};
@@ -123,14 +123,16 @@ impl Steps<'_, '_> {
             _ => return None,
         };
         let (mut nearest, mut looked_at): (Option<Step>, usize) = (None, 0);
-        let (mut frozen, mut thawed) = (false, false);
+        let (mut frozen, mut offline, mut thawed) = (false, false, false);
         for partition in 0..self.cluster.partitions() {
             if topic.is_some_and(|topic| self.cluster.topic(partition) != topic) {
                 continue;
             }
             let (list, leader) = self.meter.list(partition);
             if self.cluster.frozen(partition) {
-                frozen |= list.contains(&broker);
+                let waits = self.cluster.lock(partition) == Some(Lock::Offline);
+                frozen |= list.contains(&broker) && !waits;
+                offline |= list.contains(&broker) && waits;
                 continue;
             }
             thawed |= list.contains(&broker);
@@ -152,8 +154,9 @@ impl Steps<'_, '_> {
                 break;
             }
         }
-        let all_frozen = (frozen && !thawed).then_some(Step { change: None, why: Why::Frozen });
-        let step = nearest.or(all_frozen)?;
+        let why = if offline { Why::Offline { all: !frozen } } else { Why::Frozen };
+        let none_may = ((frozen || offline) && !thawed).then_some(Step { change: None, why });
+        let step = nearest.or(none_may)?;
         Some(Barred { partition: None, ways: 1, steps: vec![step] })
     }
 
@@ -165,16 +168,44 @@ impl Steps<'_, '_> {
 
 /// The goals about single lists that are not met for one partition once a plan is done, and what is in the way.
 pub fn barred(cluster: &Cluster, policy: &Policy, plan: &Plan, partition: u32) -> Vec<(Goal, Barred)> {
+    let meter = done(cluster, policy, plan);
+    let postponed = plan.postponed.iter().copied().collect();
+    let steps = Steps { cluster, policy, meter: &meter, postponed: &postponed };
+    let wrong = |goal: &&Goal| meter.wrong(**goal, partition) > 0;
+    policy.goals.iter().filter(wrong).map(|goal| (*goal, steps.of_partition(*goal, partition))).collect()
+}
+
+/// The goals that a broker is outside of once a plan is done: how, of topics the one that is farthest, and which step comes nearest to
+/// helping it.
+pub fn outside(
+    cluster: &Cluster,
+    policy: &Policy,
+    plan: &Plan,
+    broker: u32,
+) -> Vec<(Goal, Obstacle, Option<Step>)> {
+    let meter = done(cluster, policy, plan);
+    let postponed: BTreeSet<u32> = plan.postponed.iter().copied().collect();
+    let steps = Steps { cluster, policy, meter: &meter, postponed: &postponed };
+    let of = |goal: &Goal| {
+        let how = meter.outside_on(*goal, broker)?;
+        let mut step = steps.at_broker(*goal, how).and_then(|barred| barred.steps.into_iter().next());
+        if let Some(step) = step.as_mut().filter(|step| step.why == Why::Possible && !postponed.is_empty()) {
+            // Whether the whole plan would do it, or what serves better, is not asked any more.
+            step.why = Why::Budget;
+        }
+        Some((*goal, how, step))
+    };
+    policy.goals.iter().filter_map(of).collect()
+}
+
+/// What a plan leads to, with its arrivals in the log dirs that it names.
+fn done<'a>(cluster: &'a Cluster, policy: &'a Policy, plan: &Plan) -> Meter<'a> {
     let after = plan.applied_to(cluster);
     let held = plan.log_dirs.iter().map(|((partition, position), dir)| {
         let replica = cluster.row(*partition).start as u32 + position;
         (replica, (after.place[replica as usize], *dir))
     });
-    let meter = Meter::holding(cluster, policy, (after.place.clone(), after.leaders()), held.collect());
-    let postponed = plan.postponed.iter().copied().collect();
-    let steps = Steps { cluster, policy, meter: &meter, postponed: &postponed };
-    let wrong = |goal: &&Goal| meter.wrong(**goal, partition) > 0;
-    policy.goals.iter().filter(wrong).map(|goal| (*goal, steps.of_partition(*goal, partition))).collect()
+    Meter::holding(cluster, policy, (after.place.clone(), after.leaders()), held.collect())
 }
 
 /// Reasons that differ in their amounts alone are alike.

@@ -56,10 +56,15 @@ pub enum Why {
         /// The broker.
         broker: u32,
     },
-    /// The budget ends before the partition's change.
+    /// The budget ends before it.
     Budget,
     /// All partitions that a step could change are frozen.
     Frozen,
+    /// They are left to be healed first, as a replica of each is offline: all of them, or all that are not frozen.
+    Offline {
+        /// Whether it is all of them.
+        all: bool,
+    },
 }
 
 impl Why {
@@ -77,7 +82,7 @@ impl Why {
             Why::Mode => (4, 0, 0),
             Why::OtherSet { .. } => (5, 0, 0),
             Why::Excluded { .. } => (6, 0, 0),
-            Why::Budget | Why::Frozen => (7, 0, 0),
+            Why::Budget | Why::Frozen | Why::Offline { .. } => (7, 0, 0),
         }
     }
 }

@@ -34,9 +34,12 @@ impl Case {
         if case["kind"] == "remove_disks" {
             return Err(Skipped("removes log dirs".to_owned()));
         }
-        let mut policy = policy(case)?;
         let name = case["cluster"].as_str().unwrap_or_default();
         let recorded = &spec["clusters"][name];
+        if recorded.is_null() {
+            return Err(Skipped(format!("cluster {name} is not in the specification")));
+        }
+        let mut policy = policy(case)?;
         let sets =
             if policy.goals.contains(&Goal::BrokerSetAware) { Some(Sets::read(spec, case)) } else { None };
         let mut cluster = cluster(recorded, case, sets.as_ref())?;

@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 use super::{Answer, Row};
 
 mod amount;
-mod barred;
+pub(super) mod barred;
 mod dirs;
-mod json;
+pub(super) mod json;
 
 pub(super) use amount::count;
+pub(super) use amount::unit;
 use amount::{amount, bytes};
 pub(super) use barred::of_partition;
 pub(super) use dirs::Dirs;
@@ -90,6 +91,12 @@ fn cost(answer: &Answer) -> Cost {
     // What moves leaves a broker, too.
     cost.removed = cost.removed.saturating_sub(cost.moved);
     cost
+}
+
+/// Replicas that partitions were to have more, and how many of those they do not get.
+pub(super) fn to_create(answer: &Answer) -> (u64, u64) {
+    let cost = cost(answer);
+    (cost.created + cost.waiting, cost.waiting)
 }
 
 /// So much of a bar is full.
@@ -238,7 +245,12 @@ fn how_near(plan: &Plan, moves: u64, fewest: u64) -> String {
         true => "all goals that can be met",
         false => "all goals",
     };
-    if moves < fewest || !left().all(Unmet::is_proof) {
+    if !left().all(Unmet::is_proof) {
+        // Of what is left nobody knows whether it can be met.
+        let needs = count(fewest.into(), "move");
+        return format!("A plan that meets {goals} needs at least {needs}, if there is one.");
+    }
+    if moves < fewest {
         return format!("A plan that meets {goals} needs at least {}.", count(fewest.into(), "move"));
     }
     let more = moves as f64 / fewest as f64 * 100.0 - 100.0;

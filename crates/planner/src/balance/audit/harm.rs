@@ -6,26 +6,42 @@ use super::Violation;
 use super::figures::{Carried, Placement, lacks_leaders, led, wrong};
 use super::limits::{Judged, judged};
 use super::obstacles::{is_of_limits, lacking};
-use crate::balance::policy::{Goal, Leaders, Policy};
+use crate::balance::policy::{Goal, Leaders, Moves, Policy};
 use crate::balance::score::Score;
 
-/// Compares each broker, and each partition, with what it was.
+/// Compares each broker, and each partition, with what it was. Of a plan that a budget cuts off it is not asked that another heir
+/// had no room: the room may be for what waits.
 pub(super) fn check(
     (was, is): (&Placement<'_>, &Placement<'_>),
     policy: &Policy,
     (before, after): (&Score, &Score),
+    cut_off: bool,
     found: &mut Vec<Violation>,
 ) {
     let relieved = after.offline < before.offline
         || after.demoted < before.demoted
         || after.leaderless < before.leaderless;
-    let taken = taken(was, is, policy);
+    let taken_in_all = |judged: &Judged| {
+        let all = taken(was, is, policy, true);
+        all.values().map(|of| judged.figure_of(of)).sum::<i128>().unsigned_abs()
+    };
+    let taken = taken(was, is, policy, cut_off);
     for (old, new) in before.goals.iter().zip(&after.goals).filter(|(old, _)| policy.hard.contains(&old.goal))
     {
         let goal = old.goal;
         let impossible = goal != Goal::DiskCapacity && is_of_limits(goal) && lacking(was, policy, goal) > 0;
         let follows_the_mean = goal == Goal::LeaderBytesIn;
-        if impossible || follows_the_mean || goal == Goal::TopicDistribution {
+        if impossible {
+            // Which brokers are beyond what all are beyond together says nothing.
+            let judged = judged(was, policy, goal).filter(|_| goal != Goal::PotentialNetworkOut);
+            let may = if relieved { judged.as_ref().map_or(0, taken_in_all) } else { 0 };
+            if new.excess > old.excess + may {
+                found.push(Violation::HardGoalWorse { goal });
+            }
+            if let Some(judged) = judged.filter(|_| policy.moves == Moves::Nothing) {
+                check_those_within((was, is), goal, &judged, &taken, found);
+            }
+        } else if follows_the_mean || goal == Goal::TopicDistribution {
             if !relieved && new.excess > old.excess {
                 found.push(Violation::HardGoalWorse { goal });
             }
@@ -64,6 +80,22 @@ fn check_brokers(
             if new > old {
                 found.push(Violation::LogDirWorse { broker: broker as u32, dir });
             }
+        }
+    }
+}
+
+/// Not all brokers can keep to a goal that is impossible: where leadership alone passes on, those that do are held to it.
+fn check_those_within(
+    (was, is): (&Placement<'_>, &Placement<'_>),
+    goal: Goal,
+    judged: &Judged,
+    taken: &BTreeMap<u32, Carried>,
+    found: &mut Vec<Violation>,
+) {
+    for broker in was.alive().filter(|broker| judged.outside_as_a_whole(*broker, was.carried(*broker)) == 0) {
+        let may = taken.get(&(broker as u32)).map_or(0, |of| judged.figure_of(of).unsigned_abs());
+        if judged.outside_as_a_whole(broker, is.carried(broker)) > may {
+            found.push(Violation::BrokerWorse { goal, broker: broker as u32 });
         }
     }
 }
@@ -108,9 +140,11 @@ fn check_partitions((was, is): (&Placement<'_>, &Placement<'_>), goal: Goal, fou
 }
 
 /// By broker what it takes of what has to come off others: replicas off dead brokers and out of failed log dirs, leadership
-/// from there and, where that is what a plan is for, off brokers that may not lead.
-fn taken(was: &Placement<'_>, is: &Placement<'_>, policy: &Policy) -> BTreeMap<u32, Carried> {
+/// from there and, where that is what a plan is for, off brokers that may not lead. Leadership that another could have taken
+/// without harm is its own choice.
+fn taken(was: &Placement<'_>, is: &Placement<'_>, policy: &Policy, cut_off: bool) -> BTreeMap<u32, Carried> {
     let cluster = was.cluster();
+    let heirs = Heirs::of((was, is), policy, cut_off);
     let mut taken: BTreeMap<u32, Carried> = BTreeMap::new();
     for ((partition, (old, led)), (_, (new, leads))) in was.lists().zip(is.lists()) {
         let comes_off = |position: usize| {
@@ -121,7 +155,7 @@ fn taken(was: &Placement<'_>, is: &Placement<'_>, policy: &Policy) -> BTreeMap<u
         let passes = new[*leads] != old[*led] && (comes_off(*led) || demotes);
         for (position, to) in new.iter().enumerate() {
             let moved = old[position] != *to && comes_off(position);
-            let leads = passes && position == *leads;
+            let leads = passes && position == *leads && !heirs.another_has_room(partition);
             if !moved && !leads {
                 continue;
             }
@@ -134,4 +168,66 @@ fn taken(was: &Placement<'_>, is: &Placement<'_>, policy: &Policy) -> BTreeMap<u
         }
     }
     taken
+}
+
+/// Who could lead what had to pass on.
+struct Heirs<'p> {
+    was: &'p Placement<'p>,
+    is: &'p Placement<'p>,
+    /// What hard goals want of figures that leading adds to.
+    limits: Vec<Judged>,
+    policy: &'p Policy,
+    /// Whether more than what brokers carry decides who may lead, or a budget has left room for what waits.
+    open: bool,
+}
+
+impl<'p> Heirs<'p> {
+    fn of((was, is): (&'p Placement<'p>, &'p Placement<'p>), policy: &'p Policy, cut_off: bool) -> Heirs<'p> {
+        let hard: Vec<Goal> =
+            policy.goals.iter().copied().filter(|goal| policy.hard.contains(goal)).collect();
+        // Who leads less may be too low by it, all leaders' mean follows who leads, and lists are judged by who is first.
+        let others = [
+            Goal::LeaderDistribution,
+            Goal::CpuDistribution,
+            Goal::NetworkOutDistribution,
+            Goal::LeaderBytesIn,
+            Goal::PreferredLeader,
+        ];
+        let led = [Goal::CpuCapacity, Goal::NetworkOutCapacity, Goal::NetworkOutLimit];
+        let limits = led.into_iter().filter(|goal| hard.contains(goal));
+        let limits = limits.filter_map(|goal| judged(was, policy, goal));
+        let open = cut_off || others.iter().any(|goal| hard.contains(goal));
+        Heirs { limits: limits.collect(), was, is, policy, open }
+    }
+
+    /// Whether a replica that does not lead is in sync where it stands, and its broker could lead it and be no farther outside than
+    /// it was.
+    fn another_has_room(&self, partition: u32) -> bool {
+        let cluster = self.was.cluster();
+        let chosen = self.policy.hard.contains(&Goal::MinTopicLeaders)
+            && cluster.required_leaders(cluster.topic(partition)) > 0;
+        if self.open || chosen {
+            return false;
+        }
+        let ((old, _), (new, leads)) = (self.was.list(partition), self.is.list(partition));
+        let able = |position: usize| {
+            let broker = &cluster.brokers()[new[position] as usize];
+            let lives = broker.alive && !cluster.offline(partition, position as u32);
+            let stays = old[position] == new[position] && cluster.in_sync(partition, position as u32);
+            lives && stays && broker.takes_leadership
+        };
+        let has_room = |position: usize| {
+            let broker = new[position] as usize;
+            let mut carried = self.is.carried(broker).clone();
+            carried.count(cluster, partition, position, true, 1);
+            carried.count(cluster, partition, position, false, -1);
+            let before = self.was.carried(broker);
+            self.limits.iter().all(|judged| {
+                judged.outside_as_a_whole(broker, &carried) <= judged.outside_as_a_whole(broker, before)
+            })
+        };
+        (0..new.len())
+            .filter(|position| position != leads)
+            .any(|position| able(position) && has_room(position))
+    }
 }

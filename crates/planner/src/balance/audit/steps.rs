@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::figures::{Placement, Topics, lacks_leaders, wrong};
 use super::reasons::Grounds;
 use super::scope;
-use crate::balance::cluster::{Broker, Cluster};
+use crate::balance::cluster::{Broker, Cluster, Lock};
 use crate::balance::policy::{Goal, Policy};
 use crate::balance::solve::{Change, Plan};
 use crate::balance::steps::Barred;
@@ -161,11 +161,8 @@ impl<'p> Ground<'p> {
         let of_topic = |partition: u32| topic.is_none_or(|topic| cluster.topic(partition) == topic);
         let [step] = barred.steps.as_slice() else { return false };
         let Some(change) = &step.change else {
-            let mut held = self
-                .after
-                .lists()
-                .filter(|(partition, (list, _))| of_topic(*partition) && list.contains(&at));
-            return step.why == Why::Frozen && held.all(|(partition, _)| cluster.frozen(partition));
+            return self
+                .all_stand_still(step.why, |partition, list| of_topic(partition) && list.contains(&at));
         };
         change.partition < cluster.partitions()
             && of_topic(change.partition)
@@ -179,6 +176,19 @@ impl<'p> Ground<'p> {
                 }
                 _ => self.is_true(step),
             }
+    }
+
+    /// Whether none of some partitions may be touched, for what is said.
+    fn all_stand_still(&self, why: Why, of: impl Fn(u32, &[u32]) -> bool) -> bool {
+        let cluster = self.cluster();
+        let held = || self.after.lists().filter(|(at, (list, _))| of(*at, list)).map(|(at, _)| at);
+        let waits = |partition: u32| cluster.lock(partition) == Some(Lock::Offline);
+        let as_said = match why {
+            Why::Frozen => !held().any(waits),
+            Why::Offline { all } => held().any(waits) && held().all(waits) == all,
+            _ => false,
+        };
+        as_said && held().all(|partition| cluster.frozen(partition))
     }
 
     /// Whether a change of one replica, or of the leader, is barred by what is said.

@@ -1,9 +1,12 @@
 //! What a meter shows of single brokers, topics and lists, to say what stands in the way of goals.
 
+use std::cmp::Reverse;
+
 use super::{
     COUNT, DISK, FIGURES, Figures, Goal, LEADER_IN, Meter, figure, is_about_lists, leader_in_limit, whole,
 };
 use crate::balance::dirs::DirRooms;
+use crate::balance::harm::leads;
 use crate::balance::order::net;
 use crate::balance::solve::Change;
 use crate::balance::unmet::Obstacle;
@@ -60,6 +63,41 @@ impl Meter<'_> {
     /// How far a broker's disk was beyond its hard limit before anything moved, if there is one.
     pub(crate) fn disk_was_beyond(&self, broker: u32) -> Option<i64> {
         self.harm.disk_was_beyond(broker)
+    }
+
+    /// Whether a broker is farther outside of a hard goal than it was in what leading adds to.
+    pub(crate) fn is_burdened(&self, broker: u32) -> bool {
+        self.harm.is_burdened(broker, &self.limits, &self.sums[broker as usize])
+    }
+
+    /// Whether the broker of a replica that does not lead can lead it and is no farther outside of any hard goal than it was.
+    pub(crate) fn has_room_to_lead(&self, partition: u32, replica: u32) -> bool {
+        let broker = self.place[replica as usize];
+        let leads = leads(self.cluster, partition, replica as usize);
+        self.harm.bears(broker, &self.limits, (&self.sums[broker as usize], &leads))
+    }
+
+    /// How a broker is outside of a goal; of topics the one that is farthest. Nothing where it is not, and for goals about lists.
+    pub(crate) fn outside_on(&self, goal: Goal, broker: u32) -> Option<Obstacle> {
+        let at = broker as usize;
+        if matches!(goal, Goal::TopicDistribution | Goal::MinTopicLeaders) {
+            let by = |topic: usize| match goal {
+                Goal::TopicDistribution => self.topic_excess(topic, at),
+                _ => self.chosen.missing(self.cluster, topic, at),
+            };
+            let topics = (0..self.cluster.topics as usize).map(|topic| (by(topic), Reverse(topic)));
+            let (by, Reverse(topic)) = topics.max().filter(|(by, _)| *by > 0)?;
+            return Some(self.signed(goal, Obstacle::Topic { topic: topic as u32, broker, by: by.into() }));
+        }
+        let (low, high) = self.limits_by(goal, broker)?;
+        let sum = self.sums[at][figure(goal)?];
+        let own = (sum - high).max(low - sum);
+        let dirs = if goal == Goal::DiskCapacity { self.seating.beyond(broker) } else { 0 };
+        let dir = (dirs > 0 && dirs >= own).then(|| self.seating.worst(self.cluster, broker)).flatten();
+        match dir {
+            Some((dir, by)) => Some(Obstacle::LogDir { broker, dir, by }),
+            None => (own > 0).then(|| self.signed(goal, Obstacle::Broker { broker, by: own })),
+        }
     }
 
     /// What a broker's log dirs have room for.

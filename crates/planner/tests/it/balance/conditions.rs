@@ -1,52 +1,24 @@
 //! Replicas that are not in sync or in a failed log dir, and partitions that are never touched.
 
 use planner::balance::{
-    Broker, Budget, Change, Cluster, Goal, Lock, Mark, Mode, Partition, Plan, Policy, Purpose, Replica,
-    Violation, audit, solve,
+    Budget, Builder, Change, Cluster, Goal, Lock, Mode, Partition, Policy, Purpose, Violation, audit, solve,
 };
 use proptest::prelude::*;
 
+use super::built::{broker, builder, living, partition, planned};
 use super::clusters::{Sketch, narrow_policy, policy, sketch};
 
-fn broker(rack: u32, alive: bool) -> Broker {
-    Broker {
-        rack,
-        set: None,
-        capacity: [1_000_000; 4],
-        alive,
-        takes_replicas: alive,
-        takes_leadership: alive,
-        mark: Mark::None,
-    }
-}
-
 /// Brokers, one a rack, and partitions of one topic that the first of each list leads.
-fn cluster(alive: &[bool], lists: &[&[u32]], conditions: impl Fn(&mut planner::balance::Builder)) -> Cluster {
-    let mut builder = Cluster::builder(1);
-    for (rack, alive) in (0..).zip(alive) {
-        builder.add_broker(&broker(rack, *alive)).unwrap();
-    }
-    for list in lists {
-        let replica = |broker: &u32| Replica { broker: *broker, load: [1, 10, 0, 10] };
-        builder
-            .add_partition(&Partition {
-                topic: 0,
-                replicas: list.iter().map(replica).collect(),
-                leader: 0,
-                leader_cpu: 5,
-                leader_network_out: 20,
-                frozen: false,
-            })
-            .unwrap();
-    }
+fn cluster(alive: &[bool], lists: &[&[u32]], conditions: impl Fn(&mut Builder)) -> Cluster {
+    let brokers = (0..).zip(alive).map(|(rack, alive)| living(*alive, broker(rack, [1_000_000; 4])));
+    let lists = lists.iter().map(|list| Partition {
+        leader_cpu: 5,
+        leader_network_out: 20,
+        ..partition(0, list, [1, 10, 0, 10])
+    });
+    let mut builder = builder(1, brokers, lists);
     conditions(&mut builder);
     builder.build()
-}
-
-fn planned(cluster: &Cluster, policy: &Policy) -> Plan {
-    let plan = solve(cluster, policy, &Budget::default());
-    assert_eq!(audit(cluster, policy, &Budget::default(), &plan), Ok(()));
-    plan
 }
 
 #[test]
@@ -55,7 +27,7 @@ fn leadership_goes_to_replicas_in_sync_alone() {
     let policy = Policy { goals: vec![Goal::LeaderDistribution], hard: vec![], ..Policy::default() };
     let (only, policy) = Mode::Leaders.prepare(&cluster(&[true; 3], &lists, |_| {}), &policy);
     assert!(!planned(&only, &policy).changes.is_empty());
-    let behind = |builder: &mut planner::balance::Builder| {
+    let behind = |builder: &mut Builder| {
         for partition in 0..3 {
             builder.not_in_sync(partition, 1).unwrap();
         }

@@ -1,8 +1,8 @@
 //! Each kind of damage to a plan is seen by the audit, and named.
 
 use planner::balance::{
-    Budget, Change, Cluster, Goal, Hindrance, Leaders, Mark, Moves, Obstacle, Plan, Policy, Purpose, Step,
-    Unmet, Violation, Why, audit, solve,
+    Budget, Change, Cluster, Goal, Hindrance, Leaders, Mark, Moves, Obstacle, Plan, Policy, Purpose, Room,
+    Step, Unmet, Violation, Why, audit, solve,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -76,7 +76,7 @@ fn takes(cluster: &Cluster, broker: u32) -> bool {
 /// Strikes, and says what must be found; nothing where there is nothing to strike at.
 type Strike = fn(&mut Patient) -> Option<Violation>;
 
-const STRIKES: [(&str, Strike); 32] = [
+const STRIKES: [(&str, Strike); 34] = [
     ("a replica more that leaves its rack", |patient| {
         patient.plan.leave_rack += 1;
         Some(Violation::RacksUntrue)
@@ -243,6 +243,17 @@ const STRIKES: [(&str, Strike); 32] = [
         patient.plan.reasons.pop()?;
         Some(Violation::Reasons)
     }),
+    ("room for another", |patient| {
+        let at = patient.plan.rooms.iter().position(Option::is_some)?;
+        let room = patient.plan.rooms[at].as_mut()?;
+        room.comes = !room.comes;
+        Some(Violation::RoomUntrue { partition: patient.plan.changes[at].partition })
+    }),
+    ("room that a change with a purpose makes", |patient| {
+        let at = patient.plan.reasons.iter().position(|reason| reason.purpose != Purpose::Room)?;
+        patient.plan.rooms[at] = Some(Room { broker: 0, change: at, comes: true });
+        Some(Violation::RoomUntrue { partition: patient.plan.changes[at].partition })
+    }),
     ("an obstacle of another size", |patient| {
         let at = patient.at[0].index(patient.plan.unmet.len().max(1));
         let unmet = patient.plan.unmet.get_mut(at)?;
@@ -374,7 +385,7 @@ proptest! {
         policy.goals.swap(0, hard);
         let before = solve(&cluster, &policy, &Budget { moves: Some(0), disk: None }).before;
         let after = before.clone();
-        let plan = Plan { changes: vec![], reasons: vec![], log_dirs: Default::default(), before, after, unmet: vec![], stuck: vec![], postponed: vec![], leave_rack: 0, fewest_moves: None };
+        let plan = Plan { changes: vec![], reasons: vec![], rooms: vec![], log_dirs: Default::default(), before, after, unmet: vec![], stuck: vec![], postponed: vec![], leave_rack: 0, fewest_moves: None };
         let mut patient = Patient { cluster, policy, plan, at };
         let position = patient.position();
         if let Some(broker) = patient.other_broker(takes) {

@@ -1,8 +1,8 @@
 //! How many moves a plan takes where many can be saved.
 
-use planner::balance::{
-    Broker, Budget, Cluster, DISK, Goal, Mark, Mode, Partition, Plan, Policy, Replica, audit, solve,
-};
+use planner::balance::{Budget, Cluster, DISK, Goal, Mode, Partition, Plan, Policy, Replica, audit, solve};
+
+use super::built::{broker, builder, living, partition};
 
 const MEAN: i64 = 1_000_000;
 
@@ -24,37 +24,24 @@ impl Draws {
 
 /// Brokers of capacity 1, 1, 1.5 and 0.75 in racks of two, and replicas that differ in load, anywhere.
 fn unequal() -> Cluster {
-    let (mut draws, brokers, racks, partitions) = (Draws(7), 12, 6, 1_500);
-    let mut builder = Cluster::builder(partitions);
-    let share = 3 * i64::from(partitions) * MEAN / i64::from(brokers);
-    for at in 0..brokers {
+    let (mut draws, count, racks, partitions) = (Draws(7), 12, 6, 1_500);
+    let share = 3 * i64::from(partitions) * MEAN / i64::from(count);
+    let brokers = (0..count).map(|at| {
         let percent = [100, 100, 150, 75][at as usize % 4];
-        builder
-            .add_broker(&Broker {
-                rack: at % racks,
-                set: None,
-                capacity: [share * 3 * percent / 100; 4],
-                alive: true,
-                takes_replicas: true,
-                takes_leadership: true,
-                mark: Mark::None,
-            })
-            .unwrap();
-    }
-    for topic in 0..partitions {
+        broker(at % racks, [share * 3 * percent / 100; 4])
+    });
+    let mut anywhere = |topic: u32| {
         let mut replicas: Vec<Replica> = Vec::new();
         while replicas.len() < 3 {
-            let broker = draws.next() as u32 % brokers;
+            let broker = draws.next() as u32 % count;
             if replicas.iter().all(|replica| replica.broker != broker) {
                 let load = [0, draws.load(), 0, draws.load()];
                 replicas.push(Replica { broker, load });
             }
         }
-        let leader =
-            Partition { topic, replicas, leader: 0, leader_cpu: 0, leader_network_out: 0, frozen: false };
-        builder.add_partition(&leader).unwrap();
-    }
-    builder.build()
+        Partition { replicas, ..partition(topic, &[], [0; 4]) }
+    };
+    builder(partitions, brokers, (0..partitions).map(&mut anywhere)).build()
 }
 
 fn planned(cluster: &Cluster) -> Plan {
@@ -92,30 +79,12 @@ fn large_replicas_on_small_brokers_change_places_in_few_moves() {
 #[test]
 fn a_budget_is_used_up_where_a_broker_beyond_its_disk_has_to_give_before_it_takes() {
     // The first broker has one replica that is too large for it, and gets small ones from the last, which is dead.
-    let mut builder = Cluster::builder(33);
-    for (rack, disk) in [1_000, 3_000, 3_000, 3_000].into_iter().enumerate() {
-        let lives = rack < 3;
-        builder
-            .add_broker(&Broker {
-                rack: rack as u32,
-                set: None,
-                capacity: [0, 0, 0, disk],
-                alive: lives,
-                takes_replicas: lives,
-                takes_leadership: lives,
-                mark: Mark::None,
-            })
-            .unwrap();
-    }
+    let brokers = (0..).zip([1_000, 3_000, 3_000, 3_000]);
+    let brokers = brokers.map(|(rack, disk)| living(rack < 3, broker(rack, [0, 0, 0, disk])));
     let held = [(0, 1, 900), (1, 10, 10), (2, 10, 10), (3, 12, 10)];
     let all = held.into_iter().flat_map(|(broker, count, size)| (0..count).map(move |_| (broker, size)));
-    for (topic, (broker, size)) in (0..).zip(all) {
-        let replicas = vec![Replica { broker, load: [0, 0, 0, size] }];
-        let one =
-            Partition { topic, replicas, leader: 0, leader_cpu: 0, leader_network_out: 0, frozen: false };
-        builder.add_partition(&one).unwrap();
-    }
-    let (cluster, policy) = (builder.build(), Policy::default());
+    let all = (0..).zip(all).map(|(topic, (broker, size))| partition(topic, &[broker], [0, 0, 0, size]));
+    let (cluster, policy) = (builder(33, brokers, all).build(), Policy::default());
     let whole = moves(&cluster, &solve(&cluster, &policy, &Budget::default())) as u64;
     assert!(whole > 12, "{whole}");
     for most in 1..=whole {
@@ -144,57 +113,25 @@ fn relieve_judges_by_what_lives_and_not_by_what_stays_on_the_dead() {
 /// The last two brokers are dead, and the first has a third of its disk: it has too much, and too few replicas.
 fn with_dead_brokers_beside_a_full_one() -> Cluster {
     let whole = unequal();
-    let mut builder = Cluster::builder(whole.topics());
-    for (at, broker) in whole.brokers().iter().enumerate() {
-        let mut broker = *broker;
-        if at == 0 {
-            broker.capacity[DISK] /= 3;
-        }
-        if at > 9 {
-            (broker.alive, broker.takes_replicas, broker.takes_leadership) = (false, false, false);
-        }
-        builder.add_broker(&broker).unwrap();
-    }
-    for partition in 0..whole.partitions() {
-        let replicas = whole.replicas(partition).iter().zip(whole.loads(partition));
-        builder
-            .add_partition(&Partition {
-                topic: whole.topic(partition),
-                replicas: replicas.map(|(broker, load)| Replica { broker: *broker, load: *load }).collect(),
-                leader: 0,
-                leader_cpu: 0,
-                leader_network_out: 0,
-                frozen: false,
-            })
-            .unwrap();
-    }
-    builder.build()
+    let brokers = (0..).zip(whole.brokers()).map(|(at, known)| {
+        let mut broker = living(at <= 9, *known);
+        broker.capacity[DISK] /= if at == 0 { 3 } else { 1 };
+        broker
+    });
+    let same = |ordinal: u32| {
+        let replicas = whole.replicas(ordinal).iter().zip(whole.loads(ordinal));
+        let replicas = replicas.map(|(broker, load)| Replica { broker: *broker, load: *load }).collect();
+        Partition { replicas, ..partition(whole.topic(ordinal), &[], [0; 4]) }
+    };
+    builder(whole.topics(), brokers, (0..whole.partitions()).map(same)).build()
 }
 
 #[test]
 fn what_a_large_rack_cannot_hold_is_proven_and_shared_out_where_there_are_more_racks_than_replicas() {
     // Six brokers in the first rack and one in each of three others: 180 replicas of 90 partitions, 18 to 22 on each broker.
-    let mut builder = Cluster::builder(90);
-    for at in 0..9_u32 {
-        builder
-            .add_broker(&Broker {
-                rack: at.saturating_sub(5),
-                set: None,
-                capacity: [0; 4],
-                alive: true,
-                takes_replicas: true,
-                takes_leadership: true,
-                mark: Mark::None,
-            })
-            .unwrap();
-    }
-    for topic in 0..90 {
-        let replicas = [topic % 6, 6].map(|broker| Replica { broker, load: [0; 4] }).to_vec();
-        let one =
-            Partition { topic, replicas, leader: 0, leader_cpu: 0, leader_network_out: 0, frozen: false };
-        builder.add_partition(&one).unwrap();
-    }
-    let (cluster, policy) = (builder.build(), Policy::default());
+    let brokers = (0..9_u32).map(|at| broker(at.saturating_sub(5), [0; 4]));
+    let lists = (0..90).map(|topic| partition(topic, &[topic % 6, 6], [0; 4]));
+    let (cluster, policy) = (builder(90, brokers, lists).build(), Policy::default());
     let plan = solve(&cluster, &policy, &Budget::default());
     assert_eq!(audit(&cluster, &policy, &Budget::default(), &plan), Ok(()));
     let numbers = plan.after.goals.iter().find(|goal| goal.goal == Goal::ReplicaDistribution).unwrap();

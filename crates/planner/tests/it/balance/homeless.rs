@@ -1,46 +1,18 @@
 //! What is said of replicas that stay offline.
 
-use planner::balance::{
-    Broker, Budget, Cluster, Goal, Mark, Mode, Partition, Plan, Policy, Replica, Step, Violation, Why, audit,
-    solve,
-};
+use planner::balance::{Broker, Budget, Cluster, Goal, Mode, Partition, Policy, Step, Violation, Why, audit};
+
+use super::built::{broker, builder, partition, planned};
 
 /// Of three racks the first is dead. Broker 3 of the second lacks 2 of disk for any replica, broker 4 of the third 6.
 fn lost_rack(partitions: u32) -> Cluster {
-    let mut builder = Cluster::builder(1);
-    for (rack, disk) in [(0, 10_000), (1, 10_000), (2, 10_000), (1, 10), (2, 5)] {
-        let broker = Broker {
-            rack,
-            set: None,
-            capacity: [10_000, 10_000, 10_000, disk],
-            alive: rack != 0,
-            takes_replicas: true,
-            takes_leadership: true,
-            mark: Mark::None,
-        };
-        builder.add_broker(&broker).unwrap();
-    }
-    for _ in 0..partitions {
-        builder.add_partition(&on(&[1, 2, 0])).unwrap();
-    }
-    builder.build()
+    let brokers = [(0, 10_000), (1, 10_000), (2, 10_000), (1, 10), (2, 5)]
+        .map(|(rack, disk)| Broker { alive: rack != 0, ..broker(rack, [10_000, 10_000, 10_000, disk]) });
+    builder(1, brokers, (0..partitions).map(|_| on(&[1, 2, 0]))).build()
 }
 
 fn on(brokers: &[u32]) -> Partition {
-    Partition {
-        topic: 0,
-        replicas: brokers.iter().map(|broker| Replica { broker: *broker, load: [10; 4] }).collect(),
-        leader: 0,
-        leader_cpu: 0,
-        leader_network_out: 0,
-        frozen: false,
-    }
-}
-
-fn planned(cluster: &Cluster, policy: &Policy) -> Plan {
-    let plan = solve(cluster, policy, &Budget::default());
-    assert_eq!(audit(cluster, policy, &Budget::default(), &plan), Ok(()));
-    plan
+    partition(0, brokers, [10; 4])
 }
 
 #[test]
@@ -105,23 +77,10 @@ fn a_broker_that_takes_off_the_dead_may_be_beyond_other_limits_than_disk() {
 
 #[test]
 fn leaders_that_a_broker_must_have_keep_one_in_its_failed_log_dir() {
-    let mut builder = Cluster::builder(1);
-    for rack in 0..2 {
-        let broker = Broker {
-            rack,
-            set: None,
-            capacity: [100; 4],
-            alive: true,
-            takes_replicas: true,
-            takes_leadership: true,
-            mark: Mark::None,
-        };
-        builder.add_broker(&broker).unwrap();
-    }
-    builder.require_leaders(0, 1).unwrap();
-    builder.add_partition(&on(&[0])).unwrap();
     // What stands on the other may not come in exchange.
-    builder.add_partition(&Partition { frozen: true, ..on(&[1]) }).unwrap();
+    let lists = [on(&[0]), Partition { frozen: true, ..on(&[1]) }];
+    let mut builder = builder(1, (0..2).map(|rack| broker(rack, [100; 4])), lists);
+    builder.require_leaders(0, 1).unwrap();
     builder.offline(0, 0).unwrap();
     let goals = vec![Goal::MinTopicLeaders];
     let policy = Policy { hard: goals.clone(), goals, ..Policy::default() };

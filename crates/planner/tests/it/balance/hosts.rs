@@ -1,49 +1,27 @@
 //! Where replicas of a partition have to share a rack they rather do not share a host.
 
-use planner::balance::{Broker, Budget, Cluster, Mark, Mode, Partition, Policy, Replica, audit, solve};
+use planner::balance::{Cluster, Mode, Policy};
+
+use super::built::{broker, builder, living, partition, planned};
 
 /// Brokers as rack and host, of which the last is dead, and partitions on them.
 fn cluster(brokers: &[(u32, u32)], lists: &[&[u32]], known: bool) -> Cluster {
-    let mut builder = Cluster::builder(1);
-    for (at, (rack, host)) in brokers.iter().enumerate() {
-        let alive = at + 1 < brokers.len();
-        let broker = Broker {
-            rack: *rack,
-            set: None,
-            capacity: [1_000_000; 4],
-            alive,
-            takes_replicas: alive,
-            takes_leadership: alive,
-            mark: Mark::None,
-        };
-        let ordinal = builder.add_broker(&broker).unwrap();
-        if known {
-            builder.host(ordinal, *host).unwrap();
-        }
+    let known_brokers = (0..)
+        .zip(brokers)
+        .map(|(at, (rack, _))| living(at + 1 < brokers.len(), broker(*rack, [1_000_000; 4])));
+    let lists = lists.iter().map(|list| partition(0, list, [1, 10, 0, 10]));
+    let mut builder = builder(1, known_brokers, lists);
+    for (ordinal, (_, host)) in (0..).zip(brokers).filter(|_| known) {
+        builder.host(ordinal, *host).unwrap();
     }
     assert!(builder.host(brokers.len() as u32, 0).is_err());
-    for list in lists {
-        let replica = |broker: &u32| Replica { broker: *broker, load: [1, 10, 0, 10] };
-        builder
-            .add_partition(&Partition {
-                topic: 0,
-                replicas: list.iter().map(replica).collect(),
-                leader: 0,
-                leader_cpu: 0,
-                leader_network_out: 0,
-                frozen: false,
-            })
-            .unwrap();
-    }
     builder.build()
 }
 
 /// Where the last replica of the first partition is healed to.
 fn healed_to(cluster: &Cluster) -> u32 {
     let (cluster, policy) = Mode::Heal.prepare(cluster, &Policy::default());
-    let plan = solve(&cluster, &policy, &Budget::default());
-    assert_eq!(audit(&cluster, &policy, &Budget::default(), &plan), Ok(()));
-    plan.applied_to(&cluster).replicas(0)[2]
+    planned(&cluster, &policy).applied_to(&cluster).replicas(0)[2]
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! What is said to stand in the way of goals, and goals that were not met before there was a rule for them.
 
 use planner::balance::{
-    Broker, Budget, CPU, Cluster, Goal, Hindrance, Limited, Lock, Mark, Mode, Obstacle, Partition, Plan,
-    Policy, Replica, Step, Unmet, Why, audit, solve,
+    Broker, Budget, Builder, CPU, Cluster, Goal, Hindrance, Limited, Lock, Mark, Mode, Obstacle, Partition,
+    Plan, Policy, Step, Unmet, Violation, Why, audit, solve,
 };
+
+use super::built::{broker, builder, partition, planned};
 
 struct Shape {
     /// Rack and broker set of each broker.
@@ -13,44 +15,21 @@ struct Shape {
 }
 
 impl Shape {
-    fn cluster(&self, adjust: impl Fn(u32, &mut Broker), freeze: bool) -> planner::balance::Builder {
-        let mut builder = Cluster::builder(2);
-        for (at, (rack, set)) in (0..).zip(&self.brokers) {
-            let mut broker = Broker {
-                rack: *rack,
-                set: Some(*set),
-                capacity: [100; 4],
-                alive: true,
-                takes_replicas: true,
-                takes_leadership: true,
-                mark: Mark::None,
-            };
+    fn cluster(&self, adjust: impl Fn(u32, &mut Broker), freeze: bool) -> Builder {
+        let brokers = (0..).zip(&self.brokers).map(|(at, (rack, set))| {
+            let mut broker = Broker { set: Some(*set), ..broker(*rack, [100; 4]) };
             adjust(at, &mut broker);
-            builder.add_broker(&broker).unwrap();
-        }
-        for (topic, replicas) in &self.partitions {
-            let partition = Partition {
-                topic: *topic,
-                replicas: replicas.iter().map(|broker| Replica { broker: *broker, load: [10; 4] }).collect(),
-                leader: 0,
-                leader_cpu: 0,
-                leader_network_out: 0,
-                frozen: freeze,
-            };
-            builder.add_partition(&partition).unwrap();
-        }
-        builder
+            broker
+        });
+        let partitions = self.partitions.iter();
+        let partitions =
+            partitions.map(|(topic, list)| Partition { frozen: freeze, ..partition(*topic, list, [10; 4]) });
+        builder(2, brokers, partitions)
     }
 }
 
 fn one_goal(goal: Goal) -> Policy {
     Policy { goals: vec![goal], hard: vec![goal], ..Policy::default() }
-}
-
-fn planned(cluster: &Cluster, policy: &Policy) -> Plan {
-    let plan = solve(cluster, policy, &Budget::default());
-    assert_eq!(audit(cluster, policy, &Budget::default(), &plan), Ok(()));
-    plan
 }
 
 fn three() -> Shape {
@@ -126,25 +105,9 @@ fn topics_go_to_their_broker_sets() {
 
 #[test]
 fn the_first_of_a_list_leads() {
-    let mut builder = Cluster::builder(1);
-    for rack in 0..2 {
-        let broker = Broker {
-            rack,
-            set: None,
-            capacity: [100; 4],
-            alive: true,
-            takes_replicas: true,
-            takes_leadership: rack == 0,
-            mark: Mark::None,
-        };
-        builder.add_broker(&broker).unwrap();
-    }
-    for first in [0, 1] {
-        let replicas = [first, 1 - first].map(|broker| Replica { broker, load: [1; 4] }).to_vec();
-        let partition =
-            Partition { topic: 0, replicas, leader: 1, leader_cpu: 0, leader_network_out: 0, frozen: false };
-        builder.add_partition(&partition).unwrap();
-    }
+    let brokers = (0..2).map(|rack| Broker { takes_leadership: rack == 0, ..broker(rack, [100; 4]) });
+    let lists = [0, 1].map(|first| Partition { leader: 1, ..partition(0, &[first, 1 - first], [1; 4]) });
+    let builder = builder(1, brokers, lists);
     let plan = planned(&builder.build(), &one_goal(Goal::PreferredLeader));
     let changed: Vec<_> = plan.changes.iter().map(|change| (change.partition, change.leader)).collect();
     assert_eq!(changed, [(0, 0)], "broker 1 may not lead");
@@ -231,7 +194,7 @@ fn no_number_of_brokers_is_named_where_capacity_is_unknown_or_nobody_takes_repli
 }
 
 /// Two racks, of which the first has all replicas of a partition; the other has brokers 2 and 3.
-fn one_sided(adjust: impl Fn(u32, &mut Broker)) -> planner::balance::Builder {
+fn one_sided(adjust: impl Fn(u32, &mut Broker)) -> Builder {
     let partitions = vec![(0, vec![0, 1]), (1, vec![2]), (1, vec![3]), (1, vec![3])];
     Shape { brokers: vec![(0, 0), (0, 0), (1, 0), (1, 1)], partitions }.cluster(adjust, false)
 }
@@ -304,6 +267,26 @@ fn a_broker_above_its_limits_says_which_step_comes_nearest() {
     let frozen = shape.cluster(|at, broker| broker.capacity[3] = if at == 0 { 100 } else { 1_000 }, true);
     let plan = planned(&frozen.build(), &one_goal(Goal::DiskCapacity));
     assert_eq!(plan.unmet[0].barred[0].steps, [Step { change: None, why: Why::Frozen }]);
+}
+
+#[test]
+fn a_broker_that_waits_to_be_healed_is_not_said_to_hold_what_is_frozen() {
+    // All that the full broker holds has a replica on the dead one.
+    let dies = |at: u32, broker: &mut Broker| {
+        broker.alive = at != 2;
+        broker.capacity[planner::balance::DISK] = if at == 0 { 20 } else { 100 };
+    };
+    let shape = Shape { partitions: vec![(0, vec![0, 2]), (0, vec![0, 2])], ..three() };
+    let relieve = Mode::Relieve { watermark: [800_000; 4] };
+    let (cluster, policy) = relieve.prepare(&shape.cluster(dies, false).build(), &Policy::default());
+    let plan = planned(&cluster, &policy);
+    assert_eq!(plan.unmet[0].barred[0].steps, [Step { change: None, why: Why::Offline { all: true } }]);
+    for why in [Why::Frozen, Why::Offline { all: false }] {
+        let mut untrue = plan.clone();
+        untrue.unmet[0].barred[0].steps[0].why = why;
+        let found = audit(&cluster, &policy, &Budget::default(), &untrue);
+        assert_eq!(found, Err(vec![Violation::UnmetUntrue { goal: Goal::DiskCapacity }]), "{why:?}");
+    }
 }
 
 #[test]
@@ -384,15 +367,7 @@ fn a_topic_is_frozen_only_if_all_of_it_is() {
         let mut builder =
             Shape { brokers: vec![(0, 0), (1, 0)], partitions: vec![] }.cluster(|_, _| {}, false);
         for frozen in frozen {
-            let replicas = [0, 1].map(|broker| Replica { broker, load: [1; 4] }).to_vec();
-            let partition = Partition {
-                topic: 0,
-                replicas,
-                leader: 0,
-                leader_cpu: 0,
-                leader_network_out: 0,
-                frozen: *frozen,
-            };
+            let partition = Partition { frozen: *frozen, ..partition(0, &[0, 1], [1; 4]) };
             builder.add_partition(&partition).unwrap();
         }
         builder.require_leaders(0, 1).unwrap();

@@ -30,7 +30,7 @@ pub(super) fn of_files(counted: Counted, units: u128) -> f64 {
 }
 
 /// The unit of the files.
-pub(super) fn unit(counted: Counted) -> &'static str {
+pub(in crate::cli::plan) fn unit(counted: Counted) -> &'static str {
     match counted {
         Counted::Load(CPU) => "percent of CPU",
         Counted::Load(DISK) => "MB",

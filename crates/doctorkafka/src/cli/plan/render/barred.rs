@@ -71,6 +71,15 @@ fn hindrance(answer: &Answer, step: &Step) -> String {
         Why::Excluded { broker: at } => format!("{} may take no replicas", broker(answer, at)),
         Why::Budget => "the budget ends before it".to_owned(),
         Why::Frozen => "all that it holds is excluded or frozen".to_owned(),
+        Why::Offline { all: true } => {
+            "of each partition that it holds a replica is offline, which is left to be healed (mode heal)"
+                .to_owned()
+        }
+        Why::Offline { all: false } => {
+            "all that it holds is excluded or frozen, or left to be healed (mode heal), as a \
+                                        replica of the partition is offline"
+                .to_owned()
+        }
     }
 }
 
@@ -143,7 +152,7 @@ fn more_are(others: u64) -> String {
 }
 
 /// The step that comes nearest to helping a broker.
-fn at_broker(answer: &Answer, step: &Step) -> String {
+pub(in crate::cli::plan) fn at_broker(answer: &Answer, step: &Step) -> String {
     let Some(change) = &step.change else { return hindrance(answer, step) };
     let name = partition_name(&answer.named, change.partition);
     let what = match moved(answer, change) {
@@ -163,7 +172,7 @@ fn at_broker(answer: &Answer, step: &Step) -> String {
 }
 
 /// What keeps a replica that is offline where it is, by the broker that comes nearest to taking it.
-pub(super) fn of_offline(answer: &Answer, step: &Step) -> String {
+pub(in crate::cli::plan) fn of_offline(answer: &Answer, step: &Step) -> String {
     let to = step.change.as_ref().and_then(|change| moved(answer, change)).map(|(_, to)| to);
     match (step.why, to) {
         (Why::Possible, Some(to)) => {
@@ -182,16 +191,11 @@ pub(super) fn of_offline(answer: &Answer, step: &Step) -> String {
 }
 
 /// The same for scripts.
-pub(super) fn fields(answer: &Answer, goal: Goal, all: &[Barred]) -> Vec<Value> {
-    let named = &answer.named;
-    let name = |partition: u32| {
-        let topic = &named.topics[named.cluster.topic(partition) as usize];
-        json!({"topic": topic, "partition": named.partitions[partition as usize]})
-    };
+pub(in crate::cli::plan) fn fields(answer: &Answer, goal: Goal, all: &[Barred]) -> Vec<Value> {
     let of = |barred: &Barred| {
-        let steps: Vec<Value> = barred.steps.iter().map(|step| fields_of(answer, step, &name)).collect();
+        let steps: Vec<Value> = barred.steps.iter().map(|step| fields_of(answer, step)).collect();
         json!({
-            "partition": barred.partition.map(name),
+            "partition": barred.partition.map(|partition| name(answer, partition)),
             "ways": barred.ways,
             "steps": steps,
             "text": match barred.partition {
@@ -203,7 +207,15 @@ pub(super) fn fields(answer: &Answer, goal: Goal, all: &[Barred]) -> Vec<Value> 
     all.iter().map(of).collect()
 }
 
-fn fields_of(answer: &Answer, step: &Step, name: &impl Fn(u32) -> Value) -> Value {
+/// A partition for scripts.
+pub(in crate::cli::plan) fn name(answer: &Answer, partition: u32) -> Value {
+    let named = &answer.named;
+    let topic = &named.topics[named.cluster.topic(partition) as usize];
+    json!({"topic": topic, "partition": named.partitions[partition as usize]})
+}
+
+/// One step for scripts.
+pub(in crate::cli::plan) fn fields_of(answer: &Answer, step: &Step) -> Value {
     let moved = step.change.as_ref().and_then(|change| moved(answer, change));
     let leads = step.change.as_ref().filter(|_| moved.is_none());
     let (why, goal, at, by) = match step.why {
@@ -217,13 +229,14 @@ fn fields_of(answer: &Answer, step: &Step, name: &impl Fn(u32) -> Value) -> Valu
         Why::Excluded { broker } => ("excluded", None, Some(broker), None),
         Why::Budget => ("budget", None, None, None),
         Why::Frozen => ("frozen", None, None, None),
+        Why::Offline { .. } => ("offline", None, None, None),
     };
     let signed = |by: i64, goal: Goal| {
         let whole = of_files(goal.counts(), by.unsigned_abs().into());
         if by < 0 { -whole } else { whole }
     };
     json!({
-        "of": step.change.as_ref().map(|change| name(change.partition)),
+        "of": step.change.as_ref().map(|change| name(answer, change.partition)),
         "from": moved.map(|(from, _)| id(answer, from)),
         "to": moved.map(|(_, to)| id(answer, to)),
         "rack": moved.and_then(|(_, to)| rack(answer, to)),

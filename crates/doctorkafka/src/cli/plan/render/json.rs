@@ -7,7 +7,7 @@ use super::*;
 
 /// The plan for scripts.
 pub(in crate::cli::plan) fn json(answer: &Answer) -> String {
-    let (plan, named) = (&answer.plan, &answer.named);
+    let plan = &answer.plan;
     let cost = cost(answer);
     let whole = json!({
         "moves": cost.moved,
@@ -35,24 +35,24 @@ pub(in crate::cli::plan) fn json(answer: &Answer) -> String {
         "lacks": lacks(answer),
         "demoted_before": plan.before.demoted,
         "demoted_after": plan.after.demoted,
-        "stuck": plan
-            .stuck
-            .iter()
-            .map(|stuck| {
-                json!({
-                    "topic": named.topics[named.cluster.topic(stuck.partition) as usize],
-                    "partition": named.partitions[stuck.partition as usize],
-                    "offline": stuck.offline,
-                    "why": stuck.why.to_string(),
-                    "nearest": stuck.nearest.as_ref().map(|step| barred::of_offline(answer, step)),
-                })
-            })
-            .collect::<Vec<_>>(),
+        "stuck": plan.stuck.iter().map(|stuck| self::stuck(answer, stuck)).collect::<Vec<_>>(),
         "postponed": plan.postponed.len(),
         "brokers": brokers(answer),
         "changes": changes(answer),
     });
     format!("{whole:#}\n")
+}
+
+/// A partition for which not all is done.
+pub(in crate::cli::plan) fn stuck(answer: &Answer, stuck: &Stuck) -> Value {
+    let named = &answer.named;
+    json!({
+        "topic": named.topics[named.cluster.topic(stuck.partition) as usize],
+        "partition": named.partitions[stuck.partition as usize],
+        "offline": stuck.offline,
+        "why": stuck.why.to_string(),
+        "nearest": stuck.nearest.as_ref().map(|step| barred::of_offline(answer, step)),
+    })
 }
 
 fn goals(answer: &Answer) -> Vec<Value> {
@@ -77,15 +77,7 @@ fn unmet(answer: &Answer) -> Vec<Value> {
             "unit": unit(counted),
             "obstacle": obstacle(&answer.named, unmet.goal, unmet.obstacle),
             "proven": unmet.is_proof(),
-            "by": match unmet.obstacle {
-                Obstacle::Broker { by, .. }
-                | Obstacle::LogDir { by, .. }
-                | Obstacle::Topic { by, .. }
-                | Obstacle::RackShares { by, .. } => {
-                    json!(of_files(counted, u128::from(by.unsigned_abs())))
-                }
-                _ => Value::Null,
-            },
+            "by": by(unmet.goal, unmet.obstacle),
             "limited_by": unmet.limited.map(|limited| match limited {
                 Limited::Budget => "budget",
                 Limited::Mode => "mode",
@@ -98,6 +90,19 @@ fn unmet(answer: &Answer) -> Vec<Value> {
         })
     });
     unmet.collect()
+}
+
+/// By how much one broker, log dir or rack is outside, in the unit of the files.
+pub(in crate::cli::plan) fn by(goal: Goal, obstacle: Obstacle) -> Value {
+    match obstacle {
+        Obstacle::Broker { by, .. }
+        | Obstacle::LogDir { by, .. }
+        | Obstacle::Topic { by, .. }
+        | Obstacle::RackShares { by, .. } => {
+            json!(of_files(goal.counts(), u128::from(by.unsigned_abs())))
+        }
+        _ => Value::Null,
+    }
 }
 
 /// How many brokers, racks and partitions of a topic are wanting, where it can be said.
@@ -121,43 +126,44 @@ fn lacks(answer: &Answer) -> Value {
 }
 
 fn changes(answer: &Answer) -> Vec<Value> {
-    let named = &answer.named;
-    let changes = answer.rows.iter().map(|row| {
-        let of = &row.of;
-        let mut change = json!({
-            "topic": named.topics[named.cluster.topic(row.partition) as usize],
-            "partition": named.partitions[row.partition as usize],
-            "before": of.before,
-            "after": of.after,
-            "led_by": of.led_by,
-            "leader": of.leader,
-            "reason": row.reason.map_or("removed", |why| match why.purpose {
-                Purpose::Offline => "offline",
-                Purpose::Created => "created",
-                Purpose::Demotion => "demotion",
-                Purpose::Goal(goal) => goal.name(),
-                Purpose::Room => "room",
-            }),
-            "room": row.room.map(|room| {
-                let other = answer.plan.changes[room.change].partition;
-                json!({
-                    "broker": named.broker_ids.get(room.broker as usize),
-                    "topic": named.topics[named.cluster.topic(other) as usize],
-                    "partition": named.partitions[other as usize],
-                    "comes": room.comes,
-                })
-            }),
-            "gain": gained(row).0,
-            "unit": gained(row).1,
-            "created": row.created(),
-            "removed": row.removed(),
-        });
-        if named.cluster.has_log_dirs() {
-            change["log_dirs"] = json!(of.log_dirs);
-        }
-        change
+    answer.rows.iter().map(|row| change(answer, row)).collect()
+}
+
+/// One partition that changes.
+pub(in crate::cli::plan) fn change(answer: &Answer, row: &Row) -> Value {
+    let (named, of) = (&answer.named, &row.of);
+    let mut change = json!({
+        "topic": named.topics[named.cluster.topic(row.partition) as usize],
+        "partition": named.partitions[row.partition as usize],
+        "before": of.before,
+        "after": of.after,
+        "led_by": of.led_by,
+        "leader": of.leader,
+        "reason": row.reason.map_or("removed", |why| match why.purpose {
+            Purpose::Offline => "offline",
+            Purpose::Created => "created",
+            Purpose::Demotion => "demotion",
+            Purpose::Goal(goal) => goal.name(),
+            Purpose::Room => "room",
+        }),
+        "room": row.room.map(|room| {
+            let other = answer.plan.changes[room.change].partition;
+            json!({
+                "broker": named.broker_ids.get(room.broker as usize),
+                "topic": named.topics[named.cluster.topic(other) as usize],
+                "partition": named.partitions[other as usize],
+                "comes": room.comes,
+            })
+        }),
+        "gain": gained(row).0,
+        "unit": gained(row).1,
+        "created": row.created(),
+        "removed": row.removed(),
     });
-    changes.collect()
+    if named.cluster.has_log_dirs() {
+        change["log_dirs"] = json!(of.log_dirs);
+    }
+    change
 }
 
 /// What a change gains for its reason, and in which unit.
@@ -171,7 +177,8 @@ fn gained(row: &Row) -> (f64, &'static str) {
     (of_files(counted, u128::from(why.gain.unsigned_abs())), unit(counted))
 }
 
-fn brokers(answer: &Answer) -> Vec<Value> {
+/// What each broker carries, before and after.
+pub(in crate::cli::plan) fn brokers(answer: &Answer) -> Vec<Value> {
     let named = &answer.named;
     let (before, after) = (carried(&named.cluster), carried(&answer.after));
     let dirs = Dirs::of(answer);
