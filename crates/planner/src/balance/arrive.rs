@@ -172,7 +172,7 @@ pub(crate) fn spill(state: &mut State<'_>) {
     }
     let mut held = vec![0; state.cost.len()];
     for (replica, home) in state.cluster.place.iter().enumerate() {
-        held[*home as usize] += state.cluster.load[replica][DISK];
+        held[*home as usize] += state.cluster.load_at(replica, *home)[DISK];
     }
     for broker in full {
         let mut foreign: Vec<u32> =

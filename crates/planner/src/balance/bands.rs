@@ -224,13 +224,17 @@ pub(crate) struct Proofs<'a> {
     stays: Figures,
 }
 
-/// What partitions that are never touched have on brokers that do not live.
+/// What partitions that are never touched have on brokers that do not live, and of disk in log dirs that have failed.
 pub(crate) fn stays(cluster: &Cluster) -> Figures {
     let mut stays = [0; FIGURES];
     for partition in (0..cluster.partitions()).filter(|partition| cluster.lock(*partition).is_some()) {
         let dead = |replica: &usize| !cluster.brokers[cluster.place[*replica] as usize].alive;
         let row = cluster.row(partition);
         let leads = row.start + cluster.leader(partition) as usize;
+        for replica in row.clone().filter(|replica| !dead(replica)) {
+            stays[DISK] +=
+                cluster.load[replica][DISK] - cluster.load_at(replica, cluster.place[replica])[DISK];
+        }
         for replica in row.filter(dead) {
             let share = if replica == leads { cluster.leader_share(partition) } else { [0; RESOURCES] };
             for (sum, (load, share)) in stays.iter_mut().zip(cluster.load[replica].iter().zip(share)) {
@@ -253,7 +257,8 @@ impl<'a> Proofs<'a> {
                     held[COUNT] += 1;
                     let leads = at == cluster.leader(partition);
                     let share = if leads { cluster.leader_share(partition) } else { [0; RESOURCES] };
-                    for (sum, (load, share)) in held.iter_mut().zip(cluster.load[replica].iter().zip(share)) {
+                    let load = cluster.load_at(replica, cluster.place[replica]);
+                    for (sum, (load, share)) in held.iter_mut().zip(load.iter().zip(share)) {
                         *sum += load + share;
                     }
                 }
@@ -464,8 +469,8 @@ fn nearest_limits(of: (i64, i64, i64), parts: i64, evenly: bool) -> (i64, i64, i
 /// Disk that each broker carries as things stand.
 fn disk_held(cluster: &Cluster) -> Vec<i64> {
     let mut held = vec![0; cluster.brokers.len()];
-    for (broker, load) in cluster.place.iter().zip(&cluster.load) {
-        held[*broker as usize] += load[DISK];
+    for (replica, broker) in cluster.place.iter().enumerate() {
+        held[*broker as usize] += cluster.load_at(replica, *broker)[DISK];
     }
     held
 }

@@ -180,7 +180,7 @@ fn from_broker(state: &State<'_>, bands: &Bands, broker: usize) -> u64 {
     let mut values = Vec::with_capacity(on.len());
     for figure in &wanted {
         values.clear();
-        values.extend(on.iter().map(|replica| state.takes_along(*replica)[*figure]));
+        values.extend(on.iter().map(|replica| leaves(state, *replica)[*figure]));
         fewest = fewest.max(cover(&mut values, need[*figure]));
     }
     if wanted.len() > 1 {
@@ -190,7 +190,7 @@ fn from_broker(state: &State<'_>, bands: &Bands, broker: usize) -> u64 {
             wanted.iter().map(|figure| (*figure, Parts::of(need[*figure]))).collect();
         values.clear();
         values.extend(on.iter().map(|replica| {
-            let figures = state.takes_along(*replica);
+            let figures = leaves(state, *replica);
             parts.iter().map(|(figure, parts)| parts.in_all(figures[*figure]) + 1).sum::<i64>()
         }));
         let all = parts.iter().map(|(figure, parts)| parts.in_all(need[*figure])).sum();
@@ -199,11 +199,18 @@ fn from_broker(state: &State<'_>, bands: &Bands, broker: usize) -> u64 {
     fewest
 }
 
+/// What leaves a broker with a replica that stands there at least. In a failed log dir it is on no disk.
+fn leaves(state: &State<'_>, replica: u32) -> Figures {
+    let mut figures = state.takes_along(replica);
+    figures[DISK] = state.cluster.load_at(replica as usize, state.home(replica))[DISK];
+    figures
+}
+
 /// What is too much on a broker whoever leads.
 fn too_much(state: &State<'_>, bands: &Bands, broker: usize) -> Figures {
     let mut least = [0; FIGURES];
     for replica in &state.on[broker] {
-        super::state::add(&mut least, &state.takes_along(*replica), 1);
+        super::state::add(&mut least, &leaves(state, *replica), 1);
     }
     let mut beyond = [0; FIGURES];
     for figure in (0..FIGURES).filter(|figure| ![LEADERS, LEADER_IN].contains(figure)) {

@@ -316,6 +316,16 @@ impl Cluster {
         !self.brokers[self.place[replica as usize] as usize].alive || self.failed(replica)
     }
 
+    /// What a replica lays on a broker where it follows. What stands in a failed log dir is on none of the disks that work.
+    pub(crate) fn load_at(&self, replica: usize, broker: u32) -> Loads {
+        let mut load = self.load[replica];
+        let lives = self.brokers[broker as usize].alive;
+        if lives && self.failed(replica as u32) && self.place[replica] == broker {
+            load[DISK] = 0;
+        }
+        load
+    }
+
     /// Replicas that are offline if a partition stands on these brokers.
     pub(crate) fn offline_in(&self, partition: u32, list: &[u32]) -> i64 {
         let row = self.row(partition);

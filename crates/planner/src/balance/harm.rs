@@ -86,7 +86,9 @@ impl Harm {
             let leader = row.start + cluster.leader(partition) as usize;
             for replica in row {
                 let sum = &mut sums[cluster.place[replica] as usize];
-                add(sum, &follows(cluster, partition, replica), 1);
+                let mut figures = follows(cluster, partition, replica);
+                figures[DISK] = cluster.load_at(replica, cluster.place[replica])[DISK];
+                add(sum, &figures, 1);
                 if replica == leader {
                     add(sum, &leads(cluster, partition, replica), 1);
                 }

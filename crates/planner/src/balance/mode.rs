@@ -121,11 +121,12 @@ fn lock_what_is_offline(cluster: &mut Cluster) {
 fn mark_overloaded(cluster: &mut Cluster, watermark: &[i64; 4], goals: &[Goal]) {
     let mut carried = vec![[0_i64; RESOURCES]; cluster.brokers.len()];
     for partition in 0..cluster.partitions() {
-        let loads = cluster.replicas(partition).iter().zip(cluster.loads(partition));
-        for (at, (broker, load)) in (0..).zip(loads) {
+        for (at, replica) in (0..).zip(cluster.row(partition)) {
+            let broker = cluster.place[replica];
+            let load = cluster.load_at(replica, broker);
             let share =
                 if at == cluster.leader(partition) { cluster.leader_share(partition) } else { [0; 4] };
-            for (sum, (load, share)) in carried[*broker as usize].iter_mut().zip(load.iter().zip(share)) {
+            for (sum, (load, share)) in carried[broker as usize].iter_mut().zip(load.iter().zip(share)) {
                 *sum += load + share;
             }
         }

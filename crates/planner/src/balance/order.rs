@@ -155,20 +155,20 @@ pub(super) fn net(
         add(&mut net[at].1, figures, sign);
     };
     let p = change.partition as usize;
-    for (position, (load, (from, to))) in
-        cluster.loads(change.partition).iter().zip(before.iter().zip(&change.replicas)).enumerate()
-    {
-        let mut figures = [0; FIGURES];
-        figures[..4].copy_from_slice(load);
-        figures[COUNT] = 1;
-        figures[POTENTIAL] = cluster.potential[p];
-        put(*from, &figures, -1);
-        put(*to, &figures, 1);
+    let row = cluster.row(change.partition);
+    for (position, (replica, (from, to))) in row.zip(before.iter().zip(&change.replicas)).enumerate() {
+        for (broker, sign) in [(*from, -1), (*to, 1)] {
+            let mut figures = [0; FIGURES];
+            figures[..4].copy_from_slice(&cluster.load_at(replica, broker));
+            figures[COUNT] = 1;
+            figures[POTENTIAL] = cluster.potential[p];
+            put(broker, &figures, sign);
+        }
         let mut leads = [0; FIGURES];
         leads[CPU] = cluster.leader_cpu[p];
         leads[NETWORK_OUT] = cluster.leader_network_out[p];
         leads[LEADERS] = 1;
-        leads[LEADER_IN] = load[NETWORK_IN];
+        leads[LEADER_IN] = cluster.load[replica][NETWORK_IN];
         if position as u32 == leader {
             put(*from, &leads, -1);
         }

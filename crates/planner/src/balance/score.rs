@@ -319,7 +319,7 @@ impl<'a> Meter<'a> {
             let broker = self.place[replica] as usize;
             self.seating.count(cluster, (partition, position), broker as u32, sign);
             let sum = &mut self.sums[broker];
-            let load = &cluster.load[replica];
+            let load = cluster.load_at(replica, broker as u32);
             for (sum, load) in sum.iter_mut().zip(load) {
                 *sum += sign * load;
             }

@@ -127,7 +127,7 @@ impl<'a> State<'a> {
                 state.slot.push(state.on[broker].len() as u32);
                 state.on[broker].push(replica as u32);
                 state.topic[cluster.topic[partition as usize] as usize * n + broker] += 1;
-                let figures = state.figures(replica as u32);
+                let figures = state.figures_at(replica as u32, broker as u32);
                 add(&mut state.sum[broker], &figures, 1);
             }
         }
@@ -256,6 +256,13 @@ impl<'a> State<'a> {
         figures[LEADERS] = leads;
         figures[LEADER_IN] = leads * load[NETWORK_IN];
         figures[POTENTIAL] = self.cluster.potential[p];
+        figures
+    }
+
+    /// The same on a broker: what stands there in a failed log dir is on none of the disks that work.
+    fn figures_at(&self, replica: u32, broker: u32) -> Figures {
+        let mut figures = self.figures(replica);
+        figures[DISK] = self.cluster.load_at(replica as usize, broker)[DISK];
         figures
     }
 
@@ -432,7 +439,7 @@ impl<'a> State<'a> {
     /// Takes a replica off its broker.
     pub(crate) fn detach(&mut self, replica: u32) {
         let from = self.place[replica as usize] as usize;
-        let figures = self.figures(replica);
+        let figures = self.figures_at(replica, from as u32);
         if self.leads(replica) {
             self.count_leader(replica, -1);
         }
@@ -452,7 +459,7 @@ impl<'a> State<'a> {
     /// Puts a replica that is nowhere on a broker.
     pub(crate) fn attach(&mut self, replica: u32, to: u32) {
         let to = to as usize;
-        let figures = self.figures(replica);
+        let figures = self.figures_at(replica, to as u32);
         add(&mut self.sum[to], &figures, 1);
         self.seat(replica, to, 1);
         let topic = self.topic_of(replica) * self.cost.len();

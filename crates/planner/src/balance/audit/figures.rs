@@ -47,7 +47,7 @@ impl<'a> Placement<'a> {
         for (partition, (brokers, leader)) in (0..).zip(&lists) {
             for (position, broker) in brokers.iter().enumerate() {
                 let carried = &mut carried[*broker as usize];
-                carried.count(cluster, partition, position, position == *leader, 1);
+                carried.count(cluster, (partition, position), *broker, position == *leader, 1);
                 carried.seat(cluster, (partition, position), *broker, seats, 1);
             }
         }
@@ -79,6 +79,21 @@ impl<'a> Placement<'a> {
         &self.carried[broker]
     }
 
+    /// What of some partitions stands in failed log dirs of living brokers, and so on none of their disks.
+    pub(super) fn lost_disk(&self, of: impl Fn(u32) -> bool) -> i128 {
+        let cluster = self.cluster;
+        let mut lost = 0;
+        for (partition, (list, _)) in self.lists().filter(|(partition, _)| of(*partition)) {
+            let home = cluster.replicas(partition);
+            for at in (0..list.len()).filter(|at| list[*at] == home[*at]) {
+                if cluster.brokers()[list[at] as usize].alive && cluster.offline(partition, at as u32) {
+                    lost += i128::from(cluster.loads(partition)[at][DISK]);
+                }
+            }
+        }
+        lost
+    }
+
     /// What each broker carries.
     pub(super) fn all(&self) -> impl Iterator<Item = &Carried> {
         self.carried.iter()
@@ -86,16 +101,21 @@ impl<'a> Placement<'a> {
 }
 
 impl Carried {
-    /// Adds what a partition's replica of a position takes, or takes it off.
+    /// Adds what a partition's replica of a position takes on a broker, or takes it off. What stands there in a failed log dir is
+    /// on none of its disks.
     pub(super) fn count(
         &mut self,
         cluster: &Cluster,
-        partition: u32,
-        position: usize,
+        (partition, position): (u32, usize),
+        broker: u32,
         leads: bool,
         sign: i128,
     ) {
-        let load = cluster.loads(partition)[position];
+        let mut load = cluster.loads(partition)[position];
+        let stays = cluster.replicas(partition)[position] == broker;
+        if stays && cluster.brokers()[broker as usize].alive && cluster.offline(partition, position as u32) {
+            load[DISK] = 0;
+        }
         for (sum, load) in self.loads.iter_mut().zip(load) {
             *sum += sign * i128::from(load);
         }

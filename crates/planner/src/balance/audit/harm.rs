@@ -160,10 +160,10 @@ fn taken(was: &Placement<'_>, is: &Placement<'_>, policy: &Policy, cut_off: bool
                 continue;
             }
             let carried = taken.entry(*to).or_default();
-            carried.count(cluster, partition, position, leads, 1);
+            carried.count(cluster, (partition, position), *to, leads, 1);
             if !moved {
                 // Only what leading adds.
-                carried.count(cluster, partition, position, false, -1);
+                carried.count(cluster, (partition, position), *to, false, -1);
             }
         }
     }
@@ -219,8 +219,8 @@ impl<'p> Heirs<'p> {
         let has_room = |position: usize| {
             let broker = new[position] as usize;
             let mut carried = self.is.carried(broker).clone();
-            carried.count(cluster, partition, position, true, 1);
-            carried.count(cluster, partition, position, false, -1);
+            carried.count(cluster, (partition, position), new[position], true, 1);
+            carried.count(cluster, (partition, position), new[position], false, -1);
             let before = self.was.carried(broker);
             self.limits.iter().all(|judged| {
                 judged.outside_as_a_whole(broker, &carried) <= judged.outside_as_a_whole(broker, before)

@@ -203,7 +203,8 @@ fn shares(placement: &Placement<'_>, policy: &Policy, resource: usize) -> Option
     let capacities = capacities(placement, resource);
     let capacity = |broker: usize| capacities[broker];
     let all: i128 = placement.alive().map(capacity).sum();
-    let used: i128 = placement.all().map(|carried| carried.loads[resource]).sum();
+    let lost = if resource == DISK { placement.lost_disk(|_| true) } else { 0 };
+    let used = placement.all().map(|carried| carried.loads[resource]).sum::<i128>() + lost;
     if all == 0 || used * ONE <= all * i128::from(policy.low_utilization[resource]) {
         return None;
     }

@@ -169,7 +169,9 @@ pub(super) fn lacking(before: &Placement<'_>, policy: &Policy, goal: Goal) -> i1
             (false, most) => most.map_or(held, |most| most.min(held)),
         };
     }
-    before.all().map(of).sum::<i128>() - stays(before, goal) - room
+    let lost =
+        if goal.resource() == Some(DISK) { before.lost_disk(|p| cluster.lock(p).is_none()) } else { 0 };
+    before.all().map(of).sum::<i128>() + lost - stays(before, goal) - room
 }
 
 /// What of that is on brokers that do not live, and never touched.

@@ -102,7 +102,8 @@ impl<'p> Grounds<'p> {
             for (broker, leader, sign) in [(from, *was as u32, -1), (to, change.leader, 1)] {
                 let carried: &mut Carried =
                     after.entry(*broker).or_insert_with(|| self.before.carried(*broker as usize).clone());
-                carried.count(cluster, change.partition, position, position == leader as usize, sign);
+                let at = (change.partition, position);
+                carried.count(cluster, at, *broker, position == leader as usize, sign);
                 if let Some(seats) = seats {
                     carried.seat(cluster, (change.partition, position), *broker, seats, sign);
                 } else if sign > 0 && from != to {
