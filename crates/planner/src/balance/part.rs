@@ -1,6 +1,6 @@
 //! What may be done of what a search has found, where not all of it may.
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, DISK};
 use super::dirs::Seats;
 use super::order::order;
 use super::policy::{Moves, Policy};
@@ -61,28 +61,33 @@ fn place_the_rest<'a>(
     meter
 }
 
-/// What no search has brought off the dead comes off by itself, each replica to where that serves best, and nothing else changes. Nothing where
-/// nothing comes off that way.
+/// What no search has brought off the dead comes off by itself, the smallest first, each replica to where that serves best, and nothing
+/// else changes. No hard goal is worse for it than `before` all planning: that a search has brought it nearer does not count
+/// for more than that a replica is served again. Nothing where nothing comes off that way.
 pub(crate) fn place_the_left<'a>(
     cluster: &'a Cluster,
     policy: &'a Policy,
     start: &Meter<'a>,
+    before: &Score,
 ) -> Option<Meter<'a>> {
-    let before = start.score();
-    if before.offline == 0 || policy.moves == Moves::Nothing {
+    let reached = start.score();
+    if reached.offline == 0 || policy.moves == Moves::Nothing {
         return None;
     }
     let (place, leader) = start.clone_placement();
     let mut meter = start.again(place, leader);
-    let left = |partition: &u32| {
-        cluster.lock(*partition).is_none() && cluster.offline_in(*partition, start.list(*partition).0) > 0
-    };
-    for partition in (0..cluster.partitions()).filter(left).take(TRIES) {
-        for position in cluster.row(partition).map(|replica| replica - cluster.row(partition).start) {
-            place_at_best(cluster, &before, &mut meter, (partition, position));
-        }
+    let mut left = Vec::new();
+    for partition in (0..cluster.partitions()).filter(|partition| cluster.lock(*partition).is_none()) {
+        let (row, (list, _)) = (cluster.row(partition), start.list(partition));
+        let stays = |replica: &usize| cluster.place[*replica] == list[*replica - row.start];
+        let offline = row.clone().filter(|replica| cluster.homeless(*replica as u32) && stays(replica));
+        left.extend(offline.map(|replica| (cluster.load[replica][DISK], partition, replica - row.start)));
     }
-    (meter.score() < before).then_some(meter)
+    left.sort_unstable();
+    for (_, partition, position) in left.into_iter().take(TRIES) {
+        place_at_best(cluster, before, &mut meter, (partition, position));
+    }
+    (meter.score() < reached).then_some(meter)
 }
 
 /// Puts one replica that is offline on the broker where the score is best, if it may stand on any.
@@ -90,10 +95,6 @@ fn place_at_best(cluster: &Cluster, before: &Score, meter: &mut Meter<'_>, at: (
     let (partition, position) = at;
     let (list, leader) = meter.list(partition);
     let (old, leads) = (list.to_vec(), leader as usize == position);
-    let home = cluster.replicas(partition)[position];
-    if old[position] != home || !cluster.homeless((cluster.row(partition).start + position) as u32) {
-        return;
-    }
     let set = cluster.bound_set(cluster.topic(partition));
     let mut best = (meter.score(), old.clone());
     for (to, broker) in (0..).zip(&cluster.brokers) {

@@ -187,7 +187,7 @@ fn in_rounds<'a>(
     mut found: Found,
     watch: &dyn Fn(Progress),
 ) -> Meter<'a> {
-    let mut reached: Option<Cluster> = None;
+    let (first, mut reached): (Score, Option<Cluster>) = (best.score(), None);
     // Where moves lead nowhere, what leadership alone can do is left to be tried.
     let by_leaders = Policy { moves: Moves::Nothing, preferences: Vec::new(), ..policy.clone() };
     let mut moves = policy.moves != Moves::Nothing;
@@ -204,7 +204,7 @@ fn in_rounds<'a>(
                 sound.into_iter().flat_map(|sound| as_one_plan(cluster, policy, sound.placement()));
             better = ways.find_map(|found| what_may_be(cluster, policy, &brokers, &best, found));
         }
-        let better = better.or_else(|| place_the_left(cluster, policy, &best));
+        let better = better.or_else(|| place_the_left(cluster, policy, &best, &first));
         match better.or_else(|| take_last_steps(cluster, policy, &best)) {
             Some(better) => {
                 best = better;
@@ -222,7 +222,7 @@ fn in_rounds<'a>(
         reached = Some(start);
     }
     // Where rounds end before they find nothing any more.
-    let best = place_the_left(cluster, policy, &best).unwrap_or(best);
+    let best = place_the_left(cluster, policy, &best, &first).unwrap_or(best);
     take_last_steps(cluster, policy, &best).unwrap_or(best)
 }
 
