@@ -87,3 +87,23 @@ fn what_is_offline_comes_beyond_a_hard_limit_where_it_has_no_other_place() {
     let plan = planned(&cluster, &policy);
     assert_eq!((plan.before.offline, plan.after.offline), (1, 0));
 }
+
+#[test]
+fn what_cannot_be_met_is_farther_from_it_by_no_more_than_came_off_the_dead() {
+    let goals = vec![Goal::CpuCapacity];
+    let policy = Policy { hard: goals.clone(), goals, ..Policy::default() };
+    let alone = |broker: u32, cpu: i64| partition(0, &[broker], [cpu, 1, 1, 1]);
+    let brokers = (0..3).map(|rack| living(rack < 2, broker(rack, [100, 1_000, 1_000, 1_000])));
+    let cluster = builder(1, brokers, [alone(0, 75), alone(1, 66), alone(2, 10)]).build();
+    let plan = planned(&cluster, &policy);
+    assert_eq!((plan.after.offline, plan.before.goals[0].excess), (0, 5));
+    let to = |partition: u32, broker: u32| Change { partition, replicas: vec![broker], leader: 0 };
+    let worse = Violation::HardGoalWorse { goal: Goal::CpuCapacity };
+    let found = |changes: &[Change]| {
+        let plan = Plan { changes: changes.to_vec(), ..plan.clone() };
+        audit(&cluster, &policy, &Budget::default(), &plan).err().unwrap_or_default()
+    };
+    assert!(!found(&[to(2, 1)]).contains(&worse));
+    // What lives comes to where too much is already.
+    assert!(found(&[to(2, 1), to(1, 0)]).contains(&worse));
+}
