@@ -15,5 +15,6 @@ mod modes;
 mod obstacles;
 mod offenders;
 mod preferences;
+mod reached;
 mod room;
 mod unequal_racks;

@@ -46,9 +46,13 @@ pub(super) fn carried(cluster: &Cluster) -> Vec<Carried> {
             let leads = position == cluster.leader(partition);
             of.replicas += 1;
             of.leaders += u32::from(leads);
+            // What stands in a failed log dir is on none of the disks that work.
+            let lives = cluster.brokers()[*broker as usize].alive;
+            let lost = if lives && cluster.offline(partition, position) { load[DISK] } else { 0 };
             for (resource, sum) in of.loads.iter_mut().enumerate() {
                 *sum += load[resource] + if leads { share[resource] } else { 0 };
             }
+            of.loads[DISK] -= lost;
         }
     }
     carried
