@@ -33,6 +33,7 @@ mod search;
 mod thrift;
 mod topics;
 
+mod foremost;
 mod heirs;
 mod last;
 mod refine;

@@ -8,6 +8,7 @@ use super::bound::fewest_moves;
 use super::cluster::{Cluster, Mark};
 use super::depart::depart;
 use super::dirs::{Held, Seats};
+use super::foremost::foremost_first;
 use super::heirs::ease;
 use super::last::take_last_steps;
 use super::lead::{hand_over, prefer_first, seat_leaders};
@@ -135,6 +136,7 @@ pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch:
     let brokers = start.brokers();
     let mut fewest = fewest_moves(&start, true);
     best = in_rounds(cluster, policy, &brokers, best, next(policy, start, fewest), watch);
+    best = foremost_first(cluster, policy, &brokers, best, watch);
     best = ease(cluster, policy, &before, best);
     let held = best.seats();
     let mut log_dirs = seats(cluster, &held);
@@ -179,7 +181,7 @@ pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch:
 }
 
 /// Plans on from what was reached, beginning with what was found, until nothing better is found.
-fn in_rounds<'a>(
+pub(super) fn in_rounds<'a>(
     cluster: &'a Cluster,
     policy: &'a Policy,
     brokers: &Brokers,
@@ -227,7 +229,7 @@ fn in_rounds<'a>(
 }
 
 /// What may be done of what was found, if that is better than what was reached.
-fn what_may_be<'a>(
+pub(super) fn what_may_be<'a>(
     cluster: &'a Cluster,
     policy: &'a Policy,
     brokers: &Brokers,
@@ -255,7 +257,7 @@ fn what_may_be<'a>(
 }
 
 /// Searches on from where a state stands. Where it is known how many moves any plan needs, it saves moves beyond.
-fn next(policy: &Policy, start: State<'_>, fewest: Option<u64>) -> Found {
+pub(super) fn next(policy: &Policy, start: State<'_>, fewest: Option<u64>) -> Found {
     let (cluster, watch) = (start.cluster, start.watch);
     if policy.preferences.is_empty() {
         return refine(cluster, policy, attempt(start, fewest));

@@ -102,3 +102,18 @@ fn a_topic_comes_where_it_is_too_seldom_in_exchange_for_others() {
     let moves: usize = plan.changes.len();
     assert!(moves <= 2 * 43, "{moves} moves");
 }
+
+/// Every replica leads, and brokers are of unequal capacity: what comes in cannot be even in bytes and by capacity at once.
+#[test]
+fn of_goals_that_contradict_each_other_the_foremost_is_met() {
+    let times = |at: u32| [10_000_000, 15_000_000, 7_500_000, 10_000_000][at as usize % 4];
+    let brokers = (0..20).map(|at| broker(at % 4, [times(at); 4]));
+    let load = |nth: u32| [nth % 7, nth % 53, nth % 31, nth % 97].map(|load| i64::from(load * load + 10));
+    let partitions = (0..6_000).map(|nth| partition(nth % 40, &[nth / 7 % 20], load(nth)));
+    let cluster = builder(40, brokers, partitions).build();
+    let policy = Policy::default();
+    let at = |goal| policy.goals.iter().position(|other| *other == goal);
+    assert!(at(Goal::NetworkInDistribution) < at(Goal::LeaderBytesIn));
+    let left: Vec<Goal> = planned(&cluster, &policy).after.violated().collect();
+    assert_eq!(left, [Goal::LeaderBytesIn]);
+}
