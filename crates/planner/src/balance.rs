@@ -23,6 +23,7 @@ mod solve;
 mod state;
 
 mod arrive;
+mod bearers;
 mod bound;
 mod cross;
 mod depart;

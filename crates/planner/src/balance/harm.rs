@@ -172,11 +172,16 @@ impl Harm {
         led.map(|guard| guard.farther(broker as usize, limits, sum)).any(|farther| farther > 0)
     }
 
-    /// Whether a broker can lead a partition more and is no farther outside than it was.
-    pub(super) fn bears(&self, broker: u32, limits: &Limits, (sum, leads): (&Figures, &Figures)) -> bool {
+    /// Whether a broker is farther outside than it was in anything.
+    pub(super) fn is_worse_off(&self, broker: u32, limits: &Limits, sum: &Figures) -> bool {
+        self.guards.iter().any(|guard| guard.farther(broker as usize, limits, sum) > 0)
+    }
+
+    /// Whether a broker can take figures more and is no farther outside than it was.
+    pub(super) fn bears(&self, broker: u32, limits: &Limits, (sum, more): (&Figures, &Figures)) -> bool {
         let mut with = *sum;
-        add(&mut with, leads, 1);
-        let changed = self.guards.iter().filter(|guard| leads[guard.figure] != 0);
+        add(&mut with, more, 1);
+        let changed = self.guards.iter().filter(|guard| more[guard.figure] != 0);
         changed.map(|guard| guard.farther(broker as usize, limits, &with)).all(|farther| farther <= 0)
     }
 
@@ -230,7 +235,7 @@ fn change(total: &mut u128, by: u128, sign: i32) {
     *total = if sign > 0 { *total + by } else { *total - by };
 }
 
-fn follows(cluster: &Cluster, partition: u32, replica: usize) -> Figures {
+pub(super) fn follows(cluster: &Cluster, partition: u32, replica: usize) -> Figures {
     let mut figures = [0; FIGURES];
     figures[..DISK + 1].copy_from_slice(&cluster.load[replica]);
     figures[COUNT] = 1;

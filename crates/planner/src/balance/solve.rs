@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::arrive::{arrive, spill};
 use super::bands::Proofs;
+use super::bearers::unburden;
 use super::bound::fewest_moves;
 use super::cluster::{Cluster, Mark};
 use super::depart::depart;
@@ -138,6 +139,7 @@ pub fn solve_watched(cluster: &Cluster, policy: &Policy, budget: &Budget, watch:
     best = in_rounds(cluster, policy, &brokers, best, next(policy, start, fewest), watch);
     best = foremost_first(cluster, policy, &brokers, best, watch);
     best = ease(cluster, policy, &before, best);
+    unburden(cluster, policy, &before, &mut best);
     let held = best.seats();
     let mut log_dirs = seats(cluster, &held);
     let found = (changes(cluster, &best), &log_dirs);

@@ -6,9 +6,10 @@ use super::{
     COUNT, DISK, FIGURES, Figures, Goal, LEADER_IN, Meter, figure, is_about_lists, leader_in_limit, whole,
 };
 use crate::balance::dirs::DirRooms;
-use crate::balance::harm::leads;
+use crate::balance::harm::{follows, leads};
 use crate::balance::order::net;
 use crate::balance::solve::Change;
+use crate::balance::state::add;
 use crate::balance::unmet::Obstacle;
 
 impl Meter<'_> {
@@ -68,6 +69,21 @@ impl Meter<'_> {
     /// Whether a broker is farther outside of a hard goal than it was in what leading adds to.
     pub(crate) fn is_burdened(&self, broker: u32) -> bool {
         self.harm.is_burdened(broker, &self.limits, &self.sums[broker as usize])
+    }
+
+    /// Whether a broker is farther outside of a hard goal than it was.
+    pub(crate) fn is_worse_off(&self, broker: u32) -> bool {
+        self.harm.is_worse_off(broker, &self.limits, &self.sums[broker as usize])
+    }
+
+    /// Whether a broker can take a replica as it stands elsewhere, and is no farther outside of any hard goal than it was.
+    pub(crate) fn has_room_for(&self, (partition, position): (u32, usize), broker: u32) -> bool {
+        let replica = self.cluster.row(partition).start + position;
+        let mut takes = follows(self.cluster, partition, replica);
+        if self.list(partition).1 as usize == position {
+            add(&mut takes, &leads(self.cluster, partition, replica), 1);
+        }
+        self.harm.bears(broker, &self.limits, (&self.sums[broker as usize], &takes))
     }
 
     /// Whether the broker of a replica that does not lead can lead it and is no farther outside of any hard goal than it was.
